@@ -1,0 +1,20 @@
+"""Trains, tests and writes down one experiment: `python src/train.py optimizer=adam model.filters=16`; with -m, several."""
+
+from typing import TYPE_CHECKING
+
+from tunebook.commandline import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@command("config", check="tunebook.experiment:check")
+def main(cfg: "DictConfig") -> float | None:
+    """Returns the objective, for sweeps."""
+    from tunebook.experiment import run
+
+    return run(cfg)
+
+
+if __name__ == "__main__":
+    main()

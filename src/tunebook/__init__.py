@@ -1,0 +1,22 @@
+"""Tunebook: image-classification experiments that run from one line of config. The map, a line a module:
+
+paths          where the repository is
+checks         a setting's type and range, checked where it is used; the one error a wrong setting raises
+targets        which class a `_target_` may name: trusted packages, and the kind its group makes
+randomness     random numbers as a pure function of (seed, epoch, step or sample)
+torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
+
+networks       images (B, C, H, W) -> logits (B, num_classes)
+schedules      learning-rate schedules that torch does not have
+classifier     the LightningModule: loss, metrics and optimizer around any network
+data           sources, verified downloads, the split, batches gathered in memory, augmentation
+precision      which arithmetic a machine computes fastest in
+training       the Lightning Trainer and what follows it: epoch lines, stopping on a signal
+tracking       what an MLflow run holds, and how it gets there
+
+experiment     one run from config to result: the only place where config becomes objects
+commandline    from the words on the command line to a config known to be right, and --help
+report         from many runs to a table: mean and spread over seeds
+
+Imports point one way: scripts -> commandline, experiment, report -> the rooms -> the first block. tests/test_architecture.py proves it.
+"""

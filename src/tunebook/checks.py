@@ -1,0 +1,157 @@
+"""A setting's type and range, checked where it is used.
+
+A constructor states both in its annotations (`filters: Count`, `conv_dropout: Fraction`) and `@checked` enforces them;
+`construct` does the same for a library's class, from the annotations that the library wrote. Wrong settings raise
+`SettingError`, whose text is one line for a user: key, value, what is allowed, the nearest match.
+"""
+
+import difflib
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ParamSpec, Self, TypeVar
+
+from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Count = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Dropout = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class SettingError(ValueError):
+    """A setting that can't be used. `key` is dotted from the class that refused it; `under` puts the config's path before it."""
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(f"{key}={shown(value)}: {allowed}")
+        self.key, self.value, self.allowed = key, value, allowed
+
+    def under(self, where: str) -> Self:
+        """The same error seen from outside: key `filters` under `model` is `model.filters`."""
+        return type(self)(f"{where}.{self.key}", self.value, self.allowed)
+
+
+def shown(value: object) -> str:
+    """A value as a user would write it on the command line, on one line and at most 80 characters long."""
+    text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
+    text = " ".join(str(text).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def nearest(word: str, words: Iterable[object]) -> str:
+    """' Did you mean ...?', or nothing where no word is near."""
+    match = difflib.get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.5)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def conform(key: str, value: Any, annotation: Any) -> Any:
+    """`value` as `annotation` wants it, or SettingError.
+
+    Strict (no text for a number, no true for 1), but for what YAML and the command line cannot tell apart: 1e3 is the
+    integer 1000, and a list serves where a tuple is asked for.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingError(key, value, "must be a finite number")
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticSchemaGenerationError:
+        return value  # an annotation that says nothing about settings
+    candidates = [value]
+    if isinstance(value, float) and value.is_integer():
+        candidates.append(int(value))
+    if isinstance(value, list):
+        candidates.append(tuple(value))
+    first: ValidationError | None = None
+    for candidate in candidates:
+        try:
+            return adapter.validate_python(candidate, strict=True)
+        except ValidationError as error:
+            first = first or error
+    assert first is not None
+    raise SettingError(key, value, _said(first, value, annotation))
+
+
+def _said(error: ValidationError, value: object, annotation: Any) -> str:
+    """What is allowed, in a line, from pydantic's own words."""
+    messages = dict.fromkeys(e["msg"].replace("Input should be ", "must be ") for e in error.errors() if e["type"] != "is_instance_of")
+    # A union reports a complaint per member: those that differ are all of what is allowed.
+    text = " or ".join(messages) or str(error.errors()[0]["msg"])
+    return text + nearest(str(value), _choices(annotation))
+
+
+def _choices(annotation: Any) -> list[object]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, Annotated):
+        return [choice for part in typing.get_args(annotation) for choice in _choices(part)]
+    return []
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError):
+        return {}  # a library's annotations that only its own type checker can read
+
+
+def checked(init: Callable[P, T]) -> Callable[P, T]:
+    """Decorates a constructor: each argument must fit its annotation, else SettingError with the argument's name as key."""
+    signature, hints = inspect.signature(init), _annotations(init)
+
+    @functools.wraps(init)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            if name in hints:
+                bound.arguments[name] = conform(name, value, hints[name])
+        return init(*bound.args, **bound.kwargs)
+
+    return wrapper
+
+
+def construct(cls: Callable[..., Any], settings: Mapping[str, Any], where: str, **given: Any) -> Any:
+    """`cls(**given, **settings)`, each setting checked against the constructor's annotations.
+
+    where: the config's path of the settings, for the error. given: what assembly provides and a config does not; arguments
+    that the constructor does not take are left out, so that a class asks for `image_shape` or `seed` by naming it.
+    Raises SettingError for an unknown, missing, mistyped or refused setting.
+    """
+    init = cls.__init__ if inspect.isclass(cls) else cls  # type: ignore[misc]
+    parameters = {
+        name: p for name, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
+    hints = _annotations(init)
+    given = {name: value for name, value in given.items() if name in parameters and name not in settings}
+    for key in settings:
+        if key not in parameters:
+            allowed = [name for name in parameters if name not in given and name != "self"]
+            raise SettingError(f"{where}.{key}", settings[key], f"no such setting.{nearest(key, allowed)}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in settings and name not in given:
+            raise SettingError(f"{where}.{name}", None, "is required")
+    values = {key: conform(f"{where}.{key}", value, hints.get(key, Any)) for key, value in settings.items()}
+    try:
+        return cls(**given, **values)
+    except SettingError as error:
+        raise error.under(where) from None
+    except (ValueError, TypeError) as error:
+        raise _blamed(str(error), where, values) from error
+
+
+def _blamed(message: str, where: str, values: Mapping[str, Any]) -> SettingError:
+    """A library's own complaint as ours: the setting is the one whose name the complaint mentions."""
+    named = [key for key in values if key in message or key.rstrip("s") in message]
+    if len(named) == 1:
+        return SettingError(f"{where}.{named[0]}", values[named[0]], message)
+    return SettingError(where, dict(values), message)

@@ -1,0 +1,92 @@
+"""--help and --cfg job: what can be set, with the unit or range that conf/ gives as a comment behind each key."""
+
+import re
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tunebook.commandline.names import default_choices, options
+from tunebook.paths import CONF
+
+KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w_]+):(?P<value>[^#]*?)(?:\s#\s(?P<comment>.*))?$")
+
+
+def description(group: str, option: str) -> str:
+    """The first comment line of an option's file that says something."""
+    lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
+    return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# @")), "")
+
+
+def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]:
+    """Dotted key -> comment, from the primary config and the files of the chosen options."""
+    found = _file_comments(CONF / f"{config_name}.yaml", "")
+    for group in default_choices(config_name):
+        choice = choices.get(group)
+        if choice:
+            for parent in _parents(group, choice):
+                found |= _file_comments(parent, "" if group in ("experiment", "debug") else f"{group}.")
+    return found
+
+
+def _parents(group: str, option: str) -> list[Path]:
+    """The option's file, after the files of the same group that it builds on."""
+    path = CONF / group / f"{option}.yaml"
+    loaded = OmegaConf.load(path)
+    above = loaded.get("defaults", []) if isinstance(loaded, DictConfig) else []
+    return [p for name in above if isinstance(name, str) and name != "_self_" for p in _parents(group, name)] + [path]
+
+
+def _file_comments(path: Path, prefix: str) -> dict[str, str]:
+    keyed = _keyed_lines(path.read_text())
+    return {prefix + key: match["comment"] for key, match in keyed if key and match is not None and match["comment"]}
+
+
+def _keyed_lines(text: str) -> list[tuple[str, re.Match[str] | None]]:
+    """Each line's dotted key (empty where it has none) and its match."""
+    open_keys: list[tuple[int, str]] = []
+    found: list[tuple[str, re.Match[str] | None]] = []
+    for line in text.splitlines():
+        match = KEY.match(line)
+        if match is None:
+            found.append(("", None))
+            continue
+        indent = len(match["indent"])
+        open_keys = [(i, key) for i, key in open_keys if i < indent] + [(indent, match["key"])]
+        found.append((".".join(key for _, key in open_keys), match))
+    return found
+
+
+def with_comments(config_name: str, cfg: DictConfig) -> str:
+    """The composed config as YAML, a comment behind each key that has one."""
+    choices = dict(cfg.hydra.runtime.choices)
+    said = comments(config_name, choices)
+    shown = cfg.copy()
+    with open_dict(shown):
+        del shown["hydra"]
+    text = OmegaConf.to_yaml(shown)
+    lines = zip(text.splitlines(), _keyed_lines(text), strict=True)
+    return "\n".join(f"{line:<40}  # {said[key]}" if key in said else line for line, (key, _) in lines)
+
+
+def help_text(config_name: str, cfg: DictConfig, script: str) -> str:
+    """What --help prints."""
+    choices = dict(cfg.hydra.runtime.choices)
+    groups = []
+    for group in default_choices(config_name):
+        groups.append(f"\n{group}")
+        for option in options(group):
+            chosen = "*" if choices.get(group) == option else " "
+            groups.append(f"  {chosen} {option:<15} {description(group, option)}")
+    return "\n".join(
+        [
+            f"usage: python {script} [group=option ...] [group.key=value ...] [-m: every combination of a,b,c]",
+            "       --cfg job: show the config and end    --hydra-help: Hydra's own flags",
+            "",
+            "Groups and their options (* chosen):",
+            *groups,
+            "",
+            "Settings of the chosen options:",
+            "",
+            with_comments(config_name, cfg),
+        ]
+    )

@@ -1,0 +1,199 @@
+"""Composes configs and checks their names: groups, options, keys, targets. Imports no torch: a typo is answered at once."""
+
+import functools
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tunebook.checks import SettingError, nearest
+from tunebook.paths import CONF, ROOT
+from tunebook.targets import KINDS, check_name
+
+# Hydra's own machinery: its launcher and sweeper are named by _target_ too.
+HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
+LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
+
+OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
+
+
+class ConfigError(ValueError):
+    """A config that can't be composed. Its text is one line for a user."""
+
+
+def compose_points(config_name: str, overrides: Sequence[str], multirun: bool) -> list[DictConfig]:
+    """The composed config (with its `hydra` node) of the run, or of each point of a multirun; names are checked in each.
+
+    Raises ConfigError or SettingError.
+    """
+    with _hydra():
+        parsed = _parse(overrides)
+        for override in parsed:
+            _check_addition(config_name, override)
+        points = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0] if multirun else [list(overrides)]
+        configs = [_compose(config_name, point) for point in points]
+    for cfg in configs:
+        check_names(config_name, cfg)
+    return configs
+
+
+def check_names(config_name: str, cfg: DictConfig) -> None:
+    """Every group chosen, no key that the chosen options don't have, every target trusted, the output folder writable."""
+    choices = dict(cfg.hydra.runtime.choices)
+    for group, default in default_choices(config_name).items():
+        if default is not None and choices.get(group) is None:
+            raise SettingError(group, None, f"is required; allowed: {', '.join(options(group))}")
+    known = set(keys(with_choices(choices, config_name)))
+    for key in keys(cfg):
+        # A callback added by an experiment is new as a whole; its class checks what is in it.
+        if key not in known and not key.startswith(("hydra", "callbacks.")):
+            raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
+    for path, value in targets(cfg):
+        _check_target(path, value)
+    for key in ("hydra.run.dir", "hydra.sweep.dir"):
+        _check_writable(key, str(OmegaConf.select(cfg, key)))
+
+
+def options(group: str) -> list[str]:
+    """The options of a group: its YAML files, but those whose name begins with an underscore."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+@functools.cache
+def default_choices(config_name: str = "config") -> dict[str, str | None]:
+    """Each group and the option that the primary config's defaults list chooses."""
+    entries = OmegaConf.load(CONF / f"{config_name}.yaml").defaults
+    pairs = {str(k): v for entry in entries if isinstance(entry, DictConfig) for k, v in entry.items()}
+    return {group: choice for group, choice in pairs.items() if not group.startswith("override ")}
+
+
+def with_choices(choices: Mapping[str, str | None], config_name: str = "config") -> DictConfig:
+    """The config of these options with nothing set: what every value is by default, and which keys there are."""
+    chosen = [f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)]
+    with _hydra():
+        return compose(config_name, chosen)
+
+
+def keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a config, inner nodes too, but for what is inside lists. Interpolations are not followed."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+        return
+    for key in node:
+        yield f"{prefix}{key}"
+        yield from keys(node._get_node(key), f"{prefix}{key}.")
+
+
+def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key and value that could name code: `_target_` anywhere, and logging's `class` and `()`."""
+    if isinstance(cfg, ListConfig):
+        for i, item in enumerate(cfg):
+            yield from targets(item, f"{prefix}{i}.")
+    if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_missing() or cfg._is_interpolation():
+        return
+    for key in cfg:
+        path = f"{prefix}{key}"
+        node = cfg._get_node(key)
+        in_logging = path.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
+        if key == "_target_" or (in_logging and key in ("class", "()")):
+            yield path, OmegaConf.select(cfg, str(key)) if key == "_target_" else cfg[key]
+        yield from targets(node, f"{path}.")
+
+
+def _check_target(path: str, value: Any) -> None:
+    where = path.removesuffix("._target_")
+    if where.startswith(("hydra.job_logging", "hydra.hydra_logging")):
+        if value not in LOGGING_CLASSES:
+            raise SettingError(path, value, f"must be one of {', '.join(LOGGING_CLASSES)}")
+    elif where.startswith("hydra."):
+        if not str(value).startswith(HYDRA_TARGETS):
+            raise SettingError(path, value, "must be Hydra's own launcher or sweeper")
+    else:
+        group = where.split(".")[0]
+        kind = where if where in KINDS else group if group == "callbacks" and where.count(".") == 1 else None
+        if kind is None:
+            raise SettingError(path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}")
+        check_name(value, kind, path)
+
+
+def _check_writable(key: str, folder: str) -> None:
+    """Tries a file without a name in the nearest folder that is there: nothing is left behind."""
+    path = Path(folder).absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise SettingError(key, folder, f"the output folder cannot be written: {error.strerror} ({path})") from None
+
+
+def _hydra() -> Any:
+    GlobalHydra.instance().clear()
+    return initialize_config_dir(str(CONF), version_base="1.3", job_name="train")
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def _check_addition(config_name: str, override: Override) -> None:
+    """`+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
+    if override.is_add() or override.is_force_add():
+        known = list(keys(compose(config_name, return_hydra_config=True)))
+        if override.is_add() or override.key_or_group not in known:
+            raise ConfigError(f"{override.input_line}: keys are set, not added (add one in conf/).{nearest(override.key_or_group, known)}")
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    try:
+        return compose(config_name, overrides, return_hydra_config=True)
+    except MissingConfigException as error:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        allowed = [o for o in error.options or () if not o.startswith("_")]
+        if not group or not allowed:
+            raise ConfigError(_first_line(error)) from error
+        raise ConfigError(f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explained(config_name, error, overrides)) from error
+
+
+def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
+    """One line for a composition error; for a name that isn't there, with the nearest that is."""
+    match = re.search(r"[Cc]ould not (?:override|delete)[^']* '([^']+)'", str(error))
+    if match is None:
+        return _first_line(error)
+    name = match[1].partition("@")[0]
+    full = compose(config_name, [o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)], return_hydra_config=True)
+    known = list(keys(full))
+    if name in known:
+        return _first_line(error)
+    given = next((override for override in overrides if override.lstrip("~").startswith(name)), name)
+    return f"{given}: no such setting.{nearest(name, known) or _leaf_elsewhere(name, known)}"
+
+
+def _leaf_elsewhere(name: str, known: Sequence[str]) -> str:
+    """`filters` is near nothing as a whole, but is the last word of `model.filters`."""
+    leaves = {key.rpartition(".")[2]: key for key in known if not key.startswith("hydra")}
+    hint = nearest(name.rpartition(".")[2], leaves)
+    match = re.search(r"'(.+)'", hint)
+    return f" Did you mean '{leaves[match[1]]}'?" if match else ""
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error and of its cause."""
+    lines = [str(e).strip().splitlines()[0] for e in (error, error.__cause__) if e is not None and str(e).strip()]
+    return " ".join(dict.fromkeys(lines)) or type(error).__name__

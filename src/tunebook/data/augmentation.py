@@ -1,0 +1,55 @@
+"""Random changes of a batch of images on its device, each image its own.
+
+Called with float images (B, C, H, W) in [0, 1], each sample's index int64 (B,), and a key made of (seed, epoch): the change of a
+sample is a function of (key, index) only.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tunebook.checks import Fraction, NonNegative, Positive, SettingError, checked
+from tunebook.randomness import uniform
+
+
+class NoAugmentation(nn.Module):
+    """Leaves the images alone."""
+
+    def forward(self, images: Tensor, index: Tensor, key: int) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        return images
+
+
+class Affine(nn.Module):
+    """Rotation, scaling, shear and shift, drawn uniformly for each image; what comes in from outside is black."""
+
+    @checked
+    def __init__(self, rotation: NonNegative, shear: NonNegative, scale_min: Positive, scale_max: Positive, shift: Fraction) -> None:
+        super().__init__()
+        if rotation > 180:
+            raise SettingError("rotation", rotation, "must be at most 180 degrees")
+        if shear >= 90:
+            raise SettingError("shear", shear, "must be less than 90 degrees")
+        if scale_min > scale_max:
+            raise SettingError("scale_min", scale_min, f"must be at most scale_max={scale_max}")
+        self.rotation, self.shear, self.shift = math.radians(rotation), math.radians(shear), shift
+        self.scale_min, self.scale_max = scale_min, scale_max
+
+    def forward(self, images: Tensor, index: Tensor, key: int) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W), bilinear."""
+        grid = F.affine_grid(self._matrices(uniform(key, index, 5)), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    def _matrices(self, u: Tensor) -> Tensor:
+        """(B, 5) in [0, 1) -> (B, 2, 3), from output to input coordinates, both in [-1, 1]."""
+        signed = 2 * u - 1
+        angle, shear = signed[:, 0] * self.rotation, torch.tan(signed[:, 1] * self.shear)
+        scale = 1 / (self.scale_min + u[:, 2] * (self.scale_max - self.scale_min))
+        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+        # A shift is a fraction of the side, which is 2 long in these coordinates.
+        across, down = 2 * self.shift * signed[:, 3], 2 * self.shift * signed[:, 4]
+        top = torch.stack([cos, cos * shear - sin, across], dim=1)
+        bottom = torch.stack([sin, sin * shear + cos, down], dim=1)
+        return torch.stack([top, bottom], dim=1)

@@ -1,0 +1,75 @@
+"""Batches gathered by index from tensors in memory, in an order that is a function of (seed, epoch) only."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tunebook.randomness import generator
+
+
+class RawBatch(NamedTuple):
+    """Images uint8 (B, C, H, W), labels int64 (B,), and each sample's index in its data set int64 (B,)."""
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+
+
+class GatheredImages(Dataset[RawBatch]):
+    """A data set whose item is a whole batch: one gather instead of B items and a collation."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor) -> RawBatch:
+        return RawBatch(self.images[index], self.labels[index], index)
+
+
+class BatchIndices(Sampler[Tensor]):
+    """The indices of each batch of an epoch, the last, partial one included.
+
+    batch_size is the number of samples in a step over all devices; of each batch, device `rank` of `devices` takes every
+    `devices`-th sample. shuffle_seed: None keeps the data set's order.
+    """
+
+    def __init__(self, samples: int, batch_size: int, shuffle_seed: int | None, rank: int = 0, devices: int = 1) -> None:
+        self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
+        self.rank, self.devices = rank, devices
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this at each epoch's start."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.samples, self.batch_size)
+        # A rest that would leave a device without a sample joins the batch before it.
+        return full + (1 if rest >= self.devices or (rest and not full) else 0)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.shuffle_seed is None:
+            order = torch.arange(self.samples)
+        else:
+            order = torch.randperm(self.samples, generator=generator(self.shuffle_seed, self.epoch))
+        for batch in range(len(self)):
+            start = batch * self.batch_size
+            stop = self.samples if batch == len(self) - 1 else start + self.batch_size
+            yield order[start:stop][self.rank :: self.devices]
+
+
+def loader(data: GatheredImages, batches: BatchIndices, num_workers: int) -> DataLoader[RawBatch]:
+    """A DataLoader over whole batches. Its own generator: loaders never draw from the global one."""
+    return DataLoader(
+        data,
+        sampler=batches,
+        batch_size=None,
+        num_workers=num_workers,
+        generator=torch.Generator().manual_seed(0),
+        pin_memory=torch.cuda.is_available(),
+    )

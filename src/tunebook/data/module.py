@@ -1,0 +1,109 @@
+"""The LightningDataModule: a source's images in memory, split, batched, scaled and augmented on the device."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from tunebook.checks import Count, Name, NonNegativeInt, OpenFraction, Seed, SettingError, checked
+from tunebook.data.batches import BatchIndices, GatheredImages, RawBatch, loader
+from tunebook.data.sources import Source
+from tunebook.paths import ROOT
+from tunebook.randomness import mix
+
+
+class Batch(NamedTuple):
+    """Images float32 (B, C, H, W) in [0, 1], labels int64 (B,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class ImageDataModule(LightningDataModule):
+    """A source's data for one run.
+
+    The validation set is a stratified part of the training set that depends on `split_seed` only; `validate_on="test"` trains on
+    the whole training set and validates on the test set, as the notebook did. `seed` sets order and augmentation.
+    """
+
+    @checked
+    def __init__(
+        self,
+        source: Source,
+        augmentation: nn.Module,
+        seed: Seed,
+        root: Name,
+        batch_size: Count,
+        eval_batch_size: Count,
+        val_fraction: OpenFraction,
+        split_seed: Seed,
+        validate_on: Literal["split", "test"],
+        num_workers: NonNegativeInt,
+    ) -> None:
+        super().__init__()
+        self.source, self.augmentation, self.seed = source, augmentation, seed
+        self.root = ROOT / root  # an absolute root stays as it is
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        self.split_seed, self.validate_on = split_seed, validate_on
+        self.val_size = 0 if validate_on == "test" else round(val_fraction * source.train_size)
+        self.train_size = source.train_size - self.val_size
+        classes = len(source.class_names)
+        if validate_on == "split" and min(self.val_size, self.train_size) < classes:
+            message = f"leaves {self.train_size} images to train on and {self.val_size} to validate on: each needs at least {classes}"
+            raise SettingError("val_fraction", val_fraction, message)
+        if batch_size > self.train_size:
+            raise SettingError("batch_size", batch_size, f"must be at most {self.train_size}, the images to train on")
+        self.sets: dict[str, GatheredImages] = {}
+
+    def prepare_data(self) -> None:
+        """Fetches the files where they are not there yet (Lightning calls this in one process only)."""
+        if not self.sets:
+            self.setup("fit")
+
+    def setup(self, stage: str) -> None:
+        """Loads and splits, once, whatever the stage."""
+        if self.sets:
+            return
+        images = self.source.load(Path(self.root))
+        test = GatheredImages(images.test_images, images.test_labels)
+        train, val = GatheredImages(images.train_images, images.train_labels), test
+        if self.validate_on == "split":
+            train, val = self._split(train)
+        self.sets = {"train": train, "val": val, "test": test}
+
+    def _split(self, whole: GatheredImages) -> tuple[GatheredImages, GatheredImages]:
+        from sklearn.model_selection import train_test_split
+
+        train, val = train_test_split(
+            torch.arange(len(whole)).numpy(), test_size=self.val_size, stratify=whole.labels.numpy(), random_state=self.split_seed
+        )
+        parts = (torch.from_numpy(part).sort().values for part in (train, val))
+        train_part, val_part = (GatheredImages(whole.images[index], whole.labels[index]) for index in parts)
+        return train_part, val_part
+
+    def _loader(self, split: str, batch_size: int, shuffle_seed: int | None) -> DataLoader[RawBatch]:
+        data = self.sets[split]
+        rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return loader(data, BatchIndices(len(data), batch_size, shuffle_seed, rank, devices), self.num_workers)
+
+    def train_dataloader(self) -> DataLoader[RawBatch]:
+        """Shuffled anew each epoch."""
+        return self._loader("train", self.batch_size, shuffle_seed=self.seed)
+
+    def val_dataloader(self) -> DataLoader[RawBatch]:
+        """In order."""
+        return self._loader("val", self.eval_batch_size, shuffle_seed=None)
+
+    def test_dataloader(self) -> DataLoader[RawBatch]:
+        """In order."""
+        return self._loader("test", self.eval_batch_size, shuffle_seed=None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        """On the device: bytes to [0, 1], and in training the augmentation."""
+        images = batch.images.to(torch.float32).div_(255)
+        if self.trainer is not None and self.trainer.training:
+            images = self.augmentation(images, batch.index, mix(self.seed, self.trainer.current_epoch))
+        return Batch(images, batch.labels)

@@ -1,0 +1,24 @@
+"""Learning-rate schedules that torch does not have. `total_steps` (optimizer steps of the whole run) comes from the run."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from tunebook.checks import Fraction, checked
+
+
+class WarmupCosine(LambdaLR):
+    """Linear warm-up from 0 to the optimizer's lr, then half a cosine down to `final_fraction` of it (Loshchilov & Hutter 2017, SGDR)."""
+
+    @checked
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: Fraction, final_fraction: Fraction) -> None:
+        warmup_steps = round(warmup_fraction * total_steps)
+
+        def factor(step: int) -> float:
+            if step < warmup_steps:
+                return (step + 1) / warmup_steps
+            progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+            return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+
+        super().__init__(optimizer, factor)

@@ -1,0 +1,71 @@
+"""A run's name, parameters and tags, from plain settings."""
+
+import importlib.metadata
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunebook.tracking.secrets import redact
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
+LONGEST_NAME = 200  # characters; MLflow's own limit is 250
+
+
+def run_name(choices: Mapping[str, str], default_choices: Mapping[str, str], settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """What differs from the default, e.g. "adadelta filters=16 seed=3": options that were chosen, the optimizer always, then values.
+
+    settings, defaults: flat, dotted; defaults are the values of the same options.
+    """
+    words = [option for group, option in choices.items() if group == "optimizer" or option != default_choices.get(group)]
+    words += [f"{key.rpartition('.')[2]}={value}" for key, value in settings.items() if defaults.get(key) != value]
+    name = redact(" ".join(words))
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."
+
+
+def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
+    """Where the run came from: git commit and state, host, versions, and the command that repeats it."""
+    commit = _git(root, "rev-parse", "HEAD")
+    command = shlex.join(["python", str(script.relative_to(root) if script.is_relative_to(root) else script), *arguments])
+    found = {
+        "command": redact(command),
+        "host": socket.gethostname(),
+        "cpu": cpu_name(),
+        "git.commit": commit or "none",
+        "git.dirty": str(bool(_git(root, "status", "--porcelain"))).lower() if commit else "unknown",
+        "python": platform.python_version(),
+        "mlflow.source.name": str(script),
+        "mlflow.source.type": "LOCAL",
+    }
+    if commit:
+        found["mlflow.source.git.commit"] = commit
+    return found | {f"version.{name}": importlib.metadata.version(name) for name in PACKAGES}
+
+
+def package_versions() -> str:
+    """Every installed package as `name==version`, a line each."""
+    found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return f"# Python {sys.version.split()[0]}\n" + "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def cpu_name() -> str:
+    """The processor's own name where the system tells, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor() or platform.machine()
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git prints, or nothing where there is no git or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
