@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("config", check="tunebook.experiment:check")
+@command("config", check="tunebook.experiment.check:check")
 def main(cfg: "DictConfig") -> float | None:
     """Returns the objective, for sweeps."""
-    from tunebook.experiment import run
+    from tunebook.experiment.run import run
 
     return run(cfg)
 

@@ -20,3 +20,7 @@ report         from many runs to a table: mean and spread over seeds
 
 Imports point one way: scripts -> commandline, experiment, report -> the rooms -> the first block. tests/test_architecture.py proves it.
 """
+
+from tunebook.torchvision_operators import mend_on_import
+
+mend_on_import()

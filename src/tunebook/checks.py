@@ -30,6 +30,10 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(min_length=1)]
 
 
+class InputError(ValueError):
+    """Something from outside (a file, a run's id) that can't be used. Its text is one line that says what, where and what to do."""
+
+
 class SettingError(ValueError):
     """A setting that can't be used. `key` is dotted from the class that refused it; `under` puts the config's path before it."""
 
@@ -127,10 +131,8 @@ def construct(cls: Callable[..., Any], settings: Mapping[str, Any], where: str, 
     that the constructor does not take are left out, so that a class asks for `image_shape` or `seed` by naming it.
     Raises SettingError for an unknown, missing, mistyped or refused setting.
     """
-    init = cls.__init__ if inspect.isclass(cls) else cls  # type: ignore[misc]
-    parameters = {
-        name: p for name, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    }
+    init = cls.__init__ if inspect.isclass(cls) else cls  #
+    parameters = {name: p for name, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     hints = _annotations(init)
     given = {name: value for name, value in given.items() if name in parameters and name not in settings}
     for key in settings:

@@ -36,8 +36,7 @@ class Classifier(LightningModule):
         # The checks cost more than the metric: labels and logits come from our own loader and network.
         accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         metrics = MetricCollection({"loss": MeanMetric(nan_strategy="disable"), "acc": accuracy}, compute_groups=False)
-        self.metrics = nn.ModuleDict({split: metrics.clone(prefix=f"{split}/") for split in ("fit", "val", "test")})
-        self.metrics["fit"].prefix = "train/"  # nn.Module has a method `train`, so no child can have that name
+        self.train_metrics, self.val_metrics, self.test_metrics = (metrics.clone(prefix=f"{split}/") for split in ("train", "val", "test"))
         self.test_logits: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -45,15 +44,14 @@ class Classifier(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
-    def _step(self, batch: Batch, split: str) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: Batch, metrics: MetricCollection) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
         # detach(): the metric must not keep the batch's graph alive.
-        self.metrics[split].update(value=loss.detach(), weight=len(batch.labels), preds=logits.detach(), target=batch.labels)
+        metrics.update(value=loss.detach(), weight=len(batch.labels), preds=logits.detach(), target=batch.labels)
         return loss, logits
 
-    def _log_epoch(self, split: str) -> None:
-        metrics = self.metrics[split]
+    def _log_epoch(self, metrics: MetricCollection) -> None:
         self.log_dict(metrics.compute())
         metrics.reset()
 
@@ -63,22 +61,23 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the batch. NonFiniteLoss where it is not a number any more."""
-        loss, _ = self._step(batch, "fit")
+        loss, _ = self._step(batch, self.train_metrics)
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"the loss became {loss.item()} at step {self.global_step} (epoch {self.current_epoch + 1}): try a smaller optimizer.lr")
+            where = f"step {self.global_step}, epoch {self.current_epoch + 1}"
+            raise NonFiniteLoss(f"the loss became {loss.item()} at {where}: try a smaller optimizer.lr")
         return loss
 
     def on_train_epoch_end(self) -> None:
         """Logs train/loss and train/acc: the mean over the epoch, dropout on, as Keras does."""
-        self._log_epoch("fit")
+        self._log_epoch(self.train_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds to val/loss and val/acc."""
-        self._step(batch, "val")
+        self._step(batch, self.val_metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Logs val/loss and val/acc."""
-        self._log_epoch("val")
+        self._log_epoch(self.val_metrics)
 
     def on_test_start(self) -> None:
         """Forgets the logits of an earlier test."""
@@ -86,14 +85,14 @@ class Classifier(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds to test/loss and test/acc, and keeps the logits."""
-        _, logits = self._step(batch, "test")
+        _, logits = self._step(batch, self.test_metrics)
         self.test_logits.append(logits.float().cpu())
 
     def on_test_epoch_end(self) -> None:
         """Logs test/loss and test/acc."""
-        self._log_epoch("test")
+        self._log_epoch(self.test_metrics)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """What Lightning needs to know of the optimizer and its schedule."""
         optimizer = self.make_optimizer(self.network.parameters())
         steps = int(self.trainer.estimated_stepping_batches)

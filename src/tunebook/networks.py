@@ -38,10 +38,12 @@ class KerasCNN(nn.Module):
         channels, height, width = image_shape
         side = min(height, width)
         if 2 * (kernel_size - 1) >= side:
-            raise SettingError("kernel_size", kernel_size, f"two valid convolutions need at most {(side - 1) // 2 + 1} on {height} x {width} images")
+            message = f"must be at most {(side - 1) // 2 + 1}: two valid convolutions of {height} x {width} images"
+            raise SettingError("kernel_size", kernel_size, message)
         height, width = height - 2 * (kernel_size - 1), width - 2 * (kernel_size - 1)
         if pool_size > min(height, width):
-            raise SettingError("pool_size", pool_size, f"must be at most {min(height, width)}: {height} x {width} is left after the convolutions")
+            message = f"must be at most {min(height, width)}: {height} x {width} is left after the convolutions"
+            raise SettingError("pool_size", pool_size, message)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, filters, kernel_size),
             nn.ReLU(),
@@ -112,7 +114,8 @@ class BatchNormCNN(nn.Module):
         if kernel_size % 2 == 0:
             raise SettingError("kernel_size", kernel_size, "must be odd: the convolutions keep the image's size")
         if pool_size ** (stages - 1) > min(height, width):
-            raise SettingError("stages", stages, f"pooling by {pool_size} between the stages leaves nothing of {height} x {width} images")
+            message = f"pooling by {pool_size} between the stages leaves nothing of {height} x {width} images"
+            raise SettingError("stages", stages, message)
         layers: list[nn.Module] = []
         for stage in range(stages):
             if stage > 0:

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+import psutil
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
@@ -71,6 +73,11 @@ def make_trainer(
     )
 
 
+def is_first_process() -> bool:
+    """False in the processes that a strategy such as ddp starts beside this one."""
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
+
+
 def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
     """ "cpu" or "gpu". SettingError where a GPU is asked for and there is none."""
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
@@ -99,11 +106,12 @@ class EpochReport(Callback):
     history: one dict an epoch, with "epoch" (from 1) and every metric of that epoch.
     """
 
+    first_step_seen = False
+
     def __init__(self, log_lr: bool) -> None:
         self.history: list[dict[str, float]] = []
         self.log_lr = log_lr
         self.epoch_start = self.fit_start = 0.0
-        self.first_step_s: float | None = None
         self.fit_s = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -114,10 +122,18 @@ class EpochReport(Callback):
         """Starts the epoch's clock."""
         self.epoch_start = time.perf_counter()
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Logs, once a process, the seconds from its start to the end of its first step."""
+        if not EpochReport.first_step_seen:
+            EpochReport.first_step_seen = True
+            seconds = time.time() - psutil.Process().create_time()
+            for logger in trainer.loggers:
+                logger.log_metrics({"time/first_step_s": seconds}, step=0)
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training samples a second, before validation adds its time."""
         seconds = time.perf_counter() - self.epoch_start
-        samples = pl_module.metrics["fit"]["loss"].weight.item()  # type: ignore[index,union-attr]
+        samples = self._train_metrics(pl_module)["loss"].weight.item()
         self.samples_per_s = samples * trainer.world_size / seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -126,7 +142,7 @@ class EpochReport(Callback):
         if self.log_lr:
             figures["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         pl_module.log_dict(figures)
-        figures |= pl_module.metrics["fit"].compute()  # type: ignore[index,operator]
+        figures |= self._train_metrics(pl_module).compute()
         figures |= {name: trainer.callback_metrics[name] for name in ("val/loss", "val/acc")}
         epoch = {name: float(value) for name, value in figures.items()}
         self.history.append({"epoch": trainer.current_epoch + 1, **epoch})
@@ -135,6 +151,9 @@ class EpochReport(Callback):
             len(str(trainer.max_epochs)), trainer.current_epoch + 1, trainer.max_epochs,
             epoch["train/loss"], epoch["train/acc"], epoch["val/loss"], epoch["val/acc"], epoch["time/epoch_s"],
         )  # fmt: skip
+
+    def _train_metrics(self, pl_module: LightningModule) -> Any:
+        return pl_module.train_metrics
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops the clock."""

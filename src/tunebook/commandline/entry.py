@@ -14,20 +14,31 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import SettingError
+from tunebook.checks import InputError, SettingError
 from tunebook.commandline import help as annotated
 from tunebook.commandline.names import ConfigError, compose_points
 from tunebook.paths import CONF
 
 BAD_INPUT = 2
+ADVICE = (
+    ".*does not have many workers.*",  # gathering from memory needs none
+    ".*smaller than the logging interval.*",  # figures are logged once an epoch
+    ".*LeafSpec.*",  # Lightning's own, on the newest torch
+    ".*No complete tensor found.*",  # torch.export's, for weights that are on the CPU
+)
 Task = Callable[[DictConfig], Any]
 
 
 def command(config_name: str, check: str | None = None) -> Callable[[Task], Callable[[], None]]:
-    """Makes `task(cfg)` a script's entry point. check: "module:function" called with each config and its choices before anything is made."""
+    """Makes `task(cfg)` a script's entry point.
+
+    check: "module:function", called with each config of the call and its choices before anything is made.
+    """
 
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
@@ -81,27 +92,52 @@ def _check_all(configs: list[DictConfig], check: str) -> None:
 
 def quiet() -> None:
     """Keeps out of the log what libraries warn of and a user can't change."""
-    for pattern in (".*does not have many workers.*", ".*LeafSpec.*", ".*smaller than the logging interval.*", ".*No complete tensor found.*"):
+    for pattern in ADVICE:
         warnings.filterwarnings("ignore", pattern)
 
 
+class _Failed(BaseException):
+    """Carries a single run's error past Hydra, which would print its own words about it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def _start(task: Task, config_name: str) -> None:
+    """Runs Hydra. In a multirun a failed job lets the others go on, and Hydra raises its error at the end."""
+
+    @functools.wraps(task)
+    def carrying(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            raise _Failed(error) from error
+
     user_wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way, and exits
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
     try:
-        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(task)()
-    except Exception as error:
+        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(carrying)()
+    except (Exception, _Failed) as error:
         if user_wants_traceback:
             raise
-        bad_input = isinstance(error, SettingError | ConfigError) or type(error).__name__ in ("DataError", "RunNotFound")
-        line = " ".join(str(error).split()) or type(error).__name__
-        fail(line if bad_input else f"{type(error).__name__}: {line} (HYDRA_FULL_ERROR=1 shows where)", BAD_INPUT if bad_input else 1)
+        _fail_with(error.error if isinstance(error, _Failed) else error)
+    except KeyboardInterrupt:
+        fail("stopped by SIGINT", 130)
     except BaseException as error:
-        exit_code = getattr(error, "exit_code", None)
-        if exit_code is None:
+        if not hasattr(error, "exit_code"):
             raise
-        fail(str(error), exit_code)
+        fail(str(error), error.exit_code)
+
+
+def _fail_with(error: Exception) -> NoReturn:
+    line = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, SettingError | ConfigError | InputError):
+        fail(line, BAD_INPUT)
+    fail(f"{type(error).__name__}: {line} (HYDRA_FULL_ERROR=1 shows where)", 1)
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -1,7 +1,6 @@
 """Composes configs and checks their names: groups, options, keys, targets. Imports no torch: a typo is answered at once."""
 
 import functools
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,8 +58,7 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
         # A callback added by an experiment is new as a whole; its class checks what is in it.
         if key not in known and not key.startswith(("hydra", "callbacks.")):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
-    for path, value in targets(cfg):
-        _check_target(path, value)
+    check_targets(cfg)
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         _check_writable(key, str(OmegaConf.select(cfg, key)))
 
@@ -89,8 +87,8 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config, inner nodes too, but for what is inside lists. Interpolations are not followed."""
     if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
         return
-    for key in node:
-        yield f"{prefix}{key}"
+    for key in map(str, node):
+        yield prefix + key
         yield from keys(node._get_node(key), f"{prefix}{key}.")
 
 
@@ -101,13 +99,19 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from targets(item, f"{prefix}{i}.")
     if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_missing() or cfg._is_interpolation():
         return
-    for key in cfg:
-        path = f"{prefix}{key}"
+    for key in map(str, cfg):
+        path = prefix + key
         node = cfg._get_node(key)
         in_logging = path.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
         if key == "_target_" or (in_logging and key in ("class", "()")):
-            yield path, OmegaConf.select(cfg, str(key)) if key == "_target_" else cfg[key]
+            yield path, cfg[key]
         yield from targets(node, f"{path}.")
+
+
+def check_targets(cfg: DictConfig) -> None:
+    """SettingError for a target that a config may not name."""
+    for path, value in targets(cfg):
+        _check_target(path, value)
 
 
 def _check_target(path: str, value: Any) -> None:
@@ -177,7 +181,9 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
     if match is None:
         return _first_line(error)
     name = match[1].partition("@")[0]
-    full = compose(config_name, [o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)], return_hydra_config=True)
+    full = compose(
+        config_name, [o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)], return_hydra_config=True
+    )
     known = list(keys(full))
     if name in known:
         return _first_line(error)

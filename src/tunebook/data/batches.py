@@ -15,7 +15,7 @@ class RawBatch(NamedTuple):
 
     images: Tensor
     labels: Tensor
-    index: Tensor
+    indices: Tensor
 
 
 class GatheredImages(Dataset[RawBatch]):

@@ -23,7 +23,10 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy._core.multiarray import _reconstruct
 from tqdm import tqdm
+
+from tunebook.checks import InputError
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ WHEEL_SECONDS = 180.0
 CHUNK_BYTES = 2**18
 
 
-class DataError(RuntimeError):
+class DataError(InputError):
     """The data can't be had. Its text is one line that says where to put which files."""
 
 
@@ -185,7 +188,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np._core.multiarray, name) if name == "_reconstruct" else getattr(np, name)
+            return _reconstruct if name == "_reconstruct" else getattr(np, name)
         if (module, name) == ("_codecs", "encode"):
             import codecs
 

@@ -105,5 +105,5 @@ class ImageDataModule(LightningDataModule):
         """On the device: bytes to [0, 1], and in training the augmentation."""
         images = batch.images.to(torch.float32).div_(255)
         if self.trainer is not None and self.trainer.training:
-            images = self.augmentation(images, batch.index, mix(self.seed, self.trainer.current_epoch))
+            images = self.augmentation(images, batch.indices, mix(self.seed, self.trainer.current_epoch))
         return Batch(images, batch.labels)

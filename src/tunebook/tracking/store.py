@@ -9,6 +9,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from tunebook.checks import InputError
+
 SQLITE = "sqlite:///"
 
 
@@ -21,6 +23,17 @@ def artifact_folder(uri: str) -> Path | None:
     """Where a local store's artifacts lie: `mlruns/` beside the file. None for a server, which decides itself."""
     path = sqlite_path(uri)
     return path.parent / "mlruns" if path else None
+
+
+class RunNotFound(InputError):
+    """There is no such store or run, or it lacks what was asked of it. Its text is one line for a user."""
+
+
+def require_store(uri: str) -> None:
+    """RunNotFound where a sqlite store isn't there: looking must not create one."""
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
+        raise RunNotFound(f"tracking.uri={uri}: there is no such store (has anything been trained yet?)")
 
 
 def ensure_store(uri: str) -> None:
@@ -43,7 +56,8 @@ def ensure_store(uri: str) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)
         try:
-            SqlAlchemyStore(f"{SQLITE}{temporary}", (path.parent / "mlruns").as_uri()).engine.dispose()
+            store = SqlAlchemyStore(f"{SQLITE}{temporary}", (path.parent / "mlruns").as_uri())  # type: ignore[no-untyped-call]
+            store.engine.dispose()
             with sqlite3.connect(temporary) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -16,11 +16,11 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor, nn
 
 from tunebook.checks import Name, SettingError, checked
@@ -149,7 +149,9 @@ class MLflowTracker(Tracker):
         if self.system_metrics:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-            self._monitor = SystemMetricsMonitor(self.run_id, sampling_interval=SYSTEM_METRICS_EVERY_S, tracking_uri=self.uri)
+            self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+                self.run_id, sampling_interval=SYSTEM_METRICS_EVERY_S, tracking_uri=self.uri
+            )
             self._monitor.start()
 
     @rank_zero_only

@@ -1,0 +1,20 @@
+"""Tests a finished run's weights again, from its MLflow run alone: `python src/evaluate.py run=<run id>`."""
+
+from typing import TYPE_CHECKING
+
+from tunebook.commandline import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@command("evaluate", check="tunebook.experiment.evaluation:check")
+def main(cfg: "DictConfig") -> None:
+    """Prints the figures."""
+    from tunebook.experiment.evaluation import evaluate
+
+    evaluate(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""A config's plain values -> objects. Classes only ever see keyword arguments."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import EarlyStopping
+from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
+
+from tunebook.checks import Name, Positive, Seed, SettingError, conform, construct
+from tunebook.classifier import Classifier
+from tunebook.data import ImageDataModule
+from tunebook.targets import resolve
+from tunebook.tracking import Tracker
+from tunebook.training import make_trainer
+
+Settings = dict[str, Any]
+MODES = {"val/acc": "max", "val/loss": "min"}
+
+
+def plain(cfg: DictConfig) -> Settings:
+    """Config as plain values, every interpolation resolved."""
+    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+@dataclass
+class Parts:
+    """What a config describes, as objects; everything but the Trainer."""
+
+    settings: Settings
+    data: ImageDataModule
+    classifier: Classifier
+    callbacks: list[pl.Callback]
+    tracker: Tracker
+    log_lr: bool  # whether a schedule changes it
+
+    @property
+    def objective(self) -> str | None:
+        """The metric that picks the best epoch; None where validation data is test data, which must not pick anything."""
+        return None if self.data.validate_on == "test" else str(self.settings["objective"])
+
+    @property
+    def mode(self) -> str:
+        """Whether the objective's best value is its "max" or its "min"."""
+        return MODES[self.settings["objective"]]
+
+
+def build(settings: Settings) -> Parts:
+    """Every object of the run but its Trainer. SettingError for a setting that can't be used."""
+    seed = conform("seed", settings["seed"], Seed)
+    objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
+    conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
+    conform("experiment_name", settings["experiment_name"], Name)
+    data_settings = dict(settings["data"])
+    source = make(data_settings.pop("source", None), "data.source")
+    data = make(data_settings, "data", source=source, augmentation=make(settings["augmentation"], "augmentation"), seed=seed)
+    classes = len(source.class_names)
+    conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
+    classifier = Classifier(
+        make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
+        optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
+        schedule=lambda optimizer, steps: make_schedule(settings["scheduler"], optimizer, steps, objective),
+        num_classes=classes,
+        seed=seed,
+    )
+    callbacks = [
+        make(callback, "callbacks", where=f"callbacks.{name}", monitor=objective, mode=MODES[objective])
+        for name, callback in (settings["callbacks"] or {}).items()
+    ]
+    schedule_class = resolve(settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_")
+    selecting = issubclass(schedule_class, ReduceLROnPlateau) or any(isinstance(c, EarlyStopping) for c in callbacks)
+    if data.validate_on == "test" and (selecting or settings["tested_weights"] == "best"):
+        message = "nothing may be selected by test figures: no plateau, no early stopping, tested_weights=last"
+        raise SettingError("data.validate_on", "test", message)
+    return Parts(settings, data, classifier, callbacks, make(settings["tracking"], "tracking"), log_lr=schedule_class is not ConstantLR)
+
+
+def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:
+    """The object that a group's settings describe: its `_target_`, called with the rest and with what assembly gives."""
+    where = where or kind
+    if not isinstance(settings, dict):
+        raise SettingError(where, settings, "must be settings with a _target_")
+    target = resolve(settings.get("_target_"), kind, f"{where}._target_")
+    return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
+
+
+def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str) -> dict[str, Any]:
+    """Lightning's lr_scheduler_config. steps: optimizer steps of the whole run."""
+    settings = dict(settings)
+    interval = conform("scheduler.interval", settings.pop("interval", None), Literal["step", "epoch"])
+    schedule = make(settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=MODES[objective])
+    return {"scheduler": schedule, "interval": interval, "monitor": objective}
+
+
+def trainer_for(parts: Parts, output_dir: Path, callbacks: list[pl.Callback], **changed: Any) -> pl.Trainer:
+    """The Trainer of a config, with `changed` settings in place of the config's."""
+    settings = parts.settings["trainer"] | changed
+    trainer: pl.Trainer = construct(
+        make_trainer, settings, "trainer", output_dir=str(output_dir), callbacks=callbacks, logger=parts.tracker
+    )
+    return trainer

@@ -1,0 +1,60 @@
+"""Whether a config can run, before anything is loaded or made. Shapes are tried on the meta device, for nothing."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from tunebook.checks import SettingError
+from tunebook.experiment.assembly import Parts, build, plain, trainer_for
+from tunebook.training import device_kind
+
+NOTEBOOK = "keras_notebook"
+SIMULATED_STEPS = 5000  # of a schedule, at most
+
+
+def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
+    """Raises SettingError where `cfg` can't run. choices: the chosen option of each group."""
+    settings = plain(cfg)
+    if settings["data"].get("validate_on") == "test" and choices.get("experiment") != NOTEBOOK:
+        raise SettingError("data.validate_on", "test", f"only experiment={NOTEBOOK} may validate on the test set; allowed: split")
+    with torch.device("meta"):
+        parts = build(settings)
+        _check_shapes(parts)
+    trainer_for(parts, Path(), [])
+    if settings["trainer"]["precision"] == "16-mixed" and device_kind(settings["trainer"]["accelerator"]) == "cpu":
+        raise SettingError("trainer.precision", "16-mixed", "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
+    _check_schedule(parts)
+
+
+def _check_shapes(parts: Parts) -> None:
+    name, source = parts.settings["model"]["_target_"], parts.data.source
+    try:
+        shape = tuple(parts.classifier.network.eval()(torch.empty(2, *source.image_shape)).shape)
+    except (RuntimeError, ValueError) as error:
+        raise SettingError("model", name, f"cannot take images of shape {source.image_shape}: {error}") from error
+    if shape != (2, len(source.class_names)):
+        raise SettingError("model", name, f"makes {shape} of 2 images, not {(2, len(source.class_names))}")
+
+
+def _check_schedule(parts: Parts) -> None:
+    """Walks the learning rate through the run on stand-in weights: it must stay a number and not fall below 0."""
+    where, name = "scheduler", parts.settings["scheduler"]["_target_"]
+    epochs = int(parts.settings["trainer"]["max_epochs"])
+    steps = epochs * math.ceil(parts.data.train_size / parts.data.batch_size)
+    optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
+    config = parts.classifier.make_schedule(optimizer, steps)
+    schedule, interval = config["scheduler"], config["interval"]
+    optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
+    for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):
+        lr = optimizer.param_groups[0]["lr"]
+        if not 0 <= lr < math.inf:
+            raise SettingError(where, name, f"makes the learning rate {lr:g} at {interval} {count}")
+        try:
+            schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise SettingError(where, name, f"fails at {interval} {count}: {error}") from error

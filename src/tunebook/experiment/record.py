@@ -1,0 +1,120 @@
+"""What a run writes down: before training, after it, and in the summary."""
+
+import hashlib
+import json
+import logging
+import statistics
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from tunebook.commandline.names import default_choices, with_choices
+from tunebook.experiment.assembly import Parts, plain
+from tunebook.paths import ROOT
+from tunebook.tracking import describe
+from tunebook.tracking.tracker import Status
+from tunebook.training import EpochReport
+
+log = logging.getLogger(__name__)
+
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's words
+# Where things lie and how they are shown: nothing that a user varies to learn something.
+NOT_VARIED = ("data.source.", "data.root", "tracking.", "trainer.progress_bar", "experiment_name")
+
+
+def open_run(parts: Parts, cfg: DictConfig, precision: str) -> None:
+    """Starts the run with everything that is known before training. precision: what "auto" became."""
+    hydra = HydraConfig.get()
+    choices = {group: choice for group, choice in hydra.runtime.choices.items() if choice and "/" not in group}
+    settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
+    tracker = parts.tracker
+    tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
+    tracker.open(
+        experiment=parts.settings["experiment_name"],
+        name=describe.run_name(choices, default_choices(), settings, defaults),
+        params=choices | settings,
+        tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"]},
+    )
+    tracker.save_text(OmegaConf.to_yaml(cfg, resolve=False), "config/config.yaml")
+    tracker.save_text(OmegaConf.to_yaml(hydra.overrides.task), "config/overrides.yaml")
+    tracker.save_text(describe.package_versions(), "config/requirements.txt")
+    for split, context in CONTEXTS.items():
+        images, labels = parts.data.sets[split].images, parts.data.sets[split].labels
+        digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
+        profile = json.dumps({"images": len(labels), "shape": list(images.shape[1:]), "classes": len(parts.data.source.class_names)})
+        tracker.log_dataset(f"{parts.data.source.name} {split}", digest, profile, source=str(parts.data.root), context=context)
+    log.info("run %s  %s", tracker.run_name, tracker.run_id)
+
+
+def varied(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a user varies, as one level with dotted keys."""
+    return {key: value for key, value in _flat(settings).items() if not key.startswith(NOT_VARIED) and not key.endswith("_target_")}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, float], best: Mapping[str, float], checkpoints: Path) -> None:
+    """Final metrics, pictures, the model and the checkpoints; then the summary."""
+    final = {"time/fit_s": report.fit_s, **figures}
+    if parts.objective:
+        final |= {"best/epoch": best["epoch"], "best/val_acc": best["val/acc"], "best/val_loss": best["val/loss"]}
+    parts.tracker.log_metrics(final, step=len(report.history))
+    _save_pictures(parts, report)
+    parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
+    for file in sorted(checkpoints.glob("*.ckpt")):
+        if parts.tracker.save_file(file, "checkpoints"):
+            file.unlink()  # kept once, in MLflow
+    _summarise(parts, figures, best, report)
+
+
+def _save_pictures(parts: Parts, report: EpochReport) -> None:
+    from tunebook.tracking import pictures
+
+    logits, names, test = torch.cat(parts.classifier.test_logits), parts.data.source.class_names, parts.data.sets["test"]
+    images, labels = test.images[: len(logits)], test.labels[: len(logits)]
+    validation = "test set" if parts.objective is None else "validation"
+    parts.tracker.save_figure(pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png")
+    parts.tracker.save_figure(pictures.learning_curves(report.history, validation), "pictures/learning_curves.png")
+    parts.tracker.save_figure(pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png")
+
+
+def _summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport) -> None:
+    """The last lines that a user sees: the result, and what to do next."""
+    seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
+    picked = f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
+    which = f"({parts.settings['tested_weights']} epoch's weights)"
+    lines = [
+        "",
+        f"test accuracy  {figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}",
+        f"best epoch     {picked if parts.objective else 'none is picked: validation was on the test set'}",
+        f"time           {seconds:.1f} s an epoch, {report.fit_s:.0f} s in all",
+    ]
+    if parts.tracker.run_id:
+        lines += [
+            f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
+            "",
+            "next           make ui                                 see it, and compare",
+            f"               python src/evaluate.py run={parts.tracker.run_id}",
+            "               python src/train.py optimizer=adam model.filters=16",
+        ]
+    log.info("\n".join(lines))
+
+
+def close_run(parts: Parts, output_dir: Path, status: Status) -> None:
+    """Adds the log and ends the run."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    log_file = output_dir / "train.log"
+    if log_file.is_file():
+        parts.tracker.save_text(log_file.read_text(errors="replace"), "log/train.log")
+    parts.tracker.close(status)
