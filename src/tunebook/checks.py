@@ -148,12 +148,12 @@ def construct(cls: Callable[..., Any], settings: Mapping[str, Any], where: str, 
     except SettingError as error:
         raise error.under(where) from None
     except (ValueError, TypeError) as error:
-        raise _blamed(str(error), where, values) from error
+        raise _blamed(str(error), where, settings) from error
 
 
-def _blamed(message: str, where: str, values: Mapping[str, Any]) -> SettingError:
+def _blamed(message: str, where: str, settings: Mapping[str, Any]) -> SettingError:
     """A library's own complaint as ours: the setting is the one whose name the complaint mentions."""
-    named = [key for key in values if key in message or key.rstrip("s") in message]
+    named = [key for key in settings if key.rstrip("s") in message.lower()]
     if len(named) == 1:
-        return SettingError(f"{where}.{named[0]}", values[named[0]], message)
-    return SettingError(where, dict(values), message)
+        return SettingError(f"{where}.{named[0]}", settings[named[0]], message)
+    return SettingError(where, dict(settings), message)

@@ -47,13 +47,16 @@ def make_trainer(
     logger: Logger,
 ) -> Trainer:
     """A Trainer; the names and meanings are Lightning's. SettingError where the machine has not what is asked for."""
+    device = device_kind(accelerator)
+    if device == "cpu" and precision == "16-mixed":
+        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
     for name, limit in (("train", limit_train_batches), ("val", limit_val_batches), ("test", limit_test_batches)):
         if isinstance(limit, float) and limit > 1:
             raise SettingError(f"limit_{name}_batches", limit, "must be a whole number of batches, or a fraction up to 1.0")
     # A bar is for a terminal; in a file each refresh would be a line, and the epoch lines say enough.
     bar: list[Callback] = [TQDMProgressBar(refresh_rate=20, leave=False)] if progress_bar and sys.stderr.isatty() else []
     return Trainer(
-        accelerator=device_kind(accelerator),
+        accelerator=device,
         devices=devices,
         strategy=strategy,
         precision=precision if precision != "auto" else "32-true",

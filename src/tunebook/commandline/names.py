@@ -39,7 +39,7 @@ def compose_points(config_name: str, overrides: Sequence[str], multirun: bool) -
     with _hydra():
         parsed = _parse(overrides)
         for override in parsed:
-            _check_addition(config_name, override)
+            _check_override(config_name, override)
         points = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0] if multirun else [list(overrides)]
         configs = [_compose(config_name, point) for point in points]
     for cfg in configs:
@@ -53,6 +53,10 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
     for group, default in default_choices(config_name).items():
         if default is not None and choices.get(group) is None:
             raise SettingError(group, None, f"is required; allowed: {', '.join(options(group))}")
+    for group, choice in choices.items():
+        if choice is not None and str(choice).startswith("_"):
+            allowed = options(group)
+            raise ConfigError(f"{group}={choice}: no such option; allowed: {', '.join(allowed)}.{nearest(choice, allowed)}")
     known = set(keys(with_choices(choices, config_name)))
     for key in keys(cfg):
         # A callback added by an experiment is new as a whole; its class checks what is in it.
@@ -148,14 +152,23 @@ def _hydra() -> Any:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(_first_line(error)) from error
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    parsed: list[Override] = []
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except HydraException as error:
+            raise ConfigError(f"{text}: {_first_line(error)}") from error
+    return parsed
 
 
-def _check_addition(config_name: str, override: Override) -> None:
-    """`+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
+def _check_override(config_name: str, override: Override) -> None:
+    """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
+    if not override.key_or_group:
+        raise ConfigError(f"{override.input_line}: names no setting; write key=value")
+    if default_choices(config_name).get(override.key_or_group) is not None and override.value() is None:
+        allowed = ", ".join(options(override.key_or_group))
+        raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
         known = list(keys(compose(config_name, return_hydra_config=True)))
         if override.is_add() or override.key_or_group not in known:
@@ -171,7 +184,7 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
         if not group or not allowed:
             raise ConfigError(_first_line(error)) from error
         raise ConfigError(f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}") from error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         raise ConfigError(_explained(config_name, error, overrides)) from error
 
 

@@ -217,7 +217,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 def idx_array(data: bytes) -> np.ndarray:
     """The reverse of `idx_bytes`. ValueError where the bytes are not such a file."""
-    if data[:3] != b"\x00\x00\x08" or len(data) < 4 + 4 * data[3]:
+    if data[:3] != b"\x00\x00\x08" or len(data) < 4 or len(data) < 4 + 4 * data[3]:
         raise ValueError("not an IDX file of bytes")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], offset=4))
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)

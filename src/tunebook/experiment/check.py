@@ -11,7 +11,6 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook.checks import SettingError
 from tunebook.experiment.assembly import Parts, build, plain, trainer_for
-from tunebook.training import device_kind
 
 NOTEBOOK = "keras_notebook"
 SIMULATED_STEPS = 5000  # of a schedule, at most
@@ -26,8 +25,6 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
         parts = build(settings)
         _check_shapes(parts)
     trainer_for(parts, Path(), [])
-    if settings["trainer"]["precision"] == "16-mixed" and device_kind(settings["trainer"]["accelerator"]) == "cpu":
-        raise SettingError("trainer.precision", "16-mixed", "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
     _check_schedule(parts)
 
 

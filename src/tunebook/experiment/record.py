@@ -23,14 +23,23 @@ from tunebook.training import EpochReport
 log = logging.getLogger(__name__)
 
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's words
-# Where things lie and how they are shown: nothing that a user varies to learn something.
-NOT_VARIED = ("data.source.", "data.root", "tracking.", "trainer.progress_bar", "experiment_name")
+# Where things lie, how they are shown and how they are fetched: nothing that a user varies to learn something.
+NOT_VARIED = (
+    "data.source.",
+    "data.root",
+    "data.eval_batch_size",
+    "data.num_workers",
+    "tracking.",
+    "trainer.progress_bar",
+    "experiment_name",
+)
 
 
 def open_run(parts: Parts, cfg: DictConfig, precision: str) -> None:
     """Starts the run with everything that is known before training. precision: what "auto" became."""
     hydra = HydraConfig.get()
-    choices = {group: choice for group, choice in hydra.runtime.choices.items() if choice and "/" not in group}
+    chosen = hydra.runtime.choices
+    choices = {group: str(chosen[group]) for group in default_choices() if chosen.get(group) and group != "tracking"}
     settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
     tracker = parts.tracker
     tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
@@ -52,8 +61,9 @@ def open_run(parts: Parts, cfg: DictConfig, precision: str) -> None:
 
 
 def varied(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a user varies, as one level with dotted keys."""
-    return {key: value for key, value in _flat(settings).items() if not key.startswith(NOT_VARIED) and not key.endswith("_target_")}
+    """The settings that a user varies, as one level with dotted keys; those of the groups first."""
+    found = {key: value for key, value in _flat(settings).items() if not key.startswith(NOT_VARIED) and not key.endswith("_target_")}
+    return dict(sorted(found.items(), key=lambda item: "." not in item[0]))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""The shape of the code: which room may import which, how long things are, that the map is complete."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "tunebook"
+FOUNDATION = {"paths", "checks", "targets", "randomness", "torchvision_operators"}
+LEAVES = {"networks", "schedules", "classifier", "data", "precision", "training", "tracking"}
+UPPER = {"experiment", "commandline", "report"}
+# The batch that a loader makes is the classifier's input: a type, no behaviour.
+TYPES_SHARED = {("classifier", "data")}
+KNOW_HYDRA = {"experiment", "commandline"}
+LONGEST_FILE, LONGEST_FUNCTION = 350, 40
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "tunebook" else {node.module}
+    return found
+
+
+def rooms_used(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("tunebook.")} - {room(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+class TestFile:
+    def test_imports_point_one_way(self, path: Path) -> None:
+        here = room(path)
+        allowed = FOUNDATION
+        if here in UPPER or here == "__init__":
+            allowed = FOUNDATION | LEAVES | UPPER
+        if here == "commandline":
+            allowed = FOUNDATION  # a typo is answered before torch is imported
+        if here == "report":
+            allowed = FOUNDATION | {"tracking"}
+        wrong = {other for other in rooms_used(path) - allowed if (here, other) not in TYPES_SHARED}
+        assert not wrong, f"{here} may not import {wrong}"
+
+    def test_only_the_top_knows_hydra(self, path: Path) -> None:
+        libraries = {name.split(".")[0] for name in imports(path)}
+        assert not libraries & {"hydra", "omegaconf"} or room(path) in KNOW_HYDRA
+
+    def test_is_a_sitting_long_and_says_what_it_is(self, path: Path) -> None:
+        text = path.read_text()
+        tree = ast.parse(text)
+        assert text.count("\n") <= LONGEST_FILE
+        assert ast.get_docstring(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                docstring = len((ast.get_docstring(node) or "").splitlines())
+                assert (node.end_lineno or 0) - node.lineno + 1 - docstring <= LONGEST_FUNCTION, node.name
+
+
+def test_every_room_is_on_the_map() -> None:
+    map_text = (PACKAGE / "__init__.py").read_text()
+    rooms = {room(path) for path in FILES} - {"__init__"}
+    assert rooms == FOUNDATION | LEAVES | UPPER
+    for name in rooms:
+        assert f"\n{name} " in map_text, f"{name} is not on the map"
+
+
+def test_scripts_are_thin() -> None:
+    for script in ("train.py", "evaluate.py", "compare.py"):
+        assert len((ROOT / "src" / script).read_text().splitlines()) <= 40
+
+
+def test_top_level_holds_the_design_and_nothing_else() -> None:
+    import subprocess
+
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    tops = {name.split("/")[0] for name in files if not name.startswith(".")}
+    allowed = {"conf", "src", "tests", "pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md", "constraints.txt"}
+    assert tops <= allowed

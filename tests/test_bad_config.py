@@ -1,0 +1,236 @@
+"""What is wrong with a config is told in one line, with exit status 2, before anything is made."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Cli, in_folder
+
+# (overrides, the key that the line names, a word that the line holds besides)
+WRONG_NAMES = [
+    (["optimizer=adadleta"], "optimizer=adadleta", "Did you mean 'adadelta'?"),
+    (["model=keras_cn"], "model=keras_cn", "'keras_cnn'"),
+    (["data=mnits"], "data=mnits", "'mnist'"),
+    (["scheduler=cosin"], "scheduler=cosin", "'cosine'"),
+    (["experiment=keras_notebok"], "experiment=keras_notebok", "'keras_notebook'"),
+    (["debug=quik"], "debug=quik", "'quick'"),
+    (["data=_common"], "data=_common", "allowed: digits"),
+    (["optimiser=adam"], "optimiser=adam", "'optimizer'"),
+    (["model.filtres=32"], "model.filtres=32", "'model.filters'"),
+    (["filters=32"], "filters=32", "'model.filters'"),
+    (["sed=3"], "sed=3", "'seed'"),
+    (["trainer.epochs=3"], "trainer.epochs=3", "no such setting"),
+    (["optimizer=adam", "optimizer.rho=0.9"], "optimizer.rho=0.9", "no such setting"),
+    (["model=mlp", "model.filters=8"], "model.filters=8", "no such setting"),
+    (["+model.filtres=32"], "+model.filtres=32", "'model.filters'"),
+    (["+model.filters=32"], "+model.filters=32", "set, not added"),
+    (["++model.filtres=32"], "++model.filtres=32", "'model.filters'"),
+    (["+new=1"], "+new=1", "set, not added"),
+    (["~model.filters"], "model.filters", "is required"),
+    (["~model"], "model", "is required"),
+    (["optimizer=null"], "optimizer", "is required; allowed: adadelta"),
+    (["data=null"], "data", "is required"),
+    (["tracking=null"], "tracking", "allowed: mlflow, off"),
+    (["optimizer=adam,sgd"], "optimizer", "adam,sgd"),
+    (["model.filters"], "model.filters", ""),
+    (["=3"], "=3", ""),
+    (["model.filters=[1"], "model.filters", ""),
+    (["--config-name=other"], "--config-name", "not supported"),
+    (["--config-dir=/tmp"], "--config-dir", "not supported"),
+]
+WRONG_VALUES = [
+    (["model.filters=abc"], "model.filters=abc", "integer"),
+    (["model.filters=2.5"], "model.filters=2.5", "integer"),
+    (["model.filters=true"], "model.filters=true", "integer"),
+    (["model.filters=[1,2]"], "model.filters=[1, 2]", "integer"),
+    (["model.filters={a:1}"], "model.filters.a", "no such setting"),
+    (["model.filters='32'"], "model.filters=32", "integer"),
+    (["model.filters=0"], "model.filters=0", "greater than or equal to 1"),
+    (["model.filters=-3"], "model.filters=-3", "greater than or equal to 1"),
+    (["model.filters=null"], "model.filters=null", "integer"),
+    (["model.filters=nan"], "model.filters=nan", "finite"),
+    (["model.kernel_size=0"], "model.kernel_size=0", "greater than or equal to 1"),
+    (["model.kernel_size=15"], "model.kernel_size=15", "at most 14"),
+    (["model.kernel_size=14", "model.pool_size=3"], "model.pool_size=3", "at most 2"),
+    (["data=digits", "model.kernel_size=5"], "model.kernel_size=5", "at most 4"),
+    (["model.pool_size=25"], "model.pool_size=25", "at most 24"),
+    (["model=batchnorm_cnn", "model.stages=9"], "model.stages=9", "leaves nothing"),
+    (["model=batchnorm_cnn", "model.kernel_size=4"], "model.kernel_size=4", "odd"),
+    (["model.conv_dropout=-0.1"], "model.conv_dropout=-0.1", "greater than or equal to 0"),
+    (["model.conv_dropout=1"], "model.conv_dropout=1", "less than 1"),
+    (["model.conv_dropout=1.5"], "model.conv_dropout=1.5", "less than 1"),
+    (["model.dense_dropout=nan"], "model.dense_dropout=nan", "finite"),
+    (["model.dense_units=0"], "model.dense_units=0", "greater than or equal to 1"),
+    (["optimizer.lr=0"], "optimizer.lr=0", "greater than 0"),
+    (["optimizer.lr=-1"], "optimizer.lr=-1", "greater than 0"),
+    (["optimizer.lr=nan"], "optimizer.lr=nan", "finite"),
+    (["optimizer.lr=inf"], "optimizer.lr=inf", "finite"),
+    (["optimizer.lr=fast"], "optimizer.lr=fast", "number"),
+    (["optimizer.lr=null"], "optimizer.lr=null", "number"),
+    (["optimizer.rho=1.5"], "optimizer.rho=1.5", "rho"),
+    (["optimizer.eps=tiny"], "optimizer.eps=tiny", "number"),
+    (["optimizer=adam", "optimizer.betas=[0.9,1.5]"], "optimizer.betas=[0.9, 1.5]", "beta"),
+    (["optimizer=adam", "optimizer.betas=[0.9]"], "optimizer.betas=[0.9]", ""),
+    (["optimizer=adam", "optimizer.amsgrad=maybe"], "optimizer.amsgrad=maybe", "boolean"),
+    (["optimizer=sgd", "optimizer.momentum=-1"], "optimizer.momentum=-1", "momentum"),
+    (["optimizer=sgd", "optimizer.momentum=0"], "optimizer", "esterov"),
+    (["data.batch_size=0"], "data.batch_size=0", "greater than or equal to 1"),
+    (["data.batch_size=60000"], "data.batch_size=60000", "at most 54000"),
+    (["data=digits", "data.batch_size=1400"], "data.batch_size=1400", "at most 1293"),
+    (["data.val_fraction=0"], "data.val_fraction=0", "greater than 0"),
+    (["data.val_fraction=1"], "data.val_fraction=1", "less than 1"),
+    (["data.val_fraction=0.00001"], "data.val_fraction=1e-05", "at least 10"),
+    (["data.num_workers=-1"], "data.num_workers=-1", "greater than or equal to 0"),
+    (["data.split_seed=-1"], "data.split_seed=-1", "greater than or equal to 0"),
+    (["data.root=null"], "data.root=null", "string"),
+    (["data.validate_on=test"], "data.validate_on=test", "keras_notebook"),
+    (["data.validate_on=tset"], "data.validate_on=tset", "'test'"),
+    (["data.source.dataset=CIFAR10"], "data.source.dataset=CIFAR10", "'MNIST'"),
+    (["seed=-1"], "seed=-1", "greater than or equal to 0"),
+    (["seed=4294967296"], "seed=4294967296", "less than or equal to 4294967295"),
+    (["seed=null"], "seed=null", "integer"),
+    (["seed=1.5"], "seed=1.5", "integer"),
+    (["objective=val/accuracy"], "objective=val/accuracy", "'val/acc'"),
+    (["objective=test/acc"], "objective=test/acc", "'val/acc'"),
+    (["objective=null"], "objective=null", "'val/acc'"),
+    (["tested_weights=first"], "tested_weights=first", "'last'"),
+    (["experiment_name="], "experiment_name", "at least 1 character"),
+    (["trainer.max_epochs=2.5"], "trainer.max_epochs=2.5", "integer"),
+    (["trainer.max_epochs=0"], "trainer.max_epochs=0", "greater than or equal to 1"),
+    (["trainer.max_epochs=null"], "trainer.max_epochs=null", "integer"),
+    (["trainer.precision=fp32"], "trainer.precision=fp32", "'32-true'"),
+    (["trainer=cpu", "trainer.precision=16-mixed"], "trainer.precision=16-mixed", "GPU"),
+    (["trainer.devices=0"], "trainer.devices=0", "greater than or equal to 1"),
+    (["trainer.devices=all"], "trainer.devices=all", "auto"),
+    (["trainer.limit_train_batches=1.5"], "trainer.limit_train_batches=1.5", "fraction"),
+    (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1", "greater than or equal to 0"),
+    (["trainer.deterministic=perhaps"], "trainer.deterministic=perhaps", "boolean"),
+    (["scheduler=step", "scheduler.step_size=0"], "scheduler", "fails at epoch 0"),
+    (["scheduler=step", "scheduler.gamma=-1", "trainer.max_epochs=9"], "scheduler", "makes the learning rate -"),
+    (["scheduler=cosine", "scheduler.warmup_fraction=2"], "scheduler.warmup_fraction=2", "less than or equal to 1"),
+    (["scheduler=onecycle", "scheduler.anneal_strategy=sine"], "scheduler.anneal_strategy=sine", "'linear'"),
+    (["scheduler=onecycle", "scheduler.cycle_momentum=true"], "scheduler.cycle_momentum=true", "momentum"),
+    (["scheduler=plateau", "scheduler.factor=1.5"], "scheduler.factor=1.5", "actor"),
+    (["scheduler.interval=batch"], "scheduler.interval=batch", "'step'"),
+    (["augmentation=affine", "augmentation.scale_min=2"], "augmentation.scale_min=2", "scale_max"),
+    (["augmentation=affine", "augmentation.rotation=200"], "augmentation.rotation=200", "180"),
+    (["augmentation=affine", "augmentation.shift=-0.1"], "augmentation.shift=-0.1", "greater than or equal to 0"),
+    (["callbacks=early_stopping", "callbacks.early_stopping.patience=soon"], "callbacks.early_stopping.patience=soon", "integer"),
+    (["experiment=keras_notebook", "tested_weights=best"], "data.validate_on=test", "test figures"),
+    (["experiment=keras_notebook", "scheduler=plateau"], "data.validate_on=test", "test figures"),
+    (["experiment=keras_notebook", "callbacks=early_stopping"], "data.validate_on=test", "test figures"),
+    (["tracking.system_metrics=1"], "tracking.system_metrics=1", "boolean"),
+    (["tracking.uri=/tmp/x"], "tracking.uri=/tmp/x", "address"),
+]
+WRONG_TARGETS = [
+    (["model._target_=os.system"], "model._target_=os.system", "never run"),
+    (["model._target_=torch.optim.Adam"], "model._target_=torch.optim.Adam", "tunebook.networks"),
+    (["model._target_=tunebook.networks.glorot_"], "model._target_=tunebook.networks.glorot_", "Module"),
+    (["model._target_=tunebook.networks.KerasCN"], "model._target_=tunebook.networks.KerasCN", "'KerasCNN'"),
+    (["model._target_=tunebook.networks.nn.Linear"], "model._target_=tunebook.networks.nn.Linear", "no module"),
+    (["model._target_=3"], "model._target_=3", "dotted name"),
+    (["model._target_=null"], "model._target_=null", "dotted name"),
+    (["optimizer._target_=torch.load"], "optimizer._target_=torch.load", "torch.optim"),
+    (["optimizer._target_=torch.optim.lr_scheduler.StepLR"], "optimizer._target_=torch.optim.lr_scheduler.StepLR", "Optimizer"),
+    (["scheduler._target_=builtins.eval"], "scheduler._target_=builtins.eval", "torch.optim.lr_scheduler"),
+    (["data._target_=subprocess.Popen"], "data._target_=subprocess.Popen", "tunebook.data"),
+    (["data.source._target_=numpy.load"], "data.source._target_=numpy.load", "tunebook.data.sources"),
+    (["augmentation._target_=builtins.open"], "augmentation._target_=builtins.open", "tunebook.data.augmentation"),
+    (["tracking._target_=builtins.exec"], "tracking._target_=builtins.exec", "tunebook.tracking"),
+    (["model.filters={_target_:os.getcwd}"], "model.filters._target_", "no such setting"),
+    (["hydra.launcher._target_=os.system"], "hydra.launcher._target_=os.system", "Hydra's own"),
+    (["hydra.sweeper._target_=os.system"], "hydra.sweeper._target_=os.system", "Hydra's own"),
+    (["hydra.job_logging.handlers.file.class=os.system"], "hydra.job_logging.handlers.file.class=os.system", "logging."),
+]
+CASES = [*WRONG_NAMES, *WRONG_VALUES, *WRONG_TARGETS]
+
+
+def entries(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts and ".git" not in path.parts}
+
+
+@pytest.mark.parametrize(("overrides", "named", "said"), CASES, ids=lambda x: " ".join(x) if isinstance(x, list) else None)
+def test_is_refused_in_one_line(cli: Cli, tmp_path: Path, overrides: list[str], named: str, said: str) -> None:
+    # Should one be let through, it is a matter of seconds.
+    quick = [] if any("debug" in override for override in overrides) else ["debug=quick"]
+    result = cli("train.py", *in_folder(tmp_path), *quick, *overrides)
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.count("\n") == 1, result.err
+    assert result.err.startswith("error: ")
+    assert named in result.err
+    assert said in result.err
+    assert not entries(tmp_path)
+
+
+def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("there is a GPU")
+    result = cli("train.py", *in_folder(tmp_path), "trainer=gpu")
+    assert result.code == 2
+    assert result.err == "error: trainer.accelerator=gpu: there is no GPU that torch can use here; allowed: auto, cpu\n"
+
+
+@pytest.mark.parametrize("folder", ["/proc/there", "/dev/null/out"])
+def test_an_output_folder_that_cannot_be_written(cli: Cli, folder: str) -> None:
+    result = cli("train.py", f"hydra.run.dir={folder}")
+    assert result.code == 2
+    assert result.err.startswith(f"error: hydra.run.dir={folder}: the output folder cannot be written")
+
+
+@pytest.mark.parametrize(
+    ("point", "named"),
+    [
+        ("model.filters=16,0", "model.filters=0"),
+        ("optimizer=adam,adadleta", "optimizer=adadleta"),
+        ("optimizer.lr=0.1,nan", "optimizer.lr=nan"),
+    ],
+)
+def test_a_multirun_with_a_wrong_point_starts_no_job(cli: Cli, tmp_path: Path, point: str, named: str) -> None:
+    result = cli("train.py", "-m", *in_folder(tmp_path), point)
+    assert result.code == 2
+    assert named in result.err
+    assert result.err.count("\n") == 1
+    assert not entries(tmp_path)
+
+
+@pytest.mark.parametrize("override", ["model.filters=1e1", "data.batch_size=1.28e2", "seed=0", "optimizer.lr=1", "model.conv_dropout=0"])
+def test_values_that_are_right(override: str) -> None:
+    from omegaconf import open_dict
+
+    from tunebook.commandline.names import compose_points
+    from tunebook.experiment.check import check
+
+    (cfg,) = compose_points("config", [override], multirun=False)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    check(cfg, {})
+
+
+def test_the_repository_is_as_before(cli: Cli) -> None:
+    before = {path.name for path in ROOT.iterdir()}
+    assert cli("train.py", "model.filters=0").code == 2
+    assert {path.name for path in ROOT.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        ("evaluate.py", [], "run=: is required"),
+        ("evaluate.py", ["run=abc"], "no such store"),
+        ("evaluate.py", ["run=abc", "weights=worst"], "weights=worst"),
+        ("evaluate.py", ["run=abc", "wieghts=best"], "'weights'"),
+        ("evaluate.py", ["run=abc", "tracking=off"], "tracking=off"),
+        ("compare.py", ["experiment_name=tunebok"], "no such store"),
+        ("compare.py", ["metrik=test/acc"], "'metric'"),
+    ],
+)
+def test_other_scripts_answer_in_one_line_too(cli: Cli, tmp_path: Path, script: str, arguments: list[str], said: str) -> None:
+    uri = [] if "tracking=off" in arguments else [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
+    result = cli(script, *uri, *arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert result.err.count("\n") == 1
+    assert not entries(tmp_path)

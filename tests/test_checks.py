@@ -1,0 +1,104 @@
+"""Settings: types and ranges, checked where they are used."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from tunebook.checks import Count, Dropout, SettingError, checked, conform, construct, nearest, shown
+from tunebook.targets import KINDS, resolve
+
+
+class Thing:
+    @checked
+    def __init__(self, image_shape: tuple[int, int, int], size: Count, rate: Dropout, kind: Literal["big", "small"]) -> None:
+        self.values = (image_shape, size, rate, kind)
+
+
+@given(st.integers(1, 10**9))
+def test_a_whole_float_is_an_integer(n: int) -> None:
+    found = conform("n", float(n), Count)
+    assert found == n
+    assert isinstance(found, int)
+
+
+@given(st.one_of(st.text(), st.booleans(), st.none(), st.floats().filter(lambda x: not x.is_integer()), st.integers(max_value=0)))
+def test_nothing_else_is_a_count(value: object) -> None:
+    with pytest.raises(SettingError, match=r"^n="):
+        conform("n", value, Count)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_dropout_is_from_0_to_below_1(value: float) -> None:
+    if 0 <= value < 1:
+        assert conform("p", value, Dropout) == value
+    else:
+        with pytest.raises(SettingError):
+            conform("p", value, Dropout)
+
+
+@given(st.one_of(st.text(), st.lists(st.integers(), max_size=50), st.dictionaries(st.text(), st.text(), max_size=9)))
+def test_an_error_is_always_one_line(value: object) -> None:
+    assert "\n" not in str(SettingError("key", value, "no"))
+    assert len(shown(value)) <= 80
+
+
+def test_a_list_serves_as_a_tuple() -> None:
+    assert conform("shape", [1, 2, 3], tuple[int, int, int]) == (1, 2, 3)
+
+
+def test_construct_names_the_path_and_passes_only_what_is_asked_for() -> None:
+    settings = {"size": 3, "rate": 0.5, "kind": "big"}
+    assert construct(Thing, settings, "thing", image_shape=(1, 2, 3), seed=4).values == ((1, 2, 3), 3, 0.5, "big")
+    for key, value, text in [
+        ("size", 0, "thing.size=0: must be greater than or equal to 1"),
+        ("kind", "bg", "thing.kind=bg: must be 'big' or 'small' Did you mean 'big'?"),
+        ("rat", 1, "thing.rat=1: no such setting. Did you mean 'rate'?"),
+    ]:
+        with pytest.raises(SettingError) as error:
+            construct(Thing, settings | {key: value}, "thing", image_shape=(1, 2, 3))
+        assert str(error.value) == text
+    with pytest.raises(SettingError, match=r"^thing\.rate=null: is required$"):
+        construct(Thing, {"size": 1, "kind": "big"}, "thing", image_shape=(1, 2, 3))
+
+
+def test_a_librarys_own_complaint_names_the_setting() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    with pytest.raises(SettingError, match=r"^optimizer\.rho=2\.0: Invalid rho value"):
+        construct(torch.optim.Adadelta, {"lr": 1.0, "rho": 2.0}, "optimizer", params=parameters)
+
+
+def test_nearest_says_nothing_where_nothing_is_near() -> None:
+    assert nearest("xyzzy", ["filters", "kernel_size"]) == ""
+    assert nearest("filtres", ["filters", "kernel_size"]) == " Did you mean 'filters'?"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize(
+    "target", ["os.system", "builtins.eval", "torch.load", "numpy.load", "", None, 3, "tunebook.networks.__class__", "a b.c"]
+)
+def test_no_kind_takes_other_code(kind: str, target: Any) -> None:
+    with pytest.raises(SettingError):
+        resolve(target, kind, "there")
+
+
+def test_what_is_refused_is_not_imported(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hostile.py").write_text("raise SystemExit('ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SettingError, match="never run from a config"):
+        resolve("hostile.Network", "model", "model._target_")
+
+
+def test_ranges_hold_in_python_too() -> None:
+    with pytest.raises(SettingError, match=r"^rate=nan: must be a finite number$"):
+        Thing((1, 2, 3), 1, math.nan, "big")
+
+
+def test_an_annotated_range_of_a_library_holds() -> None:
+    assert conform("x", 3, Annotated[int, Field(le=3)]) == 3
+    with pytest.raises(SettingError):
+        conform("x", 4, Annotated[int, Field(le=3)])

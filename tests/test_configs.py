@@ -1,0 +1,88 @@
+"""Every YAML of conf/: composed, checked as a run would, and commented."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import open_dict
+
+from tests.conftest import ROOT, Cli
+from tunebook.commandline.help import comments
+from tunebook.commandline.names import compose_points, default_choices, keys, options, with_choices
+from tunebook.experiment.check import check
+
+CONF = ROOT / "conf"
+OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.rglob("*/*.yaml")) if not path.stem.startswith("_")]
+NEEDS = {("trainer", "gpu"): "a GPU"}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda name: name)
+def test_option_composes_and_can_run(group: str, option: str) -> None:
+    (cfg,) = compose_points("config", [f"{group}={option}"], multirun=False)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    if (group, option) in NEEDS:
+        pytest.skip(f"needs {NEEDS[group, option]}")
+    check(cfg, choices)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda name: name)
+def test_option_says_what_it_is_and_every_key_what_it_means(group: str, option: str) -> None:
+    lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
+    assert any(re.match(r"# (?!@)\w", line) for line in lines[:2])
+    said = comments("config", {**default_choices(), group: option})
+    there = list(keys(with_choices({**default_choices(), group: option})))
+    for key in there:
+        inner = any(other.startswith(f"{key}.") for other in there)
+        if not key.endswith("_target_") and not inner and key != "callbacks":
+            assert key in said, f"{key} has no comment"
+
+
+def test_every_primary_config_composes() -> None:
+    for name in sorted(path.stem for path in CONF.glob("*.yaml")):
+        overrides = ["run=0"] if name == "evaluate" else []
+        assert compose_points(name, overrides, multirun=False)
+
+
+def test_every_group_of_the_defaults_list_is_a_folder_and_the_reverse() -> None:
+    assert set(default_choices()) == {path.name for path in CONF.iterdir() if path.is_dir()}
+
+
+def test_help_tells_groups_options_settings_and_units(cli: Cli) -> None:
+    result = cli("train.py", "--help")
+    assert result.code == 0
+    for group, option in OPTIONS:
+        assert re.search(rf"^  [* ] {option} +\S", result.out, re.M), (group, option)
+    assert "# learning rate, above 0" in result.out
+    assert re.search(r"^  \* adadelta", result.out, re.M)
+
+
+def test_cfg_job_is_yaml_with_comments_of_the_chosen_options(cli: Cli) -> None:
+    from omegaconf import OmegaConf
+
+    result = cli("train.py", "--cfg", "job", "model=mlp", "optimizer=adam", "optimizer.lr=3e-4")
+    cfg = OmegaConf.create(result.out)
+    assert cfg.optimizer.lr == 3e-4
+    assert cfg.model._target_ == "tunebook.networks.MLP"
+    assert "hidden_layers: 2" in result.out
+    assert "# of each hidden layer" in result.out
+
+
+def test_names_are_answered_without_torch() -> None:
+    code = (
+        "import sys; sys.argv=['train.py', 'optimizer=adadleta']; sys.path.insert(0, 'src')\n"
+        "import runpy\n"
+        "try: runpy.run_path('src/train.py', run_name='__main__')\n"
+        "except SystemExit as stop: print(stop.code, [m for m in ('torch', 'mlflow', 'pytorch_lightning') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "2 []"
+    assert done.stderr.strip().endswith("Did you mean 'adadelta'?")
+
+
+def test_options_begin_with_no_underscore() -> None:
+    assert "_common" not in options("data")
+    assert Path(CONF / "data" / "_common.yaml").exists()

@@ -1,0 +1,129 @@
+"""The store, names, secrets, and the precision that a machine is given."""
+
+import sqlite3
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow import MlflowClient
+
+from tunebook import precision
+from tunebook.networks import MLP
+from tunebook.report.seeds import Paired, RunRow, by_settings, pairs, table
+from tunebook.tracking.describe import run_name
+from tunebook.tracking.secrets import redact
+from tunebook.tracking.store import ensure_store, experiment_id
+from tunebook.tracking.tracker import rounded
+
+
+def open_store(uri: str) -> str:
+    ensure_store(uri)
+    return experiment_id(MlflowClient(uri), "one", uri)
+
+
+def test_a_store_is_created_once_by_processes_that_start_together(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/with space/ünï/mlflow.db"
+    with ProcessPoolExecutor(4) as pool:
+        ids = list(pool.map(open_store, [uri] * 4))
+    assert len(set(ids)) == 1
+    folder = tmp_path / "with space" / "ünï"
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert {path.name for path in folder.iterdir()} <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", ".mlflow.db.lock"}
+    experiment = MlflowClient(uri).get_experiment(ids[0])
+    assert experiment.artifact_location == (folder / "mlruns" / "one").as_uri()
+
+
+def test_a_deleted_experiment_comes_back(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    first = open_store(uri)
+    MlflowClient(uri).delete_experiment(first)
+    assert open_store(uri) == first
+    assert MlflowClient(uri).get_experiment(first).lifecycle_stage == "active"
+
+
+CHOICES = {"optimizer": "adadelta", "model": "keras_cnn"}
+
+
+@pytest.mark.parametrize(
+    ("choices", "settings", "name"),
+    [
+        ({}, {}, "adadelta"),
+        ({}, {"model.filters": 16, "seed": 3}, "adadelta filters=16 seed=3"),
+        ({"model": "mlp", "optimizer": "adam"}, {"optimizer.lr": 3e-4}, "adam mlp lr=0.0003"),
+    ],
+)
+def test_a_run_is_named_by_what_differs(choices: dict[str, str], settings: dict[str, object], name: str) -> None:
+    defaults = {"model.filters": 32, "seed": 1337, "optimizer.lr": 1.0}
+    assert run_name(CHOICES | choices, CHOICES, defaults | settings, defaults) == name
+
+
+def test_a_name_is_not_too_long() -> None:
+    assert len(run_name(CHOICES, CHOICES, {f"a.{i}": "x" * 30 for i in range(30)}, {})) <= 200
+
+
+SECRET = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", min_size=8).filter(lambda s: s not in "password")
+
+
+@given(SECRET)
+def test_no_secret_survives(secret: str) -> None:
+    secret = f"S3{secret}"
+    for text in (f"http://user:{secret}@host:5000/x", f"tracking.password={secret}", f"api_key: '{secret}'", f"--token={secret} x"):
+        assert secret not in redact(text, {})
+    assert secret not in redact(f"so it came to {secret} again", {"DB_PASSWORD": secret})
+
+
+def test_what_is_no_secret_stays() -> None:
+    text = "optimizer.lr=0.1 uri: sqlite:////a/b.db password: ${oc.env:DB_PASSWORD} tokens"
+    assert redact(text, {"HOME": "/a/b.db", "X_TOKEN": "lr"}) == text
+
+
+@given(st.floats(-1e6, 1e6))
+def test_rounded_figures_stay_as_they_are(value: float) -> None:
+    once = rounded(value)
+    assert rounded(once) == once
+    assert abs(once - value) <= abs(value) * 1e-6
+
+
+def row(seed: int, precision: str, acc: float) -> RunRow:
+    return RunRow({"seed": str(seed), "trainer.precision": precision, "model": "mlp"}, {"test/acc": acc}, "a machine")
+
+
+def test_runs_are_taken_together_over_seeds() -> None:
+    rows = [row(1, "32-true", 0.5), row(2, "32-true", 0.7), row(1, "bf16-mixed", 0.9), row(2, "bf16-mixed", 0.9)]
+    first, second = by_settings(rows, "test/acc")
+    assert (first.varying, first.mean, first.sd) == ({"trainer.precision": "bf16-mixed"}, 0.9, 0.0)
+    assert second.mean == pytest.approx(0.6)
+    assert second.sd == pytest.approx(0.1 * 2**0.5)
+    assert "| trainer.precision=32-true | 2 | 0.6 | 0.14 | 0.5 | 0.7 |" in table([first, second], "test/acc")
+
+
+def test_pairs_share_their_seed() -> None:
+    rows = [row(1, "32-true", 0.5), row(2, "32-true", 0.7), row(2, "bf16-mixed", 0.8), row(1, "bf16-mixed", 0.7), row(3, "32-true", 0.1)]
+    found = pairs(rows, "test/acc", "trainer.precision")
+    assert isinstance(found, Paired)
+    assert sorted(found.differences) == pytest.approx([0.1, 0.2])
+    assert found.mean == pytest.approx(0.15)
+    assert found.half_width == pytest.approx(12.706 * 0.0707107 / 2**0.5, rel=1e-3)  # t(0.975, 1) = 12.706
+
+
+def test_precision_is_chosen_by_what_the_cpu_has() -> None:
+    network = MLP(image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5)
+    before = torch.get_rng_state()
+    choice = precision.choose("cpu", network, (1, 8, 8), 16)
+    assert torch.equal(before, torch.get_rng_state())
+    assert choice.reason
+    if not precision.cpu_has_bf16():
+        assert choice.precision == "32-true"
+
+
+def test_the_probe_measures_and_leaves_the_network_alone() -> None:
+    network = MLP(image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5)
+    before = [parameter.clone() for parameter in network.parameters()]
+    assert precision._fp32_over_bf16(network, (1, 8, 8), 16) > 0
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in network.parameters())
