@@ -34,10 +34,10 @@ check: install ## style, types, and the shape of the code
 	$(BIN)/pytest -q tests/test_architecture.py
 
 test: install ## the fast tests, without network
-	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 -m 'not slow'
+	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not slow'
 
 test-all: install ## every test; needs the network once, for MNIST
-	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2
+	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup
 
 bench: install ## what the framework costs beside a plain loop; let nothing else run meanwhile
 	$(BIN)/python src/bench.py

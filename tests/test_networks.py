@@ -84,7 +84,7 @@ def test_two_adadelta_steps_are_zeilers() -> None:
         step = math.sqrt(step_average + 1e-7) / math.sqrt(grad_average + 1e-7) * gradient
         step_average = 0.95 * step_average + 0.05 * step**2
         x -= step
-        assert float(weight) == pytest.approx(x, rel=1e-12)
+        assert weight.item() == pytest.approx(x, rel=1e-12)
     # The first step by hand: sqrt(1e-7) / sqrt(0.05 * 0.09 + 1e-7) * 0.3 = 0.00141419...
     assert math.sqrt(1e-7) / math.sqrt(0.05 * 0.09 + 1e-7) * 0.3 == pytest.approx(0.00141419, rel=1e-5)
 

@@ -50,22 +50,17 @@ def make_trainer(
     device = device_kind(accelerator)
     if device == "cpu" and precision == "16-mixed":
         raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
-    for name, limit in (("train", limit_train_batches), ("val", limit_val_batches), ("test", limit_test_batches)):
-        if isinstance(limit, float) and limit > 1:
-            raise SettingError(f"limit_{name}_batches", limit, "must be a whole number of batches, or a fraction up to 1.0")
     # A bar is for a terminal; in a file each refresh would be a line, and the epoch lines say enough.
     bar: list[Callback] = [TQDMProgressBar(refresh_rate=20, leave=False)] if progress_bar and sys.stderr.isatty() else []
     return Trainer(
         accelerator=device,
         devices=devices,
         strategy=strategy,
-        precision=precision if precision != "auto" else "32-true",
+        precision="32-true" if precision == "auto" else precision,  # a run has chosen before; a check need not
         max_epochs=max_epochs,
         deterministic=deterministic,
         gradient_clip_val=gradient_clip_val or None,
-        limit_train_batches=limit_train_batches,
-        limit_val_batches=limit_val_batches,
-        limit_test_batches=limit_test_batches,
+        **_batch_limits(train=limit_train_batches, val=limit_val_batches, test=limit_test_batches),
         default_root_dir=output_dir,
         callbacks=callbacks + bar,
         logger=logger,
@@ -74,6 +69,13 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data module gives each device its part
     )
+
+
+def _batch_limits(**limits: float) -> dict[str, Any]:
+    for split, limit in limits.items():
+        if isinstance(limit, float) and limit > 1:
+            raise SettingError(f"limit_{split}_batches", limit, "must be a whole number of batches, or a fraction up to 1.0")
+    return {f"limit_{split}_batches": limit for split, limit in limits.items()}
 
 
 def is_first_process() -> bool:
