@@ -1,6 +1,9 @@
 """The store, names, secrets, and the precision that a machine is given."""
 
+import base64
+import json
 import sqlite3
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -44,6 +47,17 @@ def test_a_deleted_experiment_comes_back(tmp_path: Path) -> None:
     MlflowClient(uri).delete_experiment(first)
     assert open_store(uri) == first
     assert MlflowClient(uri).get_experiment(first).lifecycle_stage == "active"
+
+
+def test_an_experiment_opens_on_its_runs_with_figures_and_settings_as_columns(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tags = MlflowClient(uri).get_experiment(open_store(uri)).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    kind, _, packed = json.loads(tags["mlflow.sharedViewState.tunebook"])["state"].partition(";")
+    assert kind == "deflate"
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert {"metrics.`test/acc`", "params.`optimizer`", "params.`model.filters`"} <= set(state["selectedColumns"])
+    assert {chart["metricKey"] for chart in state["compareRunCharts"]} >= {"val/acc", "val/loss"}
 
 
 CHOICES = {"optimizer": "adadelta", "model": "keras_cnn"}
@@ -100,6 +114,13 @@ def test_runs_are_taken_together_over_seeds() -> None:
     assert second.mean == pytest.approx(0.6)
     assert second.sd == pytest.approx(0.1 * 2**0.5)
     assert "| trainer.precision=32-true | 2 | 0.6 | 0.14 | 0.5 | 0.7 |" in table([first, second], "test/acc")
+
+
+def test_an_option_speaks_for_its_settings_where_they_follow_from_it() -> None:
+    rows = [RunRow({"model": m, "model.filters": f}, {"x": 1.0}, "") for m, f in (("cnn", "8"), ("cnn", "8"), ("mlp", "-"))]
+    assert [set(group.varying) for group in by_settings(rows, "x")] == [{"model"}, {"model"}]
+    rows.append(RunRow({"model": "cnn", "model.filters": "16"}, {"x": 1.0}, ""))
+    assert {group.varying["model.filters"] for group in by_settings(rows, "x")} == {"8", "16", "-"}
 
 
 def test_pairs_share_their_seed() -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tunebook.commandline.names import default_choices, with_choices
 from tunebook.experiment.assembly import Parts, plain
 from tunebook.paths import ROOT
-from tunebook.tracking import describe
+from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
 
@@ -113,7 +113,7 @@ def _summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, fl
         lines += [
             f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
             "",
-            "next           make ui                                 see it, and compare",
+            f"next           make ui, then http://127.0.0.1:5000{view.page(parts.tracker.experiment_id)}",
             f"               python src/evaluate.py run={parts.tracker.run_id}",
             "               python src/train.py optimizer=adam model.filters=16",
         ]

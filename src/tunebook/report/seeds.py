@@ -66,7 +66,8 @@ def finished_runs(uri: str, experiment: str) -> list[RunRow]:
 def by_settings(rows: Sequence[RunRow], metric: str) -> list[Group]:
     """Groups of runs that differ in `seed` only, best mean first (highest; for a loss or a time lowest)."""
     names = sorted({name for row in rows for name in row.params} - {"seed"})
-    varying = [name for name in names if len({row.params.get(name, "-") for row in rows}) > 1]
+    varying = [name for name in names if len(_values(rows, name)) > 1]
+    varying = [name for name in varying if not _follows_from_its_option(rows, name, varying)]
     groups: dict[tuple[str, ...], list[RunRow]] = defaultdict(list)
     for row in rows:
         if metric in row.metrics:
@@ -79,6 +80,19 @@ def by_settings(rows: Sequence[RunRow], metric: str) -> list[Group]:
         for key, runs in groups.items()
     ]
     return sorted(made, key=lambda group: group.mean, reverse=not metric.startswith("time/") and not metric.endswith("loss"))
+
+
+def _values(rows: Sequence[RunRow], name: str) -> set[str]:
+    return {row.params.get(name, "-") for row in rows}
+
+
+def _follows_from_its_option(rows: Sequence[RunRow], name: str, varying: Sequence[str]) -> bool:
+    """True for `model.filters` where `model` varies too, and each model has always the same filters: the model's name says it."""
+    option = name.partition(".")[0]
+    if option == name or option not in varying:
+        return False
+    choices = _values(rows, option)
+    return all(len(_values([row for row in rows if row.params.get(option, "-") == choice], name)) == 1 for choice in choices)
 
 
 def table(groups: Sequence[Group], metric: str) -> str:

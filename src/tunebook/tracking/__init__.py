@@ -5,6 +5,7 @@ finished   a finished run, read back
 store      the local sqlite store, created once however many processes start
 describe   a run's name, parameters and tags, from plain settings
 pictures   confusion matrix, learning curves, the worst-classified images
+view       what MLflow's page of runs opens on
 secrets    what must not be written down
 """
 

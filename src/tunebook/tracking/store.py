@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tunebook.checks import InputError
+from tunebook.tracking import view
 
 SQLITE = "sqlite:///"
 
@@ -74,7 +75,8 @@ def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
     if found is None:
         folder = artifact_folder(uri)
         try:
-            return str(client.create_experiment(name, artifact_location=(folder / name).as_uri() if folder else None))
+            location = (folder / name).as_uri() if folder else None
+            return str(client.create_experiment(name, artifact_location=location, tags=view.tags()))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
