@@ -23,9 +23,10 @@ WRONG_NAMES = [
     (["optimizer=adam", "optimizer.rho=0.9"], "optimizer.rho=0.9", "no such setting"),
     (["model=mlp", "model.filters=8"], "model.filters=8", "no such setting"),
     (["+model.filtres=32"], "+model.filtres=32", "'model.filters'"),
-    (["+model.filters=32"], "+model.filters=32", "set, not added"),
+    (["+model.filters=32"], "+model.filters=32", "without +"),
     (["++model.filtres=32"], "++model.filtres=32", "'model.filters'"),
-    (["+new=1"], "+new=1", "set, not added"),
+    (["+experiment=keras_notebook"], "+experiment=keras_notebook", "Did you mean 'experiment'?"),
+    (["+new=1"], "+new=1", "is set, not added"),
     (["~model.filters"], "model.filters", "is required"),
     (["~model"], "model", "is required"),
     (["optimizer=null"], "optimizer", "is required; allowed: adadelta"),
@@ -120,6 +121,8 @@ WRONG_VALUES = [
     (["experiment=keras_notebook", "scheduler=plateau"], "data.validate_on=test", "test figures"),
     (["experiment=keras_notebook", "callbacks=early_stopping"], "data.validate_on=test", "test figures"),
     (["tracking.system_metrics=1"], "tracking.system_metrics=1", "boolean"),
+    (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches=0.001", "no batch"),
+    (["tracking.uri=sqlite:////proc/there/mlflow.db"], "tracking.uri=sqlite:////proc/there/mlflow.db", "cannot be written"),
     (["tracking.uri=/tmp/x"], "tracking.uri=/tmp/x", "address"),
 ]
 WRONG_TARGETS = [
@@ -177,7 +180,7 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
 def test_an_output_folder_that_cannot_be_written(cli: Cli, folder: str) -> None:
     result = cli("train.py", f"hydra.run.dir={folder}")
     assert result.code == 2
-    assert result.err.startswith(f"error: hydra.run.dir={folder}: the output folder cannot be written")
+    assert result.err.startswith(f"error: hydra.run.dir={folder}: cannot be written")
 
 
 @pytest.mark.parametrize(

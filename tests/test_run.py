@@ -182,7 +182,8 @@ def test_without_tracking_nothing_is_written_but_the_runs_folder(cli: Cli, tmp_p
 def test_a_run_that_fails_says_so_everywhere(cli: Cli, tmp_path: Path) -> None:
     result = cli("train.py", *SMALL, *in_folder(tmp_path), "optimizer=sgd", "optimizer.lr=1e30")
     assert result.code == 1
-    assert result.err.splitlines()[-1].startswith("error: NonFiniteLoss: the loss became")
+    assert result.err.startswith("error: NonFiniteLoss: the loss became")
+    assert result.err.count("\n") == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
     assert {"log/traceback.txt", "log/train.log", "config/config.yaml"} <= artifacts_of(tmp_path, run)

@@ -44,15 +44,18 @@ def command(config_name: str, check: str | None = None) -> Callable[[Task], Call
         @functools.wraps(task)
         def entry() -> None:
             arguments = get_args_parser().parse_args()
-            if _prepare(arguments, config_name, check, task.__module__):
-                _start(task, config_name)
+            try:
+                if _prepare(arguments, config_name, check):
+                    _start(task, config_name)
+            except KeyboardInterrupt:
+                fail("stopped by SIGINT", 130)
 
         return entry
 
     return decorate
 
 
-def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None, script: str) -> bool:
+def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None) -> bool:
     """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
     try:
         _refuse_other_configs(arguments)
@@ -125,8 +128,6 @@ def _start(task: Task, config_name: str) -> None:
         if user_wants_traceback:
             raise
         _fail_with(error.error if isinstance(error, _Failed) else error)
-    except KeyboardInterrupt:
-        fail("stopped by SIGINT", 130)
     except BaseException as error:
         if not hasattr(error, "exit_code"):
             raise
@@ -137,7 +138,7 @@ def _fail_with(error: Exception) -> NoReturn:
     line = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, SettingError | ConfigError | InputError):
         fail(line, BAD_INPUT)
-    fail(f"{type(error).__name__}: {line} (HYDRA_FULL_ERROR=1 shows where)", 1)
+    fail(f"{type(error).__name__}: {line}", 1)
 
 
 def fail(message: str, status: int) -> NoReturn:

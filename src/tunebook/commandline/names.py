@@ -22,6 +22,7 @@ from tunebook.targets import KINDS, check_name
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
+SQLITE = "sqlite:///"
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
@@ -65,6 +66,9 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
     check_targets(cfg)
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         _check_writable(key, str(OmegaConf.select(cfg, key)))
+    uri = str(OmegaConf.select(cfg, "tracking.uri", default=""))
+    if uri.startswith(SQLITE):
+        _check_writable("tracking.uri", uri, Path(uri.removeprefix(SQLITE)).parent)
 
 
 def options(group: str) -> list[str]:
@@ -134,16 +138,16 @@ def _check_target(path: str, value: Any) -> None:
         check_name(value, kind, path)
 
 
-def _check_writable(key: str, folder: str) -> None:
+def _check_writable(key: str, value: str, folder: Path | None = None) -> None:
     """Tries a file without a name in the nearest folder that is there: nothing is left behind."""
-    path = Path(folder).absolute()
+    path = (folder or Path(value)).absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
     try:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise SettingError(key, folder, f"the output folder cannot be written: {error.strerror} ({path})") from None
+        raise SettingError(key, value, f"cannot be written: {error.strerror} ({path})") from None
 
 
 def _hydra() -> Any:
@@ -170,9 +174,10 @@ def _check_override(config_name: str, override: Override) -> None:
         allowed = ", ".join(options(override.key_or_group))
         raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
-        known = list(keys(compose(config_name, return_hydra_config=True)))
+        known = [*default_choices(config_name), *keys(compose(config_name, return_hydra_config=True))]
         if override.is_add() or override.key_or_group not in known:
-            raise ConfigError(f"{override.input_line}: keys are set, not added (add one in conf/).{nearest(override.key_or_group, known)}")
+            hint = nearest(override.key_or_group, known)
+            raise ConfigError(f"{override.input_line}: is set, not added: write it without +, or add the key in conf/.{hint}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:

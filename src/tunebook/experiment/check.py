@@ -25,7 +25,23 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
         parts = build(settings)
         _check_shapes(parts)
     trainer_for(parts, Path(), [])
+    _check_limits(parts)
     _check_schedule(parts)
+
+
+def _check_limits(parts: Parts) -> None:
+    data = parts.data
+    test = data.source.test_size
+    sizes = {
+        "train": (data.train_size, data.batch_size),
+        "val": (data.val_size or test, data.eval_batch_size),
+        "test": (test, data.eval_batch_size),
+    }
+    for split, (images, batch_size) in sizes.items():
+        key = f"limit_{split}_batches"
+        limit = parts.settings["trainer"][key]
+        if isinstance(limit, float) and limit < 1 and limit * math.ceil(images / batch_size) < 1:
+            raise SettingError(f"trainer.{key}", limit, f"leaves no batch of {math.ceil(images / batch_size)}")
 
 
 def _check_shapes(parts: Parts) -> None:

@@ -121,7 +121,9 @@ def _summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, fl
 
 
 def close_run(parts: Parts, output_dir: Path, status: Status) -> None:
-    """Adds the log and ends the run."""
+    """Adds the log and ends the run, if it has come to be one."""
+    if not parts.tracker.run_id:
+        return
     for handler in logging.getLogger().handlers:
         handler.flush()
     log_file = output_dir / "train.log"

@@ -38,15 +38,16 @@ def run(cfg: DictConfig) -> float | None:
         if not is_first_process():
             fit(parts, output_dir, stop)
             return None
-        record.open_run(parts, cfg, chosen.precision)
         try:
+            record.open_run(parts, cfg, chosen.precision)
             return train_test_record(parts, output_dir, stop)
         except Stopped:
             record.close_run(parts, output_dir, "KILLED")
             raise
         except BaseException:
             log.exception("the run failed")
-            parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
+            if parts.tracker.run_id:
+                parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
             record.close_run(parts, output_dir, "FAILED")
             raise
 
