@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,6 +45,10 @@ def compose_points(config_name: str, overrides: Sequence[str], multirun: bool) -
         points = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0] if multirun else [list(overrides)]
         configs = [_compose(config_name, point) for point in points]
     for cfg in configs:
+        if cfg.hydra.get("mode") is not None and (cfg.hydra.mode == RunMode.MULTIRUN) != multirun:
+            raise ConfigError(f"hydra.mode={cfg.hydra.mode.name}: is chosen by the flag -m")
+        if cfg.hydra.sweeper.get("params"):
+            raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
         check_names(config_name, cfg)
     return configs
 
@@ -189,8 +194,10 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
         if not group or not allowed:
             raise ConfigError(_first_line(error)) from error
         raise ConfigError(f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}") from error
-    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explained(config_name, error, overrides)) from error
+    except (ValueError, TypeError, AttributeError) as error:  # what Hydra did not foresee
+        raise ConfigError(f"{' '.join(overrides)}: cannot be composed: {_first_line(error)}") from error
 
 
 def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
