@@ -6,6 +6,7 @@ Then the time from a process's start to the end of its first training step. Let 
 """
 
 import argparse
+import copy
 import statistics
 import subprocess
 import sys
@@ -14,11 +15,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tunebook.commandline.entry import quiet
+from tunebook.commandline.entry import quiet  # tunebook first: it mends the import of torchvision
 from tunebook.commandline.names import compose_points
-from tunebook.tracking.describe import cpu_name
 
-START_TIMES = 3  # processes started, after one that fills the disk cache
+import pytorch_lightning as pl  # isort: skip
+import torch  # isort: skip
+from mlflow import MlflowClient  # isort: skip
+from omegaconf import open_dict  # isort: skip
+
+from tunebook.experiment.assembly import Parts, build, plain
+from tunebook.experiment.run import fit
+from tunebook.tracking.describe import cpu_name
+from tunebook.training import StopAtBatchEnd
+
+STARTS = 3  # processes timed, after one that fills the disk cache
 
 
 def median_and_range(values: list[float]) -> str:
@@ -26,31 +36,29 @@ def median_and_range(values: list[float]) -> str:
     return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 
+def parts_of(overrides: list[str]) -> Parts:
+    """The objects of train.py's config, the data loaded."""
+    (cfg,) = compose_points("config", overrides, multirun=False)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    settings = plain(cfg)
+    pl.seed_everything(settings["seed"], verbose=False)
+    parts = build(settings)
+    parts.data.setup("fit")
+    return parts
+
+
 class PlainLoop:
-    """The training that a notebook would hold: network, optimizer and batches of the same config, nothing else."""
+    """The training that a notebook would hold: the same network, optimizer and batches, nothing else."""
 
-    def __init__(self, overrides: list[str]) -> None:
-        import pytorch_lightning as pl
-        import torch
-        from omegaconf import open_dict
-
-        from tunebook.experiment.assembly import build, plain
-
-        (cfg,) = compose_points("config", overrides, multirun=False)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        pl.seed_everything(1337, verbose=False)
-        self.parts = build(plain(cfg))
-        self.data = self.parts.data
-        self.data.setup("fit")
-        self.network = self.parts.classifier.network
-        self.optimizer = self.parts.classifier.make_optimizer(self.network.parameters())
-        self.torch = torch
+    def __init__(self, parts: Parts) -> None:
+        self.data = parts.data
+        self.network = copy.deepcopy(parts.classifier.network)
+        self.optimizer = parts.classifier.make_optimizer(self.network.parameters())
         self.step_ms: list[float] = []
 
     def epoch(self) -> float:
         """Seconds of one epoch: training with its mean loss and accuracy, then validation."""
-        torch = self.torch
         start = time.perf_counter()
         self.network.train()
         self._batches(self.data.train_dataloader(), train=True)
@@ -60,82 +68,73 @@ class PlainLoop:
         return time.perf_counter() - start
 
     def _batches(self, batches: Any, train: bool) -> tuple[float, float]:
-        torch = self.torch
         total, correct, count = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
+        start = time.perf_counter()
         for images, labels, _ in batches:
-            start = time.perf_counter()
             logits = self.network(images.to(torch.float32).div_(255))
             loss = torch.nn.functional.cross_entropy(logits, labels)
             if train:
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()
-                self.step_ms.append((time.perf_counter() - start) * 1000)
             total += loss.detach() * len(labels)
             correct += (logits.argmax(1) == labels).sum()
             count += len(labels)
+            if train:
+                now = time.perf_counter()
+                self.step_ms.append((now - start) * 1000)
+                start = now
         return float(total) / count, float(correct) / count
 
 
-def alternating(plain: PlainLoop, pairs: int) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of our epochs and of the plain loop's, and our steps' milliseconds. The first pair of epochs only warms up."""
-    from pytorch_lightning import Callback
+class Alternating(pl.Callback):
+    """Before each of our epochs, an epoch of the plain loop. Ours ends where the next begins, with all that belongs to it."""
 
-    from tunebook.experiment.run import fit
-    from tunebook.training import StopAtBatchEnd
+    def __init__(self, plain_loop: PlainLoop) -> None:
+        self.plain_loop = plain_loop
+        self.ours: list[float] = []
+        self.plain: list[float] = []
+        self.step_ms: list[float] = []
+        self.start = self.step_start = 0.0
 
-    class Alternate(Callback):
-        def __init__(self) -> None:
-            self.ours: list[float] = []
-            self.plain: list[float] = []
-            self.steps: list[float] = []
-            self.start = self.step_start = 0.0
+    def _close_epoch(self) -> None:
+        if self.plain:
+            self.ours.append(time.perf_counter() - self.start)
+            print(f"pair {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s", flush=True)
 
-        def close_epoch(self) -> None:
-            if self.plain:
-                self.ours.append(time.perf_counter() - self.start)
-                print(f"pair {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s", flush=True)
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The end of our last epoch; the plain loop's; the start of our next."""
+        self._close_epoch()
+        self.plain.append(self.plain_loop.epoch())
+        self.start = self.step_start = time.perf_counter()
 
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            self.close_epoch()
-            self.plain.append(plain.epoch())
-            self.start = self.step_start = time.perf_counter()
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+        """One step, from the end of the one before."""
+        now = time.perf_counter()
+        self.step_ms.append((now - self.step_start) * 1000)
+        self.step_start = now
 
-        def on_train_batch_end(self, *args: Any) -> None:
-            now = time.perf_counter()
-            self.steps.append((now - self.step_start) * 1000)
-            self.step_start = now
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The end of our last epoch."""
+        self._close_epoch()
 
-        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-            self.close_epoch()
 
-    clock = Alternate()
-    parts = plain.parts
-    parts.settings["trainer"]["max_epochs"] = pairs + 1
-    parts.callbacks.append(clock)
-    # `plain` owns the first network; ours starts from the same weights.
-    import copy
-
-    parts.classifier.network = copy.deepcopy(plain.network)
+def alternate(overrides: list[str]) -> Alternating:
+    """Trains both. The first pair of epochs only warms up."""
+    parts = parts_of(overrides)
+    clock = Alternating(PlainLoop(parts))
+    parts.callbacks.insert(0, clock)
     with tempfile.TemporaryDirectory() as folder:
         parts.tracker.open("bench", "bench", {}, {})
         fit(parts, Path(folder), StopAtBatchEnd())
         parts.tracker.close("FINISHED")
-    return clock.ours[1:], clock.plain[1:], clock.steps
+    return clock
 
 
 def seconds_to_first_step(store: str) -> float:
     """Of a new process of train.py, as its MLflow run says."""
-    from mlflow import MlflowClient
-
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("train.py")),
-        "debug=quick",
-        "trainer.limit_train_batches=1",
-        f"tracking.uri={store}",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    overrides = ["debug=quick", "trainer.limit_train_batches=1", f"tracking.uri={store}"]
+    subprocess.run([sys.executable, str(Path(__file__).with_name("train.py")), *overrides], check=True, capture_output=True)
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("debug")
     assert experiment is not None
@@ -152,17 +151,17 @@ def main() -> None:
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/mlflow.db"
-        plain = PlainLoop([f"tracking.uri={store}", "trainer.precision=32-true", *arguments.overrides])
-        ours, theirs, steps = alternating(plain, arguments.pairs)
-        seconds_to_first_step(store)
-        starts = [seconds_to_first_step(store) for _ in range(START_TIMES)]
+        settings = [f"tracking.uri={store}", "trainer.precision=32-true", f"trainer.max_epochs={arguments.pairs + 1}"]
+        clock = alternate([*settings, *arguments.overrides])
+        starts = [seconds_to_first_step(store) for _ in range(STARTS + 1)][1:]
+    ours, theirs = clock.ours[1:], clock.plain[1:]
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    print(f"\non {cpu_name()}, {plain.torch.get_num_threads()} threads, n = {len(ratios)} pairs; median (lowest to highest)\n")
+    print(f"\non {cpu_name()}, {torch.get_num_threads()} threads, n = {len(ratios)} pairs; median (lowest to highest)\n")
     print("| | ours | plain loop |\n| --- | --- | --- |")
     print(f"| epoch, s | {median_and_range(ours)} | {median_and_range(theirs)} |")
-    print(f"| training step, ms | {median_and_range(steps)} | {median_and_range(plain.step_ms)} |")
+    print(f"| training step, ms | {median_and_range(clock.step_ms)} | {median_and_range(clock.plain_loop.step_ms)} |")
     print(f"| epoch, ours / plain | {median_and_range(ratios)} | 1 |")
-    print(f"| start to first step, s | {median_and_range(starts)} | |")
+    print(f"| start to first step, s (n = {STARTS}) | {median_and_range(starts)} | |")
 
 
 if __name__ == "__main__":
