@@ -1,12 +1,14 @@
 """What the framework costs: our training epoch against a plain PyTorch loop of the same mathematics on the same batches.
 
-`python src/bench.py` (or `make bench`). Both train in one process, an epoch each in turn, so that a machine whose speed drifts slows both;
-the figure is the median of the pairs' ratios. Ours is the whole of it: Lightning, metrics, checkpoints, epoch lines, progress bar, MLflow.
-Then the time from a process's start to the end of its first training step. Let nothing else run meanwhile.
+`python src/bench.py` (or `make bench`). Both train in one process, a few steps each in turn, so that a machine whose speed drifts
+slows both; the figure is the median over epochs of the ratio of their times. Ours is the whole of it: Lightning, metrics,
+checkpoints, epoch lines, progress bar, MLflow. Then the time from a process's start to the end of its first training step.
+Let nothing else run meanwhile.
 """
 
 import argparse
 import copy
+import itertools
 import statistics
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from tunebook.experiment.run import fit
 from tunebook.tracking.describe import cpu_name
 from tunebook.training import StopAtBatchEnd
 
+BLOCK = 10  # steps in turn
 STARTS = 3  # processes timed, after one that fills the disk cache
 
 
@@ -57,56 +60,79 @@ class PlainLoop:
         self.optimizer = parts.classifier.make_optimizer(self.network.parameters())
         self.step_ms: list[float] = []
 
-    def epoch(self) -> float:
-        """Seconds of one epoch: training with its mean loss and accuracy, then validation."""
-        start = time.perf_counter()
+    def start_epoch(self, batches: int) -> None:
+        """A new epoch of so many training batches."""
+        self.batches = itertools.islice(iter(self.data.train_dataloader()), batches)
         self.network.train()
-        self._batches(self.data.train_dataloader(), train=True)
-        self.network.eval()
-        with torch.no_grad():
-            self._batches(self.data.val_dataloader(), train=False)
+        self.total, self.correct, self.count = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
+
+    def train(self, steps: int | None) -> float:
+        """Seconds of the next steps of the epoch (None: of all that are left)."""
+        start = before = time.perf_counter()
+        for images, labels, _ in itertools.islice(self.batches, steps):
+            loss = self._forward(images, labels)
+            self.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            now = time.perf_counter()
+            self.step_ms.append((now - before) * 1000)
+            before = now
         return time.perf_counter() - start
 
-    def _batches(self, batches: Any, train: bool) -> tuple[float, float]:
-        total, correct, count = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
+    def validate(self) -> float:
+        """Seconds of a validation, with the epoch's mean figures."""
         start = time.perf_counter()
-        for images, labels, _ in batches:
-            logits = self.network(images.to(torch.float32).div_(255))
-            loss = torch.nn.functional.cross_entropy(logits, labels)
-            if train:
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-            total += loss.detach() * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
-            count += len(labels)
-            if train:
-                now = time.perf_counter()
-                self.step_ms.append((now - start) * 1000)
-                start = now
-        return float(total) / count, float(correct) / count
+        self.network.eval()
+        with torch.no_grad():
+            for images, labels, _ in self.data.val_dataloader():
+                self._forward(images, labels)
+        self.figures = float(self.total) / self.count, float(self.correct) / self.count
+        return time.perf_counter() - start
+
+    def _forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        logits = self.network(images.to(torch.float32).div_(255))
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        self.total += loss.detach() * len(labels)
+        self.correct += (logits.argmax(1) == labels).sum()
+        self.count += len(labels)
+        return loss
 
 
 class Alternating(pl.Callback):
-    """Before each of our epochs, an epoch of the plain loop. Ours ends where the next begins, with all that belongs to it."""
+    """In each of our epochs an epoch of the plain loop, a block of steps in turn.
+
+    Our epoch ends where the next begins, with all that belongs to it.
+    """
 
     def __init__(self, plain_loop: PlainLoop) -> None:
         self.plain_loop = plain_loop
         self.ours: list[float] = []
         self.plain: list[float] = []
         self.step_ms: list[float] = []
-        self.start = self.step_start = 0.0
+        self.start = self.step_start = self.plain_s = 0.0
+
+    def _pause(self, seconds: float) -> None:
+        """The plain loop has had its turn: our clock and step did not run meanwhile."""
+        self.plain_s += seconds
+        self.step_start += seconds
 
     def _close_epoch(self) -> None:
-        if self.plain:
-            self.ours.append(time.perf_counter() - self.start)
-            print(f"pair {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s", flush=True)
+        if self.start:
+            self.ours.append(time.perf_counter() - self.start - self.plain_s)
+            self.plain.append(self.plain_s)
+            print(f"epoch {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s", flush=True)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The end of our last epoch; the plain loop's; the start of our next."""
+        """The end of our last epoch, the start of the next."""
         self._close_epoch()
-        self.plain.append(self.plain_loop.epoch())
+        self.plain_loop.start_epoch(int(trainer.num_training_batches))
+        self.plain_s = 0.0
         self.start = self.step_start = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """The plain loop's turn, every so many steps."""
+        if batch_idx % BLOCK == 0:
+            self._pause(self.plain_loop.train(BLOCK))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
         """One step, from the end of the one before."""
@@ -114,13 +140,17 @@ class Alternating(pl.Callback):
         self.step_ms.append((now - self.step_start) * 1000)
         self.step_start = now
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The plain loop's last steps and validation."""
+        self._pause(self.plain_loop.train(None) + self.plain_loop.validate())
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The end of our last epoch."""
         self._close_epoch()
 
 
 def alternate(overrides: list[str]) -> Alternating:
-    """Trains both. The first pair of epochs only warms up."""
+    """Trains both. The first epoch only warms up."""
     parts = parts_of(overrides)
     clock = Alternating(PlainLoop(parts))
     parts.callbacks.insert(0, clock)
@@ -145,7 +175,7 @@ def seconds_to_first_step(store: str) -> float:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="pairs of epochs that count, after one that warms up")
+    parser.add_argument("--pairs", type=int, default=5, help="epochs that count, after one that warms up")
     parser.add_argument("overrides", nargs="*", help="settings, as for train.py")
     arguments = parser.parse_args()
     quiet()

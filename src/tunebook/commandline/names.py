@@ -91,9 +91,13 @@ def default_choices(config_name: str = "config") -> dict[str, str | None]:
 
 def with_choices(choices: Mapping[str, str | None], config_name: str = "config") -> DictConfig:
     """The config of these options with nothing set: what every value is by default, and which keys there are."""
-    chosen = [f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)]
+    return _composed(config_name, tuple(f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)))
+
+
+@functools.cache  # each point of a multirun, and then the run itself, ask for the same few
+def _composed(config_name: str, chosen: tuple[str, ...]) -> DictConfig:
     with _hydra():
-        return compose(config_name, chosen)
+        return compose(config_name, list(chosen))
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:

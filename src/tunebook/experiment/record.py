@@ -51,7 +51,6 @@ def open_run(parts: Parts, cfg: DictConfig, precision: str) -> None:
     )
     tracker.save_text(OmegaConf.to_yaml(cfg, resolve=False), "config/config.yaml")
     tracker.save_text(OmegaConf.to_yaml(hydra.overrides.task), "config/overrides.yaml")
-    tracker.save_text(describe.package_versions(), "config/requirements.txt")
     for split, context in CONTEXTS.items():
         images, labels = parts.data.sets[split].images, parts.data.sets[split].labels
         digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
@@ -79,6 +78,7 @@ def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, floa
     if parts.objective:
         final |= {"best/epoch": best["epoch"], "best/val_acc": best["val/acc"], "best/val_loss": best["val/loss"]}
     parts.tracker.log_metrics(final, step=len(report.history))
+    parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
     _save_pictures(parts, report)
     parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
     for file in sorted(checkpoints.glob("*.ckpt")):
