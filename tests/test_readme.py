@@ -1,0 +1,32 @@
+"""The README's commands name what is there."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.conftest import ROOT
+from tunebook.commandline.names import compose_points
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"python src/(train|compare)\.py([^\n`|#]*)", README)))
+REFUSED = ("adadleta", "kernel_size=3,15", "--help")
+
+
+@pytest.mark.parametrize(("script", "arguments"), COMMANDS, ids=" ".join)
+def test_command_composes(script: str, arguments: str) -> None:
+    if any(word in arguments for word in REFUSED):
+        return
+    words = shlex.split(arguments)
+    multirun = "-m" in words
+    name = "config" if script == "train" else script
+    assert compose_points(name, [word for word in words if word != "-m"], multirun)
+
+
+def test_links_and_targets_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([a-z-]+)", README):
+        if target != "are":
+            assert f"\n{target}:" in makefile
+    for picture in re.findall(r"!\[.*\]\((.+)\)", README):
+        assert (ROOT / picture).is_file()
