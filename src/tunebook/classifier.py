@@ -33,7 +33,7 @@ class Classifier(LightningModule):
         # Convolutions on CPU and tensor cores are faster with channels innermost; shapes and results' meaning stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
-        # The checks cost more than the metric: labels and logits come from our own loader and network.
+        # No checks in each step: labels and logits come from our own loader and network.
         accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         metrics = MetricCollection({"loss": MeanMetric(nan_strategy="disable"), "acc": accuracy}, compute_groups=False)
         self.train_metrics, self.val_metrics, self.test_metrics = (metrics.clone(prefix=f"{split}/") for split in ("train", "val", "test"))

@@ -36,7 +36,7 @@ def choose(accelerator: str, network: nn.Module, image_shape: tuple[int, int, in
 
 
 def cpu_has_bf16() -> bool:
-    """True where the CPU multiplies bf16 itself. Elsewhere it is emulated, ten times slower than fp32."""
+    """True where the CPU multiplies bf16 itself. Elsewhere it is emulated, and several times slower than fp32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
