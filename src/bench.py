@@ -26,9 +26,10 @@ from mlflow import MlflowClient  # isort: skip
 from omegaconf import open_dict  # isort: skip
 
 from tunebook.experiment.assembly import Parts, build, plain
-from tunebook.experiment.run import fit
+from tunebook.experiment.run import Job, fit
+from tunebook.recovery import StopAtBatchEnd
+from tunebook.runfolder import RunFolder
 from tunebook.tracking.describe import cpu_name
-from tunebook.training import StopAtBatchEnd
 
 BLOCK = 10  # steps in turn
 STARTS = 3  # processes timed, after one that fills the disk cache
@@ -155,8 +156,11 @@ def alternate(overrides: list[str]) -> Alternating:
     clock = Alternating(PlainLoop(parts))
     parts.callbacks.insert(0, clock)
     with tempfile.TemporaryDirectory() as folder:
-        parts.tracker.open("bench", "bench", {}, {})
-        fit(parts, Path(folder), StopAtBatchEnd())
+        run_folder = RunFolder(Path(folder) / "run", Path(folder), uri=parts.tracker.uri)
+        run_folder.open()
+        parts.tracker.open(run_folder)
+        parts.tracker.describe("bench", "bench", {}, {})
+        fit(Job(parts, run_folder.path, StopAtBatchEnd()))
         parts.tracker.close("FINISHED")
     return clock
 

@@ -69,7 +69,7 @@ def run_process(script: str, *arguments: str, **environment: str) -> Result:
 
 def in_folder(folder: Path) -> tuple[str, ...]:
     """Settings that keep everything a run makes in `folder`."""
-    return (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"hydra.run.dir={folder}/out", f"hydra.sweep.dir={folder}/out")
+    return (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"outputs={folder}/out")
 
 
 def runs_in(folder: Path) -> list[Run]:

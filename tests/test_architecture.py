@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "tunebook"
-FOUNDATION = {"paths", "checks", "targets", "randomness", "torchvision_operators"}
-LEAVES = {"networks", "schedules", "classifier", "data", "precision", "training", "tracking"}
+FOUNDATION = {"paths", "checks", "targets", "randomness", "runfolder", "torchvision_operators"}
+LEAVES = {"networks", "schedules", "classifier", "data", "precision", "training", "recovery", "tracking"}
 UPPER = {"experiment", "commandline", "report"}
 # The batch that a loader makes is the classifier's input: a type, no behaviour.
 TYPES_SHARED = {("classifier", "data")}

@@ -76,7 +76,7 @@ class TestFinishedRun:
     def test_has_its_artifacts_once(self, finished: Finished) -> None:
         artifacts = artifacts_of(finished.folder, finished.run)
         assert artifacts == {
-            "config/config.yaml", "config/overrides.yaml", "config/requirements.txt", "log/train.log",
+            "config/config.yaml", "config/overrides.yaml", "config/requirements.txt", "log/train.log", "log/journal.jsonl",
             "pictures/confusion_matrix.png", "pictures/learning_curves.png", "pictures/worst_images.png",
             "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         }  # fmt: skip
@@ -172,10 +172,12 @@ def test_the_initial_weights_depend_on_the_seed_and_nothing_else(cli: Cli, tmp_p
 
 
 def test_without_tracking_nothing_is_written_but_the_runs_folder(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", *SMALL, "tracking=off", f"hydra.run.dir={tmp_path}/out", "callbacks=early_stopping", "model=mlp")
+    result = cli(
+        "train.py", *SMALL, "tracking=off", f"outputs={tmp_path}", f"hydra.run.dir={tmp_path}/out", "callbacks=early_stopping", "model=mlp"
+    )
     assert result.code == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "out/train.log", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt",
+        "out/run.json", "out/train.log", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt",
     }  # fmt: skip
 
 
@@ -217,7 +219,7 @@ def test_a_multirun_is_a_run_a_point(cli: Cli, tmp_path: Path) -> None:
     names = {run.info.run_name for run in runs_in(tmp_path)}
     assert names == {f"digits {o} cpu quick filters={f}" for o in ("adam", "adadelta") for f in (4, 8)}
     assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
-    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"0", "1", "2", "3"}
+    assert {path.name for path in (tmp_path / "out").glob("*/*-multirun/*") if path.is_dir()} == {"0", "1", "2", "3"}
 
 
 def test_a_failed_job_of_a_multirun_lets_the_others_finish(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ paths          where the repository is
 checks         a setting's type and range, checked where it is used; the one error a wrong setting raises
 targets        which class a `_target_` may name: trusted packages, and the kind its group makes
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
+runfolder      a run's folder: what it says of itself, which process works in it
 torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
@@ -11,8 +12,9 @@ schedules      learning-rate schedules that torch does not have
 classifier     the LightningModule: loss, metrics and optimizer around any network
 data           sources, verified downloads, the split, batches gathered in memory, augmentation
 precision      which arithmetic a machine computes fastest in
-training       the Lightning Trainer and what follows it: epoch lines, stopping on a signal
-tracking       what an MLflow run holds, and how it gets there
+training       the Lightning Trainer and what follows it: epoch lines and times
+recovery       checkpoints that can be trusted, resuming to the bit, stopping on a signal
+tracking       what an MLflow run holds, and how it gets there: a journal, and a thread that ships it
 
 experiment     one run from config to result: the only place where config becomes objects
 commandline    from the words on the command line to a config known to be right, and --help

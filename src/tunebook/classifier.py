@@ -75,8 +75,16 @@ class Classifier(LightningModule):
         """Adds to val/loss and val/acc."""
         self._step(batch, self.val_metrics)
 
+    def on_validation_epoch_start(self) -> None:
+        """Forgets a validation that was interrupted."""
+        self.val_metrics.reset()
+
     def on_validation_epoch_end(self) -> None:
-        """Logs val/loss and val/acc."""
+        """Logs val/loss and val/acc. NonFiniteLoss where the epoch's last step spoiled the weights."""
+        loss = self.val_metrics.compute()["val/loss"]
+        if not torch.isfinite(loss):
+            where = f"the validation after step {self.global_step}, epoch {self.current_epoch + 1}"
+            raise NonFiniteLoss(f"the loss became {loss.item()} in {where}: try a smaller optimizer.lr")
         self._log_epoch(self.val_metrics)
 
     def on_test_start(self) -> None:
@@ -91,6 +99,24 @@ class Classifier(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs test/loss and test/acc."""
         self._log_epoch(self.test_metrics)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the epoch's running metrics."""
+        checkpoint["train_metrics"] = {
+            name: {
+                "updates": metric.update_count,
+                "state": {key: torch.as_tensor(value).cpu() for key, value in metric.metric_state.items()},
+            }
+            for name, metric in self.train_metrics.items(keep_base=True)
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them up again."""
+        for name, metric in self.train_metrics.items(keep_base=True):
+            saved = checkpoint["train_metrics"][name]
+            metric._update_count = saved["updates"]
+            for key, value in saved["state"].items():
+                setattr(metric, key, value.to(metric.device))
 
     def configure_optimizers(self) -> Any:
         """What Lightning needs to know of the optimizer and its schedule."""

@@ -1,21 +1,16 @@
-"""The Lightning Trainer and what follows it through a run: epoch lines, times, checkpoints, stopping on a signal."""
+"""The Lightning Trainer and what follows it through a run: epoch lines and times."""
 
 import logging
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import psutil
 import torch
+from lightning_fabric.plugins import CheckpointIO
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
 from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, checked
@@ -44,14 +39,14 @@ def make_trainer(
     progress_bar: bool,
     output_dir: Name,
     callbacks: list[Callback],
+    checkpoint_io: CheckpointIO,
     logger: Logger,
 ) -> Trainer:
     """A Trainer; the names and meanings are Lightning's. SettingError where the machine has not what is asked for."""
     device = device_kind(accelerator)
     if device == "cpu" and precision == "16-mixed":
         raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
-    # A bar is for a terminal; in a file each refresh would be a line, and the epoch lines say enough.
-    bar: list[Callback] = [TQDMProgressBar(refresh_rate=20, leave=False)] if progress_bar and sys.stderr.isatty() else []
+    bar = _bar(progress_bar)
     return Trainer(
         accelerator=device,
         devices=devices,
@@ -63,12 +58,19 @@ def make_trainer(
         **_batch_limits(train=limit_train_batches, val=limit_val_batches, test=limit_test_batches),
         default_root_dir=output_dir,
         callbacks=callbacks + bar,
+        plugins=[checkpoint_io],
+        enable_checkpointing=False,  # a callback of ours keeps them
         logger=logger,
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data module gives each device its part
     )
+
+
+def _bar(wanted: bool) -> list[Callback]:
+    """A bar is for a terminal; in a file each refresh would be a line, and the epoch lines say enough."""
+    return [TQDMProgressBar(refresh_rate=20, leave=False)] if wanted and sys.stderr.isatty() else []
 
 
 def _batch_limits(**limits: float) -> dict[str, Any]:
@@ -91,24 +93,10 @@ def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
     return "gpu" if there and accelerator != "cpu" else "cpu"
 
 
-def best_and_last(folder: Path, objective: str | None, mode: str) -> ModelCheckpoint:
-    """Keeps `last.ckpt`, and `best.ckpt` by `objective` (validation data). objective: None selects nothing and keeps the last only."""
-    return ModelCheckpoint(
-        dirpath=folder,
-        filename="best" if objective else "last",
-        monitor=objective,
-        mode=mode,
-        save_top_k=1,
-        save_last=objective is not None,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
-
-
 class EpochReport(Callback):
     """A line and a few figures for each epoch.
 
-    history: one dict an epoch, with "epoch" (from 1) and every metric of that epoch.
+    history: one dict an epoch, with "epoch" (from 1) and every metric of that epoch. Times go on where a resumed run stopped.
     """
 
     first_step_seen = False
@@ -116,12 +104,23 @@ class EpochReport(Callback):
     def __init__(self, log_lr: bool) -> None:
         self.history: list[dict[str, float]] = []
         self.log_lr = log_lr
-        self.epoch_start = self.fit_start = 0.0
-        self.fit_s = 0.0
+        self.epoch_start = self.fit_start = time.perf_counter()
+        self.fit_s = self.epoch_s = 0.0
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self.fit_start = time.perf_counter()
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs so far, and the seconds that the epoch and the whole have taken."""
+        now = time.perf_counter()
+        return {"history": self.history, "epoch_s": now - self.epoch_start, "fit_s": now - self.fit_start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes them up again."""
+        self.history = [dict(epoch) for epoch in state_dict["history"]]
+        self.epoch_s, self.fit_s = state_dict["epoch_s"], state_dict["fit_s"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clocks, after what a resumed run has spent already. (A resumed epoch has no start of its own.)"""
+        self.fit_start = time.perf_counter() - self.fit_s
+        self.epoch_start = time.perf_counter() - self.epoch_s
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the epoch's clock."""
@@ -160,68 +159,6 @@ class EpochReport(Callback):
     def _train_metrics(self, pl_module: LightningModule) -> Any:
         return pl_module.train_metrics
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops the clock."""
         self.fit_s = time.perf_counter() - self.fit_start
-
-
-class Stopped(BaseException):
-    """A signal asked the process to end. exit_code: 128 + the signal's number, as a shell reports it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.exit_code = 128 + signum
-
-
-class StopAtBatchEnd(Callback):
-    """SIGTERM and Ctrl-C end the run: in training or validation at the batch's end, elsewhere at once. A second one ends the process."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.signum: int | None = None
-        self.in_loop = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handles the signals until the block is left."""
-        before = {signum: signal.signal(signum, self._handle) for signum in self.SIGNALS}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
-            os._exit(128 + signum)
-        self.signum = signum
-        if not self.in_loop:
-            raise Stopped(signum)
-        os.write(2, b"\nstopping at the end of this batch; once more to stop at once\n")
-
-    def _check(self) -> None:
-        if self.signum is not None:
-            raise Stopped(self.signum)
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning has put its own SIGTERM handler in place, after which a killed run exits with 0: take it back."""
-        for signum in self.SIGNALS:
-            signal.signal(signum, self._handle)
-        self.in_loop = True
-        self._check()
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """The place where training stops."""
-        self._check()
-
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
-        """The place where validation stops."""
-        self._check()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on a signal acts at once."""
-        self.in_loop = False
-        self._check()

@@ -34,10 +34,11 @@ ADVICE = (
 Task = Callable[[DictConfig], Any]
 
 
-def command(config_name: str, check: str | None = None) -> Callable[[Task], Callable[[], None]]:
+def command(config_name: str, check: str | None = None, take_up: str | None = None) -> Callable[[Task], Callable[[], None]]:
     """Makes `task(cfg)` a script's entry point.
 
     check: "module:function", called with each config of the call and its choices before anything is made.
+    take_up: "module:function", called where a config's `resume` names a run: gives the overrides of that run and this call.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -45,7 +46,7 @@ def command(config_name: str, check: str | None = None) -> Callable[[Task], Call
         def entry() -> None:
             arguments = get_args_parser().parse_args()
             try:
-                if _prepare(arguments, config_name, check):
+                if _prepare(arguments, config_name, check, take_up):
                     _start(task, config_name)
             except KeyboardInterrupt:
                 fail("stopped by SIGINT", 130)
@@ -55,13 +56,15 @@ def command(config_name: str, check: str | None = None) -> Callable[[Task], Call
     return decorate
 
 
-def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None) -> bool:
+def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None, take_up: str | None) -> bool:
     """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
     try:
         _refuse_other_configs(arguments)
         if arguments.hydra_help or arguments.shell_completion or arguments.info:
             return True
         configs = compose_points(config_name, arguments.overrides, arguments.multirun)
+        if take_up is not None and any(cfg.resume is not None for cfg in configs):
+            configs = _resumed(configs, arguments, config_name, take_up)
         if arguments.help:
             print(annotated.help_text(config_name, configs[0], sys.argv[0]))
             return False
@@ -71,8 +74,25 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None)
         if arguments.cfg is None and check is not None:
             _check_all(configs, check)
         return True
-    except (ConfigError, SettingError, OmegaConfBaseException) as error:
+    except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
+
+
+def _resumed(configs: list[DictConfig], arguments: argparse.Namespace, config_name: str, take_up: str) -> list[DictConfig]:
+    """The config of the run to go on with. From here on the call is as if the user had written all of it."""
+    if arguments.multirun:
+        raise ConfigError("resume: goes on with one run, without -m")
+    quiet()
+    overrides = _function(take_up)(configs[0], arguments.overrides)
+    sys.argv[1:] = arguments.overrides = overrides
+    return compose_points(config_name, overrides, multirun=False)
+
+
+def _function(path: str) -> Callable[..., Any]:
+    """The function that "module:function" names."""
+    module, _, name = path.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def _refuse_other_configs(arguments: argparse.Namespace) -> None:
@@ -84,8 +104,7 @@ def _refuse_other_configs(arguments: argparse.Namespace) -> None:
 
 def _check_all(configs: list[DictConfig], check: str) -> None:
     quiet()
-    module, _, name = check.partition(":")
-    function = getattr(importlib.import_module(module), name)
+    function = _function(check)
     for cfg in configs:
         choices = dict(cfg.hydra.runtime.choices)
         with open_dict(cfg):

@@ -42,6 +42,7 @@ class BatchIndices(Sampler[Tensor]):
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
         self.rank, self.devices = rank, devices
         self.epoch = 0
+        self.skip = 0  # batches that the next epoch to be read leaves out, since they were trained on before
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at each epoch's start."""
@@ -57,19 +58,34 @@ class BatchIndices(Sampler[Tensor]):
             order = torch.arange(self.samples)
         else:
             order = torch.randperm(self.samples, generator=generator(self.shuffle_seed, self.epoch))
-        for batch in range(len(self)):
+        skip, self.skip = self.skip, 0
+        for batch in range(skip, len(self)):
             start = batch * self.batch_size
             stop = self.samples if batch == len(self) - 1 else start + self.batch_size
             yield order[start:stop][self.rank :: self.devices]
 
 
-def loader(data: GatheredImages, batches: BatchIndices, num_workers: int) -> DataLoader[RawBatch]:
-    """A DataLoader over whole batches. Its own generator: loaders never draw from the global one."""
-    return DataLoader(
-        data,
-        sampler=batches,
-        batch_size=None,
-        num_workers=num_workers,
-        generator=torch.Generator().manual_seed(0),
-        pin_memory=torch.cuda.is_available(),
-    )
+class BatchLoader(DataLoader[RawBatch]):
+    """A DataLoader over whole batches. Its own generator: loaders never draw from the global one.
+
+    Lightning saves and loads its position: which is the training's (see recovery.position), not that of workers which read ahead.
+    """
+
+    def __init__(self, data: GatheredImages, batches: BatchIndices, num_workers: int) -> None:
+        super().__init__(
+            data,
+            sampler=batches,
+            batch_size=None,
+            num_workers=num_workers,
+            generator=torch.Generator().manual_seed(0),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """Nothing of its own: the training's position is put here."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on in an epoch after so many batches."""
+        assert isinstance(self.sampler, BatchIndices)
+        self.sampler.epoch, self.sampler.skip = state["epoch"], state["batch"]

@@ -6,10 +6,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from tunebook.checks import Count, Name, NonNegativeInt, OpenFraction, Seed, SettingError, checked
-from tunebook.data.batches import BatchIndices, GatheredImages, RawBatch, loader
+from tunebook.data.batches import BatchIndices, BatchLoader, GatheredImages
 from tunebook.data.sources import Source
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
@@ -84,20 +83,20 @@ class ImageDataModule(LightningDataModule):
         train_part, val_part = (GatheredImages(whole.images[index], whole.labels[index]) for index in parts)
         return train_part, val_part
 
-    def _loader(self, split: str, batch_size: int, shuffle_seed: int | None) -> DataLoader[RawBatch]:
+    def _loader(self, split: str, batch_size: int, shuffle_seed: int | None) -> BatchLoader:
         data = self.sets[split]
         rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return loader(data, BatchIndices(len(data), batch_size, shuffle_seed, rank, devices), self.num_workers)
+        return BatchLoader(data, BatchIndices(len(data), batch_size, shuffle_seed, rank, devices), self.num_workers)
 
-    def train_dataloader(self) -> DataLoader[RawBatch]:
+    def train_dataloader(self) -> BatchLoader:
         """Shuffled anew each epoch."""
         return self._loader("train", self.batch_size, shuffle_seed=self.seed)
 
-    def val_dataloader(self) -> DataLoader[RawBatch]:
+    def val_dataloader(self) -> BatchLoader:
         """In order."""
         return self._loader("val", self.eval_batch_size, shuffle_seed=None)
 
-    def test_dataloader(self) -> DataLoader[RawBatch]:
+    def test_dataloader(self) -> BatchLoader:
         """In order."""
         return self._loader("test", self.eval_batch_size, shuffle_seed=None)
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 from tunebook.checks import Name, Positive, Seed, SettingError, conform, construct
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
+from tunebook.recovery import VerifiedCheckpoints
 from tunebook.targets import resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
@@ -56,6 +57,8 @@ def build(settings: Settings) -> Parts:
     objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
     conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
     conform("experiment_name", settings["experiment_name"], Name)
+    conform("checkpoint_every_s", settings["checkpoint_every_s"], Positive)
+    conform("resume_changes", settings["resume_changes"], bool)
     data_settings = dict(settings["data"])
     source = make(data_settings.pop("source", None), "data.source")
     data = make(data_settings, "data", source=source, augmentation=make(settings["augmentation"], "augmentation"), seed=seed)
@@ -97,10 +100,10 @@ def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: i
     return {"scheduler": schedule, "interval": interval, "monitor": objective}
 
 
-def trainer_for(parts: Parts, output_dir: Path, callbacks: list[pl.Callback], **changed: Any) -> pl.Trainer:
+def trainer_for(parts: Parts, output_dir: Path, callbacks: list[pl.Callback], files: VerifiedCheckpoints, **changed: Any) -> pl.Trainer:
     """The Trainer of a config, with `changed` settings in place of the config's."""
     settings = parts.settings["trainer"] | changed
     trainer: pl.Trainer = construct(
-        make_trainer, settings, "trainer", output_dir=str(output_dir), callbacks=callbacks, logger=parts.tracker
+        make_trainer, settings, "trainer", output_dir=str(output_dir), callbacks=callbacks, checkpoint_io=files, logger=parts.tracker
     )
     return trainer

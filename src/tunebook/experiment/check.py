@@ -10,7 +10,9 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook.checks import SettingError
+from tunebook.experiment import resume
 from tunebook.experiment.assembly import Parts, build, plain, trainer_for
+from tunebook.recovery import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
 SIMULATED_STEPS = 5000  # of a schedule, at most
@@ -24,9 +26,11 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
-    trainer_for(parts, Path(), [])
+    trainer_for(parts, Path(), [], VerifiedCheckpoints())
     _check_limits(parts)
     _check_schedule(parts)
+    parts.tracker.check()
+    resume.check(settings)
 
 
 def _check_limits(parts: Parts) -> None:

@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from tunebook.checks import SettingError, conform
 from tunebook.commandline.names import check_targets
 from tunebook.experiment.assembly import build, plain
-from tunebook.experiment.run import load_weights, test
+from tunebook.experiment.run import test
+from tunebook.recovery.checkpoint import load_weights, read
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
 from tunebook.training import device_kind
@@ -40,7 +41,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         settings = plain(recorded_config(finished.download("config/config.yaml", Path(folder))))
         settings["trainer"] |= {"accelerator": cfg.accelerator, "precision": finished.tags.get("precision", "32-true")}
         parts = build(settings)
-        load_weights(parts.classifier, finished.download(f"checkpoints/{weights}.ckpt", Path(folder)))
+        checkpoint = finished.download(f"checkpoints/{weights}.ckpt", Path(folder))
+        load_weights(parts.classifier, read(checkpoint), f"checkpoints/{weights}.ckpt")
         figures = test(parts, Path(folder))
     log.info("run %s  %s, %s epoch's weights", finished.run.info.run_name, finished.run_id, weights)
     for name, value in figures.items():

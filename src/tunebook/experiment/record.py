@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from tunebook.commandline.names import default_choices, with_choices
 from tunebook.experiment.assembly import Parts, plain
 from tunebook.paths import ROOT
+from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
+from tunebook.runfolder import RunFolder
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
@@ -32,31 +34,44 @@ NOT_VARIED = (
     "tracking.",
     "trainer.progress_bar",
     "experiment_name",
+    "outputs",
+    "checkpoint_every_s",
+    "resume",
 )
 
 
-def open_run(parts: Parts, cfg: DictConfig, precision: str) -> None:
-    """Starts the run with everything that is known before training. precision: what "auto" became."""
+def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping[str, str], folder: RunFolder) -> None:
+    """Writes down everything that is known before training. precision: what "auto" became; digests: of the data."""
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
     choices = {group: str(chosen[group]) for group in default_choices() if chosen.get(group) and group != "tracking"}
     settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
     tracker = parts.tracker
     tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
-    tracker.open(
+    tracker.describe(
         experiment=parts.settings["experiment_name"],
         name=describe.run_name(choices, default_choices(), settings, defaults),
         params=choices | settings,
-        tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"]},
+        tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"], "folder": str(folder.path)},
     )
     tracker.save_text(OmegaConf.to_yaml(cfg, resolve=False), "config/config.yaml")
     tracker.save_text(OmegaConf.to_yaml(hydra.overrides.task), "config/overrides.yaml")
     for split, context in CONTEXTS.items():
-        images, labels = parts.data.sets[split].images, parts.data.sets[split].labels
-        digest = hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()[:16]
-        profile = json.dumps({"images": len(labels), "shape": list(images.shape[1:]), "classes": len(parts.data.source.class_names)})
-        tracker.log_dataset(f"{parts.data.source.name} {split}", digest, profile, source=str(parts.data.root), context=context)
-    log.info("run %s  %s", tracker.run_name, tracker.run_id)
+        images = parts.data.sets[split].images
+        profile = json.dumps({"images": len(images), "shape": list(images.shape[1:]), "classes": len(parts.data.source.class_names)})
+        tracker.log_dataset(f"{parts.data.source.name} {split}", digests[split], profile, source=str(parts.data.root), context=context)
+    folder.name = tracker.run_name
+    log.info("run %s  in %s", tracker.run_name, folder.path)
+
+
+def data_digests(parts: Parts) -> dict[str, str]:
+    """Of each split's images and labels: the first 16 hexadecimal digits of their SHA-256."""
+    found: dict[str, str] = {}
+    for split in CONTEXTS:
+        digest = hashlib.sha256(parts.data.sets[split].images.numpy().data)
+        digest.update(parts.data.sets[split].labels.numpy().data)
+        found[split] = digest.hexdigest()[:16]
+    return found
 
 
 def varied(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +88,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, float], best: Mapping[str, float], checkpoints: Path) -> None:
-    """Final metrics, pictures, the model and the checkpoints; then the summary."""
+    """Final metrics, pictures, the model and the checkpoints."""
     final = {"time/fit_s": report.fit_s, **figures}
     if parts.objective:
         final |= {"best/epoch": best["epoch"], "best/val_acc": best["val/acc"], "best/val_loss": best["val/loss"]}
@@ -81,10 +96,10 @@ def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, floa
     parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
     _save_pictures(parts, report)
     parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
-    for file in sorted(checkpoints.glob("*.ckpt")):
-        if parts.tracker.save_file(file, "checkpoints"):
-            file.unlink()  # kept once, in MLflow
-    _summarise(parts, figures, best, report)
+    for name in (BEST, LAST):
+        if (file := checkpoints / name).exists():
+            parts.tracker.save_file(file, "checkpoints", move=True)  # kept once, in MLflow
+    (checkpoints / PREVIOUS).unlink(missing_ok=True)
 
 
 def _save_pictures(parts: Parts, report: EpochReport) -> None:
@@ -98,8 +113,8 @@ def _save_pictures(parts: Parts, report: EpochReport) -> None:
     parts.tracker.save_figure(pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png")
 
 
-def _summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport) -> None:
-    """The last lines that a user sees: the result, and what to do next."""
+def summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport) -> None:
+    """The result, as a user sees it."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
     picked = f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
     which = f"({parts.settings['tested_weights']} epoch's weights)"
@@ -109,21 +124,26 @@ def _summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, fl
         f"best epoch     {picked if parts.objective else 'none is picked: validation was on the test set'}",
         f"time           {seconds:.1f} s an epoch, {report.fit_s:.0f} s in all",
     ]
-    if parts.tracker.run_id:
-        lines += [
-            f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
-            "",
-            f"next           make ui, then http://127.0.0.1:5000{view.page(parts.tracker.experiment_id)}",
-            f"               python src/evaluate.py run={parts.tracker.run_id}",
-            "               python src/train.py optimizer=adam model.filters=16",
-        ]
+    log.info("\n".join(lines))
+
+
+def say_where(parts: Parts, folder: RunFolder) -> None:
+    """The last lines that a user sees: where the run is, and what to do next."""
+    if not parts.tracker.run_id:
+        log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
+        return
+    lines = [
+        f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
+        "",
+        f"next           make ui, then http://127.0.0.1:5000{view.page(parts.tracker.experiment_id)}",
+        f"               python src/evaluate.py run={parts.tracker.run_id}",
+        "               python src/train.py optimizer=adam model.filters=16",
+    ]
     log.info("\n".join(lines))
 
 
 def close_run(parts: Parts, output_dir: Path, status: Status) -> None:
-    """Adds the log and ends the run, if it has come to be one."""
-    if not parts.tracker.run_id:
-        return
+    """Adds the log and ends the run."""
     for handler in logging.getLogger().handlers:
         handler.flush()
     log_file = output_dir / "train.log"

@@ -2,7 +2,9 @@
 
 import logging
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -11,51 +13,100 @@ from omegaconf import DictConfig
 
 from tunebook import precision
 from tunebook.checks import Seed, conform
-from tunebook.classifier import Classifier
-from tunebook.experiment import record
+from tunebook.experiment import record, resume
 from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_for
-from tunebook.tracking.tracker import rounded
-from tunebook.training import EpochReport, StopAtBatchEnd, Stopped, best_and_last, device_kind, is_first_process
+from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, VerifiedCheckpoints
+from tunebook.recovery.checkpoint import BEST, load_weights
+from tunebook.recovery.checkpoint import read as read_checkpoint
+from tunebook.runfolder import RunFolder
+from tunebook.tracking.tracker import Status, rounded
+from tunebook.training import EpochReport, device_kind, is_first_process
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """A run in this process: what it is made of, where it works, what it goes on from."""
+
+    parts: Parts
+    output_dir: Path
+    stop: StopAtBatchEnd
+    facts: dict[str, Any] = field(default_factory=dict)
+    resumed: resume.Resumed | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.output_dir / "checkpoints"
 
 
 def run(cfg: DictConfig) -> float | None:
     """Trains, tests once and writes down the run that `cfg` describes. Returns its objective (validation data), best epoch.
 
-    Raises SettingError, DataError, whatever training raises, and Stopped; the run's status in MLflow agrees.
+    Raises SettingError, InputError, whatever training raises, and Stopped; the run's status in MLflow agrees.
     """
     output_dir = Path(HydraConfig.get().runtime.output_dir)
     settings = plain(cfg)
     if not is_first_process():
         logging.getLogger().setLevel(logging.WARNING)  # the first process speaks for all
-    chosen = choose_precision(settings)
+    resumed = resume.load(settings)
+    chosen = choose_precision(settings, resumed)
     pl.seed_everything(conform("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
-    stop = StopAtBatchEnd()
-    with stop.listening():
+    job = Job(parts, output_dir, StopAtBatchEnd(), resumed=resumed)
+    with job.stop.listening():
         parts.data.prepare_data()
+        job.facts = resume.facts(parts, cfg, chosen.precision)
+        if resumed:
+            resume.apply_changes(resumed, parts, job.facts)
         if not is_first_process():
-            fit(parts, output_dir, stop)
+            fit(job)
             return None
-        try:
-            record.open_run(parts, cfg, chosen.precision)
-            return train_test_record(parts, output_dir, stop)
-        except Stopped:
-            record.close_run(parts, output_dir, "KILLED")
-            raise
-        except BaseException:
-            log.exception("the run failed")
-            if parts.tracker.run_id:
-                parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
-            record.close_run(parts, output_dir, "FAILED")
-            raise
+        return write_down(job, cfg, chosen.precision)
 
 
-def choose_precision(settings: Settings) -> precision.Choice:
+def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
+    """Trains and tests, with the run's folder and its record open; whatever happens, both are closed with what it came to."""
+    parts = job.parts
+    folder = resume.folder_of(job.output_dir, cfg, parts.tracker.uri)
+    folder.open()
+    new = parts.tracker.open(folder)
+    try:
+        if new:
+            record.describe_run(parts, cfg, chosen_precision, job.facts["data"], folder)
+        if job.resumed:
+            job.resumed.say(parts.tracker)
+        best = train_and_test(job)
+    except Stopped:
+        close(job, folder, "KILLED")
+        raise
+    except BaseException:
+        log.exception("the run failed")
+        parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
+        close(job, folder, "FAILED")
+        raise
+    close(job, folder, "FINISHED")
+    record.say_where(parts, folder)
+    return best[parts.settings["objective"]]
+
+
+def close(job: Job, folder: RunFolder, status: Status) -> None:
+    """Ends the record, then the folder's work. A stopped run's checkpoint goes along, so that another machine can go on from it."""
+    if status == "KILLED" and (last := job.checkpoints / "last.ckpt").exists():
+        job.parts.tracker.save_file(last, "checkpoints")
+    folder.close(status)
+    record.close_run(job.parts, job.output_dir, status)
+    if status != "FINISHED":
+        log.info("to go on: python src/train.py resume=%s", job.parts.tracker.run_id or folder.path)
+
+
+def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> precision.Choice:
     """What `trainer.precision` is in this run, logged."""
     asked = settings["trainer"]["precision"]
-    if asked == "auto":
+    if asked == "auto" and resumed:
+        choice = precision.Choice(resumed.precision, "as before")  # a probe might come out differently today
+    elif asked == "auto":
         probe = build(settings)
         accelerator = device_kind(settings["trainer"]["accelerator"])
         choice = precision.choose(accelerator, probe.classifier.network, probe.data.source.image_shape, probe.data.batch_size)
@@ -65,27 +116,41 @@ def choose_precision(settings: Settings) -> precision.Choice:
     return choice
 
 
-def train_test_record(parts: Parts, output_dir: Path, stop: StopAtBatchEnd) -> float:
-    """Trains, tests, writes down, closes the run as FINISHED and prints the summary."""
-    report = fit(parts, output_dir, stop)
-    checkpoints = output_dir / "checkpoints"
-    load_weights(parts.classifier, checkpoints / f"{parts.settings['tested_weights']}.ckpt")
-    figures = test(parts, output_dir)
-    best = best_epoch(parts, report.history)
-    record.record_results(parts, report, figures, best, checkpoints)
-    record.close_run(parts, output_dir, "FINISHED")
-    return best[parts.settings["objective"]]
+def train_and_test(job: Job) -> dict[str, float]:
+    """Trains, tests and writes down the results. The best epoch's figures."""
+    report, checkpoints = fit(job)
+    if job.parts.settings["tested_weights"] == "best":
+        load_best(job, checkpoints)
+    figures = test(job.parts, job.output_dir)
+    best = best_epoch(job.parts, report.history)
+    record.record_results(job.parts, report, figures, best, job.checkpoints)
+    record.summarise(job.parts, figures, best, report)
+    if checkpoints.unsaved:
+        log.warning("not saved: the last checkpoint (%s)", checkpoints.unsaved)
+    return best
 
 
-def fit(parts: Parts, output_dir: Path, stop: StopAtBatchEnd) -> EpochReport:
+def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
     """Trains, in this process and those that the strategy starts."""
+    parts = job.parts
     report = EpochReport(parts.log_lr)
-    checkpoints = best_and_last(output_dir / "checkpoints", parts.objective, parts.mode)
-    trainer = trainer_for(parts, output_dir, [*parts.callbacks, report, checkpoints, stop])
-    trainer.fit(parts.classifier, datamodule=parts.data)
+    files = VerifiedCheckpoints(job.resumed.content if job.resumed else None)
+    checkpoints = KeepCheckpoints(job.checkpoints, files, parts.objective, parts.mode, parts.settings["checkpoint_every_s"], job.facts)
+    job.stop.checkpoints = checkpoints
+    if job.resumed and job.resumed.trained:
+        job.resumed.restore(parts.classifier, report, checkpoints)
+        return report, checkpoints
+    trainer = trainer_for(parts, job.output_dir, [*parts.callbacks, report, checkpoints, job.stop], files)
+    trainer.fit(parts.classifier, datamodule=parts.data, ckpt_path=job.resumed.path if job.resumed else None)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the test is the first process's alone
-    return report
+    return report, checkpoints
+
+
+def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
+    """Puts the best epoch's weights into the classifier: from the file, or from memory where the disk did not take them."""
+    content = {"state_dict": checkpoints.best_weights} if checkpoints.best_weights else read_checkpoint(job.checkpoints / BEST)
+    load_weights(job.parts.classifier, content, BEST)
 
 
 def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float]:
@@ -96,15 +161,9 @@ def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float
     return (max if parts.mode == "max" else min)(history, key=lambda epoch: epoch[objective])
 
 
-def load_weights(classifier: Classifier, checkpoint: Path) -> None:
-    """Puts a checkpoint's weights into the classifier. Plain tensors only: a file cannot run code."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    classifier.load_state_dict(saved["state_dict"])
-
-
 def test(parts: Parts, output_dir: Path) -> dict[str, float]:
     """test/loss and test/acc on one device, as they are stored."""
-    trainer = trainer_for(parts, output_dir, [], devices=1, strategy="auto")
+    trainer = trainer_for(parts, output_dir, [], VerifiedCheckpoints(), devices=1, strategy="auto")
     trainer.logger = None  # the figures are logged with the other results
     (figures,) = trainer.test(parts.classifier, datamodule=parts.data, verbose=False)
     return {name: rounded(value) for name, value in figures.items()}

@@ -1,13 +1,26 @@
 """What an MLflow run holds, and how it gets there.
 
-tracker    the run itself: opened, fed in batches, closed with the status that the process ends with
+tracker    the run itself, as training sees it: opened, told, closed with the status that the process ends with
+journal    its record on disk, which a kill leaves whole
+shipper    sends the journal to MLflow, in a thread of its own and as often as it takes
 finished   a finished run, read back
-store      the local sqlite store, created once however many processes start
+store      the store's address, the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
+model      the network as an MLflow model
 pictures   confusion matrix, learning curves, the worst-classified images
+system_metrics   what the machine is doing
 view       what MLflow's page of runs opens on
 secrets    what must not be written down
 """
+
+import os
+
+# Before mlflow is imported: no usage reports, no progress bars of its own between ours, and an answer within seconds from a server
+# that is not there. A user's own choice stands.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 from tunebook.tracking.tracker import MLflowTracker, NoTracker, Tracker
 

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tunebook.tracking.store import RunNotFound, require_store
+from tunebook.tracking.store import RunNotFound, open_client, require_store
 
 
 class FinishedRun:
@@ -17,7 +16,7 @@ class FinishedRun:
         self.uri, self.run_id = uri, run_id
         require_store(uri)
         try:
-            self.run: Run = MlflowClient(uri).get_run(run_id)
+            self.run: Run = open_client(uri).get_run(run_id)
         except MlflowException:
             raise RunNotFound(f"run={run_id}: no such run in {uri}") from None
 

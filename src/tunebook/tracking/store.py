@@ -1,18 +1,103 @@
-"""The local sqlite store, created once however many processes start, and the experiment in it."""
+"""The tracking store: checked before a run starts, the local sqlite file created once however many processes start.
 
+MLflow is imported where it is used: it takes seconds, which a run spends in its first steps instead of before them.
+"""
+
+import importlib.util
 import logging
 import os
+import re
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
-from tunebook.checks import InputError
+from tunebook.checks import InputError, SettingError
 from tunebook.tracking import view
+from tunebook.tracking.secrets import redact
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")  # a driver may follow: postgresql+psycopg
+
+
+def check_address(uri: str) -> None:
+    """SettingError where `uri` is no address of a store that MLflow could open."""
+    scheme, separator, rest = uri.partition("://")
+    if uri == "databricks":
+        return
+    if not separator or scheme.partition("+")[0] not in SCHEMES or not rest.strip("/"):
+        message = "must be an address such as sqlite:////path/to/mlflow.db or http://host:5000"
+        raise SettingError("uri", redact(uri), message)
+
+
+def refuse_unusable(uri: str) -> None:
+    """InputError where a sqlite store can't be written, or is not of the installed MLflow. Takes milliseconds, makes nothing.
+
+    A server is not asked: a run does without one until it is back.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"tracking.uri={uri}: is a folder")
+    if not path.exists():
+        folder = next(parent for parent in path.parents if parent.exists())
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise InputError(f"tracking.uri={uri}: the folder {folder} can't be written to")
+        return
+    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"tracking.uri={uri}: the file or its folder can't be written to")
+    _check_schema(uri, path)
+
+
+def _check_schema(uri: str, path: Path) -> None:
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
+        try:
+            found = [str(version) for (version,) in connection.execute("SELECT version_num FROM alembic_version")]
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return  # somebody writes: it is a store
+        raise InputError(f"tracking.uri={uri}: is not an MLflow store ({error})") from None
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"tracking.uri={uri}: is not an MLflow store ({error})") from None
+    known, newest = _revisions()
+    if found == [newest]:
+        return
+    if set(found) <= known:
+        raise InputError(f"tracking.uri={uri}: is of an older MLflow; back it up, then run `mlflow db upgrade {uri}`")
+    raise InputError(f"tracking.uri={uri}: is of a newer MLflow than the one installed here (schema {' '.join(found) or 'unknown'})")
+
+
+def _revisions() -> tuple[set[str], str]:
+    """Every schema revision that the installed MLflow knows, and the newest. Read from its migrations as text: importing them takes
+    a second."""
+    spec = importlib.util.find_spec("mlflow")
+    assert spec is not None
+    assert spec.origin is not None
+    texts = [file.read_text() for file in (Path(spec.origin).parent / "store/db_migrations/versions").glob("*.py")]
+    known, followed = (
+        {match for text in texts for match in re.findall(rf"^{name}\s*=\s*[\"'](\w+)[\"']", text, re.MULTILINE)}
+        for name in ("revision", "down_revision")
+    )
+    (newest,) = known - followed
+    return known, newest
+
+
+def open_client(uri: str) -> "MlflowClient":
+    """A client of the store at `uri`; a sqlite file that isn't there yet is created."""
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    ensure_store(uri)
+    return MlflowClient(uri)
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -52,8 +137,6 @@ def ensure_store(uri: str) -> None:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)
         try:
@@ -69,8 +152,10 @@ def ensure_store(uri: str) -> None:
                 leftover.unlink(missing_ok=True)
 
 
-def experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     """The id of the experiment (MLflow's folder of runs) called `name`, created or brought back from the bin where needed."""
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
         folder = artifact_folder(uri)

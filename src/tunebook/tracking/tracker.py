@@ -1,39 +1,38 @@
-"""An MLflow run: opened, fed in batches, closed with the status that the process ends with."""
+"""A run as training sees it: opened, told what happens, closed with the status that the process ends with.
 
-import io
+Nothing here waits for a store. What is told goes to the run's journal; the shipper does the rest.
+"""
+
 import logging
 import math
-import os
-import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-# Before mlflow is imported: no usage reports, and no progress bars of its own between ours.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from matplotlib.figure import Figure
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from tunebook.checks import Name, SettingError, checked
+from tunebook.checks import Name, NonNegative, checked
+from tunebook.runfolder import RunFolder
+from tunebook.tracking import journal
+from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.secrets import redact
-from tunebook.tracking.store import ensure_store, experiment_id
+from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Shipper
+from tunebook.tracking.store import check_address, refuse_unusable
+from tunebook.tracking.system_metrics import SystemMetrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-BATCH = 1000  # what MLflow takes in one call
-SEND_EVERY_S = 1.0  # short epochs share a call
 DIGITS = 7  # significant: what a float32 holds; the rest would only fill the UI's columns
-SYSTEM_METRICS_EVERY_S = 10
+MODEL = "model"
 
 
 def rounded(value: float) -> float:
@@ -44,9 +43,11 @@ def rounded(value: float) -> float:
 class Tracker(Logger, ABC):
     """Where a run is written down. A Lightning logger, with the few things more that a run holds."""
 
+    uri = ""  # of the store, without secrets
     run_id = ""
     run_name = ""
     experiment_id = ""
+    is_open = False
 
     @property
     def name(self) -> str:
@@ -61,24 +62,35 @@ class Tracker(Logger, ABC):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run's parameters are logged once, from its config, by `open`."""
 
+    def check(self) -> None:
+        """InputError where nothing could be written down. Makes nothing."""
+
     @abstractmethod
-    def open(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Starts the run."""
+    def open(self, folder: RunFolder) -> bool:
+        """Starts writing in a run's folder. True where the run is new, False where it goes on."""
+
+    @abstractmethod
+    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """The new run's place, name, settings and origin."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """One point a metric. step: counted in epochs from 1 where `metrics` has Lightning's "epoch" (from 0), else as given."""
 
     @abstractmethod
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """More tags."""
+
+    @abstractmethod
     def save_text(self, text: str, path: str) -> None:
         """A text artifact, without the secrets in it."""
 
     @abstractmethod
-    def save_file(self, file: Path, folder: str) -> bool:
-        """A file as an artifact in `folder`; True where it is kept there now."""
+    def save_file(self, file: Path, folder: str, move: bool = False) -> None:
+        """A file in the run's folder as an artifact in `folder`. move: it is kept there only."""
 
     @abstractmethod
-    def save_figure(self, figure: Figure, path: str) -> None:
+    def save_figure(self, figure: "Figure", path: str) -> None:
         """A picture artifact (PNG)."""
 
     @abstractmethod
@@ -90,28 +102,34 @@ class Tracker(Logger, ABC):
         """A data set as an input of the run."""
 
     @abstractmethod
-    def close(self, status: Status) -> None:
-        """Sends what is left and ends the run."""
+    def close(self, status: Status) -> bool:
+        """Ends the run. False where something has not arrived in the store yet."""
 
 
 class NoTracker(Tracker):
     """Writes nothing anywhere."""
 
-    def open(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def open(self, folder: RunFolder) -> bool:
+        """Nothing to go on with."""
+        return True
+
+    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Keeps the name, for the summary."""
         self.run_name = name
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Nothing."""
 
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Nothing."""
+
     def save_text(self, text: str, path: str) -> None:
         """Nothing."""
 
-    def save_file(self, file: Path, folder: str) -> bool:
+    def save_file(self, file: Path, folder: str, move: bool = False) -> None:
         """Nothing: the file stays where it is."""
-        return False
 
-    def save_figure(self, figure: Figure, path: str) -> None:
+    def save_figure(self, figure: "Figure", path: str) -> None:
         """Nothing."""
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
@@ -120,110 +138,136 @@ class NoTracker(Tracker):
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
         """Nothing."""
 
-    def close(self, status: Status) -> None:
+    def close(self, status: Status) -> bool:
         """Nothing."""
+        return True
 
 
 class MLflowTracker(Tracker):
-    """A run in an MLflow store: a sqlite file (created safely where there is none) or a tracking server."""
+    """A run in an MLflow store: a sqlite file (created safely where there is none) or a tracking server.
+
+    patience_s: how long the end of a run waits for a store that takes nothing.
+    """
 
     @checked
-    def __init__(self, uri: Name, system_metrics: bool) -> None:
+    def __init__(self, uri: Name, system_metrics: bool, patience_s: NonNegative) -> None:
         super().__init__()
-        if "://" not in uri and uri != "databricks":
-            raise SettingError("uri", uri, "must be an address such as sqlite:////path/to/mlflow.db or http://host:5000")
-        self.uri, self.system_metrics = uri, system_metrics
-        self._points: list[Metric] = []
-        self._sent_at = 0.0
-        self._monitor: Any = None
+        check_address(uri)
+        self._uri, self.uri = uri, redact(uri)
+        self.system_metrics, self.patience_s = system_metrics, patience_s
+        self.unsaved: list[str] = []  # artifacts that the disk did not take
+        self._known: set[tuple[str, int]] = set()
 
-    def open(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Creates the store and the experiment where needed, and the run with its parameters and tags."""
+    def check(self) -> None:
+        """InputError where the store is a file that can't be used."""
+        refuse_unusable(self._uri)
+
+    def open(self, folder: RunFolder) -> bool:
+        """Opens the journal and starts sending it."""
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        ensure_store(self.uri)
-        self.client = MlflowClient(self.uri)
-        self.experiment_id = experiment_id(self.client, experiment, self.uri)
-        run = self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags))
-        self.run_id, self.run_name = run.info.run_id, name
-        self.client.log_batch(self.run_id, params=[Param(key, redact(str(value))) for key, value in params.items()])
+        self.folder, path = folder, folder.path / JOURNAL
+        earlier = [record for record, _ in journal.read(path)]
+        self._known = {(name, step) for record in earlier if record["kind"] == "points" for name, _, _, step in record["points"]}
+        for record in earlier:
+            self.run_name = record["name"] if record["kind"] == "run" else self.run_name
+        self._journal = Journal(path)
+        if earlier:
+            self._journal.append({"kind": "again"})
+        self._shipper = Shipper(folder, self._uri, self._journal)
+        self._shipper.start()
+        self._samples: SystemMetrics | None = None
         if self.system_metrics:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+            first = 1 + max((step for name, step in self._known if name.startswith("system/")), default=-1)
+            self._samples = SystemMetrics(self._points, first)
+            self._samples.start()
+        self.is_open = True
+        return not earlier
 
-            self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-                self.run_id, sampling_interval=SYSTEM_METRICS_EVERY_S, tracking_uri=self.uri
-            )
-            self._monitor.start()
+    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """The journal's first record."""
+        self.run_name = name
+        values = {key: redact(str(value)) for key, value in params.items()}
+        self._tell("run", key=self.folder.key, experiment=experiment, name=name, params=values, tags=dict(tags), time=_now_ms())
+
+    def _tell(self, kind: str, **record: Any) -> None:
+        self._journal.append(Record(kind=kind, **record))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Kept until a second has passed since the last call to the store, then sent together."""
+        """A point that the run has already (it went on from before that point) is not told again."""
         metrics = dict(metrics)
         epoch = metrics.pop("epoch", None)
-        step = int(epoch) + 1 if epoch is not None else step or 0
-        now = int(time.time() * 1000)
-        self._points += [Metric(name, rounded(float(value)), now, step) for name, value in metrics.items() if not math.isnan(value)]
-        if time.monotonic() - self._sent_at >= SEND_EVERY_S:
-            self._send()
+        self._points(metrics, int(epoch) + 1 if epoch is not None else step or 0)
 
-    def _send(self) -> None:
-        while self._points:
-            self.client.log_batch(self.run_id, metrics=self._points[:BATCH])
-            del self._points[:BATCH]  # only what was taken: an error above loses nothing
-        self._sent_at = time.monotonic()
+    def _points(self, metrics: Mapping[str, float], step: int) -> None:
+        now = _now_ms()
+        new = [name for name, value in metrics.items() if not math.isnan(value) and (name, step) not in self._known]
+        if new:
+            self._known |= {(name, step) for name in new}
+            self._tell("points", points=[[name, rounded(float(metrics[name])), now, step] for name in new])
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """More tags."""
+        self._tell("tags", tags={key: redact(value) for key, value in tags.items()})
+
+    @contextmanager
+    def _artifact(self, path: str) -> Iterator[Path]:
+        """The place of a new artifact in the run's folder, from which it is sent. A full disk costs the artifact, not the run."""
+        file = self.folder.path / ARTIFACTS / path
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield file
+        except OSError as error:
+            self.unsaved.append(f"{path} ({error.strerror or error})")
+            return
+        self.save_file(file, str(Path(path).parent).removeprefix("."), move=True)
 
     def save_text(self, text: str, path: str) -> None:
         """A text artifact, without the secrets in it."""
-        self.client.log_text(self.run_id, redact(text), path)
+        with self._artifact(path) as file:
+            file.write_text(redact(text))
 
-    def save_file(self, file: Path, folder: str) -> bool:
-        """A copy of the file."""
-        self.client.log_artifact(self.run_id, str(file), folder)
-        return True
+    def save_file(self, file: Path, folder: str, move: bool = False) -> None:
+        """Sent from where it is."""
+        self._tell("artifact", file=str(file.relative_to(self.folder.path)), folder=folder, move=move)
 
-    def save_figure(self, figure: Figure, path: str) -> None:
+    def save_figure(self, figure: "Figure", path: str) -> None:
         """A picture artifact (PNG, 100 dots an inch)."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / Path(path).name
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=100)
-            file.write_bytes(buffer.getvalue())
-            self.client.log_artifact(self.run_id, str(file), str(Path(path).parent))
+        with self._artifact(path) as file:
+            figure.savefig(file, format="png", dpi=100)
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
         """As an MLflow model `runs:/<run id>/model`, with signature and input example; any batch size, nothing pickled."""
-        import mlflow
-        import mlflow.pytorch
-        from mlflow.models import infer_signature
+        from tunebook.tracking.model import write_model
 
-        model = nn.Sequential(network, nn.Softmax(dim=1)).cpu().float().eval()  # eval: else dropout would be frozen on
-        with torch.no_grad():
-            signature = infer_signature(example.numpy(), model(example).numpy())
-        mlflow.set_tracking_uri(self.uri)
-        with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
-            mlflow.pytorch.log_model(
-                model,
-                name="model",
-                signature=signature,
-                input_example=example.numpy(),
-                pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
-                serialization_format="pt2",
-            )
+        try:
+            write_model(network, example, self.folder.path / MODEL)
+        except OSError as error:
+            self.unsaved.append(f"{MODEL} ({error.strerror or error})")
+            return
+        self._tell("model", folder=MODEL, name=MODEL)
 
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
         """As an MLflow input, tagged with its context (training, validation, testing)."""
-        dataset = Dataset(name=name, digest=digest, source_type="local", source=source, profile=profile)
-        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        self._tell("dataset", name=name, digest=digest, profile=profile, source=source, context=context)
 
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Lightning calls this at the end of every fit and test: what is waiting is sent, and the run goes on."""
-        self._send()
+    def close(self, status: Status) -> bool:
+        """Waits for the store, but not for ever: what has not arrived is delivered by the next start or by sync."""
+        if self._samples is not None:
+            self._samples.close()
+        self._tell("end", status=status, time=_now_ms())
+        arrived = self._shipper.close(self.patience_s)
+        self.run_id, self.experiment_id = self._shipper.delivery.run_id, self._shipper.delivery.experiment_id
+        if unwritten := self._journal.flush():
+            self.unsaved.append(f"{unwritten} records of the journal")
+        self._journal.close()
+        self.is_open = False
+        for lost in self.unsaved:
+            log.warning("not saved: %s", lost)
+        if not arrived:
+            log.warning("MLflow has not received everything (%s); make sync delivers it", self._shipper.problem or "it takes longer")
+        return arrived
 
-    def close(self, status: Status) -> None:
-        """Stops the system metrics, sends what is left, and ends the run."""
-        try:
-            if self._monitor is not None:
-                self._monitor.finish()
-            self._send()
-        finally:
-            self.client.set_terminated(self.run_id, status)
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,61 @@
+"""A checkpoint fitted to settings that the user changed on the way: what still holds is kept, the rest begins anew."""
+
+import math
+from typing import Any
+
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from tunebook.experiment.assembly import Parts
+from tunebook.recovery.checkpoint import Content
+from tunebook.recovery.position import Position, put_into
+
+STEERING = ("optimizer", "scheduler", "objective", "trainer.max_epochs", "data.batch_size", "trainer.limit_train_batches")
+BATCHES = ("data", "train", "trainer.limit_train_batches", "trainer.devices")
+
+
+def adapt(content: Content, changed: set[str], parts: Parts) -> None:
+    """Fits a checkpoint to `parts`, given the settings that differ.
+
+    Another optimizer begins without memory; other settings of the same one hold from here on, under the schedule that they give as if
+    it had been so from the start. Other batches begin the epoch again. Another network can't be gone on with: Lightning's own
+    loading, and before it `load_weights`, say so.
+    """
+    position = Position.of(content)
+    batches = math.ceil(parts.data.train_size / parts.data.batch_size)
+    limit = parts.settings["trainer"]["limit_train_batches"]
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if any(key.startswith(BATCHES) for key in changed):
+        position = Position(position.epoch, 0, batches)
+        for metric in content["train_metrics"].values():
+            metric["updates"] = 0
+            metric["state"] = {key: value * 0 for key, value in metric["state"].items()}
+    if any(key.startswith(STEERING) for key in changed):
+        _steer(content, position, parts, fresh="optimizer" in changed)
+    content["tunebook"].pop("trained", None)
+    put_into(content, position)
+
+
+def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> None:
+    """Optimizer's settings and schedule as they would be here, had they been so from the start."""
+    optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1).parameters())
+    config = parts.classifier.make_schedule(optimizer, parts.settings["trainer"]["max_epochs"] * position.batches)
+    schedule = config["scheduler"]
+    optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
+    if isinstance(schedule, ReduceLROnPlateau):
+        for epoch in _history(content):
+            schedule.step(epoch[config["monitor"]])
+    else:
+        for _ in range(position.step if config["interval"] == "step" else position.epoch):
+            schedule.step()
+    group = {key: value for key, value in optimizer.state_dict()["param_groups"][0].items() if key != "params"}
+    state = content["optimizer_states"][0]
+    if fresh:
+        state["state"] = {}
+    state["param_groups"] = [group | {"params": old["params"]} for old in state["param_groups"]]
+    content["lr_schedulers"] = [schedule.state_dict()]
+
+
+def _history(content: Content) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = content["callbacks"]["EpochReport"]["history"]
+    return history

@@ -1,0 +1,194 @@
+"""Going on with a run: finding it, making sure that it is the same run still, and where a user says so, changing it."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from tunebook.checks import InputError, conform, shown
+from tunebook.classifier import Classifier
+from tunebook.experiment.assembly import Parts, Settings, plain
+from tunebook.experiment.changes import adapt
+from tunebook.experiment.record import data_digests, varied
+from tunebook.precision import Precision
+from tunebook.recovery import KeepCheckpoints
+from tunebook.recovery.checkpoint import Content, load_weights, newest
+from tunebook.recovery.position import Position
+from tunebook.runfolder import RunFolder, folders
+from tunebook.tracking import Tracker
+from tunebook.tracking.secrets import HIDDEN, redact
+from tunebook.tracking.shipper import DELIVERED
+from tunebook.training import EpochReport, is_first_process
+
+log = logging.getLogger(__name__)
+
+OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
+# What may differ between two parts of one run: it changes no figure.
+FREE = ("outputs", "checkpoint_every_s", "resume", "resume_changes")
+SHOWN = 6  # differences in one line
+
+
+@dataclass
+class Resumed:
+    """A checkpoint to go on from, verified. changed: the settings that differ by the user's leave, as "key: was -> is"."""
+
+    path: Path
+    content: Content
+    problems: list[str]
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run says of itself in its checkpoints."""
+        found: dict[str, Any] = self.content["tunebook"]
+        return found
+
+    @property
+    def precision(self) -> Precision:
+        """What the run computed in."""
+        found: Precision = conform("precision", self.facts["environment"]["precision"], Precision)
+        return found
+
+    @property
+    def trained(self) -> bool:
+        """Whether training was over: the test is what is left."""
+        return bool(self.facts.get("trained")) and not self.changed
+
+    def say(self, tracker: Tracker) -> None:
+        """Tells the log and the record where the run goes on, and what is different."""
+        for problem in self.problems:
+            log.warning("%s; the checkpoint before it is used", problem)
+        log.info("goes on %s, from %s", f"after {Position.of(self.content)}" if not self.trained else "with the test", self.path)
+        for change in self.changed:
+            log.warning("changed: %s", change)
+        if self.changed:
+            tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
+
+    def restore(self, classifier: Classifier, report: EpochReport, checkpoints: KeepCheckpoints) -> None:
+        """Puts the state of a run that had ended training into its objects."""
+        load_weights(classifier, self.content, str(self.path))
+        for callback in (report, checkpoints):
+            callback.load_state_dict(self.content["callbacks"][callback.state_key])
+
+
+def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """The overrides of the run that `cfg.resume` names, then those of this call. InputError where there is no such run, or it works
+    still."""
+    folder = find(str(cfg.resume), Path(str(cfg.outputs)))
+    if is_first_process() and folder.is_alive:
+        raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
+    hidden = [override for override in folder.overrides if HIDDEN in override]
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    for override in hidden:
+        if override.partition("=")[0].lstrip("+") not in given:
+            raise InputError(f"{override}: is not kept with the run, since it holds a secret: give it again")
+    earlier = [override for override in folder.overrides if override not in hidden]
+    now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
+    return [*earlier, *now, f"resume={quoted(str(folder.path))}", f"hydra.run.dir={quoted(str(folder.path))}"]
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's command line takes it, whatever is in it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def find(name: str, outputs: Path) -> RunFolder:
+    """The run that is called "last", by its MLflow id, or by its folder. InputError where there is none."""
+    try:
+        if (Path(name) / "run.json").is_file():
+            return RunFolder.read(Path(name).resolve())
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"resume={shown(name)}: its run.json is not readable") from None
+    there = sorted(folders(outputs), key=lambda folder: folder.opened)
+    if name == "last" and there:
+        return there[-1]
+    if name == "last":
+        raise InputError(f"resume=last: there is no run in {outputs}")
+    for folder in there:
+        if name in (folder.key, _mlflow_id(folder.path)):
+            return folder
+    raise InputError(f"resume={shown(name)}: no such run in {outputs}; allowed: last, an MLflow run's id, a run's folder")
+
+
+def _mlflow_id(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / DELIVERED).read_text())["run_id"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
+    """The run's folder: as it was left, or a new one."""
+    if cfg.resume is not None:
+        return RunFolder.read(output_dir)
+    overrides = [override for override in HydraConfig.get().overrides.task if override.partition("=")[0] not in OWN_KEYS]
+    return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=[redact(override) for override in overrides], uri=uri)
+
+
+def load(settings: Settings) -> Resumed | None:
+    """The checkpoint that a run goes on from; None for a new run. CheckpointError, or SettingError listing what differs."""
+    if settings["resume"] is None:
+        return None
+    path, content, problems = newest(Path(settings["resume"]) / "checkpoints")
+    return Resumed(path, content, problems)
+
+
+def check(settings: Settings) -> None:
+    """What `load` and `apply_changes` would refuse, before anything is made."""
+    resumed = load(settings)
+    if resumed is None:
+        return
+    differences = _differences(resumed.facts, {"settings": _compared(settings), "environment": {"threads": torch.get_num_threads()}})
+    if differences and not settings["resume_changes"]:
+        raise InputError(_refusal(differences))
+
+
+def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
+    """What every checkpoint of a run holds beside its state, to build it again and to know it again. Plain values, no secrets."""
+    return {
+        "format": 1,
+        "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
+        "settings": _compared(plain(cfg)),
+        "environment": {"precision": precision, "threads": torch.get_num_threads()},
+        "versions": {"torch": str(torch.__version__)},
+        "data": data_digests(parts),
+    }
+
+
+def _compared(settings: Settings) -> dict[str, str]:
+    return {key: redact(str(value)) for key, value in varied(settings).items() if key not in FREE}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """key -> "was -> is", of what both know of."""
+    found: dict[str, str] = {}
+    for room, values in now.items():
+        was = before[room]
+        keys = {**was, **values} if room == "settings" else values
+        found |= {key: f"{was.get(key)} -> {values.get(key)}" for key in keys if was.get(key) != values.get(key)}
+    return found
+
+
+def _refusal(differences: Mapping[str, str]) -> str:
+    lines = [f"{key}: {change}" for key, change in differences.items()]
+    more = f", and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    return f"resume: the run would not be the same ({'; '.join(lines[:SHOWN])}{more}); resume_changes=true goes on all the same"
+
+
+def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> None:
+    """Refuses what differs from the run so far, or with `resume_changes` fits the checkpoint to it."""
+    rooms = {room: now[room] for room in ("settings", "environment", "data")}
+    differences = _differences(resumed.facts, rooms)
+    if differences and not parts.settings["resume_changes"]:
+        raise InputError(_refusal(differences))
+    resumed.changed = [f"{key}: {change}" for key, change in differences.items()]
+    versions = _differences({"versions": resumed.facts["versions"]}, {"versions": now["versions"]})
+    resumed.problems += [f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()]
+    if differences:
+        adapt(resumed.content, set(differences), parts)

@@ -1,0 +1,133 @@
+"""When checkpoints are written, and which are kept: the last two to go on from, the best to test."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from tunebook.checks import Positive, checked
+from tunebook.recovery import checkpoint
+from tunebook.recovery.checkpoint import BEST, LAST, VerifiedCheckpoints
+from tunebook.recovery.position import Position, put_into
+
+log = logging.getLogger(__name__)
+
+TRY_AGAIN_S = 10.0  # after a save that the disk refused
+
+
+class KeepCheckpoints(Callback):
+    """Writes `last.ckpt` before the first step, at each epoch's start, every `checkpoint_every_s` seconds and at the end, each
+    time keeping the one before as `previous.ckpt`; and `best.ckpt` (weights only) where an epoch's `objective` is the best so far.
+
+    A disk that refuses costs a checkpoint, not the run: the one before stays, and the save is tried again.
+
+    objective: None keeps no best. mode: "max" or "min". facts: plain values that every checkpoint holds beside the state.
+    """
+
+    @checked
+    def __init__(
+        self,
+        folder: Path,
+        files: VerifiedCheckpoints,
+        objective: str | None,
+        mode: str,
+        checkpoint_every_s: Positive,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.files, every_s = files, checkpoint_every_s
+        self.folder, self.objective, self.sign, self.every_s = folder, objective, 1 if mode == "max" else -1, every_s
+        self.facts = dict(facts)
+        self.best_score: float | None = None
+        self.best_weights: dict[str, Any] | None = None  # kept here only while the disk refuses them
+        self.unsaved = ""  # why the last save failed
+        self._position = Position(0, 0, 0)
+        self._next_save = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to know of the best so far."""
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes it up again."""
+        self.best_score = state_dict["best_score"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Makes the folder, and removes what a kill has left in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.sweep(self.folder)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds the facts, and puts the position in Lightning's words."""
+        checkpoint["tunebook"] = dict(self.facts)
+        put_into(checkpoint, self._position)
+
+    def save(self, trainer: Trainer, done: int, epoch: int | None = None) -> None:
+        """Writes `last.ckpt`. done: training batches of the epoch; epoch: the one that training is in."""
+        if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
+            return  # nothing can go on from these weights; the loss will say so
+        self._position = Position(trainer.current_epoch if epoch is None else epoch, done, int(trainer.num_training_batches))
+        trainer.save_checkpoint(self.folder / LAST)
+        self._took(self.files.problem)
+        self._next_save = time.monotonic() + (TRY_AGAIN_S if self.unsaved else self.every_s)
+
+    def _took(self, problem: str) -> None:
+        """Says so when the disk begins to refuse, and when it takes checkpoints again."""
+        if problem and not self.unsaved:
+            log.warning("no checkpoint could be written (%s); training goes on, and it is tried again", problem)
+        if self.unsaved and not problem:
+            log.info("checkpoints are written again")
+        self.unsaved = problem
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """There is a checkpoint before anything can be lost."""
+        if trainer.global_step == 0:
+            self.save(trainer, 0)
+        self._next_save = time.monotonic() + self.every_s
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Everything of the epoch before is done here, its schedule's step as well."""
+        if trainer.current_epoch > 0:
+            self.save(trainer, 0)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """In long epochs."""
+        due = time.monotonic() >= self._next_save
+        if trainer.world_size > 1:  # clocks differ, and all processes save together
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+        if due and batch_idx + 1 < trainer.num_training_batches:
+            self.save(trainer, batch_idx + 1)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the weights of the best epoch so far."""
+        if self.objective is None:
+            return
+        score = float(trainer.callback_metrics[self.objective])
+        if self.best_score is None or self.sign * score > self.sign * self.best_score:
+            self.best_score = score
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()}
+            self._best_epoch = trainer.current_epoch
+        self._save_best(trainer)
+
+    def _save_best(self, trainer: Trainer) -> None:
+        if self.best_weights is None or not trainer.is_global_zero:
+            return
+        content = {"state_dict": self.best_weights, "epoch": self._best_epoch, "tunebook": self.facts}
+        try:
+            checkpoint.write(self.folder / BEST, content)
+            self.best_weights = None
+        except OSError as error:
+            self._took(str(error.strerror or error))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning leaves out a plateau schedule's step at the end of an epoch that was resumed: let it be one like any other."""
+        trainer.fit_loop.restarting = False
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The end of training is a place to go on from as well: the test may yet be interrupted."""
+        self._save_best(trainer)
+        self.facts["trained"] = True
+        self.save(trainer, 0, epoch=trainer.current_epoch)

@@ -1,0 +1,84 @@
+"""SIGTERM and Ctrl-C: the batch is finished, a checkpoint written, and the process ends with the status that a shell expects."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from tunebook.recovery.keeping import KeepCheckpoints
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end. exit_code: 128 + the signal's number, as a shell reports it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.exit_code = 128 + signum
+
+
+class StopAtBatchEnd(Callback):
+    """Ends a run in training or validation at the batch's end, elsewhere at once. A second signal ends the process on the spot."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.in_loop = False
+        self.checkpoints: KeepCheckpoints | None = None  # where the state is saved
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handles the signals until the block is left."""
+        before = {signum: signal.signal(signum, self._handle) for signum in self.SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            os._exit(128 + signum)
+        self.signum = signum
+        if not self.in_loop:
+            raise Stopped(signum)
+        os.write(2, b"\nstopping at the end of this batch; once more to stop at once\n")
+
+    def _check(self, trainer: Trainer, done: int) -> None:
+        """done: training batches of this epoch."""
+        asked = self.signum is not None
+        if trainer.world_size > 1:  # all processes stop at the same batch, or some would wait for ever
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if not asked:
+            return
+        if self.checkpoints is not None:
+            self.checkpoints.save(trainer, done)
+        raise Stopped(self.signum or signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lightning has put its own SIGTERM handler in place, after which a killed run exits with 0: take it back."""
+        for signum in self.SIGNALS:
+            signal.signal(signum, self._handle)
+        self.in_loop = True
+        if self.signum is not None:
+            raise Stopped(self.signum)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """The place where training stops."""
+        self._check(trainer, batch_idx + 1)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """The place where validation stops."""
+        self._check(trainer, int(trainer.num_training_batches))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on a signal acts at once."""
+        self.in_loop = False
+        if self.signum is not None:
+            raise Stopped(self.signum)

@@ -1,0 +1,266 @@
+"""Sends a run's journal to MLflow: the only code that writes to a tracking store, in a thread of its own.
+
+What has arrived is remembered after each call in `delivered.json`. A call that failed may have arrived all the same, so every
+record is sent in a way that may be repeated: a run is looked for by its key before it is created again, a point that is sent twice
+is stored once, an artifact replaces itself.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from tunebook.runfolder import PENDING, RunFolder, folders, write_atomically
+from tunebook.tracking import journal
+from tunebook.tracking.journal import Journal, Record
+from tunebook.tracking.secrets import redact
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+JOURNAL, DELIVERED, LOCK, ARTIFACTS = "journal.jsonl", "delivered.json", ".delivery.lock", "artifacts"
+KEY_TAG = "tunebook.key"
+BATCH = 1000  # points that MLflow takes in one call
+SEND_EVERY_S = 1.0  # short epochs share a call
+LONGEST_WAIT_S = 30.0  # between two tries, while a store can't be reached
+REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")  # MLflow's words for: not now and not later
+
+
+class Delivery:
+    """What of a run's folder has arrived in the store at `uri`, and the sending of the rest. One at a time a folder: see `alone`."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder, self.uri = folder, uri
+        self.run_id = self.experiment_id = ""
+        self.offset = 0  # bytes of the journal that have arrived
+        self.uncertain = False  # whether an earlier call may have arrived without our knowing
+        self.has_ended = False
+        self._client: MlflowClient | None = None
+        self._remember_from_disk()
+
+    def _remember_from_disk(self) -> None:
+        file = self.folder / DELIVERED
+        try:
+            found = json.loads(file.read_text())
+            self.run_id, self.experiment_id, self.offset = found["run_id"], found["experiment_id"], int(found["offset"])
+            self.has_ended = bool(found["has_ended"])
+        except FileNotFoundError:
+            self.uncertain = (self.folder / JOURNAL).exists()
+        except (OSError, ValueError, KeyError, TypeError):
+            self.run_id, self.offset, self.uncertain = "", 0, True
+
+    def _remember(self, offset: int) -> None:
+        self.offset = offset
+        state = {"run_id": self.run_id, "experiment_id": self.experiment_id, "offset": offset, "has_ended": self.has_ended}
+        try:
+            write_atomically(self.folder / DELIVERED, json.dumps(state).encode())
+        except OSError:
+            self.uncertain = True  # a full disk: a later start sends again what it does not know of
+
+    def alone(self, timeout_s: float = 0) -> FileLock:
+        """A lock that one process at a time holds to deliver this folder. Entering it raises filelock.Timeout."""
+        return FileLock(self.folder / LOCK, timeout=timeout_s)
+
+    @property
+    def client(self) -> "MlflowClient":
+        """Opened at first use: importing MLflow takes seconds."""
+        if self._client is None:
+            from tunebook.tracking.store import open_client
+
+            self._client = open_client(self.uri)
+        return self._client
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the journal holds more than has arrived."""
+        path = self.folder / JOURNAL
+        return path.exists() and path.stat().st_size > self.offset
+
+    def send(self) -> None:
+        """Sends what is waiting. Raises whatever MLflow raises; what had arrived until then is remembered."""
+        for kind, records, offset in _calls(journal.read(self.folder / JOURNAL, self.offset)):
+            try:
+                self._send(kind, records)
+            except Exception as error:
+                self.uncertain = True
+                if getattr(error, "error_code", None) not in REFUSALS or kind == "run":
+                    raise
+                log.warning("MLflow refuses a record of run %s, which stays in its journal: %s", self.run_id, _line(error))
+            self._remember(offset)
+        self.uncertain = False
+
+    def _send(self, kind: str, records: list[Record]) -> None:
+        handlers: dict[str, Callable[[Record], None]] = {
+            "run": self._run, "artifact": self._artifact, "dataset": self._dataset, "model": self._model, "tags": self._tags,
+            "again": self._again, "end": self._end,
+        }  # fmt: skip
+        if kind == "points":
+            self._points([point for record in records for point in record["points"]])
+        else:
+            handlers[kind](records[0])
+
+    def _run(self, record: Record) -> None:
+        from mlflow.entities import Param
+
+        from tunebook.tracking.store import experiment_id
+
+        self.experiment_id = experiment_id(self.client, record["experiment"], self.uri)
+        found = self._search(record["key"]) if self.uncertain else ""
+        tags = record["tags"] | {KEY_TAG: record["key"]}
+        if not found:
+            created = self.client.create_run(self.experiment_id, start_time=record["time"], run_name=record["name"], tags=tags)
+            found = created.info.run_id
+        self.run_id = found
+        self.client.log_batch(found, params=[Param(key, value) for key, value in record["params"].items()])
+
+    def _search(self, key: str) -> str:
+        runs = self.client.search_runs([self.experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+        return str(runs[0].info.run_id) if runs else ""
+
+    def _points(self, points: list[list[Any]]) -> None:
+        from mlflow.entities import Metric
+
+        for start in range(0, len(points), BATCH):
+            metrics = [Metric(name, value, at, step) for name, value, at, step in points[start : start + BATCH]]
+            self.client.log_batch(self.run_id, metrics=metrics)
+
+    def _tags(self, record: Record) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in record["tags"].items()])
+
+    def _artifact(self, record: Record) -> None:
+        file = self.folder / record["file"]
+        if file.is_file():  # else it has arrived, and was removed here, before that could be remembered
+            self.client.log_artifact(self.run_id, str(file), record["folder"] or None)
+            if record["move"]:
+                file.unlink()
+
+    def _dataset(self, record: Record) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(record["name"], record["digest"], "local", record["source"], profile=record["profile"])
+        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", record["context"])])])
+
+    def _model(self, record: Record) -> None:
+        from tunebook.tracking.model import send_model
+
+        send_model(self.client, self.experiment_id, self.run_id, self.folder / record["folder"], record["name"])
+
+    def _again(self, record: Record) -> None:
+        self.has_ended = False
+        self.client.update_run(self.run_id, status="RUNNING")
+
+    def _end(self, record: Record) -> None:
+        self.client.log_artifact(self.run_id, str(self.folder / JOURNAL), "log")
+        self.client.set_terminated(self.run_id, record["status"], record["time"])
+        self.has_ended = True
+
+
+def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Record], int]]:
+    """(kind, records, offset after them) of each call: neighbouring points share one, everything else is alone."""
+    numbered = enumerate(records)
+    for (kind, _), group in groupby(numbered, key=lambda item: (item[1][0]["kind"], -1 if item[1][0]["kind"] == "points" else item[0])):
+        found = [item for _, item in group]
+        yield kind, [record for record, _ in found], found[-1][1]
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(redact(str(error)).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+class Shipper(threading.Thread):
+    """Delivers the journal of the run that this process works on, while it grows; before that, what earlier runs have left."""
+
+    def __init__(self, folder: RunFolder, uri: str, written: Journal) -> None:
+        super().__init__(name="shipper", daemon=True)
+        self.folder, self.delivery, self.journal = folder, Delivery(folder.path, uri), written
+        self.problem = ""  # why the last try failed
+        self._progress_at = time.monotonic()
+        self._closing = threading.Event()
+
+    def run(self) -> None:
+        """Until `close`."""
+        wait_s, warned = SEND_EVERY_S, False
+        with self.delivery.alone(timeout_s=60):
+            while True:
+                try:
+                    if self._deliver():
+                        wait_s, warned = SEND_EVERY_S, False
+                except Exception as error:  # whatever a store may do, training goes on
+                    self.problem = _line(error)
+                    if not warned:
+                        log.warning("MLflow is not reached; training goes on and its record is kept here: %s", self.problem)
+                    wait_s, warned = min(2 * wait_s, LONGEST_WAIT_S), True
+                if self._closing.is_set() and not self.delivery.waiting:
+                    return
+                if self._closing.wait(wait_s):
+                    time.sleep(0.1 if not self.problem else 1.0)
+
+    def _deliver(self) -> bool:
+        if self.delivery.waiting:
+            self.journal.sync()
+            before = self.delivery.offset
+            try:
+                self.delivery.send()
+            finally:
+                if self.delivery.offset > before:
+                    self._progress_at = time.monotonic()
+            self.problem = ""
+        return not self.problem
+
+    def close(self, patience_s: float) -> bool:
+        """Waits until everything has arrived, or nothing has for `patience_s`. True where everything has."""
+        self._progress_at = time.monotonic()
+        self._closing.set()
+        while self.is_alive() and time.monotonic() - self._progress_at < patience_s:
+            self.join(0.05)
+        if self.delivery.waiting or not self.delivery.has_ended:
+            return False
+        self.folder.delivered()
+        return True
+
+
+def deliver_left_over(outputs: Path, uri: str, shown_uri: str, skip: str = "") -> tuple[int, list[str]]:
+    """Delivers what runs of dead processes have left, and gives those that were killed their status.
+
+    Runs of other stores than `uri`, of other hosts, and the one with key `skip` are left alone. Returns how many were delivered, and
+    a line for each that could not be.
+    """
+    done, failed = 0, []
+    for folder in folders(outputs, PENDING):
+        if folder.key == skip or folder.uri != shown_uri or folder.is_elsewhere or folder.is_alive:
+            continue
+        delivery = Delivery(folder.path, uri)
+        try:
+            with delivery.alone():
+                done += _deliver_dead(folder, delivery)
+        except Timeout:
+            continue  # another process is at it
+        except Exception as error:
+            failed.append(f"{folder.path}: {_line(error)}")
+    return done, failed
+
+
+def _deliver_dead(folder: RunFolder, delivery: Delivery) -> bool:
+    folder = RunFolder.read(folder.path)
+    if folder.is_alive:
+        return False  # resumed a moment ago
+    if folder.status == "RUNNING":
+        written = Journal(folder.path / JOURNAL)
+        ended_at = int((folder.path / JOURNAL).stat().st_mtime * 1000)
+        written.append({"kind": "end", "status": "KILLED", "time": ended_at})
+        written.close()
+        folder.close("KILLED")
+    delivery.send()
+    folder.delivered()
+    return True

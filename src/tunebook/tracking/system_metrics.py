@@ -1,0 +1,54 @@
+"""CPU, memory, disk, network and GPU, sampled while a run works."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 10.0
+
+
+class SystemMetrics(threading.Thread):
+    """Hands `record` a dict of figures named `system/...` every ten seconds, and a number that counts up from `first`."""
+
+    def __init__(self, record: Callable[[dict[str, float], int], None], first: int) -> None:
+        super().__init__(name="system metrics", daemon=True)
+        self.record, self.sample = record, first
+        self._stop_now = threading.Event()
+
+    def run(self) -> None:
+        """Until `close`."""
+        monitors = _monitors()
+        while not self._stop_now.wait(EVERY_S):
+            figures: dict[str, float] = {}
+            for monitor in monitors:
+                monitor.collect_metrics()
+                figures |= monitor.aggregate_metrics()
+                monitor.clear_metrics()
+            self.record({f"system/{name}": float(value) for name, value in figures.items()}, self.sample)
+            self.sample += 1
+
+    def close(self) -> None:
+        """No more samples."""
+        self._stop_now.set()
+        self.join(timeout=1)
+
+
+def _monitors() -> list[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+    from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
+
+    found: list[Any] = []
+    for monitor in (CPUMonitor, DiskMonitor, NetworkMonitor):
+        found.append(monitor())
+    for gpu in (GPUMonitor, ROCMMonitor):
+        try:
+            found.append(gpu())
+        except Exception as error:  # no such GPU, or its library is not installed: MLflow raises several kinds
+            log.debug("no figures of a GPU: %s", error)
+    return found
