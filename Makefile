@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train ui check test test-all bench clean
+.PHONY: help install train ui sync check test test-all bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -26,6 +26,9 @@ ui: install ## MLflow's pages on http://127.0.0.1:5000 (PORT=5001 for another po
 	@echo "runs: http://127.0.0.1:$(PORT)/#/experiments   (Ctrl-C ends it)"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri 'sqlite:///$(CURDIR)/mlflow.db' \
 		--host 127.0.0.1 --port $(PORT) --workers 1
+
+sync: install ## sends MLflow what it has not received of earlier runs
+	$(BIN)/python src/sync.py
 
 check: install ## style, types, and the shape of the code
 	$(BIN)/ruff check

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from tunebook import precision
 from tunebook.networks import MLP
 from tunebook.report.seeds import Paired, RunRow, by_settings, pairs, table
+from tunebook.secrets import redact
 from tunebook.tracking.describe import run_name
-from tunebook.tracking.secrets import redact
 from tunebook.tracking.store import ensure_store, experiment_id
 from tunebook.tracking.tracker import rounded
 

@@ -4,6 +4,7 @@ paths          where the repository is
 checks         a setting's type and range, checked where it is used; the one error a wrong setting raises
 targets        which class a `_target_` may name: trusted packages, and the kind its group makes
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
+secrets        what must not be written down
 runfolder      a run's folder: what it says of itself, which process works in it
 torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
 

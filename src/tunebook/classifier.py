@@ -12,10 +12,10 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from tunebook.data import Batch
-from tunebook.randomness import mix
+from tunebook.randomness import mix, reseed
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
-ScheduleFactory = Callable[[Optimizer, int], dict[str, Any]]  # (optimizer, steps of the whole run) -> Lightning's lr_scheduler_config
+ScheduleFactory = Callable[[Optimizer], dict[str, Any]]  # optimizer -> Lightning's lr_scheduler_config
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -47,8 +47,9 @@ class Classifier(LightningModule):
     def _step(self, batch: Batch, metrics: MetricCollection) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
-        # detach(): the metric must not keep the batch's graph alive.
-        metrics.update(value=loss.detach(), weight=len(batch.labels), preds=logits.detach(), target=batch.labels)
+        # detach(): the metric must not keep the batch's graph alive. expand: every sample counts, in a last, smaller batch too
+        # (torchmetrics ignores `weight` where nan_strategy is "disable").
+        metrics.update(value=loss.detach().expand(len(batch.labels)), preds=logits.detach(), target=batch.labels)
         return loss, logits
 
     def _log_epoch(self, metrics: MetricCollection) -> None:
@@ -57,7 +58,7 @@ class Classifier(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Keys dropout by (seed, step, device)."""
-        torch.manual_seed(mix(self.seed, self.global_step, self.global_rank))
+        reseed(mix(self.seed, self.global_step, self.global_rank), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the batch. NonFiniteLoss where it is not a number any more."""
@@ -121,5 +122,4 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Any:
         """What Lightning needs to know of the optimizer and its schedule."""
         optimizer = self.make_optimizer(self.network.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer, steps)}
+        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}

@@ -19,6 +19,16 @@ def generator(*keys: int) -> torch.Generator:
     return torch.Generator().manual_seed(mix(*keys))
 
 
+def reseed(seed: int, device: torch.device) -> None:
+    """torch's global generators, the CPU's and `device`'s. (torch.manual_seed also queues a call, with the stack that it came from,
+    for each kind of device that is not in use: a millisecond a step.)"""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def uniform(key: int, index: Tensor, columns: int) -> Tensor:
     """(B, columns) float32 in [0, 1), row b a function of (key, index[b]) alone. index: (B,) int64, on any device.
 

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import SettingError, nearest
@@ -23,6 +23,10 @@ from tunebook.targets import KINDS, check_name
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
+# Of Hydra's own settings, those that a user may set. Others write files, read configs from elsewhere or set the environment.
+HYDRA_SETTINGS = ("run.dir", "sweep.dir", "sweep.subdir", "verbose", "sweeper.max_batch_size", "sweeper.params", "mode")
+HYDRA_FINDINGS = ("runtime", "overrides", "job", "help", "hydra_help")  # what Hydra fills in, and what it prints
+HYDRA_JOB_SETTINGS = ("env_set", "env_copy", "chdir", "config")  # of these, what is a setting
 SQLITE = "sqlite:///"
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
 
@@ -69,6 +73,7 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
         if key not in known and not key.startswith(("hydra", "callbacks.")):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
     check_targets(cfg)
+    _check_hydra(cfg, config_name, choices)
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         _check_writable(key, str(OmegaConf.select(cfg, key)))
     uri = str(OmegaConf.select(cfg, "tracking.uri", default=""))
@@ -89,15 +94,23 @@ def default_choices(config_name: str = "config") -> dict[str, str | None]:
     return {group: choice for group, choice in pairs.items() if not group.startswith("override ")}
 
 
-def with_choices(choices: Mapping[str, str | None], config_name: str = "config") -> DictConfig:
-    """The config of these options with nothing set: what every value is by default, and which keys there are."""
-    return _composed(config_name, tuple(f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)))
+def with_choices(choices: Mapping[str, str | None], config_name: str = "config", hydra: bool = False) -> DictConfig:
+    """The config of these options with nothing set: what every value is by default, and which keys there are.
+
+    hydra: with Hydra's own node.
+    """
+    chosen = tuple(f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group))
+    return _composed(config_name, chosen)[1 if hydra else 0]
 
 
 @functools.cache  # each point of a multirun, and then the run itself, ask for the same few
-def _composed(config_name: str, chosen: tuple[str, ...]) -> DictConfig:
+def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     with _hydra():
-        return compose(config_name, list(chosen))
+        whole = compose(config_name, list(chosen), return_hydra_config=True)
+    without = whole.copy()
+    with open_dict(without):
+        del without["hydra"]
+    return without, whole
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
@@ -145,6 +158,28 @@ def _check_target(path: str, value: Any) -> None:
         if kind is None:
             raise SettingError(path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}")
         check_name(value, kind, path)
+
+
+def _check_hydra(cfg: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
+    """SettingError where one of Hydra's settings is not as `conf/` has it, but for those that a user may set."""
+    ours = dict(_leaves(with_choices(choices, config_name, hydra=True).hydra))
+    allowed = ", ".join(f"hydra.{key}" for key in HYDRA_SETTINGS[:4])
+    for key, value in _leaves(cfg.hydra):
+        room, _, rest = key.partition(".")
+        found = room in HYDRA_FINDINGS and not (room == "job" and rest.startswith(HYDRA_JOB_SETTINGS))
+        if not found and not key.startswith(HYDRA_SETTINGS) and (key not in ours or ours[key] != value):
+            raise SettingError(f"hydra.{key}", value, f"is not set in a run; allowed: {allowed}")
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key that holds no other, with its value as it is written: interpolations are not followed."""
+    rooms: list[tuple[str, Any]] = [("", OmegaConf.to_container(node, resolve=False))]
+    while rooms:
+        path, value = rooms.pop()
+        if isinstance(value, dict) and value:
+            rooms += [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+        else:
+            yield prefix + path, value
 
 
 def _check_writable(key: str, value: str, folder: Path | None = None) -> None:

@@ -42,7 +42,7 @@ class BatchIndices(Sampler[Tensor]):
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
         self.rank, self.devices = rank, devices
         self.epoch = 0
-        self.skip = 0  # batches that the next epoch to be read leaves out, since they were trained on before
+        self.resumed = (0, 0)  # an epoch, and how many of its batches are left out, since they were trained on before
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at each epoch's start."""
@@ -58,8 +58,8 @@ class BatchIndices(Sampler[Tensor]):
             order = torch.arange(self.samples)
         else:
             order = torch.randperm(self.samples, generator=generator(self.shuffle_seed, self.epoch))
-        skip, self.skip = self.skip, 0
-        for batch in range(skip, len(self)):
+        resumed_epoch, done = self.resumed
+        for batch in range(done if self.epoch == resumed_epoch else 0, len(self)):
             start = batch * self.batch_size
             stop = self.samples if batch == len(self) - 1 else start + self.batch_size
             yield order[start:stop][self.rank :: self.devices]
@@ -88,4 +88,5 @@ class BatchLoader(DataLoader[RawBatch]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Goes on in an epoch after so many batches."""
         assert isinstance(self.sampler, BatchIndices)
-        self.sampler.epoch, self.sampler.skip = state["epoch"], state["batch"]
+        self.sampler.epoch = state["epoch"]
+        self.sampler.resumed = state["epoch"], state["batch"]

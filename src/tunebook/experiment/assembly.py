@@ -1,5 +1,6 @@
 """A config's plain values -> objects. Classes only ever see keyword arguments."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +68,8 @@ def build(settings: Settings) -> Parts:
     classifier = Classifier(
         make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
-        schedule=lambda optimizer, steps: make_schedule(settings["scheduler"], optimizer, steps, objective),
+        # The steps are worked out here: asking Lightning would make it open the data before it knows where a resumed run stands.
+        schedule=lambda optimizer: make_schedule(settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective),
         num_classes=classes,
         seed=seed,
     )
@@ -90,6 +92,18 @@ def make(settings: object, kind: str, where: str | None = None, **given: Any) ->
         raise SettingError(where, settings, "must be settings with a _target_")
     target = resolve(settings.get("_target_"), kind, f"{where}._target_")
     return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
+
+
+def batches_of(trainer: Settings, data: ImageDataModule) -> int:
+    """Training batches an epoch."""
+    batches = math.ceil(data.train_size / data.batch_size)
+    limit = trainer["limit_train_batches"]
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def steps_of(trainer: Settings, data: ImageDataModule) -> int:
+    """Optimizer steps of the whole run."""
+    return int(trainer["max_epochs"]) * batches_of(trainer, data)
 
 
 def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """A checkpoint fitted to settings that the user changed on the way: what still holds is kept, the rest begins anew."""
 
-import math
 from typing import Any
 
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tunebook.experiment.assembly import Parts
+from tunebook.experiment.assembly import Parts, batches_of
 from tunebook.recovery.checkpoint import Content
 from tunebook.recovery.position import Position, put_into
 
@@ -22,11 +21,8 @@ def adapt(content: Content, changed: set[str], parts: Parts) -> None:
     loading, and before it `load_weights`, say so.
     """
     position = Position.of(content)
-    batches = math.ceil(parts.data.train_size / parts.data.batch_size)
-    limit = parts.settings["trainer"]["limit_train_batches"]
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if any(key.startswith(BATCHES) for key in changed):
-        position = Position(position.epoch, 0, batches)
+        position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
         for metric in content["train_metrics"].values():
             metric["updates"] = 0
             metric["state"] = {key: value * 0 for key, value in metric["state"].items()}
@@ -39,7 +35,7 @@ def adapt(content: Content, changed: set[str], parts: Parts) -> None:
 def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> None:
     """Optimizer's settings and schedule as they would be here, had they been so from the start."""
     optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1).parameters())
-    config = parts.classifier.make_schedule(optimizer, parts.settings["trainer"]["max_epochs"] * position.batches)
+    config = parts.classifier.make_schedule(optimizer)
     schedule = config["scheduler"]
     optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
     if isinstance(schedule, ReduceLROnPlateau):

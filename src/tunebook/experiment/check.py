@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook.checks import SettingError
 from tunebook.experiment import resume
-from tunebook.experiment.assembly import Parts, build, plain, trainer_for
+from tunebook.experiment.assembly import Parts, build, plain, steps_of, trainer_for
 from tunebook.recovery import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
@@ -62,9 +62,9 @@ def _check_schedule(parts: Parts) -> None:
     """Walks the learning rate through the run on stand-in weights: it must stay a number and not fall below 0."""
     where, name = "scheduler", parts.settings["scheduler"]["_target_"]
     epochs = int(parts.settings["trainer"]["max_epochs"])
-    steps = epochs * math.ceil(parts.data.train_size / parts.data.batch_size)
+    steps = steps_of(parts.settings["trainer"], parts.data)
     optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
-    config = parts.classifier.make_schedule(optimizer, steps)
+    config = parts.classifier.make_schedule(optimizer)
     schedule, interval = config["scheduler"], config["interval"]
     optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
     for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):

@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.commandline.names import default_choices, with_choices
 from tunebook.experiment.assembly import Parts, plain
 from tunebook.paths import ROOT
 from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
-from tunebook.runfolder import RunFolder
+from tunebook.runfolder import RunFolder, write_atomically
+from tunebook.secrets import redact
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
@@ -64,6 +66,15 @@ def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping
     log.info("run %s  in %s", tracker.run_name, folder.path)
 
 
+def redact_multirun() -> None:
+    """Hydra has written the overrides of a multirun as they came."""
+    file = Path(HydraConfig.get().sweep.dir) / "multirun.yaml"
+    if HydraConfig.get().mode == RunMode.MULTIRUN and file.is_file():
+        text = file.read_text()
+        if redact(text) != text:
+            write_atomically(file, redact(text).encode())
+
+
 def data_digests(parts: Parts) -> dict[str, str]:
     """Of each split's images and labels: the first 16 hexadecimal digits of their SHA-256."""
     found: dict[str, str] = {}
@@ -94,8 +105,10 @@ def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, floa
         final |= {"best/epoch": best["epoch"], "best/val_acc": best["val/acc"], "best/val_loss": best["val/loss"]}
     parts.tracker.log_metrics(final, step=len(report.history))
     parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
-    _save_pictures(parts, report)
-    parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
+    if parts.tracker.wants_pictures:
+        _save_pictures(parts, report)
+    if parts.tracker.wants_model:
+        parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
     for name in (BEST, LAST):
         if (file := checkpoints / name).exists():
             parts.tracker.save_file(file, "checkpoints", move=True)  # kept once, in MLflow

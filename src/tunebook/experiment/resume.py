@@ -21,8 +21,8 @@ from tunebook.recovery import KeepCheckpoints
 from tunebook.recovery.checkpoint import Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
+from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import Tracker
-from tunebook.tracking.secrets import HIDDEN, redact
 from tunebook.tracking.shipper import DELIVERED
 from tunebook.training import EpochReport, is_first_process
 

@@ -46,7 +46,7 @@ def put_into(content: dict[str, Any], position: Position) -> None:
     began = int(position.batch == position.batches)
     validation = _progress(_counts(began, began, 0, 0), _counts(began, began, 0, 0))
     loop["epoch_loop.val_loop.batch_progress"] = validation | {"is_last_batch": False}
-    loop["combined_loader"] = [{"epoch": position.epoch, "batch": position.batch}]
+    loop["state_dict"] = {"combined_loader": [{"epoch": position.epoch, "batch": position.batch}]}
 
 
 def _counts(ready: int, started: int, processed: int, completed: int) -> dict[str, int]:

@@ -10,7 +10,6 @@ model      the network as an MLflow model
 pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing
 view       what MLflow's page of runs opens on
-secrets    what must not be written down
 """
 
 import os

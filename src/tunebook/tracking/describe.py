@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebook.tracking.secrets import redact
+from tunebook.secrets import redact
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
 LONGEST_NAME = 200  # characters; MLflow's own limit is 250

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from tunebook.runfolder import PENDING, RunFolder, folders, write_atomically
+from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import journal
 from tunebook.tracking.journal import Journal, Record
-from tunebook.tracking.secrets import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -179,18 +180,20 @@ def _line(error: Exception) -> str:
 
 
 class Shipper(threading.Thread):
-    """Delivers the journal of the run that this process works on, while it grows; before that, what earlier runs have left."""
+    """Delivers the journal of the run that this process works on, while it grows; and beside that, what earlier runs have left."""
 
     def __init__(self, folder: RunFolder, uri: str, written: Journal) -> None:
         super().__init__(name="shipper", daemon=True)
         self.folder, self.delivery, self.journal = folder, Delivery(folder.path, uri), written
         self.problem = ""  # why the last try failed
+        self._left_over = threading.Thread(target=self._deliver_left_over, args=(uri,), name="left over", daemon=True)
         self._progress_at = time.monotonic()
         self._closing = threading.Event()
 
     def run(self) -> None:
         """Until `close`."""
         wait_s, warned = SEND_EVERY_S, False
+        self._left_over.start()
         with self.delivery.alone(timeout_s=60):
             while True:
                 try:
@@ -205,6 +208,11 @@ class Shipper(threading.Thread):
                     return
                 if self._closing.wait(wait_s):
                     time.sleep(0.1 if not self.problem else 1.0)
+
+    def _deliver_left_over(self, uri: str) -> None:
+        delivered = deliver_left_over(self.folder.outputs, uri).delivered  # what can't be delivered now, sync tells
+        if delivered:
+            log.info("earlier runs delivered to MLflow: %d", delivered)
 
     def _deliver(self) -> bool:
         if self.delivery.waiting:
@@ -222,6 +230,7 @@ class Shipper(threading.Thread):
         """Waits until everything has arrived, or nothing has for `patience_s`. True where everything has."""
         self._progress_at = time.monotonic()
         self._closing.set()
+        self._left_over.join(patience_s)
         while self.is_alive() and time.monotonic() - self._progress_at < patience_s:
             self.join(0.05)
         if self.delivery.waiting or not self.delivery.has_ended:
@@ -230,25 +239,36 @@ class Shipper(threading.Thread):
         return True
 
 
-def deliver_left_over(outputs: Path, uri: str, shown_uri: str, skip: str = "") -> tuple[int, list[str]]:
-    """Delivers what runs of dead processes have left, and gives those that were killed their status.
+@dataclass
+class LeftOver:
+    """What came of delivering what earlier runs have left. problems: a line for each run that could not be delivered."""
 
-    Runs of other stores than `uri`, of other hosts, and the one with key `skip` are left alone. Returns how many were delivered, and
-    a line for each that could not be.
+    delivered: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
+    """Delivers what runs of processes that are gone have left, and gives those that were killed their status.
+
+    A run's folder holds its store's address without the secrets in it; where it is that of `uri`, `uri` is used. Runs of other hosts
+    are left alone: whether they live can't be seen from here.
     """
-    done, failed = 0, []
+    found = LeftOver()
     for folder in folders(outputs, PENDING):
-        if folder.key == skip or folder.uri != shown_uri or folder.is_elsewhere or folder.is_alive:
+        if folder.is_elsewhere or folder.is_alive:
             continue
-        delivery = Delivery(folder.path, uri)
+        if HIDDEN in folder.uri and folder.uri != redact(uri):
+            found.problems.append(f"{folder.path}: tracking.uri={folder.uri} is not kept whole, since it holds a secret: give it again")
+            continue
+        delivery = Delivery(folder.path, uri if folder.uri == redact(uri) else folder.uri)
         try:
             with delivery.alone():
-                done += _deliver_dead(folder, delivery)
+                found.delivered += _deliver_dead(folder, delivery)
         except Timeout:
             continue  # another process is at it
-        except Exception as error:
-            failed.append(f"{folder.path}: {_line(error)}")
-    return done, failed
+        except Exception as error:  # whatever a store may do, the next may be well
+            found.problems.append(f"{folder.path}: {_line(error)}")
+    return found
 
 
 def _deliver_dead(folder: RunFolder, delivery: Delivery) -> bool:

@@ -3,6 +3,7 @@
 MLflow is imported where it is used: it takes seconds, which a run spends in its first steps instead of before them.
 """
 
+import hashlib
 import importlib.util
 import logging
 import os
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from tunebook.checks import InputError, SettingError
+from tunebook.secrets import redact
 from tunebook.tracking import view
-from tunebook.tracking.secrets import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+LONGEST_FOLDER_NAME = 80  # characters
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")  # a driver may follow: postgresql+psycopg
 
 
@@ -152,6 +154,12 @@ def ensure_store(uri: str) -> None:
                 leftover.unlink(missing_ok=True)
 
 
+def folder_name(name: str) -> str:
+    """A name as one of a folder: an experiment called `../x` stays inside its store, and a long one fits a file system."""
+    safe = re.sub(r"[^\w. =,()+-]", "_", name).strip(". ")[:LONGEST_FOLDER_NAME]
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     """The id of the experiment (MLflow's folder of runs) called `name`, created or brought back from the bin where needed."""
     from mlflow.exceptions import MlflowException
@@ -160,7 +168,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
     if found is None:
         folder = artifact_folder(uri)
         try:
-            location = (folder / name).as_uri() if folder else None
+            location = (folder / folder_name(name)).as_uri() if folder else None
             return str(client.create_experiment(name, artifact_location=location, tags=view.tags()))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process was faster

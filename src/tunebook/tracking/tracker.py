@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tunebook.checks import Name, NonNegative, checked
 from tunebook.runfolder import RunFolder
+from tunebook.secrets import redact, redacted
 from tunebook.tracking import journal
 from tunebook.tracking.journal import Journal, Record
-from tunebook.tracking.secrets import redact
 from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Shipper
 from tunebook.tracking.store import check_address, refuse_unusable
 from tunebook.tracking.system_metrics import SystemMetrics
@@ -47,7 +47,7 @@ class Tracker(Logger, ABC):
     run_id = ""
     run_name = ""
     experiment_id = ""
-    is_open = False
+    wants_model = wants_pictures = False  # making them takes seconds
 
     @property
     def name(self) -> str:
@@ -150,11 +150,12 @@ class MLflowTracker(Tracker):
     """
 
     @checked
-    def __init__(self, uri: Name, system_metrics: bool, patience_s: NonNegative) -> None:
+    def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: NonNegative) -> None:
         super().__init__()
         check_address(uri)
         self._uri, self.uri = uri, redact(uri)
         self.system_metrics, self.patience_s = system_metrics, patience_s
+        self.wants_model, self.wants_pictures = save_model, save_pictures
         self.unsaved: list[str] = []  # artifacts that the disk did not take
         self._known: set[tuple[str, int]] = set()
 
@@ -180,17 +181,16 @@ class MLflowTracker(Tracker):
             first = 1 + max((step for name, step in self._known if name.startswith("system/")), default=-1)
             self._samples = SystemMetrics(self._points, first)
             self._samples.start()
-        self.is_open = True
         return not earlier
 
     def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """The journal's first record."""
         self.run_name = name
-        values = {key: redact(str(value)) for key, value in params.items()}
+        values = {key: str(value) for key, value in params.items()}
         self._tell("run", key=self.folder.key, experiment=experiment, name=name, params=values, tags=dict(tags), time=_now_ms())
 
     def _tell(self, kind: str, **record: Any) -> None:
-        self._journal.append(Record(kind=kind, **record))
+        self._journal.append(Record(kind=kind, **{key: redacted(value) for key, value in record.items()}))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -204,11 +204,12 @@ class MLflowTracker(Tracker):
         new = [name for name, value in metrics.items() if not math.isnan(value) and (name, step) not in self._known]
         if new:
             self._known |= {(name, step) for name in new}
-            self._tell("points", points=[[name, rounded(float(metrics[name])), now, step] for name in new])
+            points = [[name, rounded(float(metrics[name])), now, step] for name in new]
+            self._journal.append({"kind": "points", "points": points})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """More tags."""
-        self._tell("tags", tags={key: redact(value) for key, value in tags.items()})
+        self._tell("tags", tags=dict(tags))
 
     @contextmanager
     def _artifact(self, path: str) -> Iterator[Path]:
@@ -261,7 +262,6 @@ class MLflowTracker(Tracker):
         if unwritten := self._journal.flush():
             self.unsaved.append(f"{unwritten} records of the journal")
         self._journal.close()
-        self.is_open = False
         for lost in self.unsaved:
             log.warning("not saved: %s", lost)
         if not arrived:

@@ -1,8 +1,10 @@
 """What must not be written down: passwords in addresses, values of settings and environment variables named like secrets."""
 
+import logging
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 NAMED_LIKE_A_SECRET = r"(?:password|passwd|secret|token|api_?key|access_?key|private_?key|credential)"
 IN_ADDRESS = re.compile(r"(\b[\w+.-]+://)[^/\s@'\"]+@")
@@ -20,3 +22,31 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
         if len(value) >= SHORTEST and re.search(f"(?i){NAMED_LIKE_A_SECRET}", name):
             text = text.replace(value, HIDDEN)
     return text
+
+
+def redacted(value: Any) -> Any:
+    """A plain value with every text in it redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redacted(item) for key, item in value.items()}
+    return [redacted(item) for item in value] if isinstance(value, list) else value
+
+
+class RedactingFormatter(logging.Formatter):
+    """Writes what another formatter would, without secrets: an error's text may hold the address that it came from."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self.inner = inner or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return redact(self.inner.format(record))
+
+
+def redact_log() -> None:
+    """From here on, no secret comes into the log."""
+    for handler in logging.getLogger().handlers:
+        if not isinstance(handler.formatter, RedactingFormatter):
+            handler.setFormatter(RedactingFormatter(handler.formatter))

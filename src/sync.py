@@ -1,0 +1,27 @@
+"""Delivers to MLflow what it has not received: `python src/sync.py` (or `make sync`), when a tracking server is back."""
+
+from typing import TYPE_CHECKING
+
+from tunebook.commandline import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@command("sync")
+def main(cfg: "DictConfig") -> None:
+    """Says what was delivered. Exit status 1 where something could not be."""
+    from pathlib import Path
+
+    from tunebook.tracking.shipper import deliver_left_over
+
+    left_over = deliver_left_over(Path(cfg.outputs), cfg.tracking.uri)
+    print(f"{left_over.delivered} runs delivered, {len(left_over.problems)} not")
+    for problem in left_over.problems:
+        print(problem)
+    if left_over.problems:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

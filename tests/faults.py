@@ -1,0 +1,116 @@
+"""Runs train.py in a process that has imported everything already, with a fault at a chosen moment."""
+
+import importlib
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import tunebook  # noqa: F401  (mends the import of torchvision)
+
+# What a run imports on its way takes most of the time of a small one.
+PRELOADED = (
+    "matplotlib.backends.backend_agg", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store",
+    "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check", "tunebook.experiment.run", "tunebook.commandline.names",
+)  # fmt: skip
+for module in PRELOADED:
+    importlib.import_module(module)
+
+ROOT = Path(__file__).resolve().parents[1]
+# The fork server's own process finds the preloaded module only by this.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["tests.faults"])
+
+
+def run_train(arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any) -> int:
+    """Exit status of train.py, negative where a signal killed it. fault(*at) is called in the process before it starts."""
+    process = start_train(arguments, log, fault, *at)
+    process.join(120)
+    assert process.exitcode is not None, f"still at work: {log.read_text()}"
+    return process.exitcode
+
+
+def start_train(arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any) -> BaseProcess:
+    process = FORKSERVER.Process(target=_train, args=(arguments, str(log), fault, at))
+    process.start()
+    return process
+
+
+def _train(arguments: tuple[str, ...], log: str, fault: Callable[..., None] | None, at: tuple[Any, ...]) -> None:
+    os.setsid()
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if fault is not None:
+        fault(*at)
+    script = ROOT / "src" / "train.py"
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def at_call(owner: Any, name: str, count: int, what: Callable[[], None]) -> None:
+    """Does `what` in the moment of the `count`-th call (from 1) of `owner.name`."""
+    original, calls = getattr(owner, name), [0]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == count:
+            what()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def send(signum: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), signum)
+
+
+def signal_in_training(signum: int, count: int) -> None:
+    from tunebook.classifier import Classifier
+
+    at_call(Classifier, "training_step", count, send(signum))
+
+
+def signal_in_validation(signum: int, count: int) -> None:
+    from tunebook.classifier import Classifier
+
+    at_call(Classifier, "validation_step", count, send(signum))
+
+
+def signal_in_save(signum: int, count: int) -> None:
+    """In a call of `Path.replace`: a checkpoint, the folder's own file or the delivery's is written, and not yet in its place."""
+    at_call(Path, "replace", count, send(signum))
+
+
+def nothing_finite(count: int) -> None:
+    """The loss of one step is not a number."""
+    import torch.nn.functional as functional
+
+    original, calls = functional.cross_entropy, [0]
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        loss = original(*args, **kwargs)
+        return loss * float("nan") if calls[0] == count else loss
+
+    functional.cross_entropy = broken
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """The condition's value, as soon as it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")
