@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import Metric
 
 from tunebook.data import Batch
 from tunebook.randomness import mix, reseed
@@ -22,21 +21,57 @@ class NonFiniteLoss(FloatingPointError):
     """The loss became NaN or infinite. Raised before the optimizer step that it would have spoiled."""
 
 
+class Figures(Metric):
+    """A split's loss and accuracy over an epoch, each the mean over its samples: a last, smaller batch weighs less.
+
+    torchmetrics' own collection of a mean and an accuracy costs three times as much a step, and its mean ignores weights where it
+    does not look for NaN.
+    """
+
+    full_state_update = False
+    loss_sum: Tensor
+    correct: Tensor
+    samples: Tensor
+
+    def __init__(self, split: str) -> None:
+        super().__init__()
+        self.split = split
+        for name, dtype in {"loss_sum": torch.float32, "correct": torch.int64, "samples": torch.int64}.items():
+            self.add_state(name, torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """loss: mean of the batch, (); logits: (B, num_classes); labels: int64 (B,)."""
+        self.loss_sum += loss * len(labels)
+        self.correct += (logits.argmax(dim=1) == labels).sum()
+        self.samples += len(labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`<split>/loss` and `<split>/acc`."""
+        return {f"{self.split}/loss": self.loss_sum / self.samples, f"{self.split}/acc": self.correct / self.samples}
+
+    def saved(self) -> dict[str, Any]:
+        """Plain values, from which `restore` goes on to the bit."""
+        return {"updates": self.update_count, **{name: getattr(self, name).cpu() for name in self._defaults}}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Takes up where `saved` was."""
+        self._update_count = saved["updates"]
+        for name in self._defaults:
+            setattr(self, name, saved[name].to(self.device))
+
+
 class Classifier(LightningModule):
     """Trains `network` (images (B, C, H, W) -> logits (B, num_classes)) with what the two factories make.
 
     Every step reseeds torch's generator from (seed, step), so dropout needs no saved state to come out the same after a resume.
     """
 
-    def __init__(self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, num_classes: int, seed: int) -> None:
+    def __init__(self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, seed: int) -> None:
         super().__init__()
         # Convolutions on CPU and tensor cores are faster with channels innermost; shapes and results' meaning stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
-        # No checks in each step: labels and logits come from our own loader and network.
-        accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        metrics = MetricCollection({"loss": MeanMetric(nan_strategy="disable"), "acc": accuracy}, compute_groups=False)
-        self.train_metrics, self.val_metrics, self.test_metrics = (metrics.clone(prefix=f"{split}/") for split in ("train", "val", "test"))
+        self.train_figures, self.val_figures, self.test_figures = Figures("train"), Figures("val"), Figures("test")
         self.test_logits: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -44,17 +79,15 @@ class Classifier(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
-    def _step(self, batch: Batch, metrics: MetricCollection) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: Batch, figures: Figures) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
-        # detach(): the metric must not keep the batch's graph alive. expand: every sample counts, in a last, smaller batch too
-        # (torchmetrics ignores `weight` where nan_strategy is "disable").
-        metrics.update(value=loss.detach().expand(len(batch.labels)), preds=logits.detach(), target=batch.labels)
+        figures.update(loss.detach(), logits.detach(), batch.labels)  # detach: the sums must not keep the batch's graph alive
         return loss, logits
 
-    def _log_epoch(self, metrics: MetricCollection) -> None:
-        self.log_dict(metrics.compute())
-        metrics.reset()
+    def _log_epoch(self, figures: Figures) -> None:
+        self.log_dict(figures.compute())
+        figures.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Keys dropout by (seed, step, device)."""
@@ -62,7 +95,7 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of the batch. NonFiniteLoss where it is not a number any more."""
-        loss, _ = self._step(batch, self.train_metrics)
+        loss, _ = self._step(batch, self.train_figures)
         if not torch.isfinite(loss):
             where = f"step {self.global_step}, epoch {self.current_epoch + 1}"
             raise NonFiniteLoss(f"the loss became {loss.item()} at {where}: try a smaller optimizer.lr")
@@ -70,23 +103,23 @@ class Classifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs train/loss and train/acc: the mean over the epoch, dropout on, as Keras does."""
-        self._log_epoch(self.train_metrics)
+        self._log_epoch(self.train_figures)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds to val/loss and val/acc."""
-        self._step(batch, self.val_metrics)
+        self._step(batch, self.val_figures)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets a validation that was interrupted."""
-        self.val_metrics.reset()
+        self.val_figures.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Logs val/loss and val/acc. NonFiniteLoss where the epoch's last step spoiled the weights."""
-        loss = self.val_metrics.compute()["val/loss"]
+        loss = self.val_figures.compute()["val/loss"]
         if not torch.isfinite(loss):
             where = f"the validation after step {self.global_step}, epoch {self.current_epoch + 1}"
             raise NonFiniteLoss(f"the loss became {loss.item()} in {where}: try a smaller optimizer.lr")
-        self._log_epoch(self.val_metrics)
+        self._log_epoch(self.val_figures)
 
     def on_test_start(self) -> None:
         """Forgets the logits of an earlier test."""
@@ -94,30 +127,20 @@ class Classifier(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds to test/loss and test/acc, and keeps the logits."""
-        _, logits = self._step(batch, self.test_metrics)
+        _, logits = self._step(batch, self.test_figures)
         self.test_logits.append(logits.float().cpu())
 
     def on_test_epoch_end(self) -> None:
         """Logs test/loss and test/acc."""
-        self._log_epoch(self.test_metrics)
+        self._log_epoch(self.test_figures)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the epoch's running metrics."""
-        checkpoint["train_metrics"] = {
-            name: {
-                "updates": metric.update_count,
-                "state": {key: torch.as_tensor(value).cpu() for key, value in metric.metric_state.items()},
-            }
-            for name, metric in self.train_metrics.items(keep_base=True)
-        }
+        """Adds the epoch's running figures."""
+        checkpoint["train_figures"] = self.train_figures.saved()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them up again."""
-        for name, metric in self.train_metrics.items(keep_base=True):
-            saved = checkpoint["train_metrics"][name]
-            metric._update_count = saved["updates"]
-            for key, value in saved["state"].items():
-                setattr(metric, key, value.to(metric.device))
+        self.train_figures.restore(checkpoint["train_figures"])
 
     def configure_optimizers(self) -> Any:
         """What Lightning needs to know of the optimizer and its schedule."""

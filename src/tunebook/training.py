@@ -137,16 +137,16 @@ class EpochReport(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training samples a second, before validation adds its time."""
         seconds = time.perf_counter() - self.epoch_start
-        samples = self._train_metrics(pl_module)["loss"].weight.item()
+        samples = self._train_figures(pl_module).samples.item()
         self.samples_per_s = samples * trainer.world_size / seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the epoch's times, and prints its line. (Runs before the module's hook, which resets the training metrics.)"""
+        """Logs the epoch's times, and prints its line. (Runs before the module's hook, which resets the training figures.)"""
         figures: dict[str, Any] = {"time/epoch_s": time.perf_counter() - self.epoch_start, "speed/samples_per_s": self.samples_per_s}
         if self.log_lr:
             figures["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         pl_module.log_dict(figures)
-        figures |= self._train_metrics(pl_module).compute()
+        figures |= self._train_figures(pl_module).compute()
         figures |= {name: trainer.callback_metrics[name] for name in ("val/loss", "val/acc")}
         epoch = {name: float(value) for name, value in figures.items()}
         self.history.append({"epoch": trainer.current_epoch + 1, **epoch})
@@ -156,8 +156,8 @@ class EpochReport(Callback):
             epoch["train/loss"], epoch["train/acc"], epoch["val/loss"], epoch["val/acc"], epoch["time/epoch_s"],
         )  # fmt: skip
 
-    def _train_metrics(self, pl_module: LightningModule) -> Any:
-        return pl_module.train_metrics
+    def _train_figures(self, pl_module: LightningModule) -> Any:
+        return pl_module.train_figures
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops the clock."""

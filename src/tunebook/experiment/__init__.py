@@ -6,5 +6,7 @@ run        trains, tests once and returns the objective
 resume     finds the run to go on with, and makes sure that it is still the same
 changes    fits a checkpoint to settings that a user changed on the way
 record     what a run writes down, before, after and in its summary
-evaluation tests a finished run again, from its MLflow run alone
+restore    rebuilds a run from its MLflow run, its folder or a checkpoint alone
+evaluation tests it again
+prediction says what images show
 """

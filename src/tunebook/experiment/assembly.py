@@ -70,7 +70,6 @@ def build(settings: Settings) -> Parts:
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
         # The steps are worked out here: asking Lightning would make it open the data before it knows where a resumed run stands.
         schedule=lambda optimizer: make_schedule(settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective),
-        num_classes=classes,
         seed=seed,
     )
     callbacks = [

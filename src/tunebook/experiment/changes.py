@@ -23,9 +23,7 @@ def adapt(content: Content, changed: set[str], parts: Parts) -> None:
     position = Position.of(content)
     if any(key.startswith(BATCHES) for key in changed):
         position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
-        for metric in content["train_metrics"].values():
-            metric["updates"] = 0
-            metric["state"] = {key: value * 0 for key, value in metric["state"].items()}
+        content["train_figures"] = {name: value * 0 for name, value in content["train_figures"].items()}
     if any(key.startswith(STEERING) for key in changed):
         _steer(content, position, parts, fresh="optimizer" in changed)
     content["tunebook"].pop("trained", None)

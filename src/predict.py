@@ -1,0 +1,20 @@
+"""Says what images show, with a finished run's weights: `python src/predict.py run=<run id> images=photo.png`."""
+
+from typing import TYPE_CHECKING
+
+from tunebook.commandline import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@command("predict", check="tunebook.experiment.prediction:check")
+def main(cfg: "DictConfig") -> None:
+    """Prints a line an image; with `output`, writes them as CSV."""
+    from tunebook.experiment.prediction import predict
+
+    predict(cfg)
+
+
+if __name__ == "__main__":
+    main()

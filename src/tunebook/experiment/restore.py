@@ -1,0 +1,94 @@
+"""A run's model and data, rebuilt from its MLflow run, its folder or a checkpoint alone. All three are files from outside."""
+
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.commandline.names import check_targets, with_choices
+from tunebook.experiment.assembly import Parts, build, plain
+from tunebook.recovery.checkpoint import Content, load_weights, read
+from tunebook.tracking.finished import FinishedRun
+from tunebook.training import device_kind
+
+TIMEOUT_S = 30
+
+
+@dataclass
+class Restored:
+    """A run's objects, its weights in place. finished: its MLflow run, where that is what was asked for."""
+
+    parts: Parts
+    name: str
+    weights: str
+    finished: FinishedRun | None
+
+
+def check(cfg: DictConfig) -> None:
+    """SettingError where the settings that name a run and its weights can't be used."""
+    if OmegaConf.is_missing(cfg, "run"):
+        raise SettingError("run", "", "is required: the id of an MLflow run, as train.py's summary prints it")
+    if "uri" not in cfg.tracking:
+        raise SettingError("tracking", "off", "a run is read from MLflow; allowed: mlflow")
+    conform("run", str(cfg.run), str)
+    conform("weights", cfg.weights, Literal["tested", "best", "last"])
+    conform("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
+    device_kind(cfg.accelerator)
+
+
+def restore(cfg: DictConfig, folder: Path) -> Restored:
+    """The run that `cfg.run` names. folder: for what is fetched. InputError where it can't be had, or is not what it should be."""
+    name = str(cfg.run)
+    finished = None
+    if name.startswith(("http://", "https://")):
+        file = _fetch(name, folder / "fetched.ckpt")
+    elif Path(name).is_file():
+        file = Path(name)
+    elif (Path(name) / "checkpoints").is_dir():
+        file = Path(name) / "checkpoints" / f"{_weights(cfg, 'last')}.ckpt"
+    else:
+        finished = FinishedRun(cfg.tracking.uri, name)
+        file = finished.download(f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder)
+    content = read(file)
+    parts = build(_settings(cfg, content, name))
+    load_weights(parts.classifier, content, name)
+    return Restored(parts, name, file.stem if file.stem in ("best", "last") else "", finished)
+
+
+def _weights(cfg: DictConfig, tested: str) -> str:
+    return tested if cfg.weights == "tested" else str(cfg.weights)
+
+
+def _fetch(address: str, to: Path) -> Path:
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise InputError(f"run={shown(address)}: could not be fetched: {getattr(error, 'reason', error)}") from None
+    return to
+
+
+def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
+    """The run's settings, but for where things lie: that is this machine's business."""
+    try:
+        recorded = OmegaConf.create(str(content["tunebook"]["config"]))
+        precision = str(content["tunebook"]["environment"]["precision"])
+        if not isinstance(recorded, DictConfig):
+            raise ValueError("not a config")
+        check_targets(recorded)
+        here = with_choices({"tracking": "off"})
+        recorded = OmegaConf.merge(recorded, {"tracking": here.tracking, "outputs": here.outputs, "resume": None})
+        assert isinstance(recorded, DictConfig)
+        recorded.data.root = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
+        recorded.trainer.accelerator, recorded.trainer.precision = cfg.accelerator, precision
+        return plain(recorded)
+    except (KeyError, TypeError, ValueError, OmegaConfBaseException) as error:
+        if isinstance(error, SettingError | InputError):
+            raise
+        raise InputError(f"run={shown(name)}: holds no config that can be used: {' '.join(str(error).split())}") from None

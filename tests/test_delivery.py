@@ -1,0 +1,175 @@
+"""MLflow gets everything once, whatever happens to it or to us; training waits for none of it."""
+
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests import faults
+from tests.conftest import Cli, artifacts_of, in_folder, runs_in
+from tests.test_resume import RUN, folder_of_run
+from tunebook.runfolder import RunFolder
+from tunebook.tracking import MLflowTracker, journal
+from tunebook.tracking.shipper import JOURNAL
+from tunebook.tracking.store import ensure_store
+
+TOLD = {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"}
+
+
+def lock(folder: Path) -> sqlite3.Connection:
+    """Keeps everybody else from writing to the store, until it is closed."""
+    ensure_store(f"sqlite:///{folder}/mlflow.db")
+    connection = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def points_of(folder: Path, run: Run) -> dict[str, list[tuple[int, float]]]:
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    return {name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
+
+
+def assert_delivered_once(folder: Path, run: Run, run_folder: Path) -> None:
+    """Every point of the journal is in the store, and nothing is there twice."""
+    told = Counter(
+        (name, step, value)
+        for record, _ in journal.read(run_folder / JOURNAL) if record["kind"] == "points"
+        for name, value, _, step in record["points"]
+    )  # fmt: skip
+    found = Counter((name, step, value) for name, points in points_of(folder, run).items() for step, value in points)
+    assert found == told
+    assert set(told.values()) == {1}
+
+
+def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
+    """Locked from before the start until after the end: the run is well, says so, and sync delivers."""
+    connection = lock(tmp_path)
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, *in_folder(tmp_path), "tracking.patience_s=1"), log) == 0, log.read_text()
+    assert "make sync delivers it" in log.read_text()
+    assert not runs_in(tmp_path)
+    connection.close()
+    result = cli("sync.py", *in_folder(tmp_path))
+    assert (result.code, result.out) == (0, "1 runs delivered, 0 not\n")
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert set(run.data.metrics) >= TOLD
+    assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/config.yaml"}
+    assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
+    assert cli("sync.py", *in_folder(tmp_path)).out == "0 runs delivered, 0 not\n"
+
+
+def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> None:
+    """Killed while nothing could be delivered; the next run brings its points, and its status."""
+    connection = lock(tmp_path)
+    log = tmp_path / "log.txt"
+    arguments = (*RUN, *in_folder(tmp_path))
+    assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 25) == -signal.SIGKILL
+    first = folder_of_run(tmp_path)
+    connection.close()
+    assert faults.run_train((*arguments, "seed=1"), log) == 0, log.read_text()
+    (killed,) = [run for run in runs_in(tmp_path) if run.info.status == "KILLED"]
+    assert {name: [step for step, _ in points] for name, points in points_of(tmp_path, killed).items()}["val/acc"] == [1, 2]
+    assert_delivered_once(tmp_path, killed, first)
+    assert {run.info.status for run in runs_in(tmp_path)} == {"KILLED", "FINISHED"}
+
+
+def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None:
+    connection = lock(tmp_path)
+    folder = RunFolder(tmp_path / "run", tmp_path / "out", uri=f"sqlite:///{tmp_path}/mlflow.db")
+    folder.open()
+    tracker = MLflowTracker(folder.uri, system_metrics=False, save_model=False, save_pictures=False, patience_s=0)
+    tracker.open(folder)
+    tracker.describe("e", "n", {}, {})
+    longest = 0.0
+    for step in range(400):
+        start = time.perf_counter()
+        tracker.log_metrics({"a": step, "b": -step}, step=step)
+        longest = max(longest, time.perf_counter() - start)
+        time.sleep(0.005)
+    assert longest < 0.05
+    assert tracker.close("FINISHED") is False
+    connection.close()
+
+
+@pytest.mark.parametrize("count", range(1, 14, 3))
+def test_a_kill_between_two_deliveries_doubles_nothing(cli: Cli, tmp_path: Path, count: int) -> None:
+    """Killed when something has arrived in the store and is not yet remembered as arrived."""
+    log = tmp_path / "log.txt"
+    code = faults.run_train((*RUN, *in_folder(tmp_path)), log, kill_before_remembering, count)
+    assert code in (-signal.SIGKILL, 0)
+    cli("sync.py", *in_folder(tmp_path))
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == ("KILLED" if code else "FINISHED")
+    assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
+
+
+def kill_before_remembering(count: int) -> None:
+    from tunebook.tracking.shipper import Delivery
+
+    faults.at_call(Delivery, "_remember", count, faults.send(signal.SIGKILL))
+
+
+def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> None:
+    process = faults.start_train((*RUN, *in_folder(tmp_path), "trainer.max_epochs=1000"), tmp_path / "log.txt")
+    try:
+        faults.wait_for(lambda: (tmp_path / "mlflow.db").exists() and runs_in(tmp_path))
+        assert cli("sync.py", *in_folder(tmp_path)).out == "0 runs delivered, 0 not\n"
+        result = cli("train.py", "resume=last", *in_folder(tmp_path))
+        assert result.code == 2
+        assert "is at work still, as process" in result.err
+        assert [run.info.status for run in runs_in(tmp_path)] == ["RUNNING"]
+    finally:
+        assert process.pid
+        os.kill(process.pid, signal.SIGTERM)
+        process.join()
+    assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
+
+
+def test_a_store_of_a_newer_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path) -> None:
+    ensure_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
+    connection.close()
+    refused(cli, tmp_path, "is of a newer MLflow than the one installed here")
+
+
+def test_a_store_of_an_older_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path) -> None:
+    ensure_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '181f10493468'")
+    connection.close()
+    refused(cli, tmp_path, "mlflow db upgrade")
+
+
+@pytest.mark.parametrize("content", [b"not a database, but a text of some length", b"\0" * 200])
+def test_a_file_that_is_no_store_is_refused_at_start(cli: Cli, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mlflow.db").write_bytes(content)
+    refused(cli, tmp_path, "is not an MLflow store")
+
+
+def refused(cli: Cli, folder: Path, said: str) -> None:
+    result = cli("train.py", *RUN, *in_folder(folder))
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert said in result.err
+    assert [path.name for path in folder.iterdir() if "mlflow.db" not in path.name] == []
+
+
+def test_an_experiment_cannot_leave_the_store(cli: Cli, tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    name = "../../x y=1,'ü'"
+    result = cli("train.py", *RUN, *in_folder(inner), f"experiment_name='{name}'".replace("'ü'", "\\'ü\\'"), "trainer.max_epochs=1")
+    assert result.code == 0, result.err
+    (run,) = runs_in(inner)
+    assert run.info.status == "FINISHED"
+    assert "checkpoints/last.ckpt" in artifacts_of(inner, run)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert {path.name for path in inner.iterdir()} <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", ".mlflow.db.lock", "mlruns", "out"}

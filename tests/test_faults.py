@@ -1,0 +1,170 @@
+"""What happens to real jobs: signals, full disks, losses that are no numbers, settings that changed, secrets."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import faults
+from tests.conftest import Cli, artifacts_of, in_folder, run_process, runs_in
+from tests.test_resume import RUN, Outcome, folder_of_run, outcome
+from tunebook.classifier import Classifier
+from tunebook.recovery.checkpoint import read
+
+SECRET = "hunter2-hunter2"
+
+
+def slow_step(count: int) -> None:
+    faults.at_call(Classifier, "training_step", count, lambda: time.sleep(30))
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    process = faults.start_train((*RUN, *in_folder(tmp_path)), log, slow_step, 15)
+    assert process.pid
+    faults.wait_for(lambda: log.exists() and "epoch 1/3" in log.read_text())
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    faults.wait_for(lambda: "once more to stop at once" in log.read_text())
+    start = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert time.monotonic() - start < 1
+    assert process.exitcode == 130
+    cli("sync.py", *in_folder(tmp_path))
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == "KILLED"
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, *in_folder(tmp_path)), log, faults.nothing_finite, 20) == 1
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == "FAILED"
+    assert "the loss became nan at step 18, epoch 2" in log.read_text()  # 20 losses: 18 steps before, and a validation
+    content = read(folder_of_run(tmp_path) / "checkpoints" / "last.ckpt")
+    assert content["global_step"] == 18
+    assert all(bool(torch.isfinite(value).all()) for value in content["state_dict"].values())
+    assert "log/traceback.txt" in artifacts_of(tmp_path, run)
+
+
+def limit_files(begin: int, end: int, size: int) -> None:
+    """From one training step to another no file may grow beyond so many bytes, as on a full disk."""
+
+    def limit(bytes_allowed: int) -> Callable[[], None]:
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_allowed, resource.RLIM_INFINITY))
+
+    faults.at_call(Classifier, "training_step", begin, limit(size))
+    faults.at_call(Classifier, "training_step", end, limit(resource.RLIM_INFINITY))
+
+
+def test_a_disk_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, *in_folder(tmp_path)), log, limit_files, 5, 30, 4000) == 0, log.read_text()
+    assert log.read_text().count("no checkpoint could be written") == 1
+    assert "not saved" not in log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+
+
+def test_a_disk_that_stays_full_is_said_at_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    code = faults.run_train((*RUN, *in_folder(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000)
+    assert code == 0, log.read_text()
+    assert "not saved: the last checkpoint" in log.read_text()
+    assert "make sync delivers it" in log.read_text()
+    found = [read(file)["global_step"] for file in folder_of_run(tmp_path).glob("checkpoints/*.ckpt") if file.name != "best.ckpt"]
+    assert max(found) >= 22
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_used(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, *in_folder(tmp_path)), log, faults.signal_in_training, signal.SIGKILL, 20) == -signal.SIGKILL
+    last = folder_of_run(tmp_path) / "checkpoints" / "last.ckpt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 3] ^= 1
+    last.write_bytes(data)
+    assert faults.run_train(("resume=last", *in_folder(tmp_path)), log) == 0, log.read_text()
+    assert "last.ckpt: is damaged" in log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed in its second epoch."""
+    folder = tmp_path_factory.mktemp("half")
+    assert faults.run_train((*RUN, *in_folder(folder)), folder / "log.txt", faults.signal_in_training, signal.SIGKILL, 18) == -9
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("optimizer.lr=0.5", "optimizer.lr: 1.0 -> 0.5"),
+        ("data.batch_size=64", "data.batch_size: 128 -> 64"),
+        ("data=mnist", "data: digits -> mnist"),
+        ("seed=7", "seed: 1337 -> 7"),
+        ("model.filters=8", "model.filters: 4 -> 8"),
+        ("optimizer=adam", "optimizer.lr: 1.0 -> 0.001"),
+        ("augmentation=affine", "augmentation.degrees: None"),
+        ("trainer.max_epochs=5", "trainer.max_epochs: 3 -> 5"),
+    ],
+)
+def test_a_changed_setting_is_never_silent(cli: Cli, half: Path, change: str, said: str) -> None:
+    result = cli("train.py", "resume=last", change, *in_folder(half))
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert said in result.err
+    assert "resume_changes=true" in result.err
+
+
+def test_a_changed_number_of_threads_is_never_silent(half: Path) -> None:
+    result = run_process("train.py", "resume=last", *in_folder(half), OMP_NUM_THREADS="2")
+    assert result.code == 2
+    assert "threads: 1 -> 2" in result.err
+
+
+def test_a_changed_network_is_not_gone_on_with(cli: Cli, half: Path) -> None:
+    result = cli("train.py", "resume=last", "model.filters=8", "resume_changes=true", *in_folder(half))
+    assert result.code == 2
+    assert "holds another network" in result.err
+
+
+def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    arguments = (*RUN, "scheduler=cosine", *in_folder(tmp_path))
+    assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 18) == -9
+    changes = ("optimizer.lr=0.25", "data.batch_size=64", "trainer.max_epochs=4", "resume_changes=true")
+    assert faults.run_train(("resume=last", *changes, *in_folder(tmp_path)), log) == 0, log.read_text()
+    assert "changed: optimizer.lr: 1.0 -> 0.25" in log.read_text()
+    (run,) = runs_in(tmp_path)
+    assert "data.batch_size: 128 -> 64" in run.data.tags["resumed.changes"]
+    assert run.data.metrics["best/epoch"] <= 4
+    assert "epoch 4/4" in log.read_text()
+
+
+@pytest.mark.parametrize("name", ["nothing", "../..", "0" * 32, "a=b", "/nowhere"])
+def test_a_run_that_is_not_there_is_said(cli: Cli, tmp_path: Path, name: str) -> None:
+    result = cli("train.py", f"resume='{name}'", *in_folder(tmp_path))
+    assert result.code == 2
+    assert result.err.startswith(f"error: resume={name}: no such run")
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
+    """In the environment, in an override, in the store's address; in a run, a multirun and a run that fails."""
+    places = (f"outputs={tmp_path}/out", f"tracking.uri=http://user:{SECRET}@127.0.0.1:9", "tracking.patience_s=0")
+    environment = {"MY_API_TOKEN": SECRET, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
+    name = f"experiment_name={SECRET}"
+    outputs = []
+    for arguments in (("trainer.max_epochs=1",), ("-m", "seed=1"), ("optimizer=sgd", "optimizer.lr=1e30")):
+        result = run_process("train.py", *arguments, *RUN[:6], name, *places, **environment)
+        outputs += [result.out, result.err]
+    assert not [text for text in outputs if SECRET in text]
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 10
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
