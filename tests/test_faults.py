@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests import faults
-from tests.conftest import Cli, artifacts_of, in_folder, run_process, runs_in
-from tests.test_resume import RUN, Outcome, folder_of_run, outcome
+from tests.conftest import Cli, artifacts_of, in_folder, runs_in
+from tests.runs import RUN, Outcome, folder_of_run, outcome
 from tunebook.classifier import Classifier
 from tunebook.recovery.checkpoint import read
 
@@ -109,8 +109,8 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("data=mnist", "data: digits -> mnist"),
         ("seed=7", "seed: 1337 -> 7"),
         ("model.filters=8", "model.filters: 4 -> 8"),
-        ("optimizer=adam", "optimizer.lr: 1.0 -> 0.001"),
-        ("augmentation=affine", "augmentation.degrees: None"),
+        ("optimizer=adam", "optimizer: adadelta -> adam"),
+        ("augmentation=affine", "augmentation: none -> affine"),
         ("trainer.max_epochs=5", "trainer.max_epochs: 3 -> 5"),
     ],
 )
@@ -123,9 +123,10 @@ def test_a_changed_setting_is_never_silent(cli: Cli, half: Path, change: str, sa
 
 
 def test_a_changed_number_of_threads_is_never_silent(half: Path) -> None:
-    result = run_process("train.py", "resume=last", *in_folder(half), OMP_NUM_THREADS="2")
-    assert result.code == 2
-    assert "threads: 1 -> 2" in result.err
+    log = half / "threads.txt"
+    assert faults.run_train(("resume=last", *in_folder(half)), log, torch.set_num_threads, 3) == 2
+    assert "-> 3" in log.read_text()
+    assert "threads: " in log.read_text()
 
 
 def test_a_changed_network_is_not_gone_on_with(cli: Cli, half: Path) -> None:
@@ -155,16 +156,16 @@ def test_a_run_that_is_not_there_is_said(cli: Cli, tmp_path: Path, name: str) ->
     assert not any(tmp_path.iterdir())
 
 
+def a_secret_in_the_environment() -> None:
+    os.environ |= {"MY_API_TOKEN": SECRET, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
+
+
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
     """In the environment, in an override, in the store's address; in a run, a multirun and a run that fails."""
     places = (f"outputs={tmp_path}/out", f"tracking.uri=http://user:{SECRET}@127.0.0.1:9", "tracking.patience_s=0")
-    environment = {"MY_API_TOKEN": SECRET, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
     name = f"experiment_name={SECRET}"
-    outputs = []
-    for arguments in (("trainer.max_epochs=1",), ("-m", "seed=1"), ("optimizer=sgd", "optimizer.lr=1e30")):
-        result = run_process("train.py", *arguments, *RUN[:6], name, *places, **environment)
-        outputs += [result.out, result.err]
-    assert not [text for text in outputs if SECRET in text]
+    for number, arguments in enumerate((("trainer.max_epochs=1",), ("-m", "seed=1"), ("optimizer=sgd", "optimizer.lr=1e30"))):
+        faults.run_train((*RUN, *arguments, name, *places), tmp_path / f"{number}.txt", a_secret_in_the_environment)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 10
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []

@@ -2,66 +2,15 @@
 
 import random
 import signal
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from mlflow import MlflowClient
 
 from tests import faults
-from tests.conftest import in_folder, runs_in
-from tunebook.recovery.checkpoint import read
-
-RUN = (
-    "data=digits", "trainer=cpu", "model.filters=4", "trainer.max_epochs=3", "data.batch_size=128",
-    "tracking.system_metrics=false", "tracking.save_model=false", "tracking.save_pictures=false", "checkpoint_every_s=0.001",
-)  # fmt: skip
-STEPS, VALIDATIONS = 33, 3  # of the run above: training batches, validation batches
-TIMES = ("time/", "speed/", "system/")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What must come out the same to the bit."""
-
-    weights: dict[str, torch.Tensor]
-    optimizer: Any
-    metrics: dict[str, list[tuple[int, float]]]
-
-    def differences(self, other: "Outcome") -> list[str]:
-        found = [name for name, value in self.weights.items() if not torch.equal(value, other.weights[name])]
-        found += [name for name in {**self.metrics, **other.metrics} if self.metrics.get(name) != other.metrics.get(name)]
-        for i, state in self.optimizer.items():
-            found += [
-                f"{i}.{key}"
-                for key, value in state.items()
-                if not torch.equal(torch.as_tensor(value), torch.as_tensor(other.optimizer[i][key]))
-            ]
-        return found
-
-
-def outcome(folder: Path) -> Outcome:
-    """Of the only run in a folder's store. Each point must be there once."""
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    (run,) = runs_in(folder)
-    assert run.info.status == "FINISHED"
-    content = read(Path(client.download_artifacts(run.info.run_id, "checkpoints/last.ckpt", str(folder))))
-    metrics = {}
-    for name in run.data.metrics:
-        points = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
-        assert Counter(step for step, _ in points).most_common(1)[0][1] == 1, f"{name} has a point twice: {points}"
-        if not name.startswith(TIMES):
-            metrics[name] = sorted(points)
-    return Outcome(content["state_dict"], content["optimizer_states"][0]["state"], metrics)
-
-
-def folder_of_run(folder: Path) -> Path:
-    (found,) = (folder / "out").glob("*/*/run.json")
-    return found.parent
+from tests.conftest import in_folder
+from tests.runs import RUN, STEPS, VALIDATIONS, Outcome, outcome
 
 
 def interrupted(tmp_path: Path, settings: tuple[str, ...], fault: Callable[..., None], signum: int, count: int) -> Outcome:
@@ -74,21 +23,6 @@ def interrupted(tmp_path: Path, settings: tuple[str, ...], fault: Callable[..., 
     code = faults.run_train(("resume=last", *in_folder(tmp_path)), log)
     assert code == 0, log.read_text()
     return outcome(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Outcome]:
-    """The outcome of the run with these settings, trained once."""
-    found: dict[tuple[str, ...], Outcome] = {}
-
-    def train(*settings: str) -> Outcome:
-        if settings not in found:
-            folder = tmp_path_factory.mktemp("undisturbed")
-            assert faults.run_train((*RUN, *settings, *in_folder(folder)), folder / "log.txt") == 0, (folder / "log.txt").read_text()
-            found[settings] = outcome(folder)
-        return found[settings]
-
-    return train
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,10 @@ class RunFolder:
             _link(self.outputs / PENDING / self.key, self.path)
 
     def close(self, status: str) -> None:
-        """The work has ended."""
+        """The work has ended. (A disk too full to say so: the journal says it.)"""
         self.status = status
-        self.write()
+        with contextlib.suppress(OSError):
+            self.write()
 
     def delivered(self) -> None:
         """MLflow has everything."""

@@ -34,19 +34,8 @@ def redacted(value: Any) -> Any:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes what another formatter would, without secrets: an error's text may hold the address that it came from."""
-
-    def __init__(self, inner: logging.Formatter | None) -> None:
-        super().__init__()
-        self.inner = inner or logging.Formatter()
+    """Writes what its base class would, without secrets: an error's text may hold the address that it came from."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        return redact(self.inner.format(record))
-
-
-def redact_log() -> None:
-    """From here on, no secret comes into the log."""
-    for handler in logging.getLogger().handlers:
-        if not isinstance(handler.formatter, RedactingFormatter):
-            handler.setFormatter(RedactingFormatter(handler.formatter))
+        return redact(super().format(record))

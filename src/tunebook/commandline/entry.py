@@ -44,7 +44,7 @@ def command(config_name: str, check: str | None = None, take_up: str | None = No
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
-            arguments = get_args_parser().parse_args()
+            arguments = _arguments()
             try:
                 if _prepare(arguments, config_name, check, take_up):
                     _start(task, config_name)
@@ -54,6 +54,16 @@ def command(config_name: str, check: str | None = None, take_up: str | None = No
         return entry
 
     return decorate
+
+
+def _arguments() -> argparse.Namespace:
+    """The command line, which Hydra then finds with its flags first: it takes no setting after a flag that follows another setting."""
+    arguments = get_args_parser().parse_intermixed_args()
+    flags = list(sys.argv[1:])
+    for override in arguments.overrides:
+        flags.remove(override)
+    sys.argv[1:] = [*flags, *arguments.overrides]
+    return arguments
 
 
 def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None, take_up: str | None) -> bool:

@@ -28,7 +28,7 @@ HYDRA_SETTINGS = ("run.dir", "sweep.dir", "sweep.subdir", "verbose", "sweeper.ma
 HYDRA_FINDINGS = ("runtime", "overrides", "job", "help", "hydra_help")  # what Hydra fills in, and what it prints
 HYDRA_JOB_SETTINGS = ("env_set", "env_copy", "chdir", "config")  # of these, what is a setting
 SQLITE = "sqlite:///"
-LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler")
+LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "tunebook.secrets.RedactingFormatter")
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
 

@@ -30,7 +30,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     _check_limits(parts)
     _check_schedule(parts)
     parts.tracker.check()
-    resume.check(settings)
+    resume.check(settings, choices)
 
 
 def _check_limits(parts: Parts) -> None:

@@ -139,12 +139,14 @@ def load(settings: Settings) -> Resumed | None:
     return Resumed(path, content, problems)
 
 
-def check(settings: Settings) -> None:
-    """What `load` and `apply_changes` would refuse, before anything is made."""
+def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
+    """What `load` and `apply_changes` would refuse, before anything is made. choices: the chosen option of each group."""
     resumed = load(settings)
     if resumed is None:
         return
-    differences = _differences(resumed.facts, {"settings": _compared(settings), "environment": {"threads": torch.get_num_threads()}})
+    differences = _differences(
+        resumed.facts, {"settings": _compared(settings, choices), "environment": {"threads": torch.get_num_threads()}}
+    )
     if differences and not settings["resume_changes"]:
         raise InputError(_refusal(differences))
 
@@ -154,15 +156,16 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
     return {
         "format": 1,
         "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
-        "settings": _compared(plain(cfg)),
+        "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
         "versions": {"torch": str(torch.__version__)},
         "data": data_digests(parts),
     }
 
 
-def _compared(settings: Settings) -> dict[str, str]:
-    return {key: redact(str(value)) for key, value in varied(settings).items() if key not in FREE}
+def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
+    chosen = {group: str(choices[group]) for group in ("data", "augmentation", "model", "optimizer", "scheduler")}
+    return chosen | {key: redact(str(value)) for key, value in varied(settings).items() if key not in FREE}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
@@ -190,5 +193,6 @@ def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> Non
     resumed.changed = [f"{key}: {change}" for key, change in differences.items()]
     versions = _differences({"versions": resumed.facts["versions"]}, {"versions": now["versions"]})
     resumed.problems += [f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()]
+    load_weights(parts.classifier, resumed.content, str(resumed.path))
     if differences:
         adapt(resumed.content, set(differences), parts)

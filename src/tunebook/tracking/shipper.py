@@ -103,7 +103,9 @@ class Delivery:
             "run": self._run, "artifact": self._artifact, "dataset": self._dataset, "model": self._model, "tags": self._tags,
             "again": self._again, "end": self._end,
         }  # fmt: skip
-        if kind == "points":
+        if not self.run_id and kind != "run":  # killed before it could say what it is: there is nothing to tell
+            self.has_ended = self.has_ended or kind == "end"
+        elif kind == "points":
             self._points([point for record in records for point in record["points"]])
         else:
             handlers[kind](records[0])
@@ -230,7 +232,8 @@ class Shipper(threading.Thread):
         """Waits until everything has arrived, or nothing has for `patience_s`. True where everything has."""
         self._progress_at = time.monotonic()
         self._closing.set()
-        self._left_over.join(patience_s)
+        if self._left_over.ident is not None:
+            self._left_over.join(patience_s)
         while self.is_alive() and time.monotonic() - self._progress_at < patience_s:
             self.join(0.05)
         if self.delivery.waiting or not self.delivery.has_ended:
@@ -275,10 +278,13 @@ def _deliver_dead(folder: RunFolder, delivery: Delivery) -> bool:
     folder = RunFolder.read(folder.path)
     if folder.is_alive:
         return False  # resumed a moment ago
-    if folder.status == "RUNNING":
-        written = Journal(folder.path / JOURNAL)
-        ended_at = int((folder.path / JOURNAL).stat().st_mtime * 1000)
-        written.append({"kind": "end", "status": "KILLED", "time": ended_at})
+    file = folder.path / JOURNAL
+    last = None
+    for record, _ in journal.read(file):
+        last = record
+    if last is not None and last["kind"] != "end":
+        written = Journal(file)
+        written.append({"kind": "end", "status": "KILLED", "time": int(file.stat().st_mtime * 1000)})
         written.close()
         folder.close("KILLED")
     delivery.send()

@@ -243,8 +243,8 @@ class MLflowTracker(Tracker):
 
         try:
             write_model(network, example, self.folder.path / MODEL)
-        except OSError as error:
-            self.unsaved.append(f"{MODEL} ({error.strerror or error})")
+        except Exception as error:  # a full disk, or a network that can't be exported: the run is none the worse
+            self.unsaved.append(f"{MODEL} ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
             return
         self._tell("model", folder=MODEL, name=MODEL)
 
