@@ -115,14 +115,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Outcome]":
     """The outcome of the run in tests/runs.py with these settings, trained once."""
     from tests import faults
-    from tests.runs import RUN, Outcome, outcome
+    from tests.runs import RUN, Outcome, outcome, with_store
 
     found: dict[tuple[str, ...], Outcome] = {}
 
     def train(*settings: str) -> Outcome:
         if settings not in found:
             folder = tmp_path_factory.mktemp("undisturbed")
-            assert faults.run_train((*RUN, *settings, *in_folder(folder)), folder / "log.txt") == 0, (folder / "log.txt").read_text()
+            assert faults.run_train((*RUN, *settings, *with_store(folder)), folder / "log.txt") == 0, (folder / "log.txt").read_text()
             found[settings] = outcome(folder)
         return found[settings]
 

@@ -1,5 +1,9 @@
 """A small run whose whole outcome can be compared, to the bit."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +12,9 @@ from typing import Any
 import torch
 from mlflow import MlflowClient
 
-from tests.conftest import runs_in
+from tests.conftest import in_folder, runs_in
 from tunebook.recovery.checkpoint import read
+from tunebook.tracking.store import ensure_store
 
 RUN = (
     "data=digits", "trainer=cpu", "model.filters=4", "trainer.max_epochs=3", "data.batch_size=128",
@@ -17,6 +22,22 @@ RUN = (
 )  # fmt: skip
 STEPS, VALIDATIONS = 33, 3  # of the run above: training batches, validation batches
 TIMES = ("time/", "speed/", "system/")
+
+
+@functools.cache
+def _template() -> Path:
+    """An empty store. Making one takes longer than a small run."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    ensure_store(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
+
+
+def with_store(folder: Path) -> tuple[str, ...]:
+    """Settings that keep everything in `folder`, where an empty store is."""
+    if not (folder / "mlflow.db").exists():
+        shutil.copy(_template(), folder / "mlflow.db")
+    return in_folder(folder)
 
 
 @dataclass(frozen=True)

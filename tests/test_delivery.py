@@ -13,18 +13,17 @@ from mlflow.entities import Run
 
 from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
-from tests.runs import RUN, folder_of_run
+from tests.runs import RUN, folder_of_run, with_store
 from tunebook.runfolder import RunFolder
 from tunebook.tracking import MLflowTracker, journal
 from tunebook.tracking.shipper import JOURNAL
-from tunebook.tracking.store import ensure_store
 
 TOLD = {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"}
 
 
 def lock(folder: Path) -> sqlite3.Connection:
     """Keeps everybody else from writing to the store, until it is closed."""
-    ensure_store(f"sqlite:///{folder}/mlflow.db")
+    with_store(folder)
     connection = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     return connection
@@ -51,25 +50,25 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     """Locked from before the start until after the end: the run is well, says so, and sync delivers."""
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *in_folder(tmp_path), "tracking.patience_s=1"), log) == 0, log.read_text()
+    assert faults.run_train((*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log) == 0, log.read_text()
     assert "make sync delivers it" in log.read_text()
     assert not runs_in(tmp_path)
     connection.close()
-    result = cli("sync.py", *in_folder(tmp_path))
+    result = cli("sync.py", *with_store(tmp_path))
     assert (result.code, result.out) == (0, "1 runs delivered, 0 not\n")
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert set(run.data.metrics) >= TOLD
     assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/config.yaml"}
     assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
-    assert cli("sync.py", *in_folder(tmp_path)).out == "0 runs delivered, 0 not\n"
+    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
 
 
 def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> None:
     """Killed while nothing could be delivered; the next run brings its points, and its status."""
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
-    arguments = (*RUN, *in_folder(tmp_path))
+    arguments = (*RUN, *with_store(tmp_path))
     assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 25) == -signal.SIGKILL
     first = folder_of_run(tmp_path)
     connection.close()
@@ -98,13 +97,13 @@ def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None
     connection.close()
 
 
-@pytest.mark.parametrize("count", range(1, 14, 3))
+@pytest.mark.parametrize("count", [1, 4, 11])
 def test_a_kill_between_two_deliveries_doubles_nothing(cli: Cli, tmp_path: Path, count: int) -> None:
     """Killed when something has arrived in the store and is not yet remembered as arrived."""
     log = tmp_path / "log.txt"
-    code = faults.run_train((*RUN, *in_folder(tmp_path)), log, kill_before_remembering, count)
+    code = faults.run_train((*RUN, *with_store(tmp_path)), log, kill_before_remembering, count)
     assert code in (-signal.SIGKILL, 0)
-    cli("sync.py", *in_folder(tmp_path))
+    cli("sync.py", *with_store(tmp_path))
     (run,) = runs_in(tmp_path)
     assert run.info.status in ("KILLED", "FINISHED")
     assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
@@ -117,11 +116,11 @@ def kill_before_remembering(count: int) -> None:
 
 
 def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> None:
-    process = faults.start_train((*RUN, *in_folder(tmp_path), "trainer.max_epochs=1000"), tmp_path / "log.txt")
+    process = faults.start_train((*RUN, *with_store(tmp_path), "trainer.max_epochs=1000"), tmp_path / "log.txt")
     try:
         faults.wait_for(lambda: (tmp_path / "mlflow.db").exists() and runs_in(tmp_path))
-        assert cli("sync.py", *in_folder(tmp_path)).out == "0 runs delivered, 0 not\n"
-        result = cli("train.py", "resume=last", *in_folder(tmp_path))
+        assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
+        result = cli("train.py", "resume=last", *with_store(tmp_path))
         assert result.code == 2
         assert "is at work still, as process" in result.err
         assert [run.info.status for run in runs_in(tmp_path)] == ["RUNNING"]
@@ -133,7 +132,7 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
 
 
 def test_a_store_of_a_newer_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path) -> None:
-    ensure_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with_store(tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
     connection.close()
@@ -141,7 +140,7 @@ def test_a_store_of_a_newer_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path)
 
 
 def test_a_store_of_an_older_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path) -> None:
-    ensure_store(f"sqlite:///{tmp_path}/mlflow.db")
+    with_store(tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '181f10493468'")
     connection.close()

@@ -12,7 +12,7 @@ import torch
 
 from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
-from tests.runs import RUN, Outcome, folder_of_run, outcome
+from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tunebook.classifier import Classifier
 from tunebook.recovery.checkpoint import read
 
@@ -25,7 +25,7 @@ def slow_step(count: int) -> None:
 
 def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    process = faults.start_train((*RUN, *in_folder(tmp_path)), log, slow_step, 15)
+    process = faults.start_train((*RUN, *with_store(tmp_path)), log, slow_step, 15)
     assert process.pid
     faults.wait_for(lambda: log.exists() and "epoch 1/3" in log.read_text())
     time.sleep(0.5)
@@ -36,14 +36,14 @@ def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(c
     process.join()
     assert time.monotonic() - start < 1
     assert process.exitcode == 130
-    cli("sync.py", *in_folder(tmp_path))
+    cli("sync.py", *with_store(tmp_path))
     (run,) = runs_in(tmp_path)
     assert run.info.status == "KILLED"
 
 
 def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *in_folder(tmp_path)), log, faults.nothing_finite, 20) == 1
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.nothing_finite, 20) == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
     assert "the loss became nan at step 18, epoch 2" in log.read_text()  # 20 losses: 18 steps before, and a validation
@@ -65,7 +65,7 @@ def limit_files(begin: int, end: int, size: int) -> None:
 
 def test_a_disk_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *in_folder(tmp_path)), log, limit_files, 5, 30, 4000) == 0, log.read_text()
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log, limit_files, 5, 30, 4000) == 0, log.read_text()
     assert log.read_text().count("no checkpoint could be written") == 1
     assert "not saved" not in log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tm
 
 def test_a_disk_that_stays_full_is_said_at_the_end(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    code = faults.run_train((*RUN, *in_folder(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000)
+    code = faults.run_train((*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000)
     assert code == 0, log.read_text()
     assert "not saved: the last checkpoint" in log.read_text()
     assert "make sync delivers it" in log.read_text()
@@ -83,12 +83,12 @@ def test_a_disk_that_stays_full_is_said_at_the_end(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_used(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *in_folder(tmp_path)), log, faults.signal_in_training, signal.SIGKILL, 20) == -signal.SIGKILL
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.signal_in_training, signal.SIGKILL, 20) == -signal.SIGKILL
     last = folder_of_run(tmp_path) / "checkpoints" / "last.ckpt"
     data = bytearray(last.read_bytes())
     data[len(data) // 3] ^= 1
     last.write_bytes(data)
-    assert faults.run_train(("resume=last", *in_folder(tmp_path)), log) == 0, log.read_text()
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     assert "last.ckpt: is damaged" in log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
 
@@ -97,7 +97,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(undisturbed: Calla
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was killed in its second epoch."""
     folder = tmp_path_factory.mktemp("half")
-    assert faults.run_train((*RUN, *in_folder(folder)), folder / "log.txt", faults.signal_in_training, signal.SIGKILL, 18) == -9
+    assert faults.run_train((*RUN, *with_store(folder)), folder / "log.txt", faults.signal_in_training, signal.SIGKILL, 18) == -9
     return folder
 
 
@@ -115,7 +115,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_changed_setting_is_never_silent(cli: Cli, half: Path, change: str, said: str) -> None:
-    result = cli("train.py", "resume=last", change, *in_folder(half))
+    result = cli("train.py", "resume=last", change, *with_store(half))
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert said in result.err
@@ -124,23 +124,23 @@ def test_a_changed_setting_is_never_silent(cli: Cli, half: Path, change: str, sa
 
 def test_a_changed_number_of_threads_is_never_silent(half: Path) -> None:
     log = half / "threads.txt"
-    assert faults.run_train(("resume=last", *in_folder(half)), log, torch.set_num_threads, 3) == 2
+    assert faults.run_train(("resume=last", *with_store(half)), log, torch.set_num_threads, 3) == 2
     assert "-> 3" in log.read_text()
     assert "threads: " in log.read_text()
 
 
 def test_a_changed_network_is_not_gone_on_with(cli: Cli, half: Path) -> None:
-    result = cli("train.py", "resume=last", "model.filters=8", "resume_changes=true", *in_folder(half))
+    result = cli("train.py", "resume=last", "model.filters=8", "resume_changes=true", *with_store(half))
     assert result.code == 2
     assert "holds another network" in result.err
 
 
 def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    arguments = (*RUN, "scheduler=cosine", *in_folder(tmp_path))
+    arguments = (*RUN, "scheduler=cosine", *with_store(tmp_path))
     assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 18) == -9
     changes = ("optimizer.lr=0.25", "data.batch_size=64", "trainer.max_epochs=4", "resume_changes=true")
-    assert faults.run_train(("resume=last", *changes, *in_folder(tmp_path)), log) == 0, log.read_text()
+    assert faults.run_train(("resume=last", *changes, *with_store(tmp_path)), log) == 0, log.read_text()
     assert "changed: optimizer.lr: 1.0 -> 0.25" in log.read_text()
     (run,) = runs_in(tmp_path)
     assert "data.batch_size: 128 -> 64" in run.data.tags["resumed.changes"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import ROOT, SMALL, Cli, Finished, artifacts_of, in_folder, run_process, runs_in
+from tests.conftest import SMALL, Cli, Finished, artifacts_of, in_folder, run_process, runs_in
 
 METRICS = {
     "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "best/epoch", "best/val_acc", "best/val_loss",
@@ -191,30 +191,32 @@ def test_a_run_that_fails_says_so_everywhere(cli: Cli, tmp_path: Path) -> None:
     assert {"log/traceback.txt", "log/train.log", "config/config.yaml"} <= artifacts_of(tmp_path, run)
 
 
+NO_EXPORT = ("tracking.save_model=false", "tracking.save_pictures=false")  # which take most of a small run's time
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_run_is_killed_everywhere(tmp_path: Path, signum: int, code: int) -> None:
-    settings = (*in_folder(tmp_path), "trainer.max_epochs=5000", "trainer.limit_train_batches=1.0")
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "src" / "train.py"), *SMALL, *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    while "epoch " not in (line := process.stdout.readline()):
-        assert line or process.poll() is None
-    time.sleep(0.2)
+    from tests import faults
+    from tests.runs import RUN, with_store
+
+    log = tmp_path / "log.txt"
+    process = faults.start_train((*RUN, *with_store(tmp_path), "trainer.max_epochs=5000"), log)
+    assert process.pid
+    faults.wait_for(lambda: log.exists() and "epoch " in log.read_text())
     start = time.monotonic()
     os.kill(process.pid, signum)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert time.monotonic() - start < 20
-    assert "Traceback" not in err
+    process.join(60)
+    assert process.exitcode == code
+    assert time.monotonic() - start < 5
+    assert "Traceback" not in log.read_text()
     (run,) = runs_in(tmp_path)
     assert run.info.status == "KILLED"
     assert run.data.metrics["val/acc"] > 0  # nothing that was measured is lost
-    assert "log/train.log" in artifacts_of(tmp_path, run)
+    assert {"log/train.log", "checkpoints/last.ckpt"} <= artifacts_of(tmp_path, run)
 
 
 def test_a_multirun_is_a_run_a_point(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", "-m", *SMALL, *in_folder(tmp_path), "optimizer=adam,adadelta", "model.filters=4,8")
+    result = cli("train.py", "-m", *SMALL, *NO_EXPORT, *in_folder(tmp_path), "optimizer=adam,adadelta", "model.filters=4,8")
     assert result.code == 0
     names = {run.info.run_name for run in runs_in(tmp_path)}
     assert names == {f"digits {o} cpu quick filters={f}" for o in ("adam", "adadelta") for f in (4, 8)}
@@ -223,7 +225,7 @@ def test_a_multirun_is_a_run_a_point(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_failed_job_of_a_multirun_lets_the_others_finish(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", "-m", *SMALL, *in_folder(tmp_path), "optimizer=sgd", "optimizer.lr=1e30,0.1")
+    result = cli("train.py", "-m", *SMALL, *NO_EXPORT, *in_folder(tmp_path), "optimizer=sgd", "optimizer.lr=1e30,0.1")
     assert result.code == 1
     assert [run.info.status for run in runs_in(tmp_path)] == ["FAILED", "FINISHED"]
 

@@ -83,8 +83,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
             raise ValueError("not a config")
         check_targets(recorded)
         here = with_choices({"tracking": "off"})
-        recorded = OmegaConf.merge(recorded, {"tracking": here.tracking, "outputs": here.outputs, "resume": None})
-        assert isinstance(recorded, DictConfig)
+        recorded.tracking, recorded.outputs, recorded.resume = here.tracking, here.outputs, None
         recorded.data.root = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
         recorded.trainer.accelerator, recorded.trainer.precision = cfg.accelerator, precision
         return plain(recorded)
