@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Cli, in_folder
+from tests.conftest import ROOT, SMALL, Cli, in_folder
 
 # (overrides, the key that the line names, a word that the line holds besides)
 WRONG_NAMES = [
@@ -239,3 +239,23 @@ def test_other_scripts_answer_in_one_line_too(cli: Cli, tmp_path: Path, script: 
     assert said in result.err
     assert result.err.count("\n") == 1
     assert not entries(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "hydra.searchpath=[file:///tmp/evil]", "hydra.output_subdir=../../x",
+        "hydra.job.env_set.LD_PRELOAD=/tmp/evil.so", "hydra.job.chdir=true",
+        "hydra.job_logging.handlers.file.filename=/tmp/evil.log", "hydra.hydra_logging.handlers.console.stream=ext://os.system",
+        "hydra.job_logging.handlers.file.class=logging.handlers.SocketHandler", "hydra.job_logging.formatters.simple.()=os.system",
+        "hydra.launcher._target_=os.system", "hydra.sweeper._target_=subprocess.run", "+hydra.callbacks.evil._target_=os.system",
+        "hydra.job.env_copy=[HOME]", "hydra.job_logging.root.handlers=[]",
+    ],
+)  # fmt: skip
+def test_hydra_itself_is_not_a_way_around(cli: Cli, setting: str) -> None:
+    before = set(ROOT.iterdir())
+    result = cli("train.py", *SMALL, setting)
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert result.err.count("\n") == 1
+    assert set(ROOT.iterdir()) == before

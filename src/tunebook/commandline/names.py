@@ -214,6 +214,8 @@ def _check_override(config_name: str, override: Override) -> None:
     """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
     if not override.key_or_group:
         raise ConfigError(f"{override.input_line}: names no setting; write key=value")
+    if override.key_or_group == "hydra.searchpath":  # before configs from there are read
+        raise SettingError(override.key_or_group, override.value(), "one conf/ folder holds all configs")
     if default_choices(config_name).get(override.key_or_group) is not None and override.value() is None:
         allowed = ", ".join(options(override.key_or_group))
         raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
