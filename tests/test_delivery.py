@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
 from tests.runs import RUN, folder_of_run, with_store
+from tests.servers import Server
 from tunebook.runfolder import RunFolder
 from tunebook.tracking import MLflowTracker, journal
 from tunebook.tracking.shipper import JOURNAL
@@ -29,19 +30,23 @@ def lock(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def points_of(folder: Path, run: Run) -> dict[str, list[tuple[int, float]]]:
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+def store_in(folder: Path) -> str:
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def points_of(uri: str, run: Run) -> dict[str, list[tuple[int, float]]]:
+    client = MlflowClient(uri)
     return {name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
 
 
-def assert_delivered_once(folder: Path, run: Run, run_folder: Path) -> None:
-    """Every point of the journal is in the store, and nothing is there twice."""
+def assert_delivered_once(uri: str, run: Run, run_folder: Path) -> None:
+    """Every point of the journal is in the store at `uri`, and nothing is there twice."""
     told = Counter(
         (name, step, value)
         for record, _ in journal.read(run_folder / JOURNAL) if record["kind"] == "points"
         for name, value, _, step in record["points"]
     )  # fmt: skip
-    found = Counter((name, step, value) for name, points in points_of(folder, run).items() for step, value in points)
+    found = Counter((name, step, value) for name, points in points_of(uri, run).items() for step, value in points)
     assert found == told
     assert set(told.values()) == {1}
 
@@ -60,7 +65,7 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     assert run.info.status == "FINISHED"
     assert set(run.data.metrics) >= TOLD
     assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/config.yaml"}
-    assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
+    assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
     assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
 
 
@@ -74,8 +79,8 @@ def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> Non
     connection.close()
     assert faults.run_train((*arguments, "seed=1"), log) == 0, log.read_text()
     (killed,) = [run for run in runs_in(tmp_path) if run.info.status == "KILLED"]
-    assert {name: [step for step, _ in points] for name, points in points_of(tmp_path, killed).items()}["val/acc"] == [1, 2]
-    assert_delivered_once(tmp_path, killed, first)
+    assert {name: [step for step, _ in points] for name, points in points_of(store_in(tmp_path), killed).items()}["val/acc"] == [1, 2]
+    assert_delivered_once(store_in(tmp_path), killed, first)
     assert {run.info.status for run in runs_in(tmp_path)} == {"KILLED", "FINISHED"}
 
 
@@ -106,7 +111,7 @@ def test_a_kill_between_two_deliveries_doubles_nothing(cli: Cli, tmp_path: Path,
     cli("sync.py", *with_store(tmp_path))
     (run,) = runs_in(tmp_path)
     assert run.info.status in ("KILLED", "FINISHED")
-    assert_delivered_once(tmp_path, run, folder_of_run(tmp_path))
+    assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
 
 
 def kill_before_remembering(count: int) -> None:
@@ -172,3 +177,61 @@ def test_an_experiment_cannot_leave_the_store(cli: Cli, tmp_path: Path) -> None:
     assert "checkpoints/last.ckpt" in artifacts_of(inner, run)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert {path.name for path in inner.iterdir()} <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", ".mlflow.db.lock", "mlruns", "out"}
+
+
+@pytest.mark.slow
+def test_a_server_that_comes_late_and_is_killed_in_the_middle(tmp_path: Path) -> None:
+    """Down at the start, there after a while, killed, there again: everything has arrived, once."""
+    server = Server(tmp_path)
+    log = tmp_path / "log.txt"
+    arguments = (*RUN, "trainer.max_epochs=600", f"outputs={tmp_path}/out", f"tracking.uri={server.uri}", "tracking.patience_s=90")
+    process = faults.start_train(arguments, log)
+    try:
+        faults.wait_for(lambda: log.exists() and "epoch   3/600" in log.read_text())
+        faults.wait_for(lambda: "MLflow is not reached; training goes on" in log.read_text())
+        server.start()
+        client = MlflowClient(server.uri)
+        (run,) = faults.wait_for(lambda: [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])], 90)
+        server.stop(signal.SIGKILL)
+        epochs = log.read_text().count("\n")
+        faults.wait_for(lambda: log.read_text().count("\n") > epochs + 20)
+        server.start()
+        process.join(400)
+        assert process.exitcode == 0, log.read_text()[-2000:]
+        (run,) = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
+        assert run.info.status == "FINISHED"
+        assert_delivered_once(server.uri, run, folder_of_run(tmp_path))
+    finally:
+        if process.is_alive():
+            process.kill()
+        server.stop()
+
+
+@pytest.mark.slow
+def test_a_server_that_stays_away(cli: Cli, tmp_path: Path) -> None:
+    """Down from start to end: exit 0 and a warning; sync delivers when it is there."""
+    server = Server(tmp_path)
+    log = tmp_path / "log.txt"
+    places = (f"outputs={tmp_path}/out", f"tracking.uri={server.uri}")
+    assert faults.run_train((*RUN, *places, "tracking.patience_s=1"), log) == 0, log.read_text()
+    assert "make sync delivers it" in log.read_text()
+    with server:
+        assert cli("sync.py", *places).out == "1 runs delivered, 0 not\n"
+        client = MlflowClient(server.uri)
+        (run,) = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
+        assert run.info.status == "FINISHED"
+        assert_delivered_once(server.uri, run, folder_of_run(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_store_that_is_locked_for_a_minute(tmp_path: Path) -> None:
+    connection = lock(tmp_path)
+    log = tmp_path / "log.txt"
+    process = faults.start_train((*RUN, *with_store(tmp_path), "tracking.patience_s=90"), log)
+    time.sleep(60)
+    connection.close()
+    process.join(90)
+    assert process.exitcode == 0, log.read_text()
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))

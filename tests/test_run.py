@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import SMALL, Cli, Finished, artifacts_of, in_folder, run_process, runs_in
+from tests.servers import Server
 
 METRICS = {
     "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "best/epoch", "best/val_acc", "best/val_loss",
@@ -248,37 +247,15 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None:
     """A real server on loopback, with artifacts through it."""
-    import socket
-    import urllib.request
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", str(tmp_path / "artifacts")]
-    command = [sys.executable, "-m", "mlflow", "server", *store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    log = (tmp_path / "server.log").open("w")
-    server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.3)
-        result = run_process("train.py", *SMALL, f"tracking.uri={uri}", f"hydra.run.dir={tmp_path}/out")
+    with Server(tmp_path) as server:
+        result = run_process("train.py", *SMALL, f"tracking.uri={server.uri}", f"outputs={tmp_path}/out")
         assert result.code == 0, result.err
         (run_id,) = re.findall(r"evaluate\.py run=(\w+)", result.out)
-        again = cli("evaluate.py", f"run={run_id}", f"tracking.uri={uri}")
+        again = cli("evaluate.py", f"run={run_id}", f"tracking.uri={server.uri}")
         assert again.code == 0
         assert again.out.count("the same as recorded") == 2
-        assert MlflowClient(uri).get_run(run_id).info.status == "FINISHED"
+        assert MlflowClient(server.uri).get_run(run_id).info.status == "FINISHED"
         assert list((tmp_path / "artifacts").rglob("model.pt2"))
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
-        log.close()
 
 
 @pytest.mark.slow
