@@ -148,6 +148,22 @@ def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> Non
     assert "epoch 4/4" in log.read_text()
 
 
+def test_a_finished_run_is_trained_on_where_that_is_asked_for(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log) == 0, log.read_text()
+    result = cli("train.py", "resume=last", *with_store(tmp_path))
+    assert result.code == 2
+    assert "the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on" in result.err
+    for epochs in (4, 5):  # the second time, from what the first one changed
+        more = ("resume=last", f"trainer.max_epochs={epochs}", "resume_changes=true")
+        assert faults.run_train((*more, *with_store(tmp_path)), log) == 0, log.read_text()
+        assert f"trainer.max_epochs: {epochs - 1} -> {epochs}" in log.read_text()
+        (run,) = runs_in(tmp_path)
+        assert run.info.status == "FINISHED"
+    assert log.read_text().count("epoch 3/") == 1
+    assert log.read_text().count("epoch 5/5") == 1
+
+
 @pytest.mark.parametrize("name", ["nothing", "../..", "0" * 32, "a=b", "/nowhere"])
 def test_a_run_that_is_not_there_is_said(cli: Cli, tmp_path: Path, name: str) -> None:
     result = cli("train.py", f"resume='{name}'", *in_folder(tmp_path))

@@ -10,7 +10,7 @@ from tunebook.recovery.checkpoint import Content
 from tunebook.recovery.position import Position, put_into
 
 STEERING = ("optimizer", "scheduler", "objective", "trainer.max_epochs", "data.batch_size", "trainer.limit_train_batches")
-BATCHES = ("data", "train", "trainer.limit_train_batches", "trainer.devices")
+BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")  # what a batch holds; "train" is the digest of the training set
 
 
 def adapt(content: Content, changed: set[str], parts: Parts) -> None:
@@ -21,13 +21,17 @@ def adapt(content: Content, changed: set[str], parts: Parts) -> None:
     loading, and before it `load_weights`, say so.
     """
     position = Position.of(content)
-    if any(key.startswith(BATCHES) for key in changed):
+    if _touches(changed, BATCHES):
         position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
         content["train_figures"] = {name: value * 0 for name, value in content["train_figures"].items()}
-    if any(key.startswith(STEERING) for key in changed):
+    if _touches(changed, STEERING):
         _steer(content, position, parts, fresh="optimizer" in changed)
     content["tunebook"].pop("trained", None)
     put_into(content, position)
+
+
+def _touches(changed: set[str], rooms: tuple[str, ...]) -> bool:
+    return any(key == room or key.startswith(f"{room}.") for key in changed for room in rooms)
 
 
 def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> None:

@@ -1,5 +1,6 @@
 """Going on with a run: finding it, making sure that it is the same run still, and where a user says so, changing it."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,14 @@ from tunebook.experiment.changes import adapt
 from tunebook.experiment.record import data_digests, varied
 from tunebook.precision import Precision
 from tunebook.recovery import KeepCheckpoints
-from tunebook.recovery.checkpoint import Content, load_weights, newest
+from tunebook.recovery.checkpoint import BEST, LAST, Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
 from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import Tracker
+from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import DELIVERED
+from tunebook.tracking.store import RunNotFound
 from tunebook.training import EpochReport, is_first_process
 
 log = logging.getLogger(__name__)
@@ -83,6 +86,8 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     folder = find(str(cfg.resume), Path(str(cfg.outputs)))
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
+    if folder.status == "FINISHED" and not cfg.resume_changes:
+        raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
     hidden = [override for override in folder.overrides if HIDDEN in override]
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     for override in hidden:
@@ -125,18 +130,32 @@ def _mlflow_id(folder: Path) -> str:
 
 def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     """The run's folder: as it was left, or a new one."""
-    if cfg.resume is not None:
-        return RunFolder.read(output_dir)
-    overrides = [override for override in HydraConfig.get().overrides.task if override.partition("=")[0] not in OWN_KEYS]
-    return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=[redact(override) for override in overrides], uri=uri)
+    overrides = [redact(text) for text in HydraConfig.get().overrides.task if text.partition("=")[0] not in OWN_KEYS]
+    if cfg.resume is None:
+        return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=overrides, uri=uri)
+    folder = RunFolder.read(output_dir)
+    if cfg.resume_changes:
+        folder.overrides = overrides  # from here on this is the run
+    return folder
 
 
 def load(settings: Settings) -> Resumed | None:
     """The checkpoint that a run goes on from; None for a new run. CheckpointError, or SettingError listing what differs."""
     if settings["resume"] is None:
         return None
-    path, content, problems = newest(Path(settings["resume"]) / "checkpoints")
+    checkpoints = Path(settings["resume"]) / "checkpoints"
+    if not any(checkpoints.glob("*.ckpt")) and (run_id := _mlflow_id(checkpoints.parent)) and "uri" in settings["tracking"]:
+        _fetch(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints)
+    path, content, problems = newest(checkpoints)
     return Resumed(path, content, problems)
+
+
+def _fetch(finished: FinishedRun, checkpoints: Path) -> None:
+    """Brings back the checkpoints of a finished run, which are kept in MLflow only. (Where test figures may pick nothing, none is best.)"""
+    checkpoints.mkdir(exist_ok=True)
+    for name in (LAST, BEST):
+        with contextlib.suppress(*([RunNotFound] if name == BEST else [])):
+            finished.download(f"checkpoints/{name}", checkpoints).replace(checkpoints / name)
 
 
 def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
