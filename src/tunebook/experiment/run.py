@@ -97,8 +97,8 @@ def close(job: Job, folder: RunFolder, status: Status) -> None:
     """Ends the record, then the folder's work. A stopped run's checkpoint goes along, so that another machine can go on from it."""
     if status == "KILLED" and (last := job.checkpoints / "last.ckpt").exists():
         job.parts.tracker.save_file(last, "checkpoints")
-    folder.close(status)
     record.close_run(job.parts, job.output_dir, status)
+    folder.close(status)  # after the journal: killed between the two, the run can be gone on with still
     if status != "FINISHED":
         log.info("to go on: python src/train.py resume=%s", job.parts.tracker.run_id or folder.path)
 
