@@ -136,20 +136,16 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
     assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 
 
-def test_a_store_of_a_newer_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [("fedcba987654", "is of a newer MLflow than the one installed here"), ("181f10493468", "mlflow db upgrade")],
+)
+def test_a_store_of_another_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path, revision: str, said: str) -> None:
     with_store(tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     connection.close()
-    refused(cli, tmp_path, "is of a newer MLflow than the one installed here")
-
-
-def test_a_store_of_an_older_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path) -> None:
-    with_store(tmp_path)
-    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '181f10493468'")
-    connection.close()
-    refused(cli, tmp_path, "mlflow db upgrade")
+    refused(cli, tmp_path, said)
 
 
 @pytest.mark.parametrize("content", [b"not a database, but a text of some length", b"\0" * 200])
