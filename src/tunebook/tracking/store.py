@@ -92,12 +92,17 @@ def _revisions() -> tuple[set[str], str]:
     return known, newest
 
 
+def _quiet() -> None:
+    """MLflow tells of each migration; a user can do nothing about them."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def open_client(uri: str) -> "MlflowClient":
     """A client of the store at `uri`; a sqlite file that isn't there yet is created."""
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _quiet()
     ensure_store(uri)
     return MlflowClient(uri)
 
@@ -139,6 +144,7 @@ def ensure_store(uri: str) -> None:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+        _quiet()
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)
         try:
