@@ -32,8 +32,6 @@ from tunebook.training import EpochReport, is_first_process
 log = logging.getLogger(__name__)
 
 OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
-# What may differ between two parts of one run: it changes no figure.
-FREE = ("outputs", "checkpoint_every_s", "resume", "resume_changes")
 SHOWN = 6  # differences in one line
 
 
@@ -184,7 +182,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
 
 def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
     chosen = {group: str(choices[group]) for group in ("data", "augmentation", "model", "optimizer", "scheduler")}
-    return chosen | {key: redact(str(value)) for key, value in varied(settings).items() if key not in FREE}
+    return chosen | {key: redact(str(value)) for key, value in varied(settings).items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
