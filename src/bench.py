@@ -2,8 +2,8 @@
 
 `python src/bench.py` (or `make bench`). Both train in one process, a few steps each in turn, so that a machine whose speed drifts
 slows both; the figure is the median over epochs of the ratio of their times. Ours is the whole of it: Lightning, metrics,
-checkpoints, epoch lines, progress bar, MLflow. Then the time from a process's start to the end of its first training step.
-Let nothing else run meanwhile.
+checkpoints, epoch lines, progress bar, MLflow; the share of what makes a run survive, checkpoints and journal, is told apart. Then
+the time from a process's start to the end of its first training step. Let nothing else run meanwhile.
 """
 
 import argparse
@@ -13,7 +13,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,10 @@ from omegaconf import open_dict  # isort: skip
 
 from tunebook.experiment.assembly import Parts, build, plain
 from tunebook.experiment.run import Job, fit
-from tunebook.recovery import StopAtBatchEnd
+from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd
 from tunebook.runfolder import RunFolder
 from tunebook.tracking.describe import cpu_name
+from tunebook.tracking.journal import Journal
 
 BLOCK = 10  # steps in turn
 STARTS = 3  # processes timed, after one that fills the disk cache
@@ -99,6 +102,28 @@ class PlainLoop:
         return loss
 
 
+class Stopwatch:
+    """Seconds that this thread spends in a few functions, which it wraps."""
+
+    def __init__(self, *functions: tuple[type, str]) -> None:
+        self.seconds, self._inside = 0.0, False
+        for owner, name in functions:
+            setattr(owner, name, self._timed(getattr(owner, name)))
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if self._inside or threading.current_thread() is not threading.main_thread():
+                return function(*args, **kwargs)
+            start, self._inside = time.perf_counter(), True
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - start
+                self._inside = False
+
+        return timed
+
+
 class Alternating(pl.Callback):
     """In each of our epochs an epoch of the plain loop, a block of steps in turn.
 
@@ -107,6 +132,8 @@ class Alternating(pl.Callback):
 
     def __init__(self, plain_loop: PlainLoop) -> None:
         self.plain_loop = plain_loop
+        self.surviving = Stopwatch((KeepCheckpoints, "save"), (KeepCheckpoints, "on_validation_end"), (Journal, "append"))
+        self.surviving_percent: list[float] = []
         self.ours: list[float] = []
         self.plain: list[float] = []
         self.step_ms: list[float] = []
@@ -121,13 +148,14 @@ class Alternating(pl.Callback):
         if self.start:
             self.ours.append(time.perf_counter() - self.start - self.plain_s)
             self.plain.append(self.plain_s)
+            self.surviving_percent.append(100 * self.surviving.seconds / self.ours[-1])
             print(f"epoch {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s", flush=True)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The end of our last epoch, the start of the next."""
         self._close_epoch()
         self.plain_loop.start_epoch(int(trainer.num_training_batches))
-        self.plain_s = 0.0
+        self.plain_s = self.surviving.seconds = 0.0
         self.start = self.step_start = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
@@ -189,12 +217,14 @@ def main() -> None:
         clock = alternate([*settings, *arguments.overrides])
         starts = [seconds_to_first_step(store) for _ in range(STARTS + 1)][1:]
     ours, theirs = clock.ours[1:], clock.plain[1:]
+    share = clock.surviving_percent[1:]
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     print(f"\non {cpu_name()}, {torch.get_num_threads()} threads, n = {len(ratios)} pairs; median (lowest to highest)\n")
     print("| | ours | plain loop |\n| --- | --- | --- |")
     print(f"| epoch, s | {median_and_range(ours)} | {median_and_range(theirs)} |")
     print(f"| training step, ms | {median_and_range(clock.step_ms)} | {median_and_range(clock.plain_loop.step_ms)} |")
     print(f"| epoch, ours / plain | {median_and_range(ratios)} | 1 |")
+    print(f"| of an epoch, checkpoints and journal, % | {median_and_range(share)} | |")
     print(f"| start to first step, s (n = {STARTS}) | {median_and_range(starts)} | |")
 
 

@@ -125,6 +125,8 @@ WRONG_VALUES = [
     (["tracking.system_metrics=1"], "tracking.system_metrics=1", "boolean"),
     (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches=0.001", "no batch"),
     (["tracking.uri=sqlite:////proc/there/mlflow.db"], "tracking.uri=sqlite:////proc/there/mlflow.db", "cannot be written"),
+    (["data.root=/proc/there"], "cannot write to /proc/there/MNIST/raw", "set data.root"),
+    (["outputs=/proc/there"], "/proc/there", "cannot be written"),
     (["tracking.uri=/tmp/x"], "tracking.uri=/tmp/x", "address"),
 ]
 WRONG_TARGETS = [

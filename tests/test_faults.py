@@ -1,10 +1,12 @@
 """What happens to real jobs: signals, full disks, losses that are no numbers, settings that changed, secrets."""
 
+import contextlib
 import os
 import resource
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,10 @@ def slow_step(count: int) -> None:
     faults.at_call(Classifier, "training_step", count, lambda: time.sleep(30))
 
 
-def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trial", [0, *(pytest.param(trial, marks=pytest.mark.slow) for trial in range(1, 10))])
+def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(cli: Cli, tmp_path: Path, trial: int) -> None:
     log = tmp_path / "log.txt"
-    process = faults.start_train((*RUN, *with_store(tmp_path)), log, slow_step, 15)
+    process = faults.start_train((*RUN, *with_store(tmp_path)), log, slow_step, 13 + trial)
     assert process.pid
     faults.wait_for(lambda: log.exists() and "epoch 1/3" in log.read_text())
     time.sleep(0.5)
@@ -69,6 +72,52 @@ def test_a_disk_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tm
     assert log.read_text().count("no checkpoint could be written") == 1
     assert "not saved" not in log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill_disk(begin: int, end: int, disk: Path) -> None:
+    """From one training step to another there is no room at all."""
+    file = disk / "everything else"
+
+    def fill() -> None:
+        with contextlib.suppress(OSError), file.open("wb", buffering=0) as full:
+            while full.write(b"x" * 4096):
+                pass
+
+    faults.at_call(Classifier, "training_step", begin, fill)
+    faults.at_call(Classifier, "training_step", end, file.unlink)
+
+
+def test_a_file_system_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tmp_path: Path, small_disk: Path) -> None:
+    log = tmp_path / "log.txt"
+    code = faults.run_train((*RUN, *with_store(tmp_path), f"outputs={small_disk}/out"), log, fill_disk, 5, 30, small_disk)
+    assert code == 0, log.read_text()
+    assert "no checkpoint could be written (No space left on device)" in log.read_text()
+    assert "not saved" not in log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+
+
+@pytest.mark.parametrize("key", ["outputs", "data.root", "tracking.uri"])
+def test_a_file_system_that_is_read_only(cli: Cli, tmp_path: Path, small_disk: Path, key: str) -> None:
+    """Which permissions do not tell: root may write anywhere else."""
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    value = f"sqlite:///{small_disk}/mlflow.db" if key == "tracking.uri" else f"{small_disk}/there"
+    result = cli("train.py", *in_folder(tmp_path), "debug=quick", f"{key}={value}")
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.count("\n") == 1
+    assert "Read-only file system" in result.err
+    assert [path for path in tmp_path.iterdir() if path != small_disk] == []
 
 
 def test_a_disk_that_stays_full_is_said_at_the_end(tmp_path: Path) -> None:

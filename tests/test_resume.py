@@ -53,7 +53,13 @@ OFTEN = (
     "callbacks=early_stopping optimizer=sgd",
     "tested_weights=best",
 )
-SELDOM = ("data.num_workers=2", "scheduler=cosine", "scheduler=onecycle", "model=batchnorm_cnn optimizer=adam", "model=mlp optimizer=nadam")
+SELDOM = (
+    "data.num_workers=2",
+    "scheduler=cosine",
+    "scheduler=onecycle",
+    "model=batchnorm_cnn optimizer=adam",
+    "optimizer=nadam",
+)
 
 
 @pytest.mark.parametrize("settings", [*OFTEN, *(pytest.param(settings, marks=pytest.mark.slow) for settings in SELDOM)])

@@ -132,19 +132,31 @@ def test_pairs_share_their_seed() -> None:
     assert found.half_width == pytest.approx(12.706 * 0.0707107 / 2**0.5, rel=1e-3)  # t(0.975, 1) = 12.706
 
 
-def test_precision_is_chosen_by_what_the_cpu_has() -> None:
+def test_precision_is_chosen_by_what_the_cpu_has(tmp_path: Path) -> None:
     network = MLP(image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5)
     before = torch.get_rng_state()
-    choice = precision.choose("cpu", network, (1, 8, 8), 16)
+    choice = precision.choose("cpu", network, (1, 8, 8), 16, tmp_path)
     assert torch.equal(before, torch.get_rng_state())
     assert choice.reason
-    if not precision.cpu_has_bf16():
-        assert choice.precision == "32-true"
+    assert choice.precision == "32-true"
+    assert ("too small" in choice.reason) == precision.cpu_has_bf16()
+
+
+def test_what_a_probe_showed_is_kept_and_the_first_one_counts(tmp_path: Path) -> None:
+    """Two probes of one machine may differ by noise; two runs of one command may not."""
+    file = tmp_path / "a machine" / "network.json"
+    slow, fast = precision.Choice("32-true", "slow"), precision.Choice("bf16-mixed", "fast")
+    assert precision._keep(file, slow) == slow
+    assert precision._keep(file, fast).precision == "32-true"
+    file.write_text("{")
+    assert precision._read(file) is None
+    file.write_text('{"precision": "os.system", "reason": ""}')
+    assert precision._read(file) is None
 
 
 def test_the_probe_measures_and_leaves_the_network_alone() -> None:
     network = MLP(image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5)
     before = [parameter.clone() for parameter in network.parameters()]
-    assert precision._fp32_over_bf16(network, (1, 8, 8), 16) > 0
+    assert precision._fp32_over_bf16(network, torch.zeros(16, 1, 8, 8)) > 0
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in network.parameters())

@@ -18,6 +18,7 @@ from typing import Any, Self
 import psutil
 
 FILE = "run.json"
+LAST_CHECKPOINT = "checkpoints/last.ckpt"  # where it is, in a run's folder
 RUNS, PENDING = ".runs", ".pending"
 
 
@@ -56,6 +57,7 @@ class RunFolder:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     name: str = ""
     overrides: list[str] = field(default_factory=list)  # what was asked for, without secrets
+    origin: str = ""  # the checkpoint that it began with, where that came from elsewhere
     uri: str = ""  # of the tracking store, without secrets; empty where nothing is tracked
     status: str = "RUNNING"
     host: str = ""

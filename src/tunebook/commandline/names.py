@@ -2,7 +2,6 @@
 
 import functools
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import SettingError, nearest
-from tunebook.paths import CONF, ROOT
+from tunebook.paths import CONF, ROOT, why_unwritable
 from tunebook.targets import KINDS, check_name
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
@@ -183,15 +182,8 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_writable(key: str, value: str, folder: Path | None = None) -> None:
-    """Tries a file without a name in the nearest folder that is there: nothing is left behind."""
-    path = (folder or Path(value)).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    try:
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise SettingError(key, value, f"cannot be written: {error.strerror} ({path})") from None
+    if reason := why_unwritable(folder or Path(value)):
+        raise SettingError(key, value, f"cannot be written: {reason}")
 
 
 def _hydra() -> Any:

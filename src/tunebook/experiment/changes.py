@@ -41,7 +41,7 @@ def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> N
     schedule = config["scheduler"]
     optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
     if isinstance(schedule, ReduceLROnPlateau):
-        for epoch in _history(content):
+        for epoch in history(content):
             schedule.step(epoch[config["monitor"]])
     else:
         for _ in range(position.step if config["interval"] == "step" else position.epoch):
@@ -54,6 +54,7 @@ def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> N
     content["lr_schedulers"] = [schedule.state_dict()]
 
 
-def _history(content: Content) -> list[dict[str, Any]]:
-    history: list[dict[str, Any]] = content["callbacks"]["EpochReport"]["history"]
-    return history
+def history(content: Content) -> list[dict[str, Any]]:
+    """The figures of each epoch so far."""
+    found: list[dict[str, Any]] = content["callbacks"]["EpochReport"]["history"]
+    return found

@@ -29,6 +29,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     trainer_for(parts, Path(), [], VerifiedCheckpoints())
     _check_limits(parts)
     _check_schedule(parts)
+    parts.data.source.check(parts.data.root)
     parts.tracker.check()
     resume.check(settings, choices)
 

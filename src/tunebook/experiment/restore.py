@@ -14,6 +14,7 @@ from tunebook.checks import InputError, SettingError, conform, shown
 from tunebook.commandline.names import check_targets, with_choices
 from tunebook.experiment.assembly import Parts, build, plain
 from tunebook.recovery.checkpoint import Content, load_weights, read
+from tunebook.secrets import redact
 from tunebook.tracking.finished import FinishedRun
 from tunebook.training import device_kind
 
@@ -47,7 +48,7 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     name = str(cfg.run)
     finished = None
     if name.startswith(("http://", "https://")):
-        file = _fetch(name, folder / "fetched.ckpt")
+        file = fetch(name, folder / "fetched.ckpt", "run")
     elif Path(name).is_file():
         file = Path(name)
     elif (Path(name) / "checkpoints").is_dir():
@@ -65,12 +66,13 @@ def _weights(cfg: DictConfig, tested: str) -> str:
     return tested if cfg.weights == "tested" else str(cfg.weights)
 
 
-def _fetch(address: str, to: Path) -> Path:
+def fetch(address: str, to: Path, key: str) -> Path:
+    """The file at an address. key: the setting that named it, for the InputError where it can't be had."""
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
             shutil.copyfileobj(answer, file)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(f"run={shown(address)}: could not be fetched: {getattr(error, 'reason', error)}") from None
+        raise InputError(f"{key}={shown(redact(address))}: could not be fetched: {getattr(error, 'reason', error)}") from None
     return to
 
 

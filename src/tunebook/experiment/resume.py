@@ -1,6 +1,5 @@
 """Going on with a run: finding it, making sure that it is the same run still, and where a user says so, changing it."""
 
-import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,19 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
+from tunebook.experiment import elsewhere
 from tunebook.experiment.assembly import Parts, Settings, plain
-from tunebook.experiment.changes import adapt
+from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.record import data_digests, varied
 from tunebook.precision import Precision
 from tunebook.recovery import KeepCheckpoints
-from tunebook.recovery.checkpoint import BEST, LAST, Content, load_weights, newest
+from tunebook.recovery.checkpoint import Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
 from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import Tracker
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import DELIVERED
-from tunebook.tracking.store import RunNotFound
 from tunebook.training import EpochReport, is_first_process
 
 log = logging.getLogger(__name__)
@@ -37,11 +36,15 @@ SHOWN = 6  # differences in one line
 
 @dataclass
 class Resumed:
-    """A checkpoint to go on from, verified. changed: the settings that differ by the user's leave, as "key: was -> is"."""
+    """A checkpoint to go on from, verified.
+
+    origin: where it came from, if from elsewhere. changed: the settings that differ by the user's leave, as "key: was -> is".
+    """
 
     path: Path
     content: Content
     problems: list[str]
+    origin: str = ""
     changed: list[str] = field(default_factory=list)
 
     @property
@@ -61,8 +64,8 @@ class Resumed:
         """Whether training was over: the test is what is left."""
         return bool(self.facts.get("trained")) and not self.changed
 
-    def say(self, tracker: Tracker) -> None:
-        """Tells the log and the record where the run goes on, and what is different."""
+    def say(self, tracker: Tracker, new: bool) -> None:
+        """Tells the log and the record where the run goes on, and what is different; a new record also the epochs so far."""
         for problem in self.problems:
             log.warning("%s; the checkpoint before it is used", problem)
         log.info("goes on %s, from %s", f"after {Position.of(self.content)}" if not self.trained else "with the test", self.path)
@@ -70,6 +73,11 @@ class Resumed:
             log.warning("changed: %s", change)
         if self.changed:
             tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
+        if self.origin:
+            tracker.set_tags({"resumed.from": self.origin})
+        if new:
+            for epoch in history(self.content):
+                tracker.log_metrics({name: value for name, value in epoch.items() if name != "epoch"}, step=int(epoch["epoch"]))
 
     def restore(self, classifier: Classifier, report: EpochReport, checkpoints: KeepCheckpoints) -> None:
         """Puts the state of a run that had ended training into its objects."""
@@ -81,7 +89,14 @@ class Resumed:
 def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The overrides of the run that `cfg.resume` names, then those of this call. InputError where there is no such run, or it works
     still."""
-    folder = find(str(cfg.resume), Path(str(cfg.outputs)))
+    folder, places = find(str(cfg.resume), Path(str(cfg.outputs))), []
+    if folder is not None:
+        places = [f"hydra.run.dir={quoted(str(folder.path))}"]
+    else:
+        folder = elsewhere.bring(str(cfg.resume), cfg)
+    if folder is None:
+        known = "last, a run's folder, an MLflow run's id, a checkpoint's path or http(s) address"
+        raise InputError(f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}")
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
     if folder.status == "FINISHED" and not cfg.resume_changes:
@@ -93,7 +108,7 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
             raise InputError(f"{override}: is not kept with the run, since it holds a secret: give it again")
     earlier = [override for override in folder.overrides if override not in hidden]
     now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
-    return [*earlier, *now, f"resume={quoted(str(folder.path))}", f"hydra.run.dir={quoted(str(folder.path))}"]
+    return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 
 
 def quoted(text: str) -> str:
@@ -101,8 +116,8 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def find(name: str, outputs: Path) -> RunFolder:
-    """The run that is called "last", by its MLflow id, or by its folder. InputError where there is none."""
+def find(name: str, outputs: Path) -> RunFolder | None:
+    """The run of this machine that is called "last", by its MLflow id, or by its folder."""
     try:
         if (Path(name) / "run.json").is_file():
             return RunFolder.read(Path(name).resolve())
@@ -116,7 +131,7 @@ def find(name: str, outputs: Path) -> RunFolder:
     for folder in there:
         if name in (folder.key, _mlflow_id(folder.path)):
             return folder
-    raise InputError(f"resume={shown(name)}: no such run in {outputs}; allowed: last, an MLflow run's id, a run's folder")
+    return None
 
 
 def _mlflow_id(folder: Path) -> str:
@@ -128,13 +143,20 @@ def _mlflow_id(folder: Path) -> str:
 
 def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     """The run's folder: as it was left, or a new one."""
-    overrides = [redact(text) for text in HydraConfig.get().overrides.task if text.partition("=")[0] not in OWN_KEYS]
     if cfg.resume is None:
-        return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=overrides, uri=uri)
-    folder = RunFolder.read(output_dir)
-    if cfg.resume_changes:
-        folder.overrides = overrides  # from here on this is the run
+        return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
+    folder = RunFolder.read(Path(str(cfg.resume)))
+    is_brought = folder.path.resolve() != output_dir.resolve()
+    if is_brought:
+        folder = elsewhere.settle(folder, output_dir, Path(str(cfg.outputs)))
+        folder.uri = uri
+    if cfg.resume_changes or is_brought:
+        folder.overrides = _asked_for()  # from here on this is the run
     return folder
+
+
+def _asked_for() -> list[str]:
+    return [redact(text) for text in HydraConfig.get().overrides.task if text.partition("=")[0] not in OWN_KEYS]
 
 
 def load(settings: Settings) -> Resumed | None:
@@ -143,17 +165,9 @@ def load(settings: Settings) -> Resumed | None:
         return None
     checkpoints = Path(settings["resume"]) / "checkpoints"
     if not any(checkpoints.glob("*.ckpt")) and (run_id := _mlflow_id(checkpoints.parent)) and "uri" in settings["tracking"]:
-        _fetch(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints)
+        elsewhere.fetch_checkpoints(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints)
     path, content, problems = newest(checkpoints)
-    return Resumed(path, content, problems)
-
-
-def _fetch(finished: FinishedRun, checkpoints: Path) -> None:
-    """Brings back the checkpoints of a finished run, which are kept in MLflow only. (Where test figures may pick nothing, none is best.)"""
-    checkpoints.mkdir(exist_ok=True)
-    for name in (LAST, BEST):
-        with contextlib.suppress(*([RunNotFound] if name == BEST else [])):
-            finished.download(f"checkpoints/{name}", checkpoints).replace(checkpoints / name)
+    return Resumed(path, content, problems, RunFolder.read(checkpoints.parent).origin)
 
 
 def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
@@ -172,6 +186,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
     """What every checkpoint of a run holds beside its state, to build it again and to know it again. Plain values, no secrets."""
     return {
         "format": 1,
+        "overrides": _asked_for(),
         "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
         "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},

@@ -18,7 +18,9 @@ from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_
 from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, VerifiedCheckpoints
 from tunebook.recovery.checkpoint import BEST, load_weights
 from tunebook.recovery.checkpoint import read as read_checkpoint
-from tunebook.runfolder import RunFolder
+from tunebook.runfolder import LAST_CHECKPOINT, RunFolder
+from tunebook.tracking import describe
+from tunebook.tracking.store import folder_name
 from tunebook.tracking.tracker import Status, rounded
 from tunebook.training import EpochReport, device_kind, is_first_process
 
@@ -78,7 +80,7 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
         if new:
             record.describe_run(parts, cfg, chosen_precision, job.facts["data"], folder)
         if job.resumed:
-            job.resumed.say(parts.tracker)
+            job.resumed.say(parts.tracker, new)
         best = train_and_test(job)
     except Stopped:
         close(job, folder, "KILLED")
@@ -95,7 +97,7 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
 
 def close(job: Job, folder: RunFolder, status: Status) -> None:
     """Ends the record, then the folder's work. A stopped run's checkpoint goes along, so that another machine can go on from it."""
-    if status == "KILLED" and (last := job.checkpoints / "last.ckpt").exists():
+    if status == "KILLED" and (last := job.output_dir / LAST_CHECKPOINT).exists():
         job.parts.tracker.save_file(last, "checkpoints")
     record.close_run(job.parts, job.output_dir, status)
     folder.close(status)  # after the journal: killed between the two, the run can be gone on with still
@@ -111,7 +113,8 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
     elif asked == "auto":
         probe = build(settings)
         accelerator = device_kind(settings["trainer"]["accelerator"])
-        choice = precision.choose(accelerator, probe.classifier.network, probe.data.source.image_shape, probe.data.batch_size)
+        kept = Path(settings["outputs"]) / ".precision" / folder_name(describe.cpu_name())
+        choice = precision.choose(accelerator, probe.classifier.network, probe.data.source.image_shape, probe.data.batch_size, kept)
     else:
         choice = precision.Choice(asked, "as asked")
     log.info("precision %s: %s", choice.precision, choice.reason)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tunebook.runfolder import PENDING, RunFolder, folders, write_atomically
+from tunebook.runfolder import LAST_CHECKPOINT, PENDING, RunFolder, folders, write_atomically
 from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import journal
 from tunebook.tracking.journal import Journal, Record
@@ -65,6 +65,11 @@ class Delivery:
             write_atomically(self.folder / DELIVERED, json.dumps(state).encode())
         except OSError:
             self.uncertain = True  # a full disk: a later start sends again what it does not know of
+
+    def take_over(self, run_id: str, experiment_id: str) -> None:
+        """The journal is a run's that MLflow has already, the whole of it."""
+        self.run_id, self.experiment_id, self.has_ended = run_id, experiment_id, True
+        self._remember((self.folder / JOURNAL).stat().st_size)
 
     def alone(self, timeout_s: float = 0) -> FileLock:
         """A lock that one process at a time holds to deliver this folder. Entering it raises filelock.Timeout."""
@@ -284,6 +289,8 @@ def _deliver_dead(folder: RunFolder, delivery: Delivery) -> bool:
         last = record
     if last is not None and last["kind"] != "end":
         written = Journal(file)
+        if (folder.path / LAST_CHECKPOINT).exists():  # so that another machine can go on from it
+            written.append({"kind": "artifact", "file": LAST_CHECKPOINT, "folder": "checkpoints", "move": False})
         written.append({"kind": "end", "status": "KILLED", "time": int(file.stat().st_mtime * 1000)})
         written.close()
         folder.close("KILLED")

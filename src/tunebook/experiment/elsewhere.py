@@ -1,0 +1,135 @@
+"""Going on with a run that is not in this `outputs` folder: one that MLflow knows, or a checkpoint's file or address alone.
+
+What there is of it is fetched into a temporary folder like the run's own, where it is checked like any other; only then it settles
+in `outputs`. A run that MLflow knows goes on as the same MLflow run; a checkpoint alone as a new one, with the epochs so far.
+"""
+
+import atexit
+import contextlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from tunebook.checks import InputError, shown
+from tunebook.experiment.restore import fetch
+from tunebook.recovery import checkpoint
+from tunebook.recovery.checkpoint import BEST, LAST, CheckpointError, Content
+from tunebook.recovery.position import Position
+from tunebook.runfolder import RunFolder
+from tunebook.secrets import redact
+from tunebook.tracking import journal
+from tunebook.tracking.finished import FinishedRun
+from tunebook.tracking.journal import Journal
+from tunebook.tracking.shipper import DELIVERED, JOURNAL, KEY_TAG, Delivery
+from tunebook.tracking.store import RunNotFound
+
+PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")  # where things lie is this machine's business
+
+
+def bring(name: str, cfg: DictConfig) -> RunFolder | None:
+    """A folder with what goes on from the checkpoint or the MLflow run `name`; None where that is the name of neither.
+
+    InputError where it can't be had, or is not what it should be.
+    """
+    is_address = name.startswith(("http://", "https://"))
+    if is_address or Path(name).is_file():
+        folder = _temporary()
+        return _of_checkpoint(fetch(name, folder.path / LAST, "resume") if is_address else Path(name), name, folder)
+    if re.fullmatch("[0-9a-f]{32}", name) and "uri" in cfg.tracking:
+        with contextlib.suppress(RunNotFound):
+            return _of_mlflow(FinishedRun(cfg.tracking.uri, name), _temporary())
+    return None
+
+
+def _temporary() -> RunFolder:
+    path = Path(tempfile.mkdtemp(prefix="tunebook-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    (path / "checkpoints").mkdir()
+    return RunFolder(path, path)
+
+
+def _of_checkpoint(file: Path, name: str, folder: RunFolder) -> RunFolder:
+    content = checkpoint.read(file)
+    _require_whole(content, name)
+    folder.origin = redact(name)
+    folder.overrides = _settings_of(content["tunebook"]["overrides"], name)
+    folder.status = "FINISHED" if content["tunebook"].get("trained") else "KILLED"
+    shutil.copyfile(file, folder.path / "checkpoints" / LAST)
+    folder.write()
+    return folder
+
+
+def _require_whole(content: Content, name: str) -> None:
+    try:
+        facts = content["tunebook"]
+        Position.of(content)
+        for room in (facts["settings"], facts["environment"], content["optimizer_states"][0], content["callbacks"]["EpochReport"]):
+            room.items()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        raise CheckpointError(f"{name}: holds weights, but not the state of a run; its last.ckpt can be gone on with") from None
+
+
+def _settings_of(overrides: object, name: str) -> list[str]:
+    """The overrides of a run from outside, which are not trusted: no flags, nothing that is looked up here, no places."""
+    kept: list[str] = []
+    for override in overrides if isinstance(overrides, list) else [overrides]:
+        if not isinstance(override, str) or override.startswith("-"):
+            raise InputError(f"resume={shown(name)}: holds {shown(override)}, which is no setting")
+        if override.lstrip("+~").startswith(PLACES):
+            continue
+        if "${" in override:
+            raise InputError(f"resume={shown(name)}: holds {shown(override)}, which would be looked up on this machine")
+        kept.append(override)
+    return kept
+
+
+def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
+    where = f"on {run.tags.get('host')}, in {run.tags.get('folder')}"
+    if run.run.info.status == "RUNNING":
+        raise InputError(f"resume={run.run_id}: is at work still or was killed, {where}: resume it there")
+    try:
+        fetch_checkpoints(run, folder.path / "checkpoints")
+        records = run.download(f"log/{JOURNAL}", folder.path)
+        overrides = OmegaConf.to_container(OmegaConf.load(run.download("config/overrides.yaml", folder.path)))
+    except RunNotFound:
+        raise InputError(f"resume={run.run_id}: MLflow holds no checkpoint of it; it ran {where}") from None
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+        raise InputError(f"resume={run.run_id}: its config/overrides.yaml can't be read ({type(error).__name__})") from None
+    _require_whole(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
+    folder.key, folder.status = run.tags.get(KEY_TAG, folder.key), run.run.info.status
+    folder.overrides = _settings_of(overrides, run.run_id)
+    _take_over_journal(records, folder.path / JOURNAL)
+    Delivery(folder.path, run.uri).take_over(run.run_id, run.run.info.experiment_id)
+    folder.write()
+    return folder
+
+
+def fetch_checkpoints(run: FinishedRun, checkpoints: Path) -> None:
+    """Brings a run's checkpoints from MLflow. (Where test figures may pick nothing, none is best.) RunNotFound where there is none."""
+    checkpoints.mkdir(exist_ok=True)
+    for name in (LAST, BEST):
+        with contextlib.suppress(*([RunNotFound] if name == BEST else [])):
+            run.download(f"checkpoints/{name}", checkpoints).replace(checkpoints / name)
+
+
+def _take_over_journal(records: Path, to: Path) -> None:
+    """What the run is and its points, so that none is told twice. (Its files are not here, and the rest has arrived.)"""
+    written = Journal(to)
+    for record, _ in journal.read(records):
+        if record["kind"] in ("run", "points"):
+            written.append(record)
+    written.close()
+
+
+def settle(brought: RunFolder, output_dir: Path, outputs: Path) -> RunFolder:
+    """The run's folder from now on."""
+    shutil.copytree(brought.path / "checkpoints", output_dir / "checkpoints", dirs_exist_ok=True)
+    for name in (JOURNAL, DELIVERED):
+        if (brought.path / name).exists():
+            shutil.copyfile(brought.path / name, output_dir / name)
+    return RunFolder(output_dir, outputs, key=brought.key, origin=brought.origin)
