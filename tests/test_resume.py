@@ -2,13 +2,17 @@
 
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests import faults
+from tests.conftest import ROOT, run_process
 from tests.runs import RUN, STEPS, VALIDATIONS, Outcome, outcome, with_store
 
 
@@ -108,3 +112,26 @@ def test_stopped_at_random(undisturbed: Callable[..., Outcome], tmp_path: Path, 
     signum = draw.choice([signal.SIGTERM, signal.SIGINT])
     fault, most = draw.choice([(faults.signal_in_training, STEPS), (faults.signal_in_validation, VALIDATIONS)])
     assert interrupted(tmp_path, (), fault, signum, draw.randint(1, most)).differences(undisturbed()) == []
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on(tmp_path: Path) -> None:
+    """trainer=ddp: the signal reaches one process, all stop at the same batch, and none stays behind."""
+    settings = (*RUN, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=8")
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "stopped").mkdir()
+    whole = run_process("train.py", *settings, *with_store(tmp_path / "whole"))
+    assert whole.code == 0, whole.err
+    log = tmp_path / "log.txt"
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *settings, *with_store(tmp_path / "stopped")]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
+    faults.wait_for(lambda: "epoch 2/8" in log.read_text(), 120)
+    others = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143, log.read_text()
+    assert "epoch 8/8" not in log.read_text()
+    assert psutil.wait_procs(others, timeout=10)[1] == []
+    resumed = run_process("train.py", "resume=last", *with_store(tmp_path / "stopped"))
+    assert resumed.code == 0, resumed.err
+    assert outcome(tmp_path / "stopped").differences(outcome(tmp_path / "whole")) == []

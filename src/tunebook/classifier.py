@@ -1,6 +1,6 @@
 """The LightningModule around any network: cross-entropy, accuracy, an optimizer and its schedule."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -53,11 +53,13 @@ class Figures(Metric):
         """Plain values, from which `restore` goes on to the bit."""
         return {"updates": self.update_count, **{name: getattr(self, name).cpu() for name in self._defaults}}
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Takes up where `saved` was."""
-        self._update_count = saved["updates"]
+    def restore(self, saved: Sequence[dict[str, Any]]) -> None:
+        """Takes up where each of `saved` was, together."""
+        self.reset()
+        self._update_count = sum(state["updates"] for state in saved)
         for name in self._defaults:
-            setattr(self, name, saved[name].to(self.device))
+            for state in saved:
+                setattr(self, name, getattr(self, name) + state[name].to(self.device))
 
 
 class Classifier(LightningModule):
@@ -135,12 +137,16 @@ class Classifier(LightningModule):
         self._log_epoch(self.test_figures)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the epoch's running figures."""
-        checkpoint["train_figures"] = self.train_figures.saved()
+        """Adds the epoch's running figures, of each device its own."""
+        found = [self.train_figures.saved()]
+        if torch.distributed.is_initialized():
+            found *= torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(found, found[0])
+        checkpoint["train_figures"] = found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them up again."""
-        self.train_figures.restore(checkpoint["train_figures"])
+        """Takes them up again. With other devices than before, none is lost."""
+        self.train_figures.restore(checkpoint["train_figures"][self.global_rank :: self.trainer.world_size])
 
     def configure_optimizers(self) -> Any:
         """What Lightning needs to know of the optimizer and its schedule."""

@@ -1,5 +1,6 @@
 """Batches gathered by index from tensors in memory, in an order that is a function of (seed, epoch) only."""
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -77,6 +78,8 @@ class BatchLoader(DataLoader[RawBatch]):
             sampler=batches,
             batch_size=None,
             num_workers=num_workers,
+            # Forked workers share the images in memory, and notice when this process is killed; those of a fork server do neither.
+            multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             generator=torch.Generator().manual_seed(0),
             pin_memory=torch.cuda.is_available(),
         )

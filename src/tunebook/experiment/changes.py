@@ -23,7 +23,7 @@ def adapt(content: Content, changed: set[str], parts: Parts) -> None:
     position = Position.of(content)
     if _touches(changed, BATCHES):
         position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
-        content["train_figures"] = {name: value * 0 for name, value in content["train_figures"].items()}
+        content["train_figures"] = []
     if _touches(changed, STEERING):
         _steer(content, position, parts, fresh="optimizer" in changed)
     content["tunebook"].pop("trained", None)

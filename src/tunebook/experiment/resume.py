@@ -19,7 +19,7 @@ from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.record import data_digests, varied
 from tunebook.precision import Precision
 from tunebook.recovery import KeepCheckpoints
-from tunebook.recovery.checkpoint import Content, load_weights, newest
+from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
 from tunebook.secrets import HIDDEN, redact
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
 SHOWN = 6  # differences in one line
+FORMAT = 2  # of what a checkpoint holds; raised when an older one can't be gone on with
 
 
 @dataclass
@@ -167,6 +168,8 @@ def load(settings: Settings) -> Resumed | None:
     if not any(checkpoints.glob("*.ckpt")) and (run_id := _mlflow_id(checkpoints.parent)) and "uri" in settings["tracking"]:
         elsewhere.fetch_checkpoints(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints)
     path, content, problems = newest(checkpoints)
+    if (found := content.get("tunebook", {}).get("format")) != FORMAT:
+        raise CheckpointError(f"{path}: is of another version of Tunebook (format {found}, here {FORMAT}), and can't be gone on with")
     return Resumed(path, content, problems, RunFolder.read(checkpoints.parent).origin)
 
 
@@ -185,7 +188,7 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
 def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
     """What every checkpoint of a run holds beside its state, to build it again and to know it again. Plain values, no secrets."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "overrides": _asked_for(),
         "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
         "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
