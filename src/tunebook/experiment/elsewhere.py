@@ -24,7 +24,7 @@ from tunebook.runfolder import RunFolder
 from tunebook.secrets import redact
 from tunebook.tracking import journal
 from tunebook.tracking.finished import FinishedRun
-from tunebook.tracking.journal import Journal
+from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.shipper import DELIVERED, JOURNAL, KEY_TAG, Delivery
 from tunebook.tracking.store import RunNotFound
 
@@ -94,7 +94,7 @@ def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
         raise InputError(f"resume={run.run_id}: is at work still or was killed, {where}: resume it there")
     try:
         fetch_checkpoints(run, folder.path / "checkpoints")
-        records = run.download(f"log/{JOURNAL}", folder.path)
+        records = list(journal.read(run.download(f"log/{JOURNAL}", _temporary().path)))
         overrides = OmegaConf.to_container(OmegaConf.load(run.download("config/overrides.yaml", folder.path)))
     except RunNotFound:
         raise InputError(f"resume={run.run_id}: MLflow holds no checkpoint of it; it ran {where}") from None
@@ -117,10 +117,10 @@ def fetch_checkpoints(run: FinishedRun, checkpoints: Path) -> None:
             run.download(f"checkpoints/{name}", checkpoints).replace(checkpoints / name)
 
 
-def _take_over_journal(records: Path, to: Path) -> None:
+def _take_over_journal(records: list[tuple[Record, int]], to: Path) -> None:
     """What the run is and its points, so that none is told twice. (Its files are not here, and the rest has arrived.)"""
     written = Journal(to)
-    for record, _ in journal.read(records):
+    for record, _ in records:
         if record["kind"] in ("run", "points"):
             written.append(record)
     written.close()
