@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.commandline.entry import quiet  # tunebook first: it mends the import of torchvision
-from tunebook.commandline.names import compose_points
+from tunebook.commandline.names import compose_config
 
 import pytorch_lightning as pl  # isort: skip
 import torch  # isort: skip
@@ -45,7 +45,7 @@ def median_and_range(values: list[float]) -> str:
 
 def parts_of(overrides: list[str]) -> Parts:
     """The objects of train.py's config, the data loaded."""
-    (cfg,) = compose_points("config", overrides, multirun=False)
+    cfg = compose_config("config", overrides)
     with open_dict(cfg):
         del cfg["hydra"]
     settings = plain(cfg)

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("config", check="tunebook.experiment.check:check", take_up="tunebook.experiment.resume:take_up")
+@command(
+    "config", check="tunebook.experiment.check:check", take_up="tunebook.experiment.resume:take_up", sweep="tunebook.sweep.points:sweep"
+)
 def main(cfg: "DictConfig") -> float | None:
     """Returns the objective, for sweeps."""
     from tunebook.experiment.run import run

@@ -114,3 +114,17 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s")
+
+
+def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any) -> None:
+    """A sweep's worker: of the trials in `faults_at`, the first raises in training, the second is killed, the fifth hangs."""
+    from tunebook.classifier import Classifier
+    from tunebook.sweep.worker import work
+
+    def raise_a_fault() -> None:
+        raise RuntimeError("a fault")
+
+    what = {0: raise_a_fault, 1: send(signal.SIGKILL), 4: lambda: time.sleep(600)}
+    if order.number in faults_at:
+        at_call(Classifier, "training_step", 5, what[order.number])
+    work(order, lifeline)

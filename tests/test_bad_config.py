@@ -207,10 +207,10 @@ def test_a_multirun_with_a_wrong_point_starts_no_job(cli: Cli, tmp_path: Path, p
 def test_values_that_are_right(override: str) -> None:
     from omegaconf import open_dict
 
-    from tunebook.commandline.names import compose_points
+    from tunebook.commandline.names import compose_config
     from tunebook.experiment.check import check
 
-    (cfg,) = compose_points("config", [override], multirun=False)
+    cfg = compose_config("config", [override])
     with open_dict(cfg):
         del cfg["hydra"]
     check(cfg, {})

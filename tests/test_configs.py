@@ -10,7 +10,7 @@ from omegaconf import open_dict
 
 from tests.conftest import ROOT, Cli
 from tunebook.commandline.help import comments
-from tunebook.commandline.names import compose_points, default_choices, keys, options, with_choices
+from tunebook.commandline.names import compose_config, default_choices, keys, options, with_choices
 from tunebook.experiment.check import check
 
 CONF = ROOT / "conf"
@@ -20,7 +20,7 @@ NEEDS = {("trainer", "gpu"): "a GPU"}
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda name: name)
 def test_option_composes_and_can_run(group: str, option: str) -> None:
-    (cfg,) = compose_points("config", [f"{group}={option}"], multirun=False)
+    cfg = compose_config("config", [f"{group}={option}"])
     choices = dict(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -44,7 +44,7 @@ def test_option_says_what_it_is_and_every_key_what_it_means(group: str, option: 
 def test_every_primary_config_composes() -> None:
     for name in sorted(path.stem for path in CONF.glob("*.yaml")):
         overrides = ["run=0"] if name == "evaluate" else []
-        assert compose_points(name, overrides, multirun=False)
+        assert compose_config(name, overrides)
 
 
 def test_every_group_of_the_defaults_list_is_a_folder_and_the_reverse() -> None:

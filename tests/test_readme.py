@@ -6,7 +6,8 @@ import shlex
 import pytest
 
 from tests.conftest import ROOT
-from tunebook.commandline.names import compose_points
+from tunebook.commandline.names import compose_config
+from tunebook.sweep import points
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"python src/(train|compare)\.py([^\n`|#]*)", README)))
@@ -18,9 +19,11 @@ def test_command_composes(script: str, arguments: str) -> None:
     if any(word in arguments for word in REFUSED):
         return
     words = shlex.split(arguments)
-    multirun = "-m" in words
-    name = "config" if script == "train" else script
-    assert compose_points(name, [word for word in words if word != "-m"], multirun)
+    if "-m" in words:
+        request, _ = points.read([word for word in words if word != "-m"])
+        assert next(points.to_check(request))
+    else:
+        assert compose_config("config" if script == "train" else script, words)
 
 
 def test_links_and_targets_are_there() -> None:

@@ -214,21 +214,6 @@ def test_a_stopped_run_is_killed_everywhere(tmp_path: Path, signum: int, code: i
     assert {"log/train.log", "checkpoints/last.ckpt"} <= artifacts_of(tmp_path, run)
 
 
-def test_a_multirun_is_a_run_a_point(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", "-m", *SMALL, *NO_EXPORT, *in_folder(tmp_path), "optimizer=adam,adadelta", "model.filters=4,8")
-    assert result.code == 0
-    names = {run.info.run_name for run in runs_in(tmp_path)}
-    assert names == {f"digits {o} cpu quick filters={f}" for o in ("adam", "adadelta") for f in (4, 8)}
-    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
-    assert {path.name for path in (tmp_path / "out").glob("*/*-multirun/*") if path.is_dir()} == {"0", "1", "2", "3"}
-
-
-def test_a_failed_job_of_a_multirun_lets_the_others_finish(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", "-m", *SMALL, *NO_EXPORT, *in_folder(tmp_path), "optimizer=sgd", "optimizer.lr=1e30,0.1")
-    assert result.code == 1
-    assert [run.info.status for run in runs_in(tmp_path)] == ["FAILED", "FINISHED"]
-
-
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """trainer=ddp: each process takes its half of each batch, so without dropout two processes compute what one does."""

@@ -19,9 +19,11 @@ tracking       what an MLflow run holds, and how it gets there: a journal, and a
 
 experiment     one run from config to result: the only place where config becomes objects
 commandline    from the words on the command line to a config known to be right, and --help
+sweep          many runs: an Optuna study, and workers that ask it for trials
 report         from many runs to a table: mean and spread over seeds
 
-Imports point one way: scripts -> commandline, experiment, report -> the rooms -> the first block. tests/test_architecture.py proves it.
+Imports point one way: scripts -> commandline, sweep, report -> experiment -> the rooms -> the first block.
+tests/test_architecture.py proves it.
 """
 
 from tunebook.torchvision_operators import mend_on_import

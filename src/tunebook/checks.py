@@ -29,6 +29,8 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Name = Annotated[str, Field(min_length=1)]
 
+MODES = {"val/acc": "max", "val/loss": "min"}  # what runs are compared by, and whether more or less of it is better
+
 
 class InputError(ValueError):
     """Something from outside (a file, a run's id) that can't be used. Its text is one line that says what, where and what to do."""

@@ -56,6 +56,7 @@ class RunFolder:
     outputs: Path
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     name: str = ""
+    kind: str = "run"  # or "sweep"
     overrides: list[str] = field(default_factory=list)  # what was asked for, without secrets
     origin: str = ""  # the checkpoint that it began with, where that came from elsewhere
     uri: str = ""  # of the tracking store, without secrets; empty where nothing is tracked

@@ -28,6 +28,8 @@ KINDS = {
     "optimizer": Kind("torch.optim:Optimizer", ("torch.optim",)),
     "scheduler": Kind("torch.optim.lr_scheduler:LRScheduler", ("tunebook.schedules", "torch.optim.lr_scheduler")),
     "callbacks": Kind("pytorch_lightning:Callback", ("pytorch_lightning.callbacks", "tunebook.training")),
+    "sweep.sampler": Kind("optuna.samplers:BaseSampler", ("optuna.samplers",)),
+    "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
     "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",)),
 }
 

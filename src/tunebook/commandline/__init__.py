@@ -1,6 +1,6 @@
 """From the words on the command line to a config known to be right.
 
-entry   wraps a script's main: checks every config of the call before Hydra starts, and answers bad input in one line
+entry   wraps a script's main: checks the config before Hydra starts, and answers bad input in one line
 names   composes and checks names: groups, options, keys, targets; no torch, about a second
 help    --help and --cfg job with the comments of conf/
 """

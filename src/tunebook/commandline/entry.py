@@ -1,4 +1,4 @@
-"""Wraps a script's main: checks every config of the call before Hydra starts, and answers bad input in one line.
+"""Wraps a script's main: checks the config before Hydra starts, and answers bad input in one line.
 
 Exit status: 0 done; 2 bad input (nothing was made); 1 a run failed; 130, 143 stopped by Ctrl-C, SIGTERM.
 """
@@ -14,14 +14,12 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline import help as annotated
-from tunebook.commandline.names import ConfigError, compose_points
+from tunebook.commandline.names import ConfigError, compose_config
 from tunebook.paths import CONF
 
 BAD_INPUT = 2
@@ -34,10 +32,13 @@ ADVICE = (
 Task = Callable[[DictConfig], Any]
 
 
-def command(config_name: str, check: str | None = None, take_up: str | None = None) -> Callable[[Task], Callable[[], None]]:
+def command(
+    config_name: str, check: str | None = None, take_up: str | None = None, sweep: str | None = None
+) -> Callable[[Task], Callable[[], None]]:
     """Makes `task(cfg)` a script's entry point.
 
-    check: "module:function", called with each config of the call and its choices before anything is made.
+    check: "module:function", called with the config and its choices before anything is made.
+    sweep: "module:function", called with the overrides of a call with -m: does all of it, and gives the exit status.
     take_up: "module:function", called where a config's `resume` names a run: gives the overrides of that run and this call.
     """
 
@@ -46,6 +47,8 @@ def command(config_name: str, check: str | None = None, take_up: str | None = No
         def entry() -> None:
             arguments = _arguments()
             try:
+                if arguments.multirun and not arguments.help and arguments.cfg is None:
+                    sys.exit(_sweep(arguments, sweep))
                 if _prepare(arguments, config_name, check, take_up):
                     _start(task, config_name)
             except KeyboardInterrupt:
@@ -72,30 +75,39 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
         _refuse_other_configs(arguments)
         if arguments.hydra_help or arguments.shell_completion or arguments.info:
             return True
-        configs = compose_points(config_name, arguments.overrides, arguments.multirun)
-        if take_up is not None and any(cfg.resume is not None for cfg in configs):
-            configs = _resumed(configs, arguments, config_name, take_up)
+        cfg = compose_config(config_name, arguments.overrides)
+        if take_up is not None and cfg.resume is not None:
+            cfg = _resumed(cfg, arguments, config_name, take_up)
         if arguments.help:
-            print(annotated.help_text(config_name, configs[0], sys.argv[0]))
+            print(annotated.help_text(config_name, cfg, sys.argv[0]))
             return False
         if arguments.cfg == "job" and not arguments.package and not arguments.resolve:
-            print(annotated.with_comments(config_name, configs[0]))
+            print(annotated.with_comments(config_name, cfg))
             return False
         if arguments.cfg is None and check is not None:
-            _check_all(configs, check)
+            _check(cfg, check)
         return True
     except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
 
 
-def _resumed(configs: list[DictConfig], arguments: argparse.Namespace, config_name: str, take_up: str) -> list[DictConfig]:
+def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
+    try:
+        if sweep is None:
+            raise ConfigError("-m: many runs are train.py's")
+        _refuse_other_configs(arguments)
+        quiet()
+        return int(_function(sweep)(arguments.overrides))
+    except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
+        fail(str(error).strip().splitlines()[0], BAD_INPUT)
+
+
+def _resumed(cfg: DictConfig, arguments: argparse.Namespace, config_name: str, take_up: str) -> DictConfig:
     """The config of the run to go on with. From here on the call is as if the user had written all of it."""
-    if arguments.multirun:
-        raise ConfigError("resume: goes on with one run, without -m")
     quiet()
-    overrides = _function(take_up)(configs[0], arguments.overrides)
+    overrides = _function(take_up)(cfg, arguments.overrides)
     sys.argv[1:] = arguments.overrides = overrides
-    return compose_points(config_name, overrides, multirun=False)
+    return compose_config(config_name, overrides)
 
 
 def _function(path: str) -> Callable[..., Any]:
@@ -112,14 +124,12 @@ def _refuse_other_configs(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"--{flag.replace('_', '-')} is not supported: add a YAML file to conf/ instead")
 
 
-def _check_all(configs: list[DictConfig], check: str) -> None:
+def _check(cfg: DictConfig, check: str) -> None:
     quiet()
-    function = _function(check)
-    for cfg in configs:
-        choices = dict(cfg.hydra.runtime.choices)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        function(cfg, choices)
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    _function(check)(cfg, choices)
 
 
 def quiet() -> None:
@@ -129,34 +139,40 @@ def quiet() -> None:
 
 
 class _Failed(BaseException):
-    """Carries a single run's error past Hydra, which would print its own words about it."""
+    """Carries a run's error past Hydra, which would print its own words about it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-def _start(task: Task, config_name: str) -> None:
-    """Runs Hydra. In a multirun a failed job lets the others go on, and Hydra raises its error at the end."""
+def start(task: Task, config_name: str) -> None:
+    """Runs Hydra with the words in sys.argv. Raises what the task raises."""
 
     @functools.wraps(task)
     def carrying(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
         except Exception as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
             raise _Failed(error) from error
 
-    user_wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way, and exits
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
     try:
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(carrying)()
-    except (Exception, _Failed) as error:
+    except _Failed as carried:
+        raise carried.error from carried.error.__cause__
+
+
+def _start(task: Task, config_name: str) -> None:
+    """Runs Hydra, and answers errors in one line."""
+    user_wants_traceback = "HYDRA_FULL_ERROR" in os.environ
+    try:
+        start(task, config_name)
+    except Exception as error:
         if user_wants_traceback:
             raise
-        _fail_with(error.error if isinstance(error, _Failed) else error)
+        _fail_with(error)
     except BaseException as error:
         if not hasattr(error, "exit_code"):
             raise

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tunebook.commandline.names import default_choices, options
 from tunebook.paths import CONF
 
-KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w_]+):(?P<value>[^#]*?)(?:\s#\s(?P<comment>.*))?$")
+KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<comment>.*))?$")
 
 
 def description(group: str, option: str) -> str:

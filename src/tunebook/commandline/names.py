@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -23,10 +22,12 @@ from tunebook.targets import KINDS, check_name
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
 # Of Hydra's own settings, those that a user may set. Others write files, read configs from elsewhere or set the environment.
-HYDRA_SETTINGS = ("run.dir", "sweep.dir", "sweep.subdir", "verbose", "sweeper.max_batch_size", "sweeper.params", "mode")
+HYDRA_SETTINGS = ("run.dir", "verbose", "sweeper.max_batch_size", "sweeper.params", "mode")
 HYDRA_FINDINGS = ("runtime", "overrides", "job", "help", "hydra_help")  # what Hydra fills in, and what it prints
 HYDRA_JOB_SETTINGS = ("env_set", "env_copy", "chdir", "config")  # of these, what is a setting
 SQLITE = "sqlite:///"
+# What an experiment or a command line may bring along; its class checks what is in it.
+NEW_AS_A_WHOLE = ("hydra", "callbacks.", "sweep.sampler.", "sweep.pruner.", "sweep.space.")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "tunebook.secrets.RedactingFormatter")
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
@@ -36,24 +37,18 @@ class ConfigError(ValueError):
     """A config that can't be composed. Its text is one line for a user."""
 
 
-def compose_points(config_name: str, overrides: Sequence[str], multirun: bool) -> list[DictConfig]:
-    """The composed config (with its `hydra` node) of the run, or of each point of a multirun; names are checked in each.
-
-    Raises ConfigError or SettingError.
-    """
+def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """The composed config with its `hydra` node, names checked. Raises ConfigError or SettingError."""
     with _hydra():
-        parsed = _parse(overrides)
-        for override in parsed:
+        for override in _parse(overrides):
             _check_override(config_name, override)
-        points = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0] if multirun else [list(overrides)]
-        configs = [_compose(config_name, point) for point in points]
-    for cfg in configs:
-        if cfg.hydra.get("mode") is not None and (cfg.hydra.mode == RunMode.MULTIRUN) != multirun:
-            raise ConfigError(f"hydra.mode={cfg.hydra.mode.name}: is chosen by the flag -m")
-        if cfg.hydra.sweeper.get("params"):
-            raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
-        check_names(config_name, cfg)
-    return configs
+        cfg = _compose(config_name, list(overrides))
+    if cfg.hydra.get("mode") == RunMode.MULTIRUN:
+        raise ConfigError(f"hydra.mode={cfg.hydra.mode.name}: is chosen by the flag -m")
+    if cfg.hydra.sweeper.get("params"):
+        raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
+    check_names(config_name, cfg)
+    return cfg
 
 
 def check_names(config_name: str, cfg: DictConfig) -> None:
@@ -68,13 +63,11 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
             raise ConfigError(f"{group}={choice}: no such option; allowed: {', '.join(allowed)}.{nearest(choice, allowed)}")
     known = set(keys(with_choices(choices, config_name)))
     for key in keys(cfg):
-        # A callback added by an experiment is new as a whole; its class checks what is in it.
-        if key not in known and not key.startswith(("hydra", "callbacks.")):
+        if key not in known and not key.startswith(NEW_AS_A_WHOLE):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
     check_targets(cfg)
     _check_hydra(cfg, config_name, choices)
-    for key in ("hydra.run.dir", "hydra.sweep.dir"):
-        _check_writable(key, str(OmegaConf.select(cfg, key)))
+    _check_writable("hydra.run.dir", str(OmegaConf.select(cfg, "hydra.run.dir")))
     uri = str(OmegaConf.select(cfg, "tracking.uri", default=""))
     if uri.startswith(SQLITE):
         _check_writable("tracking.uri", uri, Path(uri.removeprefix(SQLITE)).parent)
@@ -102,7 +95,7 @@ def with_choices(choices: Mapping[str, str | None], config_name: str = "config",
     return _composed(config_name, chosen)[1 if hydra else 0]
 
 
-@functools.cache  # each point of a multirun, and then the run itself, ask for the same few
+@functools.cache  # each trial of a sweep, and then the run itself, ask for the same few
 def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     with _hydra():
         whole = compose(config_name, list(chosen), return_hydra_config=True)

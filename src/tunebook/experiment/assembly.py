@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from tunebook.checks import Name, Positive, Seed, SettingError, conform, construct
+from tunebook.checks import MODES, Name, Positive, Seed, SettingError, conform, construct
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
@@ -20,7 +20,6 @@ from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
 Settings = dict[str, Any]
-MODES = {"val/acc": "max", "val/loss": "min"}
 
 
 def plain(cfg: DictConfig) -> Settings:

@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.commandline.names import default_choices, with_choices
 from tunebook.experiment.assembly import Parts, plain
+from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
 from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
-from tunebook.runfolder import RunFolder, write_atomically
-from tunebook.secrets import redact
+from tunebook.runfolder import RunFolder
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
@@ -39,20 +38,23 @@ NOT_VARIED = (
     "outputs",
     "checkpoint_every_s",
     "resume",
+    "sweep",
 )
 
 
-def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping[str, str], folder: RunFolder) -> None:
+def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping[str, str], folder: RunFolder, trial: Trial) -> None:
     """Writes down everything that is known before training. precision: what "auto" became; digests: of the data."""
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
     choices = {group: str(chosen[group]) for group in default_choices() if chosen.get(group) and group != "tracking"}
     settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
     tracker = parts.tracker
-    tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
+    words = [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")]
+    tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), words) | dict(trial.tags)
     tracker.describe(
         experiment=parts.settings["experiment_name"],
-        name=describe.run_name(choices, default_choices(), settings, defaults),
+        name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
+        parent=trial.parent,
         params=choices | settings,
         tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"], "folder": str(folder.path)},
     )
@@ -64,15 +66,6 @@ def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping
         tracker.log_dataset(f"{parts.data.source.name} {split}", digests[split], profile, source=str(parts.data.root), context=context)
     folder.name = tracker.run_name
     log.info("run %s  in %s", tracker.run_name, folder.path)
-
-
-def redact_multirun() -> None:
-    """Hydra has written the overrides of a multirun as they came."""
-    file = Path(HydraConfig.get().sweep.dir) / "multirun.yaml"
-    if HydraConfig.get().mode == RunMode.MULTIRUN and file.is_file():
-        text = file.read_text()
-        if redact(text) != text:
-            write_atomically(file, redact(text).encode())
 
 
 def data_digests(parts: Parts) -> dict[str, str]:
@@ -99,15 +92,15 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, float], best: Mapping[str, float], checkpoints: Path) -> None:
-    """Final metrics, pictures, the model and the checkpoints."""
+    """Final metrics, pictures, the model and the checkpoints. figures: of the test; none where there was none."""
     final = {"time/fit_s": report.fit_s, **figures}
     if parts.objective:
         final |= {"best/epoch": best["epoch"], "best/val_acc": best["val/acc"], "best/val_loss": best["val/loss"]}
     parts.tracker.log_metrics(final, step=len(report.history))
     parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
-    if parts.tracker.wants_pictures:
+    if figures and parts.tracker.wants_pictures:
         _save_pictures(parts, report)
-    if parts.tracker.wants_model:
+    if figures and parts.tracker.wants_model:
         parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
     for name in (BEST, LAST):
         if (file := checkpoints / name).exists():
@@ -131,9 +124,10 @@ def summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, flo
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
     picked = f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
     which = f"({parts.settings['tested_weights']} epoch's weights)"
+    tested = f"{figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}" if figures else "not tested"
     lines = [
         "",
-        f"test accuracy  {figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}",
+        f"test accuracy  {tested}",
         f"best epoch     {picked if parts.objective else 'none is picked: validation was on the test set'}",
         f"time           {seconds:.1f} s an epoch, {report.fit_s:.0f} s in all",
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
@@ -18,7 +19,6 @@ from tunebook.experiment.assembly import Parts, Settings, plain
 from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.record import data_digests, varied
 from tunebook.precision import Precision
-from tunebook.recovery import KeepCheckpoints
 from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
@@ -26,7 +26,7 @@ from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import Tracker
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import DELIVERED
-from tunebook.training import EpochReport, is_first_process
+from tunebook.training import is_first_process
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +80,10 @@ class Resumed:
             for epoch in history(self.content):
                 tracker.log_metrics({name: value for name, value in epoch.items() if name != "epoch"}, step=int(epoch["epoch"]))
 
-    def restore(self, classifier: Classifier, report: EpochReport, checkpoints: KeepCheckpoints) -> None:
+    def restore(self, classifier: Classifier, *callbacks: Callback) -> None:
         """Puts the state of a run that had ended training into its objects."""
         load_weights(classifier, self.content, str(self.path))
-        for callback in (report, checkpoints):
+        for callback in callbacks:
             callback.load_state_dict(self.content["callbacks"][callback.state_key])
 
 
@@ -124,7 +124,7 @@ def find(name: str, outputs: Path) -> RunFolder | None:
             return RunFolder.read(Path(name).resolve())
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"resume={shown(name)}: its run.json is not readable") from None
-    there = sorted(folders(outputs), key=lambda folder: folder.opened)
+    there = sorted((folder for folder in folders(outputs) if folder.kind == "run"), key=lambda folder: folder.opened)
     if name == "last" and there:
         return there[-1]
     if name == "last":

@@ -15,6 +15,7 @@ from tunebook import precision
 from tunebook.checks import Seed, conform
 from tunebook.experiment import record, resume
 from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_for
+from tunebook.experiment.trial import GiveUp, Trial
 from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, VerifiedCheckpoints
 from tunebook.recovery.checkpoint import BEST, load_weights
 from tunebook.recovery.checkpoint import read as read_checkpoint
@@ -34,6 +35,7 @@ class Job:
     parts: Parts
     output_dir: Path
     stop: StopAtBatchEnd
+    trial: Trial = field(default_factory=Trial)
     facts: dict[str, Any] = field(default_factory=dict)
     resumed: resume.Resumed | None = None
 
@@ -43,9 +45,10 @@ class Job:
         return self.output_dir / "checkpoints"
 
 
-def run(cfg: DictConfig) -> float | None:
+def run(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     """Trains, tests once and writes down the run that `cfg` describes. Returns its objective (validation data), best epoch.
 
+    trial: its place in a sweep, where it has one.
     Raises SettingError, InputError, whatever training raises, and Stopped; the run's status in MLflow agrees.
     """
     output_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -53,12 +56,11 @@ def run(cfg: DictConfig) -> float | None:
     if not is_first_process():
         logging.getLogger().setLevel(logging.WARNING)  # the first process speaks for all
     logging.raiseExceptions = False  # a disk too full for the log is no reason to stop
-    record.redact_multirun()
     resumed = resume.load(settings)
     chosen = choose_precision(settings, resumed)
     pl.seed_everything(conform("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
-    job = Job(parts, output_dir, StopAtBatchEnd(), resumed=resumed)
+    job = Job(parts, output_dir, StopAtBatchEnd(), trial or Trial(), resumed=resumed)
     with job.stop.listening():
         parts.data.prepare_data()
         job.facts = resume.facts(parts, cfg, chosen.precision)
@@ -78,27 +80,29 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
     new = parts.tracker.open(folder)
     try:
         if new:
-            record.describe_run(parts, cfg, chosen_precision, job.facts["data"], folder)
+            record.describe_run(parts, cfg, chosen_precision, job.facts["data"], folder, job.trial)
         if job.resumed:
             job.resumed.say(parts.tracker, new)
         best = train_and_test(job)
-    except Stopped:
-        close(job, folder, "KILLED")
+    except Stopped as stopped:
+        close(job, folder, "KILLED", stopped)
         raise
-    except BaseException:
+    except BaseException as error:
         log.exception("the run failed")
         parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
-        close(job, folder, "FAILED")
+        close(job, folder, "FAILED", error)
         raise
     close(job, folder, "FINISHED")
     record.say_where(parts, folder)
     return best[parts.settings["objective"]]
 
 
-def close(job: Job, folder: RunFolder, status: Status) -> None:
+def close(job: Job, folder: RunFolder, status: Status, error: BaseException | None = None) -> None:
     """Ends the record, then the folder's work. A stopped run's checkpoint goes along, so that another machine can go on from it."""
     if status == "KILLED" and (last := job.output_dir / LAST_CHECKPOINT).exists():
         job.parts.tracker.save_file(last, "checkpoints")
+    if tags := job.trial.end_tags(status, error):
+        job.parts.tracker.set_tags(tags)
     record.close_run(job.parts, job.output_dir, status)
     folder.close(status)  # after the journal: killed between the two, the run can be gone on with still
     if status != "FINISHED":
@@ -122,11 +126,13 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
 
 
 def train_and_test(job: Job) -> dict[str, float]:
-    """Trains, tests and writes down the results. The best epoch's figures."""
+    """Trains, tests (a run that is not given up, and may) and writes down the results. The best epoch's figures."""
     report, checkpoints = fit(job)
-    if job.parts.settings["tested_weights"] == "best":
-        load_best(job, checkpoints)
-    figures = test(job.parts, job.output_dir)
+    figures: dict[str, float] = {}
+    if job.trial.tests and not job.trial.given_up_at:
+        if job.parts.settings["tested_weights"] == "best":
+            load_best(job, checkpoints)
+        figures = test(job.parts, job.output_dir)
     best = best_epoch(job.parts, report.history)
     record.record_results(job.parts, report, figures, best, job.checkpoints)
     record.summarise(job.parts, figures, best, report)
@@ -142,10 +148,11 @@ def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
     files = VerifiedCheckpoints(job.resumed.content if job.resumed else None)
     checkpoints = KeepCheckpoints(job.checkpoints, files, parts.objective, parts.mode, parts.settings["checkpoint_every_s"], job.facts)
     job.stop.checkpoints = checkpoints
+    give_up = GiveUp(job.trial, parts.objective)
     if job.resumed and job.resumed.trained:
-        job.resumed.restore(parts.classifier, report, checkpoints)
+        job.resumed.restore(parts.classifier, report, checkpoints, give_up)
         return report, checkpoints
-    trainer = trainer_for(parts, job.output_dir, [*parts.callbacks, report, checkpoints, job.stop], files)
+    trainer = trainer_for(parts, job.output_dir, [*parts.callbacks, report, give_up, checkpoints, job.stop], files)
     trainer.fit(parts.classifier, datamodule=parts.data, ckpt_path=job.resumed.path if job.resumed else None)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the test is the first process's alone

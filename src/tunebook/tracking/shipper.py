@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOURNAL, DELIVERED, LOCK, ARTIFACTS = "journal.jsonl", "delivered.json", ".delivery.lock", "artifacts"
-KEY_TAG = "tunebook.key"
+KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
 SEND_EVERY_S = 1.0  # short epochs share a call
 LONGEST_WAIT_S = 30.0  # between two tries, while a store can't be reached
@@ -123,6 +123,11 @@ class Delivery:
         self.experiment_id = experiment_id(self.client, record["experiment"], self.uri)
         found = self._search(record["key"]) if self.uncertain else ""
         tags = record["tags"] | {KEY_TAG: record["key"]}
+        if record.get("parent"):
+            parent = self._search(record["parent"])
+            if not parent:
+                raise ConnectionError("the sweep's own run is not there yet")
+            tags[PARENT_TAG] = parent
         if not found:
             created = self.client.create_run(self.experiment_id, start_time=record["time"], run_name=record["name"], tags=tags)
             found = created.info.run_id

@@ -44,6 +44,7 @@ class Tracker(Logger, ABC):
     """Where a run is written down. A Lightning logger, with the few things more that a run holds."""
 
     uri = ""  # of the store, without secrets
+    address = ""  # of the store, as it was given
     run_id = ""
     run_name = ""
     experiment_id = ""
@@ -70,8 +71,8 @@ class Tracker(Logger, ABC):
         """Starts writing in a run's folder. True where the run is new, False where it goes on."""
 
     @abstractmethod
-    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """The new run's place, name, settings and origin."""
+    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
+        """The new run's place, name, settings and origin. parent: the key of the run that it belongs to."""
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -113,7 +114,7 @@ class NoTracker(Tracker):
         """Nothing to go on with."""
         return True
 
-    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
         """Keeps the name, for the summary."""
         self.run_name = name
 
@@ -153,7 +154,7 @@ class MLflowTracker(Tracker):
     def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: NonNegative) -> None:
         super().__init__()
         check_address(uri)
-        self._uri, self.uri = uri, redact(uri)
+        self.address, self.uri = uri, redact(uri)
         self.system_metrics, self.patience_s = system_metrics, patience_s
         self.wants_model, self.wants_pictures = save_model, save_pictures
         self.unsaved: list[str] = []  # artifacts that the disk did not take
@@ -161,7 +162,7 @@ class MLflowTracker(Tracker):
 
     def check(self) -> None:
         """InputError where the store is a file that can't be used."""
-        refuse_unusable(self._uri)
+        refuse_unusable(self.address)
 
     def open(self, folder: RunFolder) -> bool:
         """Opens the journal and starts sending it."""
@@ -171,23 +172,25 @@ class MLflowTracker(Tracker):
         self._known = {(name, step) for record in earlier if record["kind"] == "points" for name, _, _, step in record["points"]}
         for record in earlier:
             self.run_name = record["name"] if record["kind"] == "run" else self.run_name
+        new = all(record["kind"] != "run" for record in earlier)  # killed before it could say what it is, it is new still
         self._journal = Journal(path)
-        if earlier:
+        if not new:
             self._journal.append({"kind": "again"})
-        self._shipper = Shipper(folder, self._uri, self._journal)
+        self._shipper = Shipper(folder, self.address, self._journal)
         self._shipper.start()
         self._samples: SystemMetrics | None = None
         if self.system_metrics:
             first = 1 + max((step for name, step in self._known if name.startswith("system/")), default=-1)
             self._samples = SystemMetrics(self._points, first)
             self._samples.start()
-        return not earlier
+        return new
 
-    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
         """The journal's first record."""
         self.run_name = name
         values = {key: str(value) for key, value in params.items()}
-        self._tell("run", key=self.folder.key, experiment=experiment, name=name, params=values, tags=dict(tags), time=_now_ms())
+        place = {"key": self.folder.key, "experiment": experiment, "name": name, "parent": parent}
+        self._tell("run", **place, params=values, tags=dict(tags), time=_now_ms())
 
     def _tell(self, kind: str, **record: Any) -> None:
         self._journal.append(Record(kind=kind, **{key: redacted(value) for key, value in record.items()}))

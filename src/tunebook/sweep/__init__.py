@@ -1,0 +1,12 @@
+"""`-m`: many runs as one sweep. An Optuna study is the only truth of it; a grid is a study whose trials all wait from the start.
+
+space      what varies, in Hydra's words
+points     from a command line to a sweep, and to the configs of its trials
+request    what was asked for, checked; the name by which it is found again
+study      the trials: which there are, what is next, what became of each
+driver     keeps workers busy until all are done
+local      workers on this machine
+worker     one trial: a single run that tells the study how it does
+parent     the sweep's own run in MLflow
+show       the live table, the last one, and what would run
+"""

@@ -1,0 +1,246 @@
+"""`-m`: many runs. Checks every trial, then keeps workers busy until the study has all of them, whatever becomes of each."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, open_dict
+from optuna.trial import FrozenTrial, TrialState
+
+from tunebook.checks import InputError, SettingError
+from tunebook.experiment.assembly import build, plain
+from tunebook.experiment.check import check
+from tunebook.experiment.run import choose_precision
+from tunebook.runfolder import RunFolder
+from tunebook.secrets import RedactingFormatter, redact
+from tunebook.sweep.local import LocalExecutor, Worker, cores, folder_of
+from tunebook.sweep.parent import Parent, mark
+from tunebook.sweep.request import Request
+from tunebook.sweep.show import Display, say_what_would_run
+from tunebook.sweep.study import Next, Study, open_storage
+from tunebook.sweep.study import check as check_study
+from tunebook.sweep.worker import Order
+from tunebook.tracking.tracker import Status
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+LOCK = ".driver.lock"
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig, list[str]]]) -> int:
+    """Runs the sweep. The exit status. SettingError, InputError before anything is made.
+
+    base: what all trials start from; configs: those that are checked, with the words that make them.
+    """
+    _log_to_terminal()
+    executor = None if request.settings["dry_run"] else LocalExecutor()
+    choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
+    for cfg, words in configs:
+        _check(cfg, words)
+    with open_dict(base):
+        del base["hydra"]
+    settings = plain(base)
+    check_study(request)
+    if not request.is_grid and build(settings).data.validate_on == "test":
+        raise SettingError("data.validate_on", "test", "a search would choose by test figures; allowed: split")
+    if executor is None:
+        say_what_would_run(request, settings, choices, _workers(request))
+        return 0
+    folder = Path(settings["outputs"]) / "sweeps" / request.name
+    with _alone(folder, request):
+        return Driver(request, settings, folder, executor).run()
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _check(cfg: DictConfig, words: Sequence[str]) -> None:
+    """A trial's config, checked like a single run's. What is wrong with it is said with its settings."""
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    try:
+        check(cfg, choices)
+    except SettingError as error:
+        raise InputError(f"{error} (in the trial {' '.join(words)})") from None
+
+
+def _workers(request: Request) -> int:
+    import torch
+
+    asked = request.settings["workers"]
+    return int(asked or torch.cuda.device_count() or min(cores(), request.trials))
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, request: Request) -> Iterator[None]:
+    """One driver a sweep, but for those that join it. What it makes and what it is told ends here."""
+    if request.settings["join"]:
+        if not folder.is_dir() and request.settings["storage"] is None:
+            raise InputError(f"sweep.join=true: there is no sweep {request.name} in {folder.parent}")
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        message = f"is at work already; to add workers to it: the same command with sweep.join=true (sweep.name='{request.name}')"
+        raise InputError(f"sweep {request.name}: {message}") from None
+    with lock:
+        yield
+
+
+@dataclass
+class Driver:
+    """The sweep at work."""
+
+    request: Request
+    settings: dict[str, Any]
+    folder: Path
+    executor: LocalExecutor
+    workers: list[Worker] = field(default_factory=list)
+    signum: int = 0
+    failures: int = 0  # of trials that ended since this process began
+
+    def run(self) -> int:
+        """The exit status: 0 where every trial is done and none failed; 130, 143 where a signal ended it; else 1."""
+        storage = self.request.settings["storage"] or f"sqlite:///{self.folder}/study.db"
+        self.storage = storage
+        self.study = Study(self.request, open_storage(storage))
+        self.study.begin()
+        self.count = _workers(self.request)
+        self.threads = int(self.study.remember("threads", max(1, cores() // self.count)))
+        self.fixed = self._fixed()
+        if self.request.settings["retry_failed"]:
+            self.study.retry_failed()
+        self.parent = Parent(self.request, self.settings, self.folder, joins=self.request.settings["join"])
+        status: Status = "FAILED"
+        try:
+            with self._listening(), Display(self.study, self.count, self.threads) as self.display:
+                self._work()
+            status = "KILLED" if self.signum else "FINISHED"
+        finally:
+            for worker in self.workers:
+                worker.kill()
+            self.parent.close(self.study, status)
+        self.display.say_how_it_ended(self.folder)
+        if self.signum:
+            return 128 + self.signum
+        failed = self.study.counts()[TrialState.FAIL]
+        return 1 if failed or self.study.counts()[TrialState.WAITING] else 0
+
+    def _fixed(self) -> tuple[str, ...]:
+        """What every trial is given: one precision for all, which no probe beside other workers would find."""
+        fixed, key = self.request.fixed, "trainer.precision"
+        varies = any(dimension.key == key for dimension in self.request.space.dimensions)
+        if self.settings["trainer"]["precision"] != "auto" or varies:
+            return fixed
+        precision = self.study.remember("precision", choose_precision(self.settings, None).precision)
+        return (*fixed, f"{key}={precision}")
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum:
+            for worker in self.workers:
+                worker.kill()
+            os._exit(128 + signum)
+        self.signum = signum
+
+    def _work(self) -> None:
+        self._leave_what_others_do()
+        while True:
+            while self._may_start() and (trial := self.study.next()) is not None:
+                self._start(trial)
+            if not self.workers:
+                return
+            for worker in self.executor.ended(self.workers, TICK_S):
+                self.workers.remove(worker)
+                self._settle(worker)
+            self._stop_what_should()
+            self.display.update(self.workers)
+
+    def _leave_what_others_do(self) -> None:
+        """Trials whose process lives: of a driver that was killed a moment ago, which they are about to notice; or of another driver."""
+        for trial in self.study.interrupted():
+            process = _folder(self.folder, trial)
+            if self.request.settings["join"]:
+                self.study.leave(trial)
+                continue
+            until = time.monotonic() + 60
+            while process is not None and process.is_alive and time.monotonic() < until:
+                time.sleep(0.1)
+
+    def _may_start(self) -> bool:
+        most = self.request.settings["max_failures"]
+        return not self.signum and len(self.workers) < self.count and (most is None or self.failures <= most)
+
+    def _start(self, trial: Next) -> None:
+        words = (*self.fixed, *trial.overrides)
+        order = Order(
+            script=str(Path(sys.argv[0]).resolve()), storage=self.storage, sweep=self.request.name, trial_id=trial.trial_id,
+            number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
+            name=redact(f"{trial.number:03d} {' '.join(_short(word) for word in trial.overrides)}"), parent=self.parent.key,
+            tests=self.request.is_grid, threads=self.threads,
+        )  # fmt: skip
+        self.workers.append(self.executor.start(order))
+        self.display.began(order)
+
+    def _settle(self, worker: Worker) -> None:
+        """What became of the trial; where its worker could not say so, from how its process ended."""
+        trial = self.study.study._storage.get_trial(worker.order.trial_id)
+        code = worker.process.exitcode or 0
+        timed_out = worker.asked_to_stop is not None and not self.signum
+        if not trial.state.is_finished() and (timed_out or not self.signum):
+            error = f"timed out after {worker.seconds:.0f} s" if timed_out else f"its process ended with {_how_it_ended(code)}"
+            how = "timed out" if timed_out else "killed"
+            self.study.end(worker.order.trial_id, TrialState.FAIL, how, error)
+            mark(worker.order.folder, {"sweep.state": how})
+            trial = self.study.study._storage.get_trial(worker.order.trial_id)
+        self.failures += trial.state == TrialState.FAIL
+        self.display.ended(worker, trial)
+
+    def _stop_what_should(self) -> None:
+        limit = self.request.settings["trial_timeout"]
+        for worker in self.workers:
+            if self.signum or (limit is not None and worker.seconds > limit):
+                worker.stop()
+
+
+def _folder(sweep: Path, trial: FrozenTrial) -> RunFolder | None:
+    try:
+        return RunFolder.read(folder_of(sweep, trial.number))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _short(word: str) -> str:
+    """`optimizer.lr=0.001` as `lr=0.001`, `optimizer=adam` as `adam`."""
+    key, _, value = word.partition("=")
+    return f"{key.rpartition('.')[2]}={value}" if "." in key or key == "seed" else value
+
+
+def _how_it_ended(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"status {code}"

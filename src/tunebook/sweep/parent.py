@@ -1,0 +1,106 @@
+"""A sweep's own run in MLflow: what was asked for, and in the end the table of trials. It has no metrics: it is no result."""
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from tunebook.experiment.assembly import make
+from tunebook.paths import ROOT
+from tunebook.runfolder import RunFolder
+from tunebook.sweep.request import Request
+from tunebook.sweep.show import table
+from tunebook.sweep.study import Study
+from tunebook.tracking import Tracker, describe, journal
+from tunebook.tracking.journal import Journal
+from tunebook.tracking.shipper import JOURNAL, deliver_left_over
+from tunebook.tracking.tracker import Status
+
+
+class Parent:
+    """joins: another process keeps it; only its key is used."""
+
+    def __init__(self, request: Request, settings: dict[str, Any], folder: Path, joins: bool) -> None:
+        self.request, self.joins = request, joins
+        self.tracker: Tracker = _tracker(settings)
+        try:
+            self.folder = RunFolder.read(folder)
+        except (OSError, ValueError, KeyError, TypeError):
+            self.folder = RunFolder(folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri)
+        self.key = self.folder.key
+        if joins:
+            return
+        self.folder.open()
+        if self.tracker.open(self.folder):
+            self._describe(settings)
+        self.folder.name = self.tracker.run_name
+
+    def _describe(self, settings: dict[str, Any]) -> None:
+        identity = self.request.identity()
+        steering = {
+            f"sweep.{key}": value for key, value in self.request.settings.items() if key not in ("space", "join", "dry_run", "storage")
+        }
+        tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
+        self.tracker.describe(
+            experiment=settings["experiment_name"],
+            name=self.request.name,
+            params={
+                "objective": self.request.objective,
+                **steering,
+                **{_as_key(f"space.{key}"): text for key, text in identity["space"].items()},
+            },
+            tags=tags | {"sweep.name": self.request.name, "sweep.kind": "sweep", "folder": str(self.folder.path)},
+        )
+        self.tracker.save_text(json.dumps(identity, indent=1), "sweep/request.json")
+
+    def close(self, study: Study, status: Status) -> None:
+        """Adds the trials, gives those whose process was killed their status, and ends the run."""
+        if self.joins:
+            return
+        self.tracker.save_text(_csv(study), "sweep/trials.csv")
+        copy = self.folder.path / "artifacts" / "study.db"
+        copy.parent.mkdir(exist_ok=True)
+        copy.unlink(missing_ok=True)
+        with contextlib.suppress(Exception):  # a full disk: the study itself is where it was
+            optuna.copy_study(from_study_name=study.study.study_name, from_storage=study.study._storage, to_storage=f"sqlite:///{copy}")
+            self.tracker.save_file(copy, "sweep", move=True)
+        counts = study.counts()
+        self.tracker.set_tags({f"sweep.{state.name.lower()}": str(counts[state]) for state in TrialState if counts[state]})
+        self.tracker.close(status)
+        self.folder.close(status)
+        if self.tracker.uri:
+            deliver_left_over(self.folder.outputs, self.tracker.address)
+
+
+def _as_key(name: str) -> str:
+    """`space.optimizer.lr (optimizer=adam)` in the letters that MLflow allows."""
+    return name.replace("(", "").replace(")", "").replace("=", ":")
+
+
+def _tracker(settings: dict[str, Any]) -> Tracker:
+    tracking = dict(settings["tracking"])
+    if "system_metrics" in tracking:
+        tracking["system_metrics"] = False  # a sweep's own run has no metrics
+    tracker: Tracker = make(tracking, "tracking")
+    return tracker
+
+
+def _csv(study: Study) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(table(study))
+    return text.getvalue()
+
+
+def mark(folder: Path, tags: dict[str, str]) -> None:
+    """Tags for a run whose process is gone, before its end is told."""
+    path = folder / JOURNAL
+    if any(True for _ in journal.read(path)):
+        written = Journal(path)
+        written.append({"kind": "tags", "tags": tags})
+        written.close()

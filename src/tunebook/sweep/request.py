@@ -1,0 +1,97 @@
+"""What a sweep was asked for: its settings, checked, and the name by which the same command finds it again."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
+from tunebook.sweep.space import Space
+
+# How a sweep is worked off and how far, which does not make it another one.
+HOW = ("name", "trials", "workers", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run")
+TYPES: dict[str, Any] = {
+    "name": Name | None, "trials": Count | None, "workers": Count | None, "storage": Name | None, "seed": Seed,
+    "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+}  # fmt: skip
+PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
+LONGEST_NAME = 60  # characters, before the digest
+IN_A_NAME = re.compile(r"[^\w.,=+-]+")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line."""
+
+    settings: Mapping[str, Any]
+    space: Space
+    fixed: tuple[str, ...]
+    objective: str
+    direction: Literal["maximize", "minimize"]
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether every combination is run, and tested; a search draws its points by validation figures and leaves the test alone."""
+        return self.settings["sampler"] is None
+
+    @property
+    def trials(self) -> int:
+        """How many trials make it whole."""
+        points = len(self.space.points()) if self.is_grid else None
+        return int(points if points is not None else self.settings["trials"])
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this sweep and no other, as plain values."""
+        steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
+        own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
+        space = dict(sorted(self.space.described().items()))
+        return {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
+
+    @property
+    def name(self) -> str:
+        """The name given, or what varies with a digest of the whole request."""
+        if self.settings["name"] is not None:
+            return str(self.settings["name"])
+        words = [key.rpartition(".")[2] for key in sorted({dimension.key for dimension in self.space.dimensions})]
+        whole = json.dumps([self.identity(), self.settings["trials"]], sort_keys=True)
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        kind = "grid" if self.is_grid else str(self.settings["sampler"]["_target_"]).rpartition(".")[2].removesuffix("Sampler").lower()
+        return f"{kind} {' '.join(words)}"[:LONGEST_NAME].strip() + f" {digest}"
+
+
+def make_request(settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str) -> Request:
+    """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
+    for key, kind in TYPES.items():
+        conform(f"sweep.{key}", settings[key], kind)
+    if not space.dimensions:
+        raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
+    if settings["sampler"] is not None and settings["trials"] is None:
+        raise SettingError("sweep.trials", None, "must be an integer: a search has no end of its own")
+    if settings["sampler"] is None and settings["trials"] is not None:
+        raise SettingError(
+            "sweep.trials", settings["trials"], "a grid runs every combination; allowed: null, or a search such as sweep=random"
+        )
+    name = settings["name"]
+    if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
+        raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
+    return Request(settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is different in two identities, a few words each."""
+    found: list[str] = []
+    for room in now:
+        before, here = was.get(room), now[room]
+        if isinstance(before, dict) and isinstance(here, dict):
+            found += [
+                f"{key}: {before.get(key, 'not there')} -> {here.get(key, 'not there')}"
+                for key in {**before, **here}
+                if before.get(key) != here.get(key)
+            ]
+        elif isinstance(before, list) and isinstance(here, list):
+            found += [f"{text}: no longer" for text in before if text not in here] + [f"{text}: new" for text in here if text not in before]
+        elif before != here:
+            found.append(f"{room}: {before} -> {here}")
+    return found

@@ -1,0 +1,192 @@
+"""What a user sees of a sweep: a live table in a terminal, a line a trial elsewhere, and in the end all of it."""
+
+import logging
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tunebook.sweep.local import Worker
+from tunebook.sweep.request import Request
+from tunebook.sweep.space import as_text
+from tunebook.sweep.study import EPOCH, ERROR, HOW, SECONDS, Study
+from tunebook.sweep.worker import Order
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 200  # of the last table
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """In a word."""
+    return STATES.get(trial.state.name) or str(trial.user_attrs.get(HOW, "failed"))
+
+
+def table(study: Study) -> list[list[str]]:
+    """Every trial, below the names of the columns: number, state, objective, epoch where it was given up, seconds, values, error."""
+    names = [dimension.name for dimension in study.space.dimensions]
+    rows = [["trial", "state", study.request.objective, "given up at epoch", "seconds", *names, "error"]]
+    for trial in study.trials:
+        value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+        seconds = trial.user_attrs.get(SECONDS)
+        rows.append(
+            [
+                str(trial.number), state_of(trial), "" if value is None else f"{value:.7g}", str(trial.user_attrs.get(EPOCH) or ""),
+                "" if seconds is None else f"{seconds:.1f}",
+                *(as_text(trial.params[name]) if name in trial.params else "" for name in names), str(trial.user_attrs.get(ERROR, "")),
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """In two units at most."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+class Display:
+    """While a sweep is at work."""
+
+    def __init__(self, study: Study, workers: int, threads: int) -> None:
+        self.study, self.workers = study, workers
+        self.begun = time.monotonic()
+        self.ended_here = 0
+        console = Console(file=sys.stdout)
+        self.live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        plural = "s" if workers > 1 else ""
+        log.info(
+            "sweep %s: %d trials, %d worker%s, threads of each: %d", study.request.name, study.request.trials, workers, plural, threads
+        )
+        if done := sum(count for state, count in study.counts().items() if state.is_finished()):
+            log.info("goes on: %d trials are done", done)
+
+    def __enter__(self) -> Self:
+        if self.live is not None:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def began(self, order: Order) -> None:
+        """A trial has a worker."""
+        if self.live is None:
+            log.info("trial %s begins", order.name)
+
+    def ended(self, worker: Worker, trial: FrozenTrial) -> None:
+        """A trial is over, or interrupted."""
+        self.ended_here += trial.state.is_finished()
+        if self.live is None:
+            value = "" if trial.value is None else f"  {self.study.request.objective} {trial.value:.4f}"
+            error = f"  {trial.user_attrs[ERROR]}" if ERROR in trial.user_attrs else ""
+            how = "interrupted" if trial.state == TrialState.RUNNING else state_of(trial)
+            log.info("trial %s  %s%s  %s%s", worker.order.name, how, value, duration(worker.seconds), error)
+
+    def update(self, workers: list[Worker]) -> None:
+        """Draws the table anew."""
+        if self.live is not None:
+            self.live.update(self._drawn(workers))
+
+    def _drawn(self, workers: list[Worker]) -> Group:
+        counts = Counter(state_of(trial) for trial in self.study.last_of_each())
+        failed = sum(count for state, count in counts.items() if state not in STATES.values())
+        best = self.study.best
+        lines = [
+            f"{self.study.request.name}",
+            f"{counts['complete']} complete   {counts['pruned']} pruned   {failed} failed   {counts['running']} running   "
+            f"of {self.study.request.trials}   {self._left()}",
+            f"best so far   {best.value:.4f}   {self._words(best)}" if best is not None else "best so far   none yet",
+        ]
+        shown = Table(box=None, pad_edge=False)
+        for name in ("trial", "epoch", self.study.request.objective, "time"):
+            shown.add_column(name, no_wrap=True)
+        there = {trial.number: trial for trial in self.study.trials}
+        for worker in workers:
+            reported = there[worker.order.number].intermediate_values
+            epoch = max(reported, default=0)
+            shown.add_row(worker.order.name, str(epoch), f"{reported[epoch]:.4f}" if reported else "", duration(worker.seconds))
+        return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in lines), shown)
+
+    def _left(self) -> str:
+        left = self.study.request.trials - sum(count for state, count in self.study.counts().items() if state.is_finished())
+        if not self.ended_here:
+            return ""
+        return f"about {duration(left * (time.monotonic() - self.begun) / self.ended_here)} left"
+
+    def _words(self, trial: FrozenTrial) -> str:
+        return " ".join(self.study.space.overrides(trial.params))
+
+    def say_how_it_ended(self, folder: Path) -> None:
+        """The table of all trials, those that failed with their error, and where everything is."""
+        rows = table(self.study)
+        used = [i for i, name in enumerate(rows[0]) if name != "error" and (i < 3 or any(row[i] for row in rows[1:]))]
+        shown = Table(box=None, pad_edge=False)
+        for i in used:
+            shown.add_column(rows[0][i].removesuffix(" at epoch"), overflow="fold")
+        order = sorted(rows[1:], key=lambda row: self._rank(row[2]))
+        for row in order[:MOST_ROWS]:
+            shown.add_row(*(row[i] for i in used))
+        console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+        console.print(shown, highlight=False, markup=False) if rows[1:] else None
+        if len(order) > MOST_ROWS:
+            log.info("... and %d more", len(order) - MOST_ROWS)
+        for row in order:
+            if row[-1]:
+                log.info("trial %s %s: %s   (log: %s)", row[0], row[1], row[-1], folder / f"{int(row[0]):04d}" / "train.log")
+        if (best := self.study.best) is not None:
+            log.info("\nbest           trial %d, %s %.4f   %s", best.number, self.study.request.objective, best.value, self._words(best))
+        log.info("in             %s", folder)
+
+    def _rank(self, value: str) -> float:
+        sign = -1 if self.study.request.direction == "maximize" else 1
+        return sign * float(value) if value else float("inf")
+
+
+def say_what_would_run(request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int) -> None:
+    """The trials, and how long they would take going by the runs in the store."""
+    study = Study(request, optuna.storages.InMemoryStorage())
+    study.begin()
+    while (trial := study.next()) is not None:
+        log.info("%03d  %s", trial.number, " ".join(trial.overrides))
+    if not request.is_grid:
+        log.info("(what a search draws depends on results; these are its draws without any)")
+    seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
+    if not seconds:
+        log.info("%d trials; no earlier run of this data and network in the store tells how long they take", request.trials)
+        return
+    epochs = int(settings["trainer"]["max_epochs"])
+    estimate = statistics.median(seconds) * epochs * request.trials / workers
+    basis = f"{len(seconds)} earlier runs of this data and network, {statistics.median(seconds):.1f} s an epoch"
+    log.info("%d trials of %d epochs, %d workers: about %s, going by %s", request.trials, epochs, workers, duration(estimate), basis)
+
+
+def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> list[float]:
+    """Seconds an epoch, of each of the same data and network."""
+    from tunebook.tracking.store import RunNotFound, open_client, require_store
+
+    if uri is None:
+        return []
+    try:
+        require_store(uri)
+    except RunNotFound:
+        return []
+    client = open_client(uri)
+    same = " and ".join(f"params.`{group}` = '{choices[group]}'" for group in ("data", "model"))
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(ids, f"attributes.status = 'FINISHED' and {same}", max_results=200)
+    return [run.data.metrics["time/epoch_s"] for run in found if "time/epoch_s" in run.data.metrics]

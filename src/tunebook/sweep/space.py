@@ -1,0 +1,185 @@
+"""What varies in a sweep: settings and their values, from the command line and from the sweep's YAML, in Hydra's own words.
+
+`optimizer=adam,sgd` and `choice(...)`, `range(...)` are lists of values; `interval(a, b)`, `int(interval(a, b))` and
+`tag(log, interval(a, b))` are ranges for a search. In YAML, a nested `optimizer=adam: {...}` holds what varies only where that is chosen.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
+from hydra.errors import HydraException
+
+from tunebook.checks import SettingError
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+Value = str | int | float | bool | None
+Point = dict[str, Value]  # a value for each dimension that applies, by its name
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting that varies. values: the list, or None for the range `low` to `high`. when: (key, option) it depends on."""
+
+    key: str
+    text: str
+    values: tuple[Value, ...] | None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    when: tuple[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the study calls it: ranges that depend on different choices are different things."""
+        return f"{self.key} ({self.when[0]}={self.when[1]})" if self.when else self.key
+
+    def suggest(self, trial: "Trial") -> Value:
+        """A value that the study's sampler draws."""
+        if self.values is not None:
+            drawn: Value = trial.suggest_categorical(self.name, self.values)
+            return drawn
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(self.name, self.low, self.high, log=self.log)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
+
+    def applies(self, chosen: Mapping[str, Value]) -> bool:
+        """Whether it varies where these keys have these values."""
+        return self.when is None or str(chosen.get(self.when[0])) == self.when[1]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Every setting that varies, those that others depend on first. given: the values of the rest, as far as others depend on them."""
+
+    dimensions: tuple[Dimension, ...]
+    given: Mapping[str, str]
+
+    def suggest(self, trial: "Trial") -> None:
+        """Draws a value for everything that applies."""
+        chosen: dict[str, Value] = dict(self.given)
+        for dimension in self.dimensions:
+            if dimension.applies(chosen):
+                chosen[dimension.key] = dimension.suggest(trial)
+
+    def points(self) -> list[Point]:
+        """Every combination. SettingError where a range has no list of values."""
+        for dimension in self.dimensions:
+            if dimension.values is None:
+                message = "a grid needs values; a range is for a search: sweep=random, sobol, tpe or asha"
+                raise SettingError(dimension.key, dimension.text, message)
+        return list(self._combinations(0, dict(self.given), {}))
+
+    def _combinations(self, number: int, chosen: dict[str, Value], point: Point) -> Iterator[Point]:
+        if number == len(self.dimensions):
+            yield point
+            return
+        dimension = self.dimensions[number]
+        if not dimension.applies(chosen):
+            yield from self._combinations(number + 1, chosen, point)
+            return
+        for value in dimension.values or (dimension.low, dimension.high):
+            yield from self._combinations(number + 1, chosen | {dimension.key: value}, point | {dimension.name: value})
+
+    def corners(self, most: int) -> list[Point]:
+        """Points that hold each value and each end of a range at least once, for a check: at most about so many."""
+        whole = list(itertools.islice(self._combinations(0, dict(self.given), {}), 20_000))
+        found: list[Point] = []
+        seen: set[tuple[str, Value]] = set()
+        for point in whole:
+            if new := set(point.items()) - seen:
+                seen |= new
+                found.append(point)
+        return found[:most]
+
+    def overrides(self, point: Mapping[str, Any]) -> list[str]:
+        """A point as words of the command line."""
+        return [f"{d.key}={as_text(point[d.name])}" for d in self.dimensions if d.name in point]
+
+    def described(self) -> dict[str, str]:
+        """Name -> what it varies over, as text."""
+        return {dimension.name: dimension.text for dimension in self.dimensions}
+
+
+def as_text(value: Value) -> str:
+    """A value as the command line takes it. (Texts are kept as they were written there.)"""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+
+
+def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """The overrides that hold for the whole sweep, and those that vary. SettingError for one that can't be read."""
+    fixed: list[str] = []
+    varying: list[Override] = []
+    for text in overrides:
+        override = _parsed(text)
+        if override.is_sweep_override():
+            varying.append(override)
+        else:
+            fixed.append(text)
+    return fixed, varying
+
+
+def _parsed(text: str) -> Override:
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except HydraException as error:
+        raise SettingError(text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())) from None
+    return override
+
+
+def make_space(varying: Sequence[Override], written: Mapping[str, Any], fixed: Mapping[str, str], given: Mapping[str, str]) -> Space:
+    """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options.
+
+    A key on the command line takes the place of the YAML's.
+    """
+    from_line = [_dimension(override, None) for override in varying]
+    keys = {dimension.key for dimension in from_line} | set(fixed)
+    from_yaml = [dimension for dimension in _written(written, None) if dimension.key not in keys]
+    dimensions = sorted([*from_yaml, *from_line], key=lambda dimension: dimension.when is not None)
+    return Space(tuple(dimensions), {**given, **fixed})
+
+
+def _written(room: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[Dimension]:
+    for key, value in room.items():
+        if isinstance(value, Mapping):
+            condition, _, option = str(key).partition("=")
+            if not option or when is not None:
+                raise SettingError(f"sweep.space.{key}", value, "holds settings where another one is chosen: write it as optimizer=adam")
+            yield from _written(value, (condition, option))
+            continue
+        override = _parsed(f"{key}={value}")
+        if not override.is_sweep_override():
+            raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
+        yield _dimension(override, when)
+
+
+def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
+    key, value, text = override.get_key_element(), override.value(), (override.input_line or "").partition("=")[2]
+    tags: set[str] = getattr(value, "tags", set())
+    if tags - {"log"}:
+        raise SettingError(key, text, f"the only tag is log, not {', '.join(sorted(tags - {'log'}))}")
+    if isinstance(value, IntervalSweep):
+        low, high, log = value.start, value.end, "log" in tags
+        assert low is not None
+        assert high is not None
+        if not low < high or (log and low <= 0):
+            raise SettingError(key, text, "must go from a lower to a higher value" + (", above 0" if log else ""))
+        return Dimension(key, text, None, low, high, log, when)
+    if isinstance(value, Glob):
+        raise SettingError(key, text, "glob(...) is not supported: name the options")
+    values = [_kept(item) for item in override.sweep_iterator(transformer=Transformer.encode)]
+    if len({str(item) for item in values}) < len(values):
+        raise SettingError(key, text, "holds a value twice")
+    return Dimension(key, text, tuple(values), when=when)
+
+
+def _kept(item: object) -> Value:
+    """Numbers as numbers, so that a sampler knows their order; anything else as it is written."""
+    return item if isinstance(item, str | int | float | bool) or item is None else str(item)

@@ -1,0 +1,212 @@
+"""A sweep's Optuna study: the only truth of which trials there are, what they are made of and what became of them."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, QMCSampler
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from tunebook.checks import InputError, construct
+from tunebook.sweep.request import Request, differences
+from tunebook.sweep.space import Space
+from tunebook.targets import resolve
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+# What a trial says of itself in the study.
+RETRY_OF, ERROR, HOW, EPOCH, RUN_ID, SECONDS, NOT_BEGUN = "retry_of", "error", "how", "epoch", "run_id", "seconds", "not begun"
+
+
+def check(request: Request) -> None:
+    """SettingError, InputError where the sampler, the pruner or the storage can't be used."""
+    make(request.settings["sampler"], "sweep.sampler")
+    make(request.settings["pruner"], "sweep.pruner")
+    if request.settings["storage"] is not None:
+        open_storage(request.settings["storage"]).remove_session()
+
+
+def open_storage(address: str) -> optuna.storages.RDBStorage:
+    """The database at `address`. InputError where there is none."""
+    waiting = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        return optuna.storages.RDBStorage(address, engine_kwargs=waiting)
+    except Exception as error:  # whatever a database driver raises
+        reason = " ".join(str(error).split())
+        raise InputError(f"sweep.storage: can't be opened ({type(error).__name__}: {reason[:150]})") from None
+
+
+def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
+    """A sampler or a pruner from its settings; None where there are none."""
+    if settings is None:
+        return None
+    target = resolve(settings.get("_target_"), kind, f"{kind}._target_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # of options that TPE is known to do better with
+        return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, kind, **given)
+
+
+@dataclass(frozen=True)
+class Next:
+    """A trial to be run now. is_new: False where an earlier process began it."""
+
+    number: int
+    trial_id: int
+    overrides: list[str]
+    is_new: bool
+
+
+class Study:
+    """The study of one sweep. trials that another process asks for at the same time are its own."""
+
+    def __init__(self, request: Request, storage: optuna.storages.BaseStorage) -> None:
+        self.request, self.space = request, request.space
+        self.study = optuna.create_study(
+            storage=storage, study_name=request.name, direction=request.direction, load_if_exists=True, pruner=optuna.pruners.NopPruner()
+        )
+        self._taken: set[int] = set()  # trials that this process has started, or found at work elsewhere
+
+    def begin(self) -> None:
+        """Makes sure that it is the sweep that was asked for, and that every point of a grid waits in it. InputError for another."""
+        identity, known = self.request.identity(), self.study.user_attrs.get("identity")
+        if known is not None and (changed := differences(known, identity)):
+            more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
+            message = f"is another sweep ({'; '.join(changed[:4])}{more}); choose another sweep.name"
+            raise InputError(f"sweep.name={self.request.name}: {message}")
+        self.study.set_user_attr("identity", identity)
+        if self.request.is_grid:
+            there = {_key(_params(trial)) for trial in self.trials}
+            for point in self.request.space.points():
+                if _key(point) not in there:
+                    self.study.enqueue_trial(point)
+
+    def remember(self, key: str, value: Any) -> Any:
+        """A value of the whole sweep: what it was first."""
+        if key not in self.study.user_attrs:
+            self.study.set_user_attr(key, value)
+            return value
+        return self.study.user_attrs[key]
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All that are worth telling of."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.user_attrs.get(HOW) != NOT_BEGUN]
+
+    def last_of_each(self) -> list[FrozenTrial]:
+        """The trials, but for those that were run again."""
+        again = {trial.user_attrs[RETRY_OF] for trial in self.trials if RETRY_OF in trial.user_attrs}
+        return [trial for trial in self.trials if trial.number not in again]
+
+    def counts(self) -> dict[TrialState, int]:
+        """How many are in each state."""
+        states = [trial.state for trial in self.last_of_each()]
+        return {state: states.count(state) for state in TrialState}
+
+    def interrupted(self) -> list[FrozenTrial]:
+        """Trials that a process has begun and not ended, which is not this one."""
+        return [trial for trial in self.trials if trial.state == TrialState.RUNNING and trial.number not in self._taken]
+
+    def leave(self, trial: FrozenTrial) -> None:
+        """Leaves a trial to the process that is at work on it."""
+        self._taken.add(trial.number)
+
+    def retry_failed(self) -> int:
+        """Lets trials that failed wait to be run again. How many."""
+        failed = [trial for trial in self.last_of_each() if trial.state == TrialState.FAIL]
+        for trial in failed:
+            self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
+        return len(failed)
+
+    def next(self) -> Next | None:
+        """The next trial: one that was interrupted, one that waits, or a new draw; None where there is none left."""
+        for trial in self.interrupted():
+            self._taken.add(trial.number)
+            if _is_whole(trial, self.space):
+                return Next(trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False)
+            self.end(trial._trial_id, TrialState.FAIL, NOT_BEGUN)  # a kill between asking and drawing
+        left = self.request.trials - sum(count for state, count in self.counts().items() if state != TrialState.WAITING)
+        waiting = self.counts()[TrialState.WAITING]
+        if waiting == 0 and (self.request.is_grid or left <= 0):
+            return None
+        self.study.sampler = self._sampler()
+        asked = self.study.ask()
+        self._taken.add(asked.number)
+        self.space.suggest(asked)
+        return Next(asked.number, asked._trial_id, self.space.overrides(asked.params), is_new=True)
+
+    def _sampler(self) -> BaseSampler:
+        """Made anew for each trial, and seeded with how many there are: a seeded sampler that goes on would draw the same again.
+        (A quasi-random one keeps its place in the study, and needs the same seed.)"""
+        settings, seed = self.request.settings, int(self.request.settings["seed"])
+        if settings["sampler"] is None:
+            return optuna.samplers.RandomSampler(seed=seed)
+        if str(settings["sampler"]["_target_"]).endswith(QMCSampler.__name__):
+            sampler: BaseSampler = make(settings["sampler"], "sweep.sampler", seed=seed, warn_independent_sampling=False)
+            return sampler
+        seeded: BaseSampler = make(settings["sampler"], "sweep.sampler", seed=(seed + len(self.study.get_trials(deepcopy=False))) % 2**32)
+        return seeded
+
+    def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
+        """Puts down what became of a trial, where its worker could not."""
+        storage = self.study._storage
+        if storage.get_trial(trial_id).state.is_finished():
+            return
+        storage.set_trial_user_attr(trial_id, HOW, how)
+        if error:
+            storage.set_trial_user_attr(trial_id, ERROR, error)
+        storage.set_trial_state_values(trial_id, state)
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """Of the trials that were trained to their end."""
+        done = [trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        sign = 1 if self.request.direction == "maximize" else -1
+        return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's values, also where it only waits for them."""
+    return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
+
+
+def _key(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, repr(value)) for name, value in params.items()))
+
+
+def _is_whole(trial: FrozenTrial, space: Space) -> bool:
+    """Whether everything that applies has been drawn."""
+    chosen: dict[str, Any] = dict(space.given)
+    for dimension in space.dimensions:
+        if dimension.applies(chosen):
+            if dimension.name not in trial.params:
+                return False
+            chosen[dimension.key] = trial.params[dimension.name]
+    return True
+
+
+class WorkersTrial:
+    """A trial as the worker that runs it sees it."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, name: str, trial_id: int, pruner: Mapping[str, Any] | None) -> None:
+        made = make(pruner, "sweep.pruner") or optuna.pruners.NopPruner()
+        self._study = optuna.load_study(study_name=name, storage=storage, pruner=made)
+        self._trial, self._id, self._storage = Trial(self._study, trial_id), trial_id, storage
+        self.number = self._trial.number
+
+    def report(self, epoch: int, value: float) -> bool:
+        """Tells an epoch's objective. Whether the trial is to be given up."""
+        if epoch not in self._storage.get_trial(self._id).intermediate_values:  # an epoch that is trained again after a kill
+            self._trial.report(value, epoch)
+        return self._trial.should_prune()
+
+    def note(self, **attributes: Any) -> None:
+        """Puts down more of what became of it."""
+        for key, value in attributes.items():
+            self._trial.set_user_attr(key, value)
+
+    def tell(self, state: TrialState, value: float | None = None) -> None:
+        """Its end."""
+        self._storage.set_trial_state_values(self._id, state, None if value is None else [value])

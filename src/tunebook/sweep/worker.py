@@ -1,0 +1,122 @@
+"""One trial in a process of its own: a single run, which tells the sweep's study how it does."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from optuna.trial import TrialState
+
+from tunebook.classifier import NonFiniteLoss
+from tunebook.commandline.entry import quiet, start
+from tunebook.experiment.resume import quoted
+from tunebook.experiment.run import run
+from tunebook.experiment.trial import Trial
+from tunebook.recovery import Stopped
+from tunebook.secrets import redact
+from tunebook.sweep.study import EPOCH, ERROR, HOW, SECONDS, WorkersTrial, open_storage
+
+LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
+PATIENCE_S = 15.0  # for a run that is to stop, before its process is ended
+LONGEST_ERROR = 300  # characters
+
+
+@dataclass(frozen=True)
+class Order:
+    """A trial to run, as plain values: it may go to another machine."""
+
+    script: str
+    storage: str
+    sweep: str
+    trial_id: int
+    number: int
+    overrides: tuple[str, ...]
+    folder: Path
+    pruner: Mapping[str, Any] | None
+    name: str  # of its MLflow run
+    parent: str  # the key of the sweep's own run
+    tests: bool
+    threads: int
+
+
+class SweepsTrial(Trial):
+    """A run's place in a sweep, through the study."""
+
+    def __init__(self, order: Order) -> None:
+        self.study = WorkersTrial(open_storage(order.storage), order.sweep, order.trial_id, order.pruner)
+        self.name, self.parent, self.tests = order.name, order.parent, order.tests
+        self.tags = {"sweep.name": order.sweep, "sweep.trial": str(order.number), "sweep.state": "running"}
+
+    def report(self, epoch: int, value: float) -> bool:
+        """Through the study, where the sweep's pruner decides."""
+        return self.study.report(epoch, value)
+
+    def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
+        """The trial's state, which MLflow's status does not tell."""
+        if status == "FINISHED" and self.given_up_at:
+            return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.given_up_at)}
+        return {"sweep.state": {"FINISHED": "complete", "KILLED": "interrupted"}.get(status) or how_it_failed(error)}
+
+
+def how_it_failed(error: BaseException | None) -> str:
+    """A word for it."""
+    return "diverged" if isinstance(error, NonFiniteLoss) else "failed"
+
+
+def work(order: Order, lifeline: Connection) -> None:
+    """Runs the trial to its end, whatever that is. lifeline: breaks where the sweep's process ends; the run is then stopped."""
+    os.setsid()  # Ctrl-C in a terminal is the sweep's process's to pass on
+    _say_it_in(order.folder / LOG)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    torch.set_num_threads(order.threads)
+    quiet()
+    begun = time.monotonic()
+    trial = SweepsTrial(order)
+    sys.argv = [order.script, *order.overrides, *_places(order.folder)]
+    found: list[float] = []
+
+    def task(cfg: DictConfig) -> None:
+        found.append(run(cfg, trial) or 0.0)
+
+    try:
+        start(task, "config")
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep goes on with it
+    except Exception as error:
+        line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_ERROR]
+        trial.study.note(**{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun})
+        trial.study.tell(TrialState.FAIL)
+        sys.exit(1)
+    trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCH: trial.given_up_at})
+    trial.study.tell(TrialState.PRUNED if trial.given_up_at else TrialState.COMPLETE, found[0])
+
+
+def _places(folder: Path) -> list[str]:
+    """Where it works; and where it has been at work before, that it goes on."""
+    places = [f"hydra.run.dir={quoted(str(folder))}"]
+    return [*places, f"resume={quoted(str(folder))}"] if any((folder / "checkpoints").glob("*.ckpt")) else places
+
+
+def _say_it_in(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+
+
+def _end_with(lifeline: Connection) -> None:
+    try:
+        lifeline.recv()
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE_S)
+        os._exit(1)

@@ -1,0 +1,289 @@
+"""Sweeps: every trial once, whatever happens to some of them, and what MLflow and the terminal say of it."""
+
+import os
+import re
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow.entities import Run
+from optuna.storages import InMemoryStorage
+
+from tests import faults
+from tests.conftest import Cli, artifacts_of, run_process, runs_in
+from tests.runs import RUN, TIMES, with_store
+from tunebook.sweep import local
+from tunebook.sweep.request import make_request
+from tunebook.sweep.space import Space, make_space, split
+from tunebook.sweep.study import Study
+
+SHORT = (*(word for word in RUN if "max_epochs" not in word), "trainer.max_epochs=2")
+GRID = ("-m", *SHORT, "optimizer=adam,sgd", "seed=1,2")
+
+
+in_one_process = pytest.mark.xdist_group("sweep")  # of the test processes, one makes the grid
+
+
+def children(folder: Path) -> dict[str, Run]:
+    """The trials of the only sweep in a folder, by their values."""
+    runs = runs_in(folder)
+    (parent,) = [run for run in runs if run.data.tags.get("sweep.kind") == "sweep"]
+    found = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(found) == len(runs) - 1
+    return {run.info.run_name.partition(" ")[2]: run for run in found}
+
+
+def parent_of(folder: Path) -> Run:
+    (parent,) = [run for run in runs_in(folder) if run.data.tags.get("sweep.kind") == "sweep"]
+    return parent
+
+
+def figures(run: Run) -> dict[str, float]:
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith(TIMES)}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep that went well."""
+    folder = tmp_path_factory.mktemp("grid")
+    result = run_process("train.py", *GRID, *with_store(folder))
+    assert result.code == 0, result.err
+    (folder / "out.txt").write_text(result.out)
+    return folder
+
+
+@in_one_process
+def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
+    found = children(grid)
+    assert set(found) == {"adam seed=1", "adam seed=2", "sgd seed=1", "sgd seed=2"}
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert {run.data.tags["sweep.state"] for run in found.values()} == {"complete"}
+    assert sorted(run.data.tags["sweep.trial"] for run in found.values()) == ["0", "1", "2", "3"]
+    parent = parent_of(grid)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics == {}
+    assert {"sweep/trials.csv", "sweep/study.db", "sweep/request.json"} <= artifacts_of(grid, parent)
+    out = (grid / "out.txt").read_text()
+    best = max(found.values(), key=lambda run: run.data.metrics["best/val_acc"])
+    assert re.search(rf"^best +trial {best.data.tags['sweep.trial']}, ", out, re.M)
+
+
+@in_one_process
+def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_path: Path) -> None:
+    result = cli("train.py", *SHORT, "optimizer=sgd", "seed=2", "trainer.precision=32-true", *with_store(tmp_path))
+    assert result.code == 0, result.err
+    (alone,) = runs_in(tmp_path)
+    assert figures(alone) == figures(children(grid)["sgd seed=2"])
+
+
+@in_one_process
+def test_the_same_command_finds_its_sweep_and_runs_nothing_again(grid: Path, cli: Cli) -> None:
+    before = {run.info.run_id for run in runs_in(grid)}
+    result = cli("train.py", "-m", *reversed(GRID[1:]), *with_store(grid), "sweep.workers=1")
+    assert result.code == 0, result.err
+    assert "4 trials are done" in result.out
+    assert {run.info.run_id for run in runs_in(grid)} == before
+    assert parent_of(grid).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("faults_at", [(0, 1), pytest.param((0, 1, 4), marks=pytest.mark.slow)])
+@in_one_process
+def test_trials_that_fail_cost_only_themselves(
+    cli: Cli, grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults_at: tuple[int, ...]
+) -> None:
+    """One raises, one is killed, one hangs, some diverge; the others are as without them. Failed ones run again when that is asked for."""
+    monkeypatch.setattr(local, "work", partial(faults.faulty_work, faults_at))
+    arguments = ("-m", *SHORT, "optimizer=adam,sgd", "optimizer.lr=1e-3,1e30", "seed=1,2", "sweep.trial_timeout=15", *with_store(tmp_path))
+    result = cli("train.py", *arguments)
+    assert result.code == 1
+    found = children(tmp_path)
+    states = {name: run.data.tags["sweep.state"] for name, run in found.items()}
+    assert states["adam lr=0.001 seed=1"] == "failed"
+    assert states["adam lr=0.001 seed=2"] == "killed"
+    assert states["sgd lr=0.001 seed=1"] == ("timed out" if 4 in faults_at else "complete")
+    assert states["sgd lr=0.001 seed=2"] == "complete"
+    assert {state for name, state in states.items() if "1e+30" in name} == {"diverged"}
+    assert {run.info.status for run in found.values()} == {"FINISHED", "FAILED", "KILLED"}
+    assert re.search(r"^trial 0 failed: RuntimeError: a fault", result.out, re.M)
+    assert re.search(r"^trial 1 killed: its process ended with SIGKILL", result.out, re.M)
+    assert "log/traceback.txt" in artifacts_of(tmp_path, found["adam lr=0.001 seed=1"])
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert cli("train.py", *arguments).code == 1
+    assert len(children(tmp_path)) == 8
+    again = cli("train.py", *arguments, "sweep.retry_failed=true")
+    assert again.code == 1
+    last = [run for run in runs_in(tmp_path) if int(run.data.tags.get("sweep.trial", 0)) >= 8]
+    assert len(last) == 4 + len(faults_at)
+    assert all(run.data.tags["sweep.state"] == ("diverged" if "1e+30" in run.info.run_name else "complete") for run in last)
+
+
+def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_path: Path) -> None:
+    search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'", "optimizer=adam,sgd",
+              "optimizer.lr=tag(log, interval(1e-3, 1e-1))", *with_store(tmp_path))  # fmt: skip
+    assert cli("train.py", *search, "sweep.trials=3").code == 0
+    first = children(tmp_path)
+    result = cli("train.py", *search, "sweep.trials=5")
+    assert result.code == 0, result.err
+    found = children(tmp_path)
+    assert len(found) == 5
+    assert {run.info.run_id for run in first.values()} < {run.info.run_id for run in found.values()}
+    assert not any(name.startswith("test/") for run in found.values() for name in run.data.metrics)
+    changed = cli("train.py", *search, "sweep.trials=5", "model.dense_units=32")
+    assert changed.code == 2
+    assert changed.err.startswith("error: sweep.name=lr, by chance: is another sweep (model.dense_units=32: new)")
+
+
+def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
+    pruner = "sweep.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.999}"
+    result = cli("train.py", *GRID[:-1], "seed=1", pruner, *with_store(tmp_path))
+    assert result.code == 0, result.err
+    for run in children(tmp_path).values():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["sweep.state"] == "pruned"
+        assert run.data.tags["sweep.pruned_at_epoch"] == "1"
+        assert "test/acc" not in run.data.metrics
+
+
+@pytest.mark.parametrize("moment", [2, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (0, 1, 3, 4))])
+@in_one_process
+def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None:
+    """SIGKILL of the process that leads it: its workers stop, and the same command ends with each point once, as undisturbed."""
+    log = tmp_path / "log.txt"
+    process = faults.start_train((*GRID, *with_store(tmp_path)), log)
+    assert process.pid
+    faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") > moment // 2, 120)
+    time.sleep(0.3 * moment)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert faults.run_train((*GRID, *with_store(tmp_path)), log) == 0, log.read_text()
+    assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}
+    assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
+
+
+@in_one_process
+def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    process = faults.start_train((*GRID, *with_store(tmp_path)), log)
+    assert process.pid
+    faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
+    refused = cli("train.py", *GRID, *with_store(tmp_path))
+    assert refused.code == 2
+    assert "is at work already; to add workers to it: the same command with sweep.join=true" in refused.err
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    if process.exitcode == 143:
+        assert {run.info.status for run in runs_in(tmp_path)} <= {"KILLED", "FINISHED"}
+        assert faults.run_train((*GRID, *with_store(tmp_path)), log) == 0, log.read_text()
+    assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}
+
+
+WRONG = [
+    (["optimizer=adam,adadleta"], "optimizer=adadleta", "Did you mean"),
+    (["model.filters=16,0"], "model.filters=0", "in the trial model.filters=0"),
+    (["optimizer.lr=interval(0.1,1)"], "optimizer.lr=interval(0.1,1)", "a grid needs values"),
+    (["optimizer.lr=0.1,0.1"], "optimizer.lr", "twice"),
+    (["optimizer.lr=tag(log, interval(0, 1))", "sweep=random"], "optimizer.lr", "above 0"),
+    (["sweep=random", "sweep.trials=0"], "sweep.trials=0", "greater than or equal to 1"),
+    (["sweep=random", "sweep.trials=null"], "sweep.trials", "no end"),
+    (["sweep=randm"], "sweep=randm", "'random'"),
+    (["sweep.trials=5", "seed=1,2"], "sweep.trials=5", "every combination"),
+    (["seed=1,2", "sweep.workers=0"], "sweep.workers=0", "greater than or equal to 1"),
+    (["seed=1,2", "sweep.workers=two"], "sweep.workers=two", "integer"),
+    (["seed=1,2", "sweep.trial_timeout=-1"], "sweep.trial_timeout=-1", "greater than 0"),
+    (["seed=1,2", "sweep.name=../x"], "sweep.name=../x", "letters"),
+    (["seed=1,2", "sweep.storage=nonsense"], "sweep.storage", "opened"),
+    (["seed=1,2", "sweep.wokers=2"], "sweep.wokers=2", "'sweep.workers'"),
+    (["seed=1,2", "sweep.join=true"], "sweep.join=true", "there is no sweep"),
+    (["sweep=random", "sweep.sampler._target_=os.system"], "sweep.sampler._target_=os.system", "optuna.samplers"),
+    (["sweep=tpe", "sweep.pruner._target_=optuna.pruners.Medium"], "sweep.pruner._target_", "'MedianPruner'"),
+    (["sweep=tpe", "sweep.pruner.reduction=3"], "sweep.pruner.reduction=3", "no such setting"),
+    (["sweep=random", "objective=test/acc"], "objective=test/acc", "val/acc"),
+    (["sweep=random", "experiment=keras_notebook", "data=mnist"], "data.validate_on=test", "choose by test figures"),
+    (["tracking=off,mlflow"], "tracking", "whole sweep"),
+    (["sweep.workers=1,2"], "sweep.workers", "whole sweep"),
+    (["optimizer=glob(*)"], "optimizer", "glob"),
+    (["seed=1"], "sweep", "nothing varies"),
+    (["seed=1,2", "resume=last"], "resume=last", "without -m"),
+]
+
+
+@pytest.mark.parametrize(("words", "named", "said"), WRONG, ids=lambda x: " ".join(x) if isinstance(x, list) else None)
+def test_what_is_wrong_is_told_before_anything_is_made(cli: Cli, tmp_path: Path, words: list[str], named: str, said: str) -> None:
+    places = (f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"outputs={tmp_path}/out")
+    chosen = [word for word in ("data=digits", "trainer.max_epochs=1") if not any(w.startswith(word[:5]) for w in words)]
+    small = [] if any("keras" in word for word in words) else ["model.kernel_size=3"]
+    result = cli("train.py", "-m", *places, *chosen, *small, *words)
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert named in result.err
+    assert said in result.err
+    assert not any(tmp_path.iterdir())
+
+
+@in_one_process
+def test_a_dry_run_shows_the_trials_and_makes_nothing(cli: Cli, grid: Path, tmp_path: Path) -> None:
+    words = ("-m", "data=digits", "optimizer=adam,sgd", "seed=range(3)", "sweep.dry_run=true", f"outputs={tmp_path}")
+    result = cli("train.py", *words, f"tracking.uri=sqlite:///{grid}/mlflow.db")
+    assert result.code == 0, result.err
+    assert len(re.findall(r"^00\d  optimizer=(adam|sgd) seed=\d$", result.out, re.M)) == 6
+    assert re.search(r"6 trials of 12 epochs, \d workers?: about .*, going by 4 earlier runs", result.out)
+    assert not any(tmp_path.iterdir())
+
+
+SPACE = {
+    "optimizer": "choice(adam, sgd)",
+    "optimizer=adam": {"optimizer.lr": "tag(log, interval(1e-4, 1e-2))", "optimizer.amsgrad": "choice(true, false)"},
+    "optimizer=sgd": {"optimizer.lr": "interval(0.1, 1)", "optimizer.momentum": "choice(0.5, 0.9)"},
+    "model.filters": "int(interval(4, 8))",
+}
+
+
+def space_of(*words: str) -> Space:
+    fixed, varying = split(words)
+    return make_space(varying, SPACE, dict(word.split("=") for word in fixed), {"optimizer": "adadelta"})
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), trials=st.integers(1, 8), stops=st.lists(st.integers(1, 8), max_size=3))
+def test_a_search_draws_what_applies_and_nothing_twice(seed: int, trials: int, stops: list[int]) -> None:
+    """However often it is interrupted: the draws are those of a sweep that was not."""
+    own = {"name": "x", "trials": trials, "workers": None, "storage": None, "seed": seed, "trial_timeout": None, "max_failures": None,
+           "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
+           "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
+    request = make_request(own, space_of(), [], "val/acc", "max")
+
+    def drawn(breaks: list[int]) -> list[list[str]]:
+        storage, found = InMemoryStorage(), {}
+        for most in [*breaks, 100]:
+            study = Study(request, storage)
+            study.begin()
+            while len(found) < most and (trial := study.next()) is not None:
+                found[trial.number] = trial.overrides
+        return [found[number] for number in sorted(found)]
+
+    points = drawn([])
+    assert drawn(sorted(stops)) == points
+    assert len(points) == trials
+    assert len({tuple(point) for point in points}) == trials
+    for point in points:
+        values = dict(word.split("=") for word in point)
+        assert values["optimizer"] in ("adam", "sgd")
+        assert ("optimizer.amsgrad" in values) == (values["optimizer"] == "adam")
+        assert ("optimizer.momentum" in values) == (values["optimizer"] == "sgd")
+        low, high = (1e-4, 1e-2) if values["optimizer"] == "adam" else (0.1, 1)
+        assert low <= float(values["optimizer.lr"]) <= high
+        assert 4 <= int(values["model.filters"]) <= 8
+
+
+def test_the_command_line_takes_the_place_of_the_space() -> None:
+    assert set(space_of("optimizer.lr=0.1,0.2").described()) == {
+        "optimizer.lr", "optimizer", "model.filters", "optimizer.amsgrad (optimizer=adam)", "optimizer.momentum (optimizer=sgd)",
+    }  # fmt: skip
+    assert set(space_of("optimizer=sgd", "model.filters=4").described()) >= {"optimizer.lr (optimizer=sgd)"}
+    points = space_of("optimizer=sgd", "optimizer.lr=0.1,0.2", "model.filters=4").points()
+    assert len(points) == 4
