@@ -36,6 +36,8 @@ WRONG_NAMES = [
     (["model.filters"], "model.filters", ""),
     (["=3"], "=3", ""),
     (["model.filters=[1"], "model.filters", ""),
+    (["sweep=tpe"], "sweep=tpe", "add -m"),
+    (["sweep.trials=9"], "sweep.trials=9", "add -m"),
     (["hydra.mode=MULTIRUN"], "hydra.mode=MULTIRUN", "-m"),
     (["++hydra.sweeper.params={seed:'1,-1'}"], "hydra.sweeper.params", ""),
     (["--config-name=other"], "--config-name", "not supported"),

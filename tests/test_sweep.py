@@ -138,6 +138,26 @@ def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_p
     assert changed.err.startswith("error: sweep.name=lr, by chance: is another sweep (model.dense_units=32: new)")
 
 
+def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(cli: Cli, tmp_path: Path) -> None:
+    search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name=found", "sweep.trials=2", "optimizer.lr=interval(0.5, 1.5)")
+    assert cli("train.py", *search, *with_store(tmp_path)).code == 0
+    best = max(children(tmp_path).values(), key=lambda run: run.data.metrics["best/val_acc"])
+    result = cli("train.py", "-m", "sweep=final", "sweep.of=found", "sweep.seeds=2", *with_store(tmp_path))
+    assert result.code == 0, result.err
+    assert re.search(r"^test accuracy  \d+\.\d\d %, sd \d+\.\d\d, n = 2 seeds$", result.out, re.M)
+    final = {name: run for name, run in children(tmp_path).items() if name.startswith("seed=")}
+    assert set(final) == {"seed=1", "seed=2"}
+    for run in final.values():
+        assert run.data.params["optimizer.lr"] == best.data.params["optimizer.lr"]
+        assert "test/acc" in run.data.metrics
+        assert "best/val_acc" not in run.data.metrics  # nothing is picked by figures of images that were trained on
+        (training,) = [i.dataset for i in run.inputs.dataset_inputs if i.tags[0].value == "training"]
+        assert '"images": 1437' in training.profile  # all that are not of the test
+    missing = cli("train.py", "-m", "sweep=final", "sweep.of=fond", *with_store(tmp_path))
+    assert missing.code == 2
+    assert re.search(r"there are: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err)
+
+
 def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
     pruner = "sweep.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.999}"
     result = cli("train.py", *GRID[:-1], "seed=1", pruner, *with_store(tmp_path))
@@ -208,6 +228,7 @@ WRONG = [
     (["sweep.workers=1,2"], "sweep.workers", "whole sweep"),
     (["optimizer=glob(*)"], "optimizer", "glob"),
     (["seed=1"], "sweep", "nothing varies"),
+    (["sweep=final"], "sweep.of=null", "is required"),
     (["seed=1,2", "resume=last"], "resume=last", "without -m"),
 ]
 
@@ -255,7 +276,7 @@ def test_a_search_draws_what_applies_and_nothing_twice(seed: int, trials: int, s
     own = {"name": "x", "trials": trials, "workers": None, "storage": None, "seed": seed, "trial_timeout": None, "max_failures": None,
            "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
            "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
-    request = make_request(own, space_of(), [], "val/acc", "max")
+    request = make_request("random", "", own, space_of(), [], "val/acc", "max")
 
     def drawn(breaks: list[int]) -> list[list[str]]:
         storage, found = InMemoryStorage(), {}

@@ -7,6 +7,7 @@ import argparse
 import functools
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -76,6 +77,8 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
         if arguments.hydra_help or arguments.shell_completion or arguments.info:
             return True
         cfg = compose_config(config_name, arguments.overrides)
+        if not arguments.multirun and (idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]):
+            raise ConfigError(f"{idle[0]}: is for many runs: add -m")
         if take_up is not None and cfg.resume is not None:
             cfg = _resumed(cfg, arguments, config_name, take_up)
         if arguments.help:

@@ -39,7 +39,7 @@ class ImageDataModule(LightningDataModule):
         eval_batch_size: Count,
         val_fraction: OpenFraction,
         split_seed: Seed,
-        validate_on: Literal["split", "test"],
+        validate_on: Literal["split", "test", "train"],
         num_workers: NonNegativeInt,
     ) -> None:
         super().__init__()
@@ -47,8 +47,9 @@ class ImageDataModule(LightningDataModule):
         self.root = ROOT / root  # an absolute root stays as it is
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.split_seed, self.validate_on = split_seed, validate_on
-        self.val_size = 0 if validate_on == "test" else round(val_fraction * source.train_size)
-        self.train_size = source.train_size - self.val_size
+        part = round(val_fraction * source.train_size)
+        self.val_size = source.test_size if validate_on == "test" else part
+        self.train_size = source.train_size - (part if validate_on == "split" else 0)
         classes = len(source.class_names)
         if validate_on == "split" and min(self.val_size, self.train_size) < classes:
             message = f"leaves {self.train_size} images to train on and {self.val_size} to validate on: each needs at least {classes}"
@@ -69,8 +70,9 @@ class ImageDataModule(LightningDataModule):
         images = self.source.load(Path(self.root))
         test = GatheredImages(images.test_images, images.test_labels)
         train, val = GatheredImages(images.train_images, images.train_labels), test
-        if self.validate_on == "split":
-            train, val = self._split(train)
+        if self.validate_on != "test":
+            rest, val = self._split(train)
+            train = rest if self.validate_on == "split" else train
         self.sets = {"train": train, "val": val, "test": test}
 
     def _split(self, whole: GatheredImages) -> tuple[GatheredImages, GatheredImages]:

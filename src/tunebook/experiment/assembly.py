@@ -42,8 +42,8 @@ class Parts:
 
     @property
     def objective(self) -> str | None:
-        """The metric that picks the best epoch; None where validation data is test data, which must not pick anything."""
-        return None if self.data.validate_on == "test" else str(self.settings["objective"])
+        """The metric that picks the best epoch; None where validation is on images of the test or of training, which must not pick."""
+        return str(self.settings["objective"]) if self.data.validate_on == "split" else None
 
     @property
     def mode(self) -> str:
@@ -77,9 +77,9 @@ def build(settings: Settings) -> Parts:
     ]
     schedule_class = resolve(settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_")
     selecting = issubclass(schedule_class, ReduceLROnPlateau) or any(isinstance(c, EarlyStopping) for c in callbacks)
-    if data.validate_on == "test" and (selecting or settings["tested_weights"] == "best"):
-        message = "nothing may be selected by test figures: no plateau, no early stopping, tested_weights=last"
-        raise SettingError("data.validate_on", "test", message)
+    if data.validate_on != "split" and (selecting or settings["tested_weights"] == "best"):
+        message = f"nothing may be selected by {data.validate_on} figures: no plateau, no early stopping, tested_weights=last"
+        raise SettingError("data.validate_on", data.validate_on, message)
     return Parts(settings, data, classifier, callbacks, make(settings["tracking"], "tracking"), log_lr=schedule_class is not ConstantLR)
 
 

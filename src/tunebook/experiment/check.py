@@ -22,7 +22,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     """Raises SettingError where `cfg` can't run. choices: the chosen option of each group."""
     settings = plain(cfg)
     if settings["data"].get("validate_on") == "test" and choices.get("experiment") != NOTEBOOK:
-        raise SettingError("data.validate_on", "test", f"only experiment={NOTEBOOK} may validate on the test set; allowed: split")
+        raise SettingError("data.validate_on", "test", f"only experiment={NOTEBOOK} may validate on the test set; allowed: split, train")
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
@@ -39,7 +39,7 @@ def _check_limits(parts: Parts) -> None:
     test = data.source.test_size
     sizes = {
         "train": (data.train_size, data.batch_size),
-        "val": (data.val_size or test, data.eval_batch_size),
+        "val": (data.val_size, data.eval_batch_size),
         "test": (test, data.eval_batch_size),
     }
     for split, (images, batch_size) in sizes.items():

@@ -113,7 +113,7 @@ def _save_pictures(parts: Parts, report: EpochReport) -> None:
 
     logits, names, test = torch.cat(parts.classifier.test_logits), parts.data.source.class_names, parts.data.sets["test"]
     images, labels = test.images[: len(logits)], test.labels[: len(logits)]
-    validation = "test set" if parts.objective is None else "validation"
+    validation = {"split": "validation", "test": "test set", "train": "a part of training"}[parts.data.validate_on]
     parts.tracker.save_figure(pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png")
     parts.tracker.save_figure(pictures.learning_curves(report.history, validation), "pictures/learning_curves.png")
     parts.tracker.save_figure(pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png")
@@ -128,7 +128,7 @@ def summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, flo
     lines = [
         "",
         f"test accuracy  {tested}",
-        f"best epoch     {picked if parts.objective else 'none is picked: validation was on the test set'}",
+        f"best epoch     {picked if parts.objective else f'none is picked: validation was on images of the {parts.data.validate_on} set'}",
         f"time           {seconds:.1f} s an epoch, {report.fit_s:.0f} s in all",
     ]
     log.info("\n".join(lines))

@@ -132,7 +132,7 @@ def train_and_test(job: Job) -> dict[str, float]:
     if job.trial.tests and not job.trial.given_up_at:
         if job.parts.settings["tested_weights"] == "best":
             load_best(job, checkpoints)
-        figures = test(job.parts, job.output_dir)
+        job.trial.figures = figures = test(job.parts, job.output_dir)
     best = best_epoch(job.parts, report.history)
     record.record_results(job.parts, report, figures, best, job.checkpoints)
     record.summarise(job.parts, figures, best, report)

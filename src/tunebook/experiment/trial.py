@@ -17,6 +17,7 @@ class Trial:
     tags: Mapping[str, str] = {}
     tests = True
     given_up_at = 0  # an epoch, once it is
+    figures: Mapping[str, float] = {}  # of the test, once there are
 
     def report(self, epoch: int, value: float) -> bool:
         """Tells an epoch's objective, epochs counted from 1. Whether the run is to be given up, since others do better."""

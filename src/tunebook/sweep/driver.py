@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
 
 from tunebook.checks import InputError, SettingError
 from tunebook.experiment.assembly import build, plain
@@ -26,6 +27,7 @@ from tunebook.sweep.local import LocalExecutor, Worker, cores, folder_of
 from tunebook.sweep.parent import Parent, mark
 from tunebook.sweep.request import Request
 from tunebook.sweep.show import Display, say_what_would_run
+from tunebook.sweep.space import in_short
 from tunebook.sweep.study import Next, Study, open_storage
 from tunebook.sweep.study import check as check_study
 from tunebook.sweep.worker import Order
@@ -34,6 +36,7 @@ from tunebook.tracking.tracker import Status
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
+MANY = 50  # trials whose check takes a second or more
 LOCK = ".driver.lock"
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,14 +49,14 @@ def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig
     _log_to_terminal()
     executor = None if request.settings["dry_run"] else LocalExecutor()
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
-    for cfg, words in configs:
+    for cfg, words in tqdm(configs, "checking", leave=False, disable=None if len(configs) > MANY else True):
         _check(cfg, words)
     with open_dict(base):
         del base["hydra"]
     settings = plain(base)
     check_study(request)
-    if not request.is_grid and build(settings).data.validate_on == "test":
-        raise SettingError("data.validate_on", "test", "a search would choose by test figures; allowed: split")
+    if not request.is_grid and (used := build(settings).data.validate_on) != "split":
+        raise SettingError("data.validate_on", used, f"a search would choose by {used} figures; allowed: split")
     if executor is None:
         say_what_would_run(request, settings, choices, _workers(request))
         return 0
@@ -202,7 +205,7 @@ class Driver:
         order = Order(
             script=str(Path(sys.argv[0]).resolve()), storage=self.storage, sweep=self.request.name, trial_id=trial.trial_id,
             number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
-            name=redact(f"{trial.number:03d} {' '.join(_short(word) for word in trial.overrides)}"), parent=self.parent.key,
+            name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
             tests=self.request.is_grid, threads=self.threads,
         )  # fmt: skip
         self.workers.append(self.executor.start(order))
@@ -234,12 +237,6 @@ def _folder(sweep: Path, trial: FrozenTrial) -> RunFolder | None:
         return RunFolder.read(folder_of(sweep, trial.number))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _short(word: str) -> str:
-    """`optimizer.lr=0.001` as `lr=0.001`, `optimizer=adam` as `adam`."""
-    key, _, value = word.partition("=")
-    return f"{key.rpartition('.')[2]}={value}" if "." in key or key == "seed" else value
 
 
 def _how_it_ended(code: int) -> str:

@@ -24,17 +24,18 @@ from tunebook.tracking.tracker import Status
 
 
 class Parent:
-    """joins: another process keeps it; only its key is used."""
+    """joins: another process keeps it, and only its key is used; as where the trials belong to another sweep."""
 
     def __init__(self, request: Request, settings: dict[str, Any], folder: Path, joins: bool) -> None:
-        self.request, self.joins = request, joins
+        self.request = request
         self.tracker: Tracker = _tracker(settings)
         try:
             self.folder = RunFolder.read(folder)
         except (OSError, ValueError, KeyError, TypeError):
             self.folder = RunFolder(folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri)
-        self.key = self.folder.key
-        if joins:
+        self.key = request.parent or self.folder.key
+        self.joins = joins or bool(request.parent)
+        if self.joins:
             return
         self.folder.open()
         if self.tracker.open(self.folder):
@@ -61,8 +62,12 @@ class Parent:
 
     def close(self, study: Study, status: Status) -> None:
         """Adds the trials, gives those whose process was killed their status, and ends the run."""
-        if self.joins:
-            return
+        if not self.joins:
+            self._end(study, status)
+        if self.tracker.uri:
+            deliver_left_over(self.folder.outputs, self.tracker.address)
+
+    def _end(self, study: Study, status: Status) -> None:
         self.tracker.save_text(_csv(study), "sweep/trials.csv")
         copy = self.folder.path / "artifacts" / "study.db"
         copy.parent.mkdir(exist_ok=True)
@@ -74,8 +79,6 @@ class Parent:
         self.tracker.set_tags({f"sweep.{state.name.lower()}": str(counts[state]) for state in TrialState if counts[state]})
         self.tracker.close(status)
         self.folder.close(status)
-        if self.tracker.uri:
-            deliver_left_over(self.folder.outputs, self.tracker.address)
 
 
 def _as_key(name: str) -> str:

@@ -17,7 +17,7 @@ TYPES: dict[str, Any] = {
     "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
-LONGEST_NAME = 60  # characters, before the digest
+LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
@@ -25,6 +25,8 @@ IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 class Request:
     """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line."""
 
+    kind: str  # the option of the group `sweep`
+    parent: str  # the key of the sweep that it belongs to; "": it is one of its own
     settings: Mapping[str, Any]
     space: Space
     fixed: tuple[str, ...]
@@ -57,14 +59,16 @@ class Request:
         words = [key.rpartition(".")[2] for key in sorted({dimension.key for dimension in self.space.dimensions})]
         whole = json.dumps([self.identity(), self.settings["trials"]], sort_keys=True)
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-        kind = "grid" if self.is_grid else str(self.settings["sampler"]["_target_"]).rpartition(".")[2].removesuffix("Sampler").lower()
-        return f"{kind} {' '.join(words)}"[:LONGEST_NAME].strip() + f" {digest}"
+        shown = words if len(words) <= MOST_WORDS else [*words[:MOST_WORDS], f"and {len(words) - MOST_WORDS} more"]
+        return f"{self.kind} {' '.join(shown)}"[:LONGEST_NAME].strip() + f" {digest}"
 
 
-def make_request(settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str) -> Request:
+def make_request(
+    kind: str, parent: str, settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
+) -> Request:
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
-    for key, kind in TYPES.items():
-        conform(f"sweep.{key}", settings[key], kind)
+    for key, allowed in TYPES.items():
+        conform(f"sweep.{key}", settings[key], allowed)
     if not space.dimensions:
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
     if settings["sampler"] is not None and settings["trials"] is None:
@@ -76,7 +80,7 @@ def make_request(settings: Mapping[str, Any], space: Space, fixed: Sequence[str]
     name = settings["name"]
     if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
         raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
-    return Request(settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+    return Request(kind, parent, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

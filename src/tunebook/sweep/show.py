@@ -19,13 +19,15 @@ from rich.text import Text
 
 from tunebook.sweep.local import Worker
 from tunebook.sweep.request import Request
-from tunebook.sweep.space import as_text
-from tunebook.sweep.study import EPOCH, ERROR, HOW, SECONDS, Study
+from tunebook.sweep.space import as_text, in_short
+from tunebook.sweep.study import ERROR, HOW, SECONDS, Study
 from tunebook.sweep.worker import Order
 
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 200  # of the last table
+TESTED = "test/acc"
+PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -34,16 +36,20 @@ def state_of(trial: FrozenTrial) -> str:
     return STATES.get(trial.state.name) or str(trial.user_attrs.get(HOW, "failed"))
 
 
+def _epochs(trial: FrozenTrial) -> str:
+    return str(max(trial.intermediate_values, default=""))
+
+
 def table(study: Study) -> list[list[str]]:
-    """Every trial, below the names of the columns: number, state, objective, epoch where it was given up, seconds, values, error."""
+    """Every trial, below the names of the columns: number, state, objective, epochs trained, seconds, values, error."""
     names = [dimension.name for dimension in study.space.dimensions]
-    rows = [["trial", "state", study.request.objective, "given up at epoch", "seconds", *names, "error"]]
+    rows = [["trial", "state", study.request.objective, "epochs", "seconds", *names, "error"]]
     for trial in study.trials:
         value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
         seconds = trial.user_attrs.get(SECONDS)
         rows.append(
             [
-                str(trial.number), state_of(trial), "" if value is None else f"{value:.7g}", str(trial.user_attrs.get(EPOCH) or ""),
+                str(trial.number), state_of(trial), "" if value is None else f"{value:.7g}", _epochs(trial),
                 "" if seconds is None else f"{seconds:.1f}",
                 *(as_text(trial.params[name]) if name in trial.params else "" for name in names), str(trial.user_attrs.get(ERROR, "")),
             ]
@@ -113,8 +119,9 @@ class Display:
             f"best so far   {best.value:.4f}   {self._words(best)}" if best is not None else "best so far   none yet",
         ]
         shown = Table(box=None, pad_edge=False)
-        for name in ("trial", "epoch", self.study.request.objective, "time"):
-            shown.add_column(name, no_wrap=True)
+        shown.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=max(30, (self.live.console.width if self.live else 80) - 40))
+        for name in ("epoch", self.study.request.objective, "time"):
+            shown.add_column(name, no_wrap=True, justify="right", min_width=len(name))
         there = {trial.number: trial for trial in self.study.trials}
         for worker in workers:
             reported = there[worker.order.number].intermediate_values
@@ -129,27 +136,35 @@ class Display:
         return f"about {duration(left * (time.monotonic() - self.begun) / self.ended_here)} left"
 
     def _words(self, trial: FrozenTrial) -> str:
-        return " ".join(self.study.space.overrides(trial.params))
+        return in_short(self.study.space.overrides(trial.params))
 
     def say_how_it_ended(self, folder: Path) -> None:
         """The table of all trials, those that failed with their error, and where everything is."""
-        rows = table(self.study)
-        used = [i for i, name in enumerate(rows[0]) if name != "error" and (i < 3 or any(row[i] for row in rows[1:]))]
+        rows = sorted(table(self.study)[1:], key=lambda row: self._rank(row[2]))
         shown = Table(box=None, pad_edge=False)
-        for i in used:
-            shown.add_column(rows[0][i].removesuffix(" at epoch"), overflow="fold")
-        order = sorted(rows[1:], key=lambda row: self._rank(row[2]))
-        for row in order[:MOST_ROWS]:
-            shown.add_row(*(row[i] for i in used))
-        console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
-        console.print(shown, highlight=False, markup=False) if rows[1:] else None
-        if len(order) > MOST_ROWS:
-            log.info("... and %d more", len(order) - MOST_ROWS)
-        for row in order:
+        for name in ("trial", "state", self.study.request.objective, TESTED, "epochs", "time", "settings"):
+            shown.add_column(name, justify="left" if name in ("state", "settings") else "right", overflow="fold")
+        there = {str(trial.number): trial for trial in self.study.trials}
+        for number, state, value, epoch, seconds, *_ in rows[:MOST_ROWS]:
+            words = self._words(there[number])
+            took = duration(float(seconds)) if seconds else ""
+            tested_at = there[number].user_attrs.get(TESTED)
+            figures = ("" if figure in (None, "") else f"{float(figure):.4f}" for figure in (value, tested_at))
+            shown.add_row(number, state, *figures, epoch, took, words)
+        if rows:
+            Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(shown, highlight=False, markup=False)
+        if len(rows) > MOST_ROWS:
+            log.info("... and %d more", len(rows) - MOST_ROWS)
+        for row in rows:
             if row[-1]:
                 log.info("trial %s %s: %s   (log: %s)", row[0], row[1], row[-1], folder / f"{int(row[0]):04d}" / "train.log")
-        if (best := self.study.best) is not None:
-            log.info("\nbest           trial %d, %s %.4f   %s", best.number, self.study.request.objective, best.value, self._words(best))
+        tested = [trial.user_attrs[TESTED] for trial in self.study.trials if TESTED in trial.user_attrs]
+        if self.study.request.parent and tested:
+            spread = f", sd {100 * statistics.stdev(tested):.2f}" if len(tested) > 1 else ""
+            log.info("\ntest accuracy  %.2f %%%s, n = %d seeds", 100 * statistics.fmean(tested), spread, len(tested))
+        elif (best := self.study.best) is not None:
+            words = " ".join(self.study.space.overrides(best.params))
+            log.info("\nbest           trial %d, %s %.4f   %s", best.number, self.study.request.objective, best.value, words)
         log.info("in             %s", folder)
 
     def _rank(self, value: str) -> float:

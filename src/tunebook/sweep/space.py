@@ -113,6 +113,23 @@ def as_text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
 
 
+def in_short(words: Sequence[str]) -> str:
+    """For reading: `optimizer.lr=0.00123456` as `lr=0.001235`, `optimizer=adam` as `adam`."""
+    found: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        found.append(f"{key.rpartition('.')[2]}={shortened(value)}" if "." in key or key == "seed" else value)
+    return " ".join(found)
+
+
+def shortened(value: str) -> str:
+    """A number to four digits; anything else as it is."""
+    try:
+        return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return value
+
+
 def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
     """The overrides that hold for the whole sweep, and those that vary. SettingError for one that can't be read."""
     fixed: list[str] = []

@@ -22,7 +22,7 @@ from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
 from tunebook.secrets import redact
-from tunebook.sweep.study import EPOCH, ERROR, HOW, SECONDS, WorkersTrial, open_storage
+from tunebook.sweep.study import ERROR, HOW, SECONDS, WorkersTrial, open_storage
 
 LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
 PATIENCE_S = 15.0  # for a run that is to stop, before its process is ended
@@ -95,7 +95,7 @@ def work(order: Order, lifeline: Connection) -> None:
         trial.study.note(**{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun})
         trial.study.tell(TrialState.FAIL)
         sys.exit(1)
-    trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCH: trial.given_up_at})
+    trial.study.note(**{SECONDS: time.monotonic() - begun, **trial.figures})
     trial.study.tell(TrialState.PRUNED if trial.given_up_at else TrialState.COMPLETE, found[0])
 
 

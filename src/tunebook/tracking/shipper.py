@@ -31,6 +31,7 @@ JOURNAL, DELIVERED, LOCK, ARTIFACTS = "journal.jsonl", "delivered.json", ".deliv
 KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
 SEND_EVERY_S = 1.0  # short epochs share a call
+LONGEST_ORPHAN_S = 3600.0  # that a trial waits for the run that it belongs to, which may be in another store
 LONGEST_WAIT_S = 30.0  # between two tries, while a store can't be reached
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")  # MLflow's words for: not now and not later
 
@@ -125,9 +126,9 @@ class Delivery:
         tags = record["tags"] | {KEY_TAG: record["key"]}
         if record.get("parent"):
             parent = self._search(record["parent"])
-            if not parent:
+            if not parent and time.time() - record["time"] / 1000 < LONGEST_ORPHAN_S:
                 raise ConnectionError("the sweep's own run is not there yet")
-            tags[PARENT_TAG] = parent
+            tags |= {PARENT_TAG: parent} if parent else {}
         if not found:
             created = self.client.create_run(self.experiment_id, start_time=record["time"], run_name=record["name"], tags=tags)
             found = created.info.run_id
