@@ -11,7 +11,7 @@ from tunebook.sweep import points
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"python src/(train|compare)\.py([^\n`|#]*)", README)))
-REFUSED = ("adadleta", "kernel_size=3,15", "--help")
+REFUSED = ("sweep.of=", "adadleta", "kernel_size=3,15", "--help")
 
 
 @pytest.mark.parametrize(("script", "arguments"), COMMANDS, ids=" ".join)

@@ -308,3 +308,18 @@ def test_the_command_line_takes_the_place_of_the_space() -> None:
     assert set(space_of("optimizer=sgd", "model.filters=4").described()) >= {"optimizer.lr (optimizer=sgd)"}
     points = space_of("optimizer=sgd", "optimizer.lr=0.1,0.2", "model.filters=4").points()
     assert len(points) == 4
+
+
+@in_one_process
+@pytest.mark.slow
+def test_workers_can_be_added_to_a_sweep_that_is_running(cli: Cli, grid: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    process = faults.start_train((*GRID, "sweep.workers=1", *with_store(tmp_path)), log)
+    faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
+    joined = cli("train.py", *GRID, "sweep.workers=1", "sweep.join=true", *with_store(tmp_path))
+    assert joined.code == 0, joined.err
+    assert joined.out.count(" begins") >= 1
+    process.join(120)
+    assert process.exitcode == 0, log.read_text()
+    assert log.read_text().count(" begins") + joined.out.count(" begins") == 4
+    assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}

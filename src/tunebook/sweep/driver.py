@@ -21,17 +21,20 @@ from tunebook.checks import InputError, SettingError
 from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
 from tunebook.experiment.run import choose_precision
+from tunebook.paths import ROOT
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import RedactingFormatter, redact
-from tunebook.sweep.local import LocalExecutor, Worker, cores, folder_of
+from tunebook.sweep.local import LocalExecutor, Worker, cores, folder_of, gpus
 from tunebook.sweep.parent import Parent, mark
-from tunebook.sweep.request import Request
+from tunebook.sweep.request import Request, differences
 from tunebook.sweep.show import Display, say_what_would_run
 from tunebook.sweep.space import in_short
 from tunebook.sweep.study import Next, Study, open_storage
 from tunebook.sweep.study import check as check_study
-from tunebook.sweep.worker import Order
+from tunebook.sweep.worker import PATIENCE_S, Order
+from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
+from tunebook.training import device_kind
 
 log = logging.getLogger(__name__)
 
@@ -82,11 +85,8 @@ def _check(cfg: DictConfig, words: Sequence[str]) -> None:
         raise InputError(f"{error} (in the trial {' '.join(words)})") from None
 
 
-def _workers(request: Request) -> int:
-    import torch
-
-    asked = request.settings["workers"]
-    return int(asked or torch.cuda.device_count() or min(cores(), request.trials))
+def _workers(request: Request, gpus: int = 0) -> int:
+    return int(request.settings["workers"] or gpus or min(cores(), request.trials))
 
 
 @contextlib.contextmanager
@@ -126,9 +126,11 @@ class Driver:
         self.storage = storage
         self.study = Study(self.request, open_storage(storage))
         self.study.begin()
-        self.count = _workers(self.request)
+        self.gpus = gpus() if device_kind(self.settings["trainer"]["accelerator"]) == "gpu" else []
+        self.count = _workers(self.request, len(self.gpus))
         self.threads = int(self.study.remember("threads", max(1, cores() // self.count)))
         self.fixed = self._fixed()
+        self._warn_of_other_code()
         if self.request.settings["retry_failed"]:
             self.study.retry_failed()
         self.parent = Parent(self.request, self.settings, self.folder, joins=self.request.settings["join"])
@@ -146,6 +148,12 @@ class Driver:
             return 128 + self.signum
         failed = self.study.counts()[TrialState.FAIL]
         return 1 if failed or self.study.counts()[TrialState.WAITING] else 0
+
+    def _warn_of_other_code(self) -> None:
+        tags = describe.tags(ROOT, ROOT, [])
+        now = {key: value for key, value in tags.items() if key == "git.commit" or key.startswith("version.")}
+        if changed := differences({"code": self.study.remember("code", now)}, {"code": now}):
+            log.warning("goes on with other code than it began with, so that trials may not be comparable: %s", "; ".join(changed))
 
     def _fixed(self) -> tuple[str, ...]:
         """What every trial is given: one precision for all, which no probe beside other workers would find."""
@@ -187,29 +195,35 @@ class Driver:
 
     def _leave_what_others_do(self) -> None:
         """Trials whose process lives: of a driver that was killed a moment ago, which they are about to notice; or of another driver."""
-        for trial in self.study.interrupted():
-            process = _folder(self.folder, trial)
-            if self.request.settings["join"]:
-                self.study.leave(trial)
-                continue
-            until = time.monotonic() + 60
-            while process is not None and process.is_alive and time.monotonic() < until:
+        if self.request.settings["join"]:
+            self.study.interrupted.clear()
+        for trial in self.study.interrupted:
+            run = _folder(self.folder, trial)
+            until = time.monotonic() + 2 * PATIENCE_S
+            while run is not None and run.is_alive:
                 time.sleep(0.1)
+                if time.monotonic() > until:
+                    os.kill(run.pid, signal.SIGKILL)
 
     def _may_start(self) -> bool:
         most = self.request.settings["max_failures"]
         return not self.signum and len(self.workers) < self.count and (most is None or self.failures <= most)
 
     def _start(self, trial: Next) -> None:
-        words = (*self.fixed, *trial.overrides)
+        words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
         order = Order(
             script=str(Path(sys.argv[0]).resolve()), storage=self.storage, sweep=self.request.name, trial_id=trial.trial_id,
             number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
-            tests=self.request.is_grid, threads=self.threads,
+            tests=self.request.is_grid, threads=self.threads, gpu=self._free_gpu(),
         )  # fmt: skip
         self.workers.append(self.executor.start(order))
         self.display.began(order)
+
+    def _free_gpu(self) -> str:
+        """Of several GPUs the one that fewest workers use; "" where there is nothing to choose."""
+        used = [worker.order.gpu for worker in self.workers]
+        return min(self.gpus, key=used.count) if len(self.gpus) > 1 else ""
 
     def _settle(self, worker: Worker) -> None:
         """What became of the trial; where its worker could not say so, from how its process ended."""

@@ -90,6 +90,15 @@ def cores() -> int:
     return max(1, min(there, psutil.cpu_count(logical=False) or there))
 
 
+def gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    return names[:count] if names[0] else [str(number) for number in range(count)]
+
+
 def folder_of(sweep: Path, number: int) -> Path:
     """A trial's own folder."""
     return sweep / f"{number:04d}"

@@ -70,7 +70,7 @@ class Display:
     def __init__(self, study: Study, workers: int, threads: int) -> None:
         self.study, self.workers = study, workers
         self.begun = time.monotonic()
-        self.ended_here = 0
+        self.ended_here, self.busy_s = 0, 0.0
         console = Console(file=sys.stdout)
         self.live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
         plural = "s" if workers > 1 else ""
@@ -97,6 +97,8 @@ class Display:
     def ended(self, worker: Worker, trial: FrozenTrial) -> None:
         """A trial is over, or interrupted."""
         self.ended_here += trial.state.is_finished()
+        self.busy_s += worker.seconds
+        self.worked_s = time.monotonic() - self.begun
         if self.live is None:
             value = "" if trial.value is None else f"  {self.study.request.objective} {trial.value:.4f}"
             error = f"  {trial.user_attrs[ERROR]}" if ERROR in trial.user_attrs else ""
@@ -165,7 +167,15 @@ class Display:
         elif (best := self.study.best) is not None:
             words = " ".join(self.study.space.overrides(best.params))
             log.info("\nbest           trial %d, %s %.4f   %s", best.number, self.study.request.objective, best.value, words)
+        if self.ended_here:
+            log.info("time           %s", self._what_it_took())
         log.info("in             %s", folder)
+
+    def _what_it_took(self) -> str:
+        epochs = sum(max(trial.intermediate_values, default=0) for trial in self.study.trials)
+        idle = 1 - self.busy_s / (self.workers * self.worked_s)
+        rate = 3600 * self.ended_here / self.worked_s
+        return f"{duration(self.worked_s)}, {rate:.0f} trials an hour, workers idle {max(0.0, idle):.0%}; {epochs} epochs in all"
 
     def _rank(self, value: str) -> float:
         sign = -1 if self.study.request.direction == "maximize" else 1

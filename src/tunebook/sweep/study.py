@@ -60,14 +60,14 @@ class Next:
 
 
 class Study:
-    """The study of one sweep. trials that another process asks for at the same time are its own."""
+    """The study of one sweep. Several processes may ask it for trials at the same time; each trial goes to one of them."""
 
     def __init__(self, request: Request, storage: optuna.storages.BaseStorage) -> None:
         self.request, self.space = request, request.space
         self.study = optuna.create_study(
             storage=storage, study_name=request.name, direction=request.direction, load_if_exists=True, pruner=optuna.pruners.NopPruner()
         )
-        self._taken: set[int] = set()  # trials that this process has started, or found at work elsewhere
+        self.interrupted: list[FrozenTrial] = []  # trials that an earlier process began and did not end
 
     def begin(self) -> None:
         """Makes sure that it is the sweep that was asked for, and that every point of a grid waits in it. InputError for another."""
@@ -77,6 +77,7 @@ class Study:
             message = f"is another sweep ({'; '.join(changed[:4])}{more}); choose another sweep.name"
             raise InputError(f"sweep.name={self.request.name}: {message}")
         self.study.set_user_attr("identity", identity)
+        self.interrupted = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         if self.request.is_grid:
             there = {_key(_params(trial)) for trial in self.trials}
             for point in self.request.space.points():
@@ -105,14 +106,6 @@ class Study:
         states = [trial.state for trial in self.last_of_each()]
         return {state: states.count(state) for state in TrialState}
 
-    def interrupted(self) -> list[FrozenTrial]:
-        """Trials that a process has begun and not ended, which is not this one."""
-        return [trial for trial in self.trials if trial.state == TrialState.RUNNING and trial.number not in self._taken]
-
-    def leave(self, trial: FrozenTrial) -> None:
-        """Leaves a trial to the process that is at work on it."""
-        self._taken.add(trial.number)
-
     def retry_failed(self) -> int:
         """Lets trials that failed wait to be run again. How many."""
         failed = [trial for trial in self.last_of_each() if trial.state == TrialState.FAIL]
@@ -122,8 +115,8 @@ class Study:
 
     def next(self) -> Next | None:
         """The next trial: one that was interrupted, one that waits, or a new draw; None where there is none left."""
-        for trial in self.interrupted():
-            self._taken.add(trial.number)
+        while self.interrupted:
+            trial = self.interrupted.pop(0)
             if _is_whole(trial, self.space):
                 return Next(trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False)
             self.end(trial._trial_id, TrialState.FAIL, NOT_BEGUN)  # a kill between asking and drawing
@@ -133,7 +126,6 @@ class Study:
             return None
         self.study.sampler = self._sampler()
         asked = self.study.ask()
-        self._taken.add(asked.number)
         self.space.suggest(asked)
         return Next(asked.number, asked._trial_id, self.space.overrides(asked.params), is_new=True)
 

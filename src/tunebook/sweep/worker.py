@@ -45,6 +45,7 @@ class Order:
     parent: str  # the key of the sweep's own run
     tests: bool
     threads: int
+    gpu: str  # the only one that it sees; "": all
 
 
 class SweepsTrial(Trial):
@@ -77,6 +78,8 @@ def work(order: Order, lifeline: Connection) -> None:
     _say_it_in(order.folder / LOG)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(order.threads)
+    if order.gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = order.gpu
     quiet()
     begun = time.monotonic()
     trial = SweepsTrial(order)
