@@ -128,7 +128,11 @@ class Driver:
         self.study.begin()
         self.gpus = gpus() if device_kind(self.settings["trainer"]["accelerator"]) == "gpu" else []
         self.count = _workers(self.request, len(self.gpus))
-        self.threads = int(self.study.remember("threads", max(1, cores() // self.count)))
+        fitting = max(1, cores() // self.count)
+        self.threads_at_first = int(self.study.remember("threads", fitting))
+        self.threads = min(self.threads_at_first, fitting)  # more threads than cores make every step many times slower
+        if self.threads != self.threads_at_first:
+            log.warning("new trials have %d threads, not %d as before: last digits may differ", self.threads, self.threads_at_first)
         self.fixed = self._fixed()
         self._warn_of_other_code()
         if self.request.settings["retry_failed"]:
@@ -215,7 +219,8 @@ class Driver:
             script=str(Path(sys.argv[0]).resolve()), storage=self.storage, sweep=self.request.name, trial_id=trial.trial_id,
             number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
-            tests=self.request.is_grid, threads=self.threads, gpu=self._free_gpu(),
+            tests=self.request.is_grid, threads=self.threads if trial.is_new else self.threads_at_first,
+            gpu=self._free_gpu(),
         )  # fmt: skip
         self.workers.append(self.executor.start(order))
         self.display.began(order)

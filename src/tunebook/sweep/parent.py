@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,10 @@ class Parent:
         """Adds the trials, gives those whose process was killed their status, and ends the run."""
         if not self.joins:
             self._end(study, status)
-        if self.tracker.uri:
-            deliver_left_over(self.folder.outputs, self.tracker.address)
+        if self.tracker.uri:  # trials that were killed could not say so; a server that is away is not waited for
+            told = threading.Thread(target=deliver_left_over, args=(self.folder.outputs, self.tracker.address), daemon=True)
+            told.start()
+            told.join(self.tracker.patience_s)
 
     def _end(self, study: Study, status: Status) -> None:
         self.tracker.save_text(_csv(study), "sweep/trials.csv")

@@ -48,6 +48,7 @@ class Tracker(Logger, ABC):
     run_id = ""
     run_name = ""
     experiment_id = ""
+    patience_s = 0.0  # that the end of a run waits for a store that takes nothing
     wants_model = wants_pictures = False  # making them takes seconds
 
     @property
