@@ -128,3 +128,8 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any) -> None:
     if order.number in faults_at:
         at_call(Classifier, "training_step", 5, what[order.number])
     work(order, lifeline)
+
+
+def no_work(order: Any, lifeline: Any) -> None:
+    """A sweep's worker on a machine where none can work."""
+    os._exit(3)

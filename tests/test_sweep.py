@@ -122,6 +122,26 @@ def test_trials_that_fail_cost_only_themselves(
     assert all(run.data.tags["sweep.state"] == ("diverged" if "1e+30" in run.info.run_name else "complete") for run in last)
 
 
+def test_workers_that_cannot_work_cost_no_trial(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "work", faults.no_work)
+    arguments = ("-m", *SHORT, "seed=1,2", *with_store(tmp_path))
+    result = cli("train.py", *arguments)
+    assert result.code == 1
+    assert re.fullmatch(r"error: no worker takes up a trial: its process ended with status 3 \(log: .*\n", result.err)
+    monkeypatch.undo()
+    assert cli("train.py", *arguments).code == 0
+    assert sorted(run.data.tags["sweep.trial"] for run in children(tmp_path).values()) == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_broken_as_a_whole_ends(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("-m", *SHORT, "optimizer=sgd", "optimizer.lr=1e30", "seed=range(6)", "sweep.workers=1", "sweep.max_failures=1")
+    result = cli("train.py", *arguments, *with_store(tmp_path))
+    assert result.code == 1
+    assert "no more trials are started: 2 have failed" in result.out
+    assert len(children(tmp_path)) == 2
+
+
 def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_path: Path) -> None:
     search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'", "optimizer=adam,sgd",
               "optimizer.lr=tag(log, interval(1e-3, 1e-1))", *with_store(tmp_path))  # fmt: skip
@@ -228,6 +248,7 @@ WRONG = [
     (["sweep.workers=1,2"], "sweep.workers", "whole sweep"),
     (["optimizer=glob(*)"], "optimizer", "glob"),
     (["seed=1"], "sweep", "nothing varies"),
+    (["seed=1,2", "hydra.run.dir=/tmp/x"], "hydra.run.dir=/tmp/x", "folder of its own"),
     (["sweep=final"], "sweep.of=null", "is required"),
     (["seed=1,2", "resume=last"], "resume=last", "without -m"),
 ]

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from tunebook.checks import InputError, SettingError
+from tunebook.commandline.entry import fail
 from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
 from tunebook.experiment.run import choose_precision
@@ -29,8 +30,9 @@ from tunebook.sweep.parent import Parent, mark
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.show import Display, say_what_would_run
 from tunebook.sweep.space import in_short
-from tunebook.sweep.study import Next, Study, open_storage
+from tunebook.sweep.study import BEGUN, Next, Study, open_storage
 from tunebook.sweep.study import check as check_study
+from tunebook.sweep.worker import LOG as WORKER_LOG
 from tunebook.sweep.worker import PATIENCE_S, Order
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
@@ -63,9 +65,16 @@ def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig
     if executor is None:
         say_what_would_run(request, settings, choices, _workers(request))
         return 0
-    folder = Path(settings["outputs"]) / "sweeps" / request.name
+    folder = (Path(settings["outputs"]) / "sweeps" / request.name).absolute()
     with _alone(folder, request):
-        return Driver(request, settings, folder, executor).run()
+        try:
+            return Driver(request, settings, folder, executor).run()
+        except NoWorkers as error:
+            fail(str(error), 1)
+
+
+class NoWorkers(RuntimeError):
+    """Workers end before they take up a trial: it is not the trials that are at fault, and none is spent on finding out."""
 
 
 def _log_to_terminal() -> None:
@@ -118,6 +127,7 @@ class Driver:
     executor: LocalExecutor
     workers: list[Worker] = field(default_factory=list)
     signum: int = 0
+    works: bool = False  # whether a worker has ever taken up a trial
     failures: int = 0  # of trials that ended since this process began
 
     def run(self) -> int:
@@ -222,7 +232,10 @@ class Driver:
             tests=self.request.is_grid, threads=self.threads if trial.is_new else self.threads_at_first,
             gpu=self._free_gpu(),
         )  # fmt: skip
-        self.workers.append(self.executor.start(order))
+        try:
+            self.workers.append(self.executor.start(order))
+        except OSError as error:
+            raise NoWorkers(f"no worker can be started: {error}; no trial is lost") from error
         self.display.began(order)
 
     def _free_gpu(self) -> str:
@@ -234,6 +247,10 @@ class Driver:
         """What became of the trial; where its worker could not say so, from how its process ended."""
         trial = self.study.study._storage.get_trial(worker.order.trial_id)
         code = worker.process.exitcode or 0
+        self.works = self.works or BEGUN in trial.user_attrs
+        if not self.works and code and not self.signum:
+            where = worker.order.folder / WORKER_LOG
+            raise NoWorkers(f"no worker takes up a trial: its process ended with {_how_it_ended(code)} (log: {where}); no trial is lost")
         timed_out = worker.asked_to_stop is not None and not self.signum
         if not trial.state.is_finished() and (timed_out or not self.signum):
             error = f"timed out after {worker.seconds:.0f} s" if timed_out else f"its process ended with {_how_it_ended(code)}"
@@ -242,6 +259,8 @@ class Driver:
             mark(worker.order.folder, {"sweep.state": how})
             trial = self.study.study._storage.get_trial(worker.order.trial_id)
         self.failures += trial.state == TrialState.FAIL
+        if self.failures == (self.request.settings["max_failures"] or 0) + 1 and self.request.settings["max_failures"] is not None:
+            log.warning("no more trials are started: %d have failed (sweep.max_failures)", self.failures)
         self.display.ended(worker, trial)
 
     def _stop_what_should(self) -> None:

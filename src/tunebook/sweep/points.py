@@ -35,6 +35,9 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
             raise SettingError(
                 override.get_key_element(), (override.input_line or "").partition("=")[2], "holds for the whole sweep, and can't vary in it"
             )
+    if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
+        key, _, value = own_folder[0].partition("=")
+        raise SettingError(key, value, "each trial has a folder of its own, below outputs")
     base = compose_config(CONFIG, fixed)
     if base.resume is not None:
         raise SettingError("resume", base.resume, "goes on with one run, without -m; the same -m command goes on with its sweep")

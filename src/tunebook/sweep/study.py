@@ -18,7 +18,7 @@ from tunebook.targets import resolve
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 # What a trial says of itself in the study.
-RETRY_OF, ERROR, HOW, SECONDS, NOT_BEGUN = "retry_of", "error", "how", "seconds", "not begun"
+RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN = "retry_of", "begun", "error", "how", "seconds", "not begun"
 
 
 def check(request: Request) -> None:

@@ -22,7 +22,7 @@ from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
 from tunebook.secrets import redact
-from tunebook.sweep.study import ERROR, HOW, SECONDS, WorkersTrial, open_storage
+from tunebook.sweep.study import BEGUN, ERROR, HOW, SECONDS, WorkersTrial, open_storage
 
 LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
 PATIENCE_S = 15.0  # for a run that is to stop, before its process is ended
@@ -54,6 +54,7 @@ class SweepsTrial(Trial):
     def __init__(self, order: Order) -> None:
         self.study = WorkersTrial(open_storage(order.storage), order.sweep, order.trial_id, order.pruner)
         self.name, self.parent, self.tests = order.name, order.parent, order.tests
+        self.study.note(**{BEGUN: time.time()})
         self.tags = {"sweep.name": order.sweep, "sweep.trial": str(order.number), "sweep.state": "running"}
 
     def report(self, epoch: int, value: float) -> bool:
