@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -20,25 +20,32 @@ class Stopped(BaseException):
         self.exit_code = 128 + signum
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def handling(handler: Handler) -> Iterator[None]:
+    """Gives the signals to `handler` until the block is left."""
+    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)
+
+
 class StopAtBatchEnd(Callback):
     """Ends a run in training or validation at the batch's end, elsewhere at once. A second signal ends the process on the spot."""
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.signum: int | None = None
         self.in_loop = False
         self.checkpoints: KeepCheckpoints | None = None  # where the state is saved
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Handles the signals until the block is left."""
-        before = {signum: signal.signal(signum, self._handle) for signum in self.SIGNALS}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        return handling(self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
@@ -61,7 +68,7 @@ class StopAtBatchEnd(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning has put its own SIGTERM handler in place, after which a killed run exits with 0: take it back."""
-        for signum in self.SIGNALS:
+        for signum in SIGNALS:
             signal.signal(signum, self._handle)
         self.in_loop = True
         if self.signum is not None:

@@ -23,6 +23,7 @@ from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
 from tunebook.experiment.run import choose_precision
 from tunebook.paths import ROOT
+from tunebook.recovery.signals import handling
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import RedactingFormatter, redact
 from tunebook.sweep.local import LocalExecutor, Worker, cores, folder_of, gpus
@@ -43,7 +44,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.5
 MANY = 50  # trials whose check takes a second or more
 LOCK = ".driver.lock"
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig, list[str]]]) -> int:
@@ -150,7 +150,7 @@ class Driver:
         self.parent = Parent(self.request, self.settings, self.folder, joins=self.request.settings["join"])
         status: Status = "FAILED"
         try:
-            with self._listening(), Display(self.study, self.count, self.threads) as self.display:
+            with handling(self._handle), Display(self.study, self.count, self.threads) as self.display:
                 self._work()
             status = "KILLED" if self.signum else "FINISHED"
         finally:
@@ -177,15 +177,6 @@ class Driver:
             return fixed
         precision = self.study.remember("precision", choose_precision(self.settings, None).precision)
         return (*fixed, f"{key}={precision}")
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:
@@ -217,7 +208,8 @@ class Driver:
             while run is not None and run.is_alive:
                 time.sleep(0.1)
                 if time.monotonic() > until:
-                    os.kill(run.pid, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(run.pid, signal.SIGKILL)
 
     def _may_start(self) -> bool:
         most = self.request.settings["max_failures"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tunebook.checks import InputError, nearest
 from tunebook.runfolder import RunFolder
+from tunebook.sweep.space import as_text
 
 
 def settings_of_winner(name: str, storage: str | None, outputs: Path) -> tuple[list[str], str]:
@@ -24,20 +25,16 @@ def settings_of_winner(name: str, storage: str | None, outputs: Path) -> tuple[l
     try:
         study = optuna.load_study(study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db"))
         best = study.best_trial
-        words = [*study.user_attrs["identity"]["settings"], f"trainer.precision={study.user_attrs['precision']}"]
+        words = list(study.user_attrs["identity"]["settings"])
     except KeyError as error:
         raise InputError(f"sweep.of={name}: there is no such sweep in {storage or folder} ({error})") from None
     except ValueError:
         raise InputError(f"sweep.of={name}: none of its trials was trained to its end") from None
-    words += [f"{parameter.partition(' (')[0]}={_as_text(value)}" for parameter, value in best.params.items()]
+    if "precision" in study.user_attrs:  # what "auto" became there
+        words.append(f"trainer.precision={study.user_attrs['precision']}")
+    words += [f"{parameter.partition(' (')[0]}={as_text(value)}" for parameter, value in best.params.items()]
     try:
         key = RunFolder.read(folder).key
     except (OSError, ValueError, KeyError, TypeError):
         key = ""
     return [*words, "data.validate_on=train"], key
-
-
-def _as_text(value: object) -> str:
-    from tunebook.sweep.space import as_text
-
-    return as_text(value if isinstance(value, str | int | float | bool) else None)
