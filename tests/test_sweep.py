@@ -161,7 +161,9 @@ def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_p
 def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(cli: Cli, tmp_path: Path) -> None:
     search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name=found", "sweep.trials=2", "optimizer.lr=interval(0.5, 1.5)",
               "trainer.precision=32-true")  # fmt: skip
-    assert cli("train.py", *search, *with_store(tmp_path)).code == 0
+    searched = cli("train.py", *search, *with_store(tmp_path))
+    assert searched.code == 0, searched.err
+    assert "next           python src/train.py -m sweep=final \"sweep.of='found'\"" in searched.out
     best = max(children(tmp_path).values(), key=lambda run: run.data.metrics["best/val_acc"])
     result = cli("train.py", "-m", "sweep=final", "sweep.of=found", "sweep.seeds=2", *with_store(tmp_path))
     assert result.code == 0, result.err

@@ -170,6 +170,8 @@ class Display:
         if self.ended_here:
             log.info("time           %s", self._what_it_took())
         log.info("in             %s", folder)
+        if self.study.best is not None and not self.study.request.is_grid:
+            log.info("next           python src/train.py -m sweep=final \"sweep.of='%s'\"", self.study.request.name)
 
     def _what_it_took(self) -> str:
         epochs = sum(max(trial.intermediate_values, default=0) for trial in self.study.trials)
