@@ -22,7 +22,8 @@ from tunebook.targets import KINDS, check_name
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
 # Of Hydra's own settings, those that a user may set. Others write files, read configs from elsewhere or set the environment.
-HYDRA_SETTINGS = ("run.dir", "verbose", "sweeper.max_batch_size", "sweeper.params", "mode")
+HYDRA_SETTINGS = ("run.dir", "verbose")
+HYDRA_ANSWERED = ("sweeper.params", "mode")  # refused elsewhere, with words of their own
 HYDRA_FINDINGS = ("runtime", "overrides", "job", "help", "hydra_help")  # what Hydra fills in, and what it prints
 HYDRA_JOB_SETTINGS = ("env_set", "env_copy", "chdir", "config")  # of these, what is a setting
 SQLITE = "sqlite:///"
@@ -155,11 +156,11 @@ def _check_target(path: str, value: Any) -> None:
 def _check_hydra(cfg: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
     """SettingError where one of Hydra's settings is not as `conf/` has it, but for those that a user may set."""
     ours = dict(_leaves(with_choices(choices, config_name, hydra=True).hydra))
-    allowed = ", ".join(f"hydra.{key}" for key in HYDRA_SETTINGS[:4])
+    allowed = ", ".join(f"hydra.{key}" for key in HYDRA_SETTINGS)
     for key, value in _leaves(cfg.hydra):
         room, _, rest = key.partition(".")
         found = room in HYDRA_FINDINGS and not (room == "job" and rest.startswith(HYDRA_JOB_SETTINGS))
-        if not found and not key.startswith(HYDRA_SETTINGS) and (key not in ours or ours[key] != value):
+        if not found and not key.startswith(HYDRA_SETTINGS + HYDRA_ANSWERED) and (key not in ours or ours[key] != value):
             raise SettingError(f"hydra.{key}", value, f"is not set in a run; allowed: {allowed}")
 
 

@@ -52,7 +52,7 @@ class Worker:
 
 
 class LocalExecutor:
-    """Starts workers here. threads: of torch, in each."""
+    """Starts workers here."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
