@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,39 @@ def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> Non
     assert {name: [step for step, _ in points] for name, points in points_of(store_in(tmp_path), killed).items()}["val/acc"] == [1, 2]
     assert_delivered_once(store_in(tmp_path), killed, first)
     assert {run.info.status for run in runs_in(tmp_path)} == {"KILLED", "FINISHED"}
+
+
+def test_ten_runs_that_begin_at_once_lose_nothing(tmp_path: Path) -> None:
+    """In a new experiment of one sqlite file: its rows, and those of the data, are wanted by all in the same moment."""
+    with_store(tmp_path)
+    count = 10
+    barrier = faults.FORKSERVER.Barrier(count)
+    processes = [faults.FORKSERVER.Process(target=tell_a_run, args=(tmp_path, number, barrier)) for number in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * count
+    runs = runs_in(tmp_path)
+    assert sorted(run.data.params["number"] for run in runs) == sorted(str(number) for number in range(count))
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert {given.tags[0].value for given in run.inputs.dataset_inputs} == {"training", "validation", "test"}
+        assert_delivered_once(store_in(tmp_path), run, tmp_path / run.data.params["number"])
+
+
+def tell_a_run(folder: Path, number: int, barrier: Barrier) -> None:
+    own = RunFolder(folder / str(number), folder / "out", uri=store_in(folder))
+    own.open()
+    tracker = MLflowTracker(own.uri, system_metrics=False, save_model=False, save_pictures=False, patience_s=60)
+    barrier.wait(60)
+    tracker.open(own)
+    tracker.describe("all at once", f"run {number}", {"number": str(number)}, {})
+    for part in ("training", "validation", "test"):
+        tracker.log_dataset("digits", part, "{}", "sklearn", part)
+    for step in range(50):
+        tracker.log_metrics({"a": step, "b": -step}, step=step)
+    assert tracker.close("FINISHED")
 
 
 def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
 SEND_EVERY_S = 1.0  # short epochs share a call
 LONGEST_ORPHAN_S = 3600.0  # that a trial waits for the run that it belongs to, which may be in another store
+TRIES = 3  # before a refusal is believed
 LONGEST_WAIT_S = 30.0  # between two tries, while a store can't be reached
 REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST")  # MLflow's words for: not now and not later
 
@@ -94,15 +95,23 @@ class Delivery:
     def send(self) -> None:
         """Sends what is waiting. Raises whatever MLflow raises; what had arrived until then is remembered."""
         for kind, records, offset in _calls(journal.read(self.folder / JOURNAL, self.offset)):
+            self._send_or_leave(kind, records)
+            self._remember(offset)
+        self.uncertain = False
+
+    def _send_or_leave(self, kind: str, records: list[Record]) -> None:
+        """What MLflow refuses would hold up all that follows. It says the same of a row that another run inserts in the same moment
+        (a data set that is new to the experiment), which another try finds there."""
+        for left in reversed(range(TRIES)):
             try:
-                self._send(kind, records)
+                return self._send(kind, records)
             except Exception as error:
                 self.uncertain = True
                 if getattr(error, "error_code", None) not in REFUSALS or kind == "run":
                     raise
-                log.warning("MLflow refuses a record of run %s, which stays in its journal: %s", self.run_id, _line(error))
-            self._remember(offset)
-        self.uncertain = False
+                if not left:
+                    log.warning("MLflow refuses a record of run %s, which stays in its journal: %s", self.run_id, _line(error))
+            time.sleep(0.1)
 
     def _send(self, kind: str, records: list[Record]) -> None:
         handlers: dict[str, Callable[[Record], None]] = {
