@@ -116,7 +116,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError(f"not within {seconds} s")
 
 
-def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any) -> None:
+def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str) -> None:
     """A sweep's worker: of the trials in `faults_at`, the first raises in training, the second is killed, the fifth hangs."""
     from tunebook.classifier import Classifier
     from tunebook.sweep.worker import work
@@ -127,9 +127,9 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any) -> None:
     what = {0: raise_a_fault, 1: send(signal.SIGKILL), 4: lambda: time.sleep(600)}
     if order.number in faults_at:
         at_call(Classifier, "training_step", 5, what[order.number])
-    work(order, lifeline)
+    work(order, lifeline, gpu)
 
 
-def no_work(order: Any, lifeline: Any) -> None:
+def no_work(order: Any, lifeline: Any, gpu: str) -> None:
     """A sweep's worker on a machine where none can work."""
     os._exit(3)

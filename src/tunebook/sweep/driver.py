@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, open_dict
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from tqdm import tqdm
 
 from tunebook.checks import InputError, SettingError
@@ -26,7 +26,8 @@ from tunebook.paths import ROOT
 from tunebook.recovery.signals import handling
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import RedactingFormatter, redact
-from tunebook.sweep.local import LocalExecutor, Worker, cores, folder_of, gpus
+from tunebook.sweep.executor import Executor, NoWorkers, Worker, make_executor
+from tunebook.sweep.local import cores
 from tunebook.sweep.parent import Parent, mark
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.show import Display, say_what_would_run
@@ -37,13 +38,13 @@ from tunebook.sweep.worker import LOG as WORKER_LOG
 from tunebook.sweep.worker import PATIENCE_S, Order
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
-from tunebook.training import device_kind
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 MANY = 50  # trials whose check takes a second or more
 LOCK = ".driver.lock"
+MOST_LOSSES = 3  # of the machines that a trial was on, after which it is held to be at fault
 
 
 def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig, list[str]]]) -> int:
@@ -52,7 +53,7 @@ def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig
     base: what all trials start from; configs: those that are checked, with the words that make them.
     """
     _log_to_terminal()
-    executor = None if request.settings["dry_run"] else LocalExecutor()
+    executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
     for cfg, words in tqdm(configs, "checking", leave=False, disable=None if len(configs) > MANY else True):
         _check(cfg, words)
@@ -63,7 +64,7 @@ def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig
     if not request.is_grid and (used := build(settings).data.validate_on) != "split":
         raise SettingError("data.validate_on", used, f"a search would choose by {used} figures; allowed: split")
     if executor is None:
-        say_what_would_run(request, settings, choices, _workers(request))
+        say_what_would_run(request, settings, choices, int(request.settings["workers"] or min(cores(), request.trials)))
         return 0
     folder = (Path(settings["outputs"]) / "sweeps" / request.name).absolute()
     with _alone(folder, request):
@@ -71,10 +72,15 @@ def drive(request: Request, base: DictConfig, configs: Sequence[tuple[DictConfig
             return Driver(request, settings, folder, executor).run()
         except NoWorkers as error:
             fail(str(error), 1)
+        finally:
+            executor.close()
 
 
-class NoWorkers(RuntimeError):
-    """Workers end before they take up a trial: it is not the trials that are at fault, and none is spent on finding out."""
+def _executor(request: Request, base: DictConfig) -> Executor:
+    addresses = {"sweep.storage": request.settings["storage"]}
+    if "uri" in base.tracking:
+        addresses["tracking.uri"] = str(base.tracking.uri)
+    return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
 
 
 def _log_to_terminal() -> None:
@@ -92,10 +98,6 @@ def _check(cfg: DictConfig, words: Sequence[str]) -> None:
         check(cfg, choices)
     except SettingError as error:
         raise InputError(f"{error} (in the trial {' '.join(words)})") from None
-
-
-def _workers(request: Request, gpus: int = 0) -> int:
-    return int(request.settings["workers"] or gpus or min(cores(), request.trials))
 
 
 @contextlib.contextmanager
@@ -124,7 +126,7 @@ class Driver:
     request: Request
     settings: dict[str, Any]
     folder: Path
-    executor: LocalExecutor
+    executor: Executor
     workers: list[Worker] = field(default_factory=list)
     signum: int = 0
     works: bool = False  # whether a worker has ever taken up a trial
@@ -136,21 +138,19 @@ class Driver:
         self.storage = storage
         self.study = Study(self.request, open_storage(storage))
         self.study.begin()
-        self.gpus = gpus() if device_kind(self.settings["trainer"]["accelerator"]) == "gpu" else []
-        self.count = _workers(self.request, len(self.gpus))
-        fitting = max(1, cores() // self.count)
-        self.threads_at_first = int(self.study.remember("threads", fitting))
-        self.threads = min(self.threads_at_first, fitting)  # more threads than cores make every step many times slower
+        self.threads_at_first = int(self.study.remember("threads", self.executor.threads))
+        self.threads = min(self.threads_at_first, self.executor.threads)
         if self.threads != self.threads_at_first:
             log.warning("new trials have %d threads, not %d as before: last digits may differ", self.threads, self.threads_at_first)
         self.fixed = self._fixed()
         self._warn_of_other_code()
         if self.request.settings["retry_failed"]:
             self.study.retry_failed()
-        self.parent = Parent(self.request, self.settings, self.folder, joins=self.request.settings["join"])
+        self.parent = Parent(self.request, self.settings, self.folder, self.study, joins=self.request.settings["join"])
         status: Status = "FAILED"
         try:
-            with handling(self._handle), Display(self.study, self.count, self.threads) as self.display:
+            with handling(self._handle), Display(self.study, self.executor.count, self.threads) as self.display:
+                self.executor.open(self.folder)
                 self._work()
             status = "KILLED" if self.signum else "FINISHED"
         finally:
@@ -186,34 +186,45 @@ class Driver:
         self.signum = signum
 
     def _work(self) -> None:
-        self._leave_what_others_do()
-        while True:
-            while self._may_start() and (trial := self.study.next()) is not None:
-                self._start(trial)
-            if not self.workers:
-                return
-            for worker in self.executor.ended(self.workers, TICK_S):
+        if self.request.settings["join"]:
+            self.study.interrupted.clear()  # another driver's, at work
+        for trial in self.study.interrupted:
+            self._wait_for_its_end(trial.number)
+        while self._start_what_can() or self.workers:
+            for worker in self.executor.ended(self.workers, TICK_S) if self.workers else []:
                 self.workers.remove(worker)
                 self._settle(worker)
             self._stop_what_should()
             self.display.update(self.workers)
+            if not self.workers:
+                time.sleep(0.1)  # until there is room again
 
-    def _leave_what_others_do(self) -> None:
-        """Trials whose process lives: of a driver that was killed a moment ago, which they are about to notice; or of another driver."""
-        if self.request.settings["join"]:
-            self.study.interrupted.clear()
-        for trial in self.study.interrupted:
-            run = _folder(self.folder, trial)
-            until = time.monotonic() + 2 * PATIENCE_S
-            while run is not None and run.is_alive:
-                time.sleep(0.1)
-                if time.monotonic() > until:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(run.pid, signal.SIGKILL)
+    def _wait_for_its_end(self, number: int) -> None:
+        """Until the process of a trial is gone whose driver or machine is: it notices that, and stops."""
+        try:
+            run = RunFolder.read(folder_of(self.folder, number))
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        until = time.monotonic() + 2 * PATIENCE_S
+        while run.is_alive:
+            time.sleep(0.1)
+            if time.monotonic() > until:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(run.pid, signal.SIGKILL)
+        if run.is_elsewhere and run.status == "RUNNING":
+            time.sleep(PATIENCE_S)  # whether it lives can't be seen from here
 
-    def _may_start(self) -> bool:
+    def _start_what_can(self) -> bool:
+        """Starts trials while there is room. Whether there may be more, for which there is none."""
         most = self.request.settings["max_failures"]
-        return not self.signum and len(self.workers) < self.count and (most is None or self.failures <= most)
+        while not self.signum and (most is None or self.failures <= most):
+            if not self.executor.has_room(self.workers):
+                return True
+            trial = self.study.next()
+            if trial is None:
+                return False
+            self._start(trial)
+        return False
 
     def _start(self, trial: Next) -> None:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
@@ -222,30 +233,24 @@ class Driver:
             number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
             tests=self.request.is_grid, threads=self.threads if trial.is_new else self.threads_at_first,
-            gpu=self._free_gpu(),
         )  # fmt: skip
-        try:
-            self.workers.append(self.executor.start(order))
-        except OSError as error:
-            raise NoWorkers(f"no worker can be started: {error}; no trial is lost") from error
+        self.workers.append(self.executor.start(order))
         self.display.began(order)
-
-    def _free_gpu(self) -> str:
-        """Of several GPUs the one that fewest workers use; "" where there is nothing to choose."""
-        used = [worker.order.gpu for worker in self.workers]
-        return min(self.gpus, key=used.count) if len(self.gpus) > 1 else ""
 
     def _settle(self, worker: Worker) -> None:
         """What became of the trial; where its worker could not say so, from how its process ended."""
         trial = self.study.study._storage.get_trial(worker.order.trial_id)
-        code = worker.process.exitcode or 0
         self.works = self.works or BEGUN in trial.user_attrs
-        if not self.works and code and not self.signum:
+        if not self.works and worker.ending and not self.signum:
             where = worker.order.folder / WORKER_LOG
-            raise NoWorkers(f"no worker takes up a trial: its process ended with {_how_it_ended(code)} (log: {where}); no trial is lost")
+            raise NoWorkers(f"no worker takes up a trial: its process ended with {worker.ending} (log: {where}); no trial is lost")
+        if worker.is_lost and not trial.state.is_finished() and not self.signum and self.study.take_back(trial, MOST_LOSSES):
+            log.warning("trial %d goes on elsewhere after %s", trial.number, worker.ending)
+            self._wait_for_its_end(trial.number)
+            return
         timed_out = worker.asked_to_stop is not None and not self.signum
         if not trial.state.is_finished() and (timed_out or not self.signum):
-            error = f"timed out after {worker.seconds:.0f} s" if timed_out else f"its process ended with {_how_it_ended(code)}"
+            error = f"timed out after {worker.seconds:.0f} s" if timed_out else f"its process ended with {worker.ending or 'no word'}"
             how = "timed out" if timed_out else "killed"
             self.study.end(worker.order.trial_id, TrialState.FAIL, how, error)
             mark(worker.order.folder, {"sweep.state": how})
@@ -259,15 +264,13 @@ class Driver:
         limit = self.request.settings["trial_timeout"]
         for worker in self.workers:
             if self.signum or (limit is not None and worker.seconds > limit):
-                worker.stop()
+                if worker.asked_to_stop is None:
+                    worker.asked_to_stop = time.monotonic()
+                    worker.stop()
+                elif time.monotonic() - worker.asked_to_stop > PATIENCE_S:
+                    worker.kill()
 
 
-def _folder(sweep: Path, trial: FrozenTrial) -> RunFolder | None:
-    try:
-        return RunFolder.read(folder_of(sweep, trial.number))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _how_it_ended(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"status {code}"
+def folder_of(sweep: Path, number: int) -> Path:
+    """A trial's own folder."""
+    return sweep / f"{number:04d}"

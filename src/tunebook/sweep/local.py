@@ -5,13 +5,16 @@ import multiprocessing.forkserver
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tunebook.paths import ROOT
-from tunebook.sweep.worker import PATIENCE_S, Order, work
+from tunebook.sweep.executor import NoWorkers
+from tunebook.sweep.worker import Order, work
+from tunebook.training import device_kind
 
 # What a run imports on its way is most of the time of a short one.
 PRELOADED = ("tunebook.sweep.worker", "tunebook.experiment.check", "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
@@ -19,14 +22,17 @@ PRELOADED = ("tunebook.sweep.worker", "tunebook.experiment.check", "mlflow.store
 
 
 @dataclass
-class Worker:
-    """A process at work on a trial."""
+class LocalWorker:
+    """A process of this machine."""
 
     order: Order
     process: BaseProcess
     lifeline: Connection
     begun: float
+    gpu: str
     asked_to_stop: float | None = None
+    ending: str = ""
+    is_lost: bool = False
 
     @property
     def seconds(self) -> float:
@@ -34,13 +40,8 @@ class Worker:
         return time.monotonic() - self.begun
 
     def stop(self) -> None:
-        """Asks it to stop at its batch's end; where it was asked long ago, ends it."""
-        now = time.monotonic()
-        if self.asked_to_stop is None:
-            self.asked_to_stop = now
-            self._signal(signal.SIGTERM)
-        elif now - self.asked_to_stop > PATIENCE_S:
-            self.kill()
+        """Asks it to stop at its batch's end."""
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends it at once."""
@@ -52,9 +53,13 @@ class Worker:
 
 
 class LocalExecutor:
-    """Starts workers here."""
+    """count, threads: None for as many as the cores (or the GPUs) serve best."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int | None, threads: int | None, trials: int, accelerator: str) -> None:
+        self._gpus = gpus() if device_kind(accelerator) == "gpu" else []
+        self.count = count or len(self._gpus) or min(cores(), trials)
+        self.threads = threads or max(1, cores() // self.count)  # more threads than cores make every step many times slower
+        self._used: list[str] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
         before = os.environ.get("PYTHONPATH")
@@ -64,22 +69,44 @@ class LocalExecutor:
         finally:
             os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
-    def start(self, order: Order) -> Worker:
-        """A process that runs the trial."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(order, theirs), name=f"trial {order.number}")
-        process.start()
-        theirs.close()
-        return Worker(order, process, ours, time.monotonic())
+    def open(self, folder: Path) -> None:
+        """There is nothing to get ready."""
 
-    def ended(self, workers: list[Worker], timeout_s: float) -> list[Worker]:
+    def has_room(self, workers: Sequence[LocalWorker]) -> bool:
+        """Whether fewer than `count` are at work."""
+        return len(workers) < self.count
+
+    def start(self, order: Order) -> LocalWorker:
+        """A process that runs the trial, on the GPU that fewest use where there are several."""
+        gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=work, args=(order, theirs, gpu), name=f"trial {order.number}")
+        try:
+            process.start()
+        except OSError as error:
+            raise NoWorkers(f"no worker can be started: {error}; no trial is lost") from error
+        theirs.close()
+        self._used.append(gpu)
+        return LocalWorker(order, process, ours, time.monotonic(), gpu)
+
+    def ended(self, workers: Sequence[LocalWorker], timeout_s: float) -> list[LocalWorker]:
         """Those whose process has ended, as soon as there is one."""
         ready = wait([worker.process.sentinel for worker in workers], timeout_s)
         found = [worker for worker in workers if worker.process.sentinel in ready]
         for worker in found:
             worker.process.join()
             worker.lifeline.close()
+            worker.ending = how_it_ended(worker.process.exitcode or 0)
+            self._used.remove(worker.gpu)
         return found
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+
+def how_it_ended(code: int) -> str:
+    """A process's exit status in a word; "" for 0."""
+    return "" if code == 0 else signal.Signals(-code).name if code < 0 else f"status {code}"
 
 
 def cores() -> int:
@@ -97,8 +124,3 @@ def gpus() -> list[str]:
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     count = torch.cuda.device_count()
     return names[:count] if names[0] else [str(number) for number in range(count)]
-
-
-def folder_of(sweep: Path, number: int) -> Path:
-    """A trial's own folder."""
-    return sweep / f"{number:04d}"

@@ -27,14 +27,14 @@ from tunebook.tracking.tracker import Status
 class Parent:
     """joins: another process keeps it, and only its key is used; as where the trials belong to another sweep."""
 
-    def __init__(self, request: Request, settings: dict[str, Any], folder: Path, joins: bool) -> None:
+    def __init__(self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool) -> None:
         self.request = request
         self.tracker: Tracker = _tracker(settings)
         try:
             self.folder = RunFolder.read(folder)
         except (OSError, ValueError, KeyError, TypeError):
             self.folder = RunFolder(folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri)
-        self.key = request.parent or self.folder.key
+        self.key = request.parent or str(study.remember("parent", self.folder.key))  # one that joins may be without the folder
         self.joins = joins or bool(request.parent)
         if self.joins:
             return

@@ -11,9 +11,13 @@ from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, Setting
 from tunebook.sweep.space import Space
 
 # How a sweep is worked off and how far, which does not make it another one.
-HOW = ("name", "trials", "workers", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run")
+HOW = (
+    "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run",
+    "ray", "slurm",
+)  # fmt: skip
 TYPES: dict[str, Any] = {
-    "name": Name | None, "trials": Count | None, "workers": Count | None, "storage": Name | None, "seed": Seed,
+    "name": Name | None, "trials": Count | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
+    "threads": Count | None, "storage": Name | None, "seed": Seed,
     "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own

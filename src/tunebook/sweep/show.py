@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunebook.sweep.local import Worker
+from tunebook.sweep.executor import Worker
 from tunebook.sweep.request import Request
 from tunebook.sweep.space import as_text, in_short
 from tunebook.sweep.study import ERROR, HOW, SECONDS, Study

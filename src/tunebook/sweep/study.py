@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunebook.checks import InputError, construct
+from tunebook.secrets import redact
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.space import Space
 from tunebook.targets import resolve
@@ -18,7 +19,7 @@ from tunebook.targets import resolve
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 # What a trial says of itself in the study.
-RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN = "retry_of", "begun", "error", "how", "seconds", "not begun"
+RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = "retry_of", "begun", "error", "how", "seconds", "not begun", "losses"
 
 
 def check(request: Request) -> None:
@@ -35,7 +36,9 @@ def open_storage(address: str) -> optuna.storages.RDBStorage:
     try:
         return optuna.storages.RDBStorage(address, engine_kwargs=waiting)
     except Exception as error:  # whatever a database driver raises
-        reason = " ".join(str(error).split())
+        reason = " ".join(redact(str(error)).split())
+        if isinstance(error, ImportError) and "postgres" in address:
+            reason = "needs the package psycopg2, which is an extra: pip install '.[postgresql]'"
         raise InputError(f"sweep.storage: can't be opened ({type(error).__name__}: {reason[:150]})") from None
 
 
@@ -140,6 +143,14 @@ class Study:
             return sampler
         seeded: BaseSampler = make(settings["sampler"], "sweep.sampler", seed=(seed + len(self.study.get_trials(deepcopy=False))) % 2**32)
         return seeded
+
+    def take_back(self, trial: FrozenTrial, most: int) -> bool:
+        """Lets a trial go on that was lost with its machine; not where it happened `most` times."""
+        losses = int(trial.user_attrs.get(LOSSES, 0)) + 1
+        self.study._storage.set_trial_user_attr(trial._trial_id, LOSSES, losses)
+        if losses < most:
+            self.interrupted.append(self.study._storage.get_trial(trial._trial_id))
+        return losses < most
 
     def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
         """Puts down what became of a trial, where its worker could not."""

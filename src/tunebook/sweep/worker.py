@@ -1,5 +1,6 @@
 """One trial in a process of its own: a single run, which tells the sweep's study how it does."""
 
+import json
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from omegaconf import DictConfig
@@ -45,7 +46,16 @@ class Order:
     parent: str  # the key of the sweep's own run
     tests: bool
     threads: int
-    gpu: str  # the only one that it sees; "": all
+
+    def to_text(self) -> str:
+        """As JSON."""
+        return json.dumps({**vars(self), "folder": str(self.folder)})
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """From `to_text`."""
+        found = json.loads(text)
+        return cls(**{**found, "overrides": tuple(found["overrides"]), "folder": Path(found["folder"])})
 
 
 class SweepsTrial(Trial):
@@ -73,14 +83,15 @@ def how_it_failed(error: BaseException | None) -> str:
     return "diverged" if isinstance(error, NonFiniteLoss) else "failed"
 
 
-def work(order: Order, lifeline: Connection) -> None:
-    """Runs the trial to its end, whatever that is. lifeline: breaks where the sweep's process ends; the run is then stopped."""
+def work(order: Order, lifeline: Connection, gpu: str) -> None:
+    """Runs the trial to its end, whatever that is. lifeline: breaks where the sweep's process ends; the run is then stopped.
+    gpu: the only one that it sees; "": all."""
     os.setsid()  # Ctrl-C in a terminal is the sweep's process's to pass on
     _say_it_in(order.folder / LOG)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(order.threads)
-    if order.gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = order.gpu
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     quiet()
     begun = time.monotonic()
     trial = SweepsTrial(order)

@@ -1,0 +1,180 @@
+"""Workers on a Ray cluster: an actor a worker, which keeps a warm process on its machine and forks each trial from it."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunebook.checks import InputError, Name, SettingError, conform
+from tunebook.sweep.executor import NoWorkers, check_addresses
+from tunebook.sweep.local import LocalExecutor, LocalWorker
+from tunebook.sweep.worker import Order
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of each cluster otherwise
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker without a GPU of its own keeps what it sees
+
+import ray
+from ray.exceptions import RayError
+
+log = logging.getLogger(__name__)
+
+SAID_AFTER_S = 15.0  # that nothing on the cluster is free
+MOST_FAILURES = 3  # of actors that never become ready, before the cluster is given up
+
+
+class Host:
+    """An actor: runs one trial after another, in processes of their own."""
+
+    def __init__(self) -> None:
+        self._executor = LocalExecutor(1, 1, 1, "cpu")
+        self._worker: LocalWorker | None = None
+
+    def machine(self) -> str:
+        """Its name."""
+        return socket.gethostname()
+
+    def run(self, order: Order) -> str:
+        """Runs a trial. How its process ended."""
+        self._worker = self._executor.start(order)
+        while not self._executor.ended([self._worker], 1.0):
+            pass
+        return self._worker.ending
+
+    def stop(self, at_once: bool) -> None:
+        """Of the trial at work. (Called from a thread beside `run`'s.)"""
+        if self._worker is not None:
+            self._worker.kill() if at_once else self._worker.stop()
+
+
+@dataclass
+class RayWorker:
+    """A trial on a host of the cluster."""
+
+    order: Order
+    host: Any  # the actor's handle
+    answer: Any  # becomes how it ended
+    begun: float
+    asked_to_stop: float | None = None
+    ending: str = ""
+    is_lost: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.begun
+
+    def stop(self) -> None:
+        """Asks it to stop at its batch's end."""
+        self.host.stop.remote(False)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self.host.stop.remote(True)
+
+
+class RayExecutor:
+    """Joins the cluster at `address`; None: RAY_ADDRESS, the one that runs on this machine, or one that is started and ended here.
+
+    count: None for as many as the cluster's processors (or GPUs) have room for; threads: None for one. addresses: see make_executor.
+    """
+
+    def __init__(
+        self,
+        count: int | None,
+        threads: int | None,
+        trials: int,
+        accelerator: str,
+        address: str | None,
+        addresses: Mapping[str, str | None],
+    ) -> None:
+        conform("sweep.ray.address", address, Name | None)
+        _join(address)
+        try:
+            if any(node["NodeManagerHostname"] != socket.gethostname() for node in ray.nodes() if node["Alive"]):
+                check_addresses("ray", addresses)
+            there = ray.cluster_resources()
+            self.threads = threads or 1
+            self._gpus = 1 if accelerator != "cpu" and there.get("GPU", 0) >= 1 else 0
+            largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+            if self.threads > largest:
+                raise SettingError(
+                    "sweep.threads", self.threads, f"must be at most {largest:.0f}: no machine of the cluster has more cores"
+                )
+        except BaseException:
+            ray.shutdown()
+            raise
+        room = there["GPU"] if self._gpus else there.get("CPU", 1) // self.threads
+        self.count = count or max(1, min(int(room), trials))
+        self._free: list[Any] = []
+        self._coming: dict[Any, Any] = {}  # answer of a host that is being started -> the host
+        self._failures, self._ever, self._waits_since = 0, False, time.monotonic()
+
+    def open(self, folder: Path) -> None:
+        """Asks the cluster for all hosts; each is used as soon as it is there."""
+        for _ in range(self.count):
+            self._ask()
+
+    def _ask(self) -> None:
+        actor = ray.remote(num_cpus=self.threads, num_gpus=self._gpus, max_concurrency=2, max_restarts=0)(Host)
+        host = actor.remote()
+        self._coming[host.machine.remote()] = host
+
+    def has_room(self, workers: Sequence[RayWorker]) -> bool:
+        """Whether a host is free. Where one that was lost has a successor, that comes when the cluster has room for it."""
+        ready, _ = ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0) if self._coming else ([], [])
+        for answer in ready:
+            host = self._coming.pop(answer)
+            try:
+                log.debug("a worker on %s", ray.get(answer))
+                self._free.append(host)
+                self._ever = True
+            except RayError as error:
+                self._failures += 1
+                if self._failures >= MOST_FAILURES and not self._ever:
+                    raise NoWorkers(f"no worker can be started on the Ray cluster: {_line(error)}; no trial is lost") from error
+                self._ask()
+        if self._free or workers:
+            self._waits_since = time.monotonic()
+        elif time.monotonic() - self._waits_since > SAID_AFTER_S:
+            log.warning("the Ray cluster has no room for a worker yet (%d threads, %d GPUs)", self.threads, self._gpus)
+            self._waits_since = time.monotonic() + 10 * SAID_AFTER_S
+        return bool(self._free)
+
+    def start(self, order: Order) -> RayWorker:
+        """The trial on a free host."""
+        host = self._free.pop()
+        return RayWorker(order, host, host.run.remote(order), time.monotonic())
+
+    def ended(self, workers: Sequence[RayWorker], timeout_s: float) -> list[RayWorker]:
+        """Those whose host has answered, or is gone."""
+        by_answer = {worker.answer: worker for worker in workers}
+        ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=timeout_s)
+        found = [by_answer[answer] for answer in ready]
+        for worker in found:
+            try:
+                worker.ending = ray.get(worker.answer)
+                self._free.append(worker.host)
+            except RayError as error:
+                worker.ending, worker.is_lost = f"the loss of its machine or worker ({_line(error)})", True
+                self._ask()
+        return found
+
+    def close(self) -> None:
+        """Leaves the cluster, which ends the hosts; ends it where it was started here."""
+        ray.shutdown()
+
+
+def _join(address: str | None) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise InputError(f"sweep.ray.address={address or 'null'}: no Ray cluster can be joined ({_line(error)})") from None
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 150 else text[:147] + "..."

@@ -1,0 +1,257 @@
+"""Workers as Slurm jobs, submitted by submitit: a job keeps a warm process and runs one trial after another, each forked from it.
+
+The driver and a job talk through small files in a folder of the sweep's, which Slurm's machines share: submitit needs one as well.
+"""
+
+import logging
+import shutil
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import submitit
+
+from tunebook.checks import Count, SettingError, conform
+from tunebook.runfolder import write_atomically
+from tunebook.sweep.executor import NoWorkers, check_addresses
+from tunebook.sweep.local import LocalExecutor
+from tunebook.sweep.worker import PATIENCE_S, Order
+
+log = logging.getLogger(__name__)
+
+JOBS, BEAT, READY, LEAVE, LEFT = "jobs", "driver", "ready", "leave", "left"  # files, and their folder in the sweep's
+POLL_S = 0.5
+BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for so long is gone
+MOST_FAILURES = 3  # of jobs that end before they are ready, before Slurm is given up
+
+
+def serve(job: Path) -> None:
+    """What a job does: runs the orders that come into its folder, until it is told to leave or the driver is gone."""
+    executor = LocalExecutor(1, 1, 1, "cpu")
+    driver = Pulse(job.parent / BEAT)
+    (job / READY).write_text(socket.gethostname())
+    number = 0
+    try:
+        while driver.lives and not (job / LEAVE).exists():
+            try:
+                order = Order.from_text((job / f"order-{number}").read_text())
+            except FileNotFoundError:
+                time.sleep(POLL_S)
+                continue
+            ending = _run(executor, order, job, number, driver)
+            write_atomically(job / f"ended-{number}", ending.encode())
+            number += 1
+    finally:
+        (job / LEFT).touch()
+
+
+def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: "Pulse") -> str:
+    """How the trial's process ended. Whatever ends this job (its time is up, it is cancelled) stops the trial first."""
+    worker = executor.start(order)
+    asked = False
+    try:
+        while not executor.ended([worker], POLL_S):
+            if (job / f"kill-{number}").exists():
+                worker.kill()
+            elif not asked and ((job / f"stop-{number}").exists() or (job / LEAVE).exists() or not driver.lives):
+                worker.stop()
+                asked = True
+    except BaseException:  # submitit's, at the end of the job's time
+        worker.stop()
+        executor.ended([worker], PATIENCE_S)
+        raise
+    return worker.ending
+
+
+@dataclass
+class Pulse:
+    """Whether the driver still writes into its file. (Its content counts, not its time: machines' clocks differ.)"""
+
+    file: Path
+    _seen: str = ""
+    _since: float = field(default_factory=time.monotonic)
+
+    @property
+    def lives(self) -> bool:
+        """Whether there was something new lately."""
+        try:
+            now = self.file.read_text()
+        except OSError:
+            now = self._seen
+        if now != self._seen:
+            self._seen, self._since = now, time.monotonic()
+        return time.monotonic() - self._since < DEAD_AFTER_S
+
+
+@dataclass
+class Job:
+    """A job as the driver sees it. orders: how many it was given."""
+
+    folder: Path
+    handle: Any  # submitit's
+    orders: int = 0
+
+
+@dataclass
+class SlurmWorker:
+    """A trial in a job."""
+
+    order: Order
+    job: Job
+    number: int  # of the job's orders
+    begun: float
+    asked_to_stop: float | None = None
+    ending: str = ""
+    is_lost: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.begun
+
+    def stop(self) -> None:
+        """Asks it to stop at its batch's end."""
+        (self.job.folder / f"stop-{self.number}").touch()
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        (self.job.folder / f"kill-{self.number}").touch()
+
+
+class SlurmExecutor:
+    """count: how many jobs; threads: None for one. cluster: slurm, or local: processes of this machine that submitit starts.
+
+    timeout_min: minutes that a job may take; more: further parameters of submitit, as its documentation names them.
+    """
+
+    def __init__(
+        self, count: int | None, threads: int | None, cluster: str, timeout_min: int, more: Mapping[str, Any] | None,
+        addresses: Mapping[str, str | None],
+    ) -> None:  # fmt: skip
+        if count is None:
+            raise SettingError("sweep.workers", None, "is required with sweep.executor=slurm: how many jobs")
+        conform("sweep.slurm.cluster", cluster, Literal["slurm", "local"])
+        conform("sweep.slurm.timeout_min", timeout_min, Count)
+        if cluster == "slurm":
+            if shutil.which("srun") is None:
+                raise SettingError(
+                    "sweep.executor", "slurm", "there is no srun on this machine; a sweep on Slurm is started where sbatch is"
+                )
+            check_addresses("slurm", addresses)
+        self.count, self.threads, self._cluster = count, threads or 1, cluster
+        self._parameters = {"name": "tunebook", "timeout_min": timeout_min, "cpus_per_task": self.threads, **(more or {})}
+        with tempfile.TemporaryDirectory() as unused:
+            self._submitter(Path(unused))
+        self._free: list[Job] = []
+        self._coming: list[Job] = []
+        self._failures, self._ever, self._beats, self._beat_at = 0, False, 0, 0.0
+
+    def _submitter(self, folder: Path) -> submitit.AutoExecutor:
+        submitter = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
+        try:
+            submitter.update_parameters(**self._parameters)
+        except (NameError, ValueError, TypeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SettingError("sweep.slurm.more", str(self._parameters), f"submitit refuses it: {reason}") from None
+        return submitter
+
+    def open(self, folder: Path) -> None:
+        """Ends jobs that a driver left which was killed, and submits new ones; each is used as soon as it runs."""
+        jobs = folder / JOBS
+        _end_left(jobs)
+        self._folder = jobs / uuid.uuid4().hex[:8]
+        self._folder.mkdir(parents=True)
+        self._beat()
+        for _ in range(self.count):
+            self._submit()
+
+    def _submit(self) -> None:
+        job = self._folder / uuid.uuid4().hex[:8]
+        job.mkdir()
+        try:
+            handle = self._submitter(job / "log").submit(serve, job)
+        except (RuntimeError, OSError) as error:  # sbatch's own words
+            raise NoWorkers(f"Slurm takes no job: {' '.join(str(error).split())[:150]}; no trial is lost") from error
+        self._coming.append(Job(job, handle))
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beat_at > BEATS_EVERY_S:
+            self._beats, self._beat_at = self._beats + 1, time.monotonic()
+            write_atomically(self._folder / BEAT, str(self._beats).encode())
+
+    def has_room(self, workers: Sequence[SlurmWorker]) -> bool:
+        """Whether a job is free."""
+        self._beat()
+        for job in list(self._coming):
+            if (job.folder / READY).exists():
+                self._coming.remove(job)
+                self._free.append(job)
+                self._ever = True
+            elif job.handle.done():
+                self._coming.remove(job)
+                self._failures += 1
+                if self._failures >= MOST_FAILURES and not self._ever:
+                    raise NoWorkers(f"jobs end before they are ready (log: {job.folder / 'log'}); no trial is lost")
+                self._submit()
+        for job in [job for job in self._free if job.handle.done()]:  # its time was up while it had nothing to do
+            self._free.remove(job)
+            self._submit()
+        return bool(self._free)
+
+    def start(self, order: Order) -> SlurmWorker:
+        """The trial in a free job."""
+        job = self._free.pop()
+        worker = SlurmWorker(order, job, job.orders, time.monotonic())
+        write_atomically(job.folder / f"order-{job.orders}", order.to_text().encode())
+        job.orders += 1
+        return worker
+
+    def ended(self, workers: Sequence[SlurmWorker], timeout_s: float) -> list[SlurmWorker]:
+        """Those whose job has said so, or is gone."""
+        until = time.monotonic() + timeout_s
+        while True:
+            self._beat()
+            if (found := [worker for worker in workers if self._has_ended(worker)]) or time.monotonic() > until:
+                return found
+            time.sleep(min(POLL_S, timeout_s))
+
+    def _has_ended(self, worker: SlurmWorker) -> bool:
+        said = worker.job.folder / f"ended-{worker.number}"
+        is_gone = worker.job.handle.done()  # asked first: what it said before it went is there then
+        if said.exists():
+            worker.ending = said.read_text()
+            self._free.append(worker.job)
+            return True
+        if is_gone:
+            worker.ending, worker.is_lost = f"the end of its job {worker.job.handle.job_id}", True
+            self._submit()
+        return bool(is_gone)
+
+    def close(self) -> None:
+        """Tells the jobs to leave; those that still wait in Slurm's queue are cancelled."""
+        for job in self._coming:
+            job.handle.cancel()
+        for folder in self._folder.iterdir():
+            if folder.is_dir():
+                (folder / LEAVE).touch()
+
+
+def _end_left(jobs: Path) -> None:
+    """Tells jobs whose driver is gone to leave, and waits until they have: they may be at work on trials."""
+    there = [ready.parent for ready in jobs.glob(f"*/*/{READY}") if not (ready.parent / LEFT).exists()]
+    if not there:
+        return
+    log.info("jobs of an earlier start are told to leave: %d", len(there))
+    before = {job.parent: (job.parent / BEAT).read_text() for job in there}
+    time.sleep(1.5 * BEATS_EVERY_S)
+    there = [job for job in there if (job.parent / BEAT).read_text() == before[job.parent]]  # others have a driver: one that joined
+    for job in there:
+        (job / LEAVE).touch()
+    until = time.monotonic() + 2 * PATIENCE_S
+    while time.monotonic() < until and not all((job / LEFT).exists() for job in there):
+        time.sleep(POLL_S)
