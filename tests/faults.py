@@ -117,7 +117,8 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str) -> None:
-    """A sweep's worker: of the trials in `faults_at`, the first raises in training, the second is killed, the fifth hangs."""
+    """A sweep's worker: of the trials in `faults_at`, the first raises in training, the second is killed, the third diverges, the fifth
+    hangs."""
     from tunebook.classifier import Classifier
     from tunebook.sweep.worker import work
 
@@ -125,8 +126,19 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str)
         raise RuntimeError("a fault")
 
     what = {0: raise_a_fault, 1: send(signal.SIGKILL), 4: lambda: time.sleep(600)}
-    if order.number in faults_at:
+    if order.number in faults_at and order.number == 2:
+        nothing_finite(5)
+    elif order.number in faults_at:
         at_call(Classifier, "training_step", 5, what[order.number])
+    work(order, lifeline, gpu)
+
+
+def killed_before_telling(order: Any, lifeline: Any, gpu: str) -> None:
+    """A sweep's worker that is killed when its run is over, and the study has not heard of it."""
+    from tunebook.sweep.study import WorkersTrial
+    from tunebook.sweep.worker import work
+
+    at_call(WorkersTrial, "tell", 1, send(signal.SIGKILL))
     work(order, lifeline, gpu)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ import torch
 from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
+from tests.test_sweep import children, figures
 from tunebook.classifier import Classifier
 from tunebook.recovery.checkpoint import read
+from tunebook.sweep import local
 
 SECRET = "hunter2-hunter2"
 
@@ -234,3 +237,30 @@ def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 10
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_of_twelve_trials_three_fail_and_nine_are_as_ever(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One raises, one is killed, one diverges."""
+    arguments = ("-m", *RUN, "trainer.max_epochs=2", "seed=range(12)")
+    folders = tmp_path / "well", tmp_path / "faulty"
+    for folder in folders:
+        folder.mkdir()
+    assert cli("train.py", *arguments, *with_store(folders[0])).code == 0
+    monkeypatch.setattr(local, "work", partial(faults.faulty_work, (0, 1, 2)))
+    assert cli("train.py", *arguments, *with_store(folders[1])).code == 1
+    well, faulty = ({run.data.tags["sweep.trial"]: run for run in children(folder).values()} for folder in folders)
+    assert {number: run.data.tags["sweep.state"] for number, run in faulty.items() if int(number) < 3} == {
+        "0": "failed", "1": "killed", "2": "diverged",
+    }  # fmt: skip
+    for number in map(str, range(3, 12)):
+        assert figures(faulty[number]) == figures(well[number])
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_done_before_it_was_killed_is_done(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "work", faults.killed_before_telling)
+    result = cli("train.py", "-m", *RUN, "trainer.max_epochs=2", "seed=1,2", *with_store(tmp_path))
+    assert result.code == 0, result.out
+    assert {run.data.tags["sweep.state"] for run in children(tmp_path).values()} == {"complete"}
+    assert all("test/acc" in run.data.metrics for run in children(tmp_path).values())

@@ -297,7 +297,8 @@ def space_of(*words: str) -> Space:
 @given(seed=st.integers(0, 2**31), trials=st.integers(1, 8), stops=st.lists(st.integers(1, 8), max_size=3))
 def test_a_search_draws_what_applies_and_nothing_twice(seed: int, trials: int, stops: list[int]) -> None:
     """However often it is interrupted: the draws are those of a sweep that was not."""
-    own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed, "trial_timeout": None, "max_failures": None,
+    own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
+           "trial_timeout": None, "max_failures": None,
            "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
            "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
     request = make_request("random", "", own, space_of(), [], "val/acc", "max")

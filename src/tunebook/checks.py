@@ -93,7 +93,8 @@ def _said(error: ValidationError, value: object, annotation: Any) -> str:
     messages = dict.fromkeys(e["msg"].replace("Input should be ", "must be ") for e in error.errors() if e["type"] != "is_instance_of")
     # A union reports a complaint per member: those that differ are all of what is allowed.
     text = " or ".join(messages) or str(error.errors()[0]["msg"])
-    return text + nearest(str(value), _choices(annotation))
+    hint = nearest(str(value), _choices(annotation))
+    return f"{text}.{hint}" if hint else text
 
 
 def _choices(annotation: Any) -> list[object]:

@@ -28,7 +28,7 @@ HYDRA_FINDINGS = ("runtime", "overrides", "job", "help", "hydra_help")  # what H
 HYDRA_JOB_SETTINGS = ("env_set", "env_copy", "chdir", "config")  # of these, what is a setting
 SQLITE = "sqlite:///"
 # What an experiment or a command line may bring along; its class checks what is in it.
-NEW_AS_A_WHOLE = ("hydra", "callbacks.", "sweep.sampler.", "sweep.pruner.", "sweep.space.")
+NEW_AS_A_WHOLE = ("hydra", "callbacks.", "sweep.sampler.", "sweep.pruner.", "sweep.space.", "sweep.slurm.more.")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "tunebook.secrets.RedactingFormatter")
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)

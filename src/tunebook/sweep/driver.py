@@ -35,7 +35,7 @@ from tunebook.sweep.space import in_short
 from tunebook.sweep.study import BEGUN, Next, Study, open_storage
 from tunebook.sweep.study import check as check_study
 from tunebook.sweep.worker import LOG as WORKER_LOG
-from tunebook.sweep.worker import PATIENCE_S, Order
+from tunebook.sweep.worker import PATIENCE_S, Order, told
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
 
@@ -223,8 +223,16 @@ class Driver:
             trial = self.study.next()
             if trial is None:
                 return False
-            self._start(trial)
+            if trial.is_new or not self._was_done(trial.number, trial.trial_id):
+                self._start(trial)
         return False
+
+    def _was_done(self, number: int, trial_id: int) -> bool:
+        """Puts down a trial that was done, and whose process was killed before it could say so."""
+        found = told(folder_of(self.folder, number), self.request.objective)
+        if found is not None:
+            self.study.complete(trial_id, *found)
+        return found is not None
 
     def _start(self, trial: Next) -> None:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
@@ -240,6 +248,8 @@ class Driver:
     def _settle(self, worker: Worker) -> None:
         """What became of the trial; where its worker could not say so, from how its process ended."""
         trial = self.study.study._storage.get_trial(worker.order.trial_id)
+        if not trial.state.is_finished() and self._was_done(trial.number, worker.order.trial_id):
+            trial = self.study.study._storage.get_trial(worker.order.trial_id)
         self.works = self.works or BEGUN in trial.user_attrs
         if not self.works and worker.ending and not self.signum:
             where = worker.order.folder / WORKER_LOG

@@ -20,7 +20,7 @@ from tunebook.sweep.show import table
 from tunebook.sweep.study import Study
 from tunebook.tracking import Tracker, describe, journal
 from tunebook.tracking.journal import Journal
-from tunebook.tracking.shipper import JOURNAL, deliver_left_over
+from tunebook.tracking.shipper import JOURNAL, deliver_left_over, end_lost_trials
 from tunebook.tracking.tracker import Status
 
 
@@ -69,6 +69,9 @@ class Parent:
             told = threading.Thread(target=deliver_left_over, args=(self.folder.outputs, self.tracker.address), daemon=True)
             told.start()
             told.join(self.tracker.patience_s)
+            if self.request.settings["executor"] != "local" and not told.is_alive():
+                finished = [trial.number for trial in study.trials if trial.state.is_finished()]
+                end_lost_trials(self.tracker.address, self.request.name, finished)
 
     def _end(self, study: Study, status: Status) -> None:
         self.tracker.save_text(_csv(study), "sweep/trials.csv")

@@ -152,6 +152,13 @@ class Study:
             self.interrupted.append(self.study._storage.get_trial(trial._trial_id))
         return losses < most
 
+    def complete(self, trial_id: int, state: TrialState, value: float, figures: Mapping[str, float]) -> None:
+        """Puts down a trial's results, where its worker could not."""
+        storage = self.study._storage
+        for name, figure in figures.items():
+            storage.set_trial_user_attr(trial_id, name, figure)
+        storage.set_trial_state_values(trial_id, state, [value])
+
     def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
         """Puts down what became of a trial, where its worker could not."""
         storage = self.study._storage

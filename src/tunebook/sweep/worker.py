@@ -24,6 +24,8 @@ from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
 from tunebook.secrets import redact
 from tunebook.sweep.study import BEGUN, ERROR, HOW, SECONDS, WorkersTrial, open_storage
+from tunebook.tracking import journal
+from tunebook.tracking.shipper import JOURNAL
 
 LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
 PATIENCE_S = 15.0  # for a run that is to stop, before its process is ended
@@ -112,6 +114,22 @@ def work(order: Order, lifeline: Connection, gpu: str) -> None:
         sys.exit(1)
     trial.study.note(**{SECONDS: time.monotonic() - begun, **trial.figures})
     trial.study.tell(TrialState.PRUNED if trial.given_up_at else TrialState.COMPLETE, found[0])
+
+
+def told(folder: Path, objective: str) -> tuple[TrialState, float, dict[str, float]] | None:
+    """What a run's journal says it came to, where it ended well and its process was killed before the study heard of it."""
+    points: dict[str, float] = {}
+    tags: dict[str, str] = {}
+    end = None
+    for record, _ in journal.read(folder / JOURNAL):
+        points |= {name: value for name, value, *_ in record.get("points", [])}
+        tags |= record.get("tags", {})
+        end = record.get("status") if record["kind"] == "end" else None
+    best = points.get(f"best/{objective.replace('/', '_')}")
+    if end != "FINISHED" or best is None:
+        return None
+    state = TrialState.PRUNED if tags.get("sweep.state") == "pruned" else TrialState.COMPLETE
+    return state, best, {name: value for name, value in points.items() if name.startswith("test/")}
 
 
 def _places(folder: Path) -> list[str]:

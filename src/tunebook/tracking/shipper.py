@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -312,3 +312,19 @@ def _deliver_dead(folder: RunFolder, delivery: Delivery) -> bool:
     delivery.send()
     folder.delivered()
     return True
+
+
+def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
+    """Ends the runs of a sweep's trials that were begun on a machine which was lost, and done on another: nobody else can. numbers: of
+    the trials that are over. A store that can't be reached keeps them as they are."""
+    from tunebook.tracking.store import open_client
+
+    try:
+        client = open_client(uri)
+        ids = [experiment.experiment_id for experiment in client.search_experiments()]
+        for run in client.search_runs(ids, f"attributes.status = 'RUNNING' and tags.`sweep.name` = '{sweep}'"):
+            if run.data.tags.get("sweep.trial", "").isdigit() and int(run.data.tags["sweep.trial"]) in numbers:
+                client.set_tag(run.info.run_id, "sweep.state", "lost")
+                client.set_terminated(run.info.run_id, "KILLED")
+    except Exception as error:  # whatever a store may do
+        log.warning("runs of machines that were lost stay RUNNING in MLflow: %s", _line(error))

@@ -1,0 +1,198 @@
+"""Sweeps whose workers live elsewhere: on a Ray cluster, in jobs; and with a database server in place of files."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import faults
+from tests.conftest import Cli, runs_in
+from tests.runs import with_store
+from tests.test_sweep import GRID, SHORT, children, figures
+
+LONGER = ("trainer.max_epochs=6",)  # so that there is time to do harm
+ELSEWHERE = ("-m", *SHORT, *LONGER, "seed=1,2,3,4")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the sweep as this machine's processes do it."""
+    folder = tmp_path_factory.mktemp("here")
+    assert faults.run_train((*ELSEWHERE, "sweep.threads=1", *with_store(folder)), folder / "log.txt") == 0
+    return folder
+
+
+def assert_each_once(folder: Path, here: Path) -> None:
+    """All trials are done, under one parent, with the figures that they have on this machine."""
+    found = children(folder)
+    assert {name: figures(run) for name, run in found.items()} == {name: figures(run) for name, run in children(here).items()}
+    assert {run.data.tags["sweep.state"] for run in found.values()} == {"complete"}
+    assert {run.info.status for run in runs_in(folder)} == {"FINISHED"}
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
+    """Two raylets, one of them killed in the middle: its trial goes on at the other's."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        log = tmp_path / "log.txt"
+        arguments = (*ELSEWHERE, "sweep.executor=ray", f"sweep.ray.address={cluster.address}", *with_store(tmp_path))
+        process = faults.start_train(arguments, log)
+        faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
+        faults.wait_for(lambda: len(list((tmp_path / "out" / "sweeps").glob("*/000[01]/checkpoints/last.ckpt"))) == 2, 60)
+        cluster.remove_node(second, allow_graceful=False)
+        process.join(180)
+        assert process.exitcode == 0, log.read_text()
+    finally:
+        cluster.shutdown()
+    assert "goes on elsewhere after the loss of its machine or worker" in log.read_text()
+    assert_each_once(tmp_path, here)
+
+
+@pytest.mark.slow
+def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
+    """submitit's jobs, as processes of this machine; one that holds a trial is killed, and another takes its place."""
+    log = tmp_path / "log.txt"
+    arguments = (*ELSEWHERE, "sweep.executor=slurm", "sweep.slurm.cluster=local", "sweep.workers=2", *with_store(tmp_path))
+    process = faults.start_train(arguments, log)
+    faults.wait_for(lambda: list((tmp_path / "out" / "sweeps").glob("*/0001/checkpoints/last.ckpt")), 180)
+    orders = (tmp_path / "out" / "sweeps").glob("*/jobs/*/*/order-0")
+    (order,) = [path for path in orders if '"number": 1,' in path.read_text()]
+    (job,) = [process for process in processes_of(order.parent) if "submitit.core._submit" in process.cmdline()]
+    job.kill()
+    process.join(180)
+    assert process.exitcode == 0, log.read_text()
+    assert "trial 1 goes on elsewhere after the end of its job" in log.read_text()
+    assert_each_once(tmp_path, here)
+    faults.wait_for(lambda: not processes_of(tmp_path))
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Those that have it in their command line."""
+    return [process for process in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(process.info["cmdline"] or [])]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep.executor=ray"], "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n"),
+        (["sweep.executor=slurm"], "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n"),
+        (["sweep.storage=postgresql://localhost/x"], "needs the package psycopg2, which is an extra: pip install '.[postgresql]'"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
+    for package in ("ray", "submitit", "psycopg2"):
+        monkeypatch.setitem(sys.modules, package, None)
+    result = cli("train.py", *GRID, *words, *with_store(tmp_path))
+    assert result.code == 2
+    assert said in result.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep.executor=ra"], "must be 'local', 'ray' or 'slurm'. Did you mean 'ray'?"),
+        (["sweep.executor=slurm"], "sweep.workers=null: is required"),
+        (["sweep.executor=slurm", "sweep.workers=1"], "there is no srun on this machine"),
+        (["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"], "Did you mean 'local'?"),
+        (
+            ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=local", "sweep.slurm.more={partitoin: x}"],
+            "submitit refuses it",
+        ),
+        (["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
+        (["sweep.threads=0"], "sweep.threads=0"),
+        (["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"),
+    ],
+)
+def test_an_executor_that_cannot_be(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+    result = cli("train.py", *GRID, *words, *with_store(tmp_path))
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert said in result.err
+    assert "secret" not in result.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train.py", *GRID, "sweep.executor=ray", "sweep.ray.address=127.0.0.1:1", *with_store(tmp_path))
+    assert result.code == 2
+    assert "sweep.ray.address=127.0.0.1:1: no Ray cluster can be joined" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A server of its own on loopback; its address, with a password."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs and shutil.which("initdb") is None:
+        pytest.skip("needs PostgreSQL")
+    where = programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
+    user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name  # it does not run as root
+    data, password = folder / "data", folder / "password"
+    password.write_text("hunter2")
+    folder.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data.mkdir()
+    shutil.chown(data, user)
+    options = {"user": user} if os.getuid() == 0 else {}
+    for parent in folder.parents:
+        if os.getuid() == 0 and str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    initdb = [str(where / "initdb"), "-D", str(data), "-U", "me", "--pwfile", str(password), "--auth=scram-sha-256"]
+    subprocess.run(initdb, check=True, capture_output=True, **options)
+    command = [str(where / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    try:
+        import psycopg2
+
+        def answers() -> bool:
+            with contextlib.suppress(psycopg2.OperationalError):
+                psycopg2.connect(host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres").close()
+                return True
+            return False
+
+        faults.wait_for(answers)
+        yield f"postgresql://me:hunter2@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+
+
+@pytest.mark.slow
+def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> None:
+    """Four workers on one server; killed in the middle, and gone on with."""
+    from mlflow import MlflowClient
+
+    (tmp_path / "server").mkdir()
+    with postgresql(tmp_path / "server") as address:
+        log = tmp_path / "log.txt"
+        arguments = (*ELSEWHERE, f"sweep.storage={address}", f"tracking.uri={address}", f"outputs={tmp_path}/out",
+                     "sweep.workers=4", "sweep.threads=1")  # fmt: skip
+        process = faults.start_train(arguments, log)
+        faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
+        assert process.pid
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert faults.run_train(arguments, log) == 0, log.read_text()
+        client = MlflowClient(address)
+        runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+        found = {run.info.run_name.partition(" ")[2]: figures(run) for run in runs if "sweep.trial" in run.data.tags}
+        assert found == {name: figures(run) for name, run in children(here).items()}
+        assert {run.info.status for run in runs} == {"FINISHED"}
+        assert "hunter2" not in log.read_text() + "".join(str(run.data.params) + str(run.data.tags) for run in runs)
