@@ -6,7 +6,10 @@ final      the winner of a sweep, to be trained again and tested
 request    what was asked for, checked; the name by which it is found again
 study      the trials: which there are, what is next, what became of each
 driver     keeps workers busy until all are done
-local      workers on this machine
+executor   where workers live
+local      ... on this machine
+ray_cluster    ... on a Ray cluster
+slurm      ... in Slurm jobs
 worker     one trial: a single run that tells the study how it does
 parent     the sweep's own run in MLflow
 show       the live table, the last one, and what would run
