@@ -23,6 +23,7 @@ from ray.exceptions import RayError
 log = logging.getLogger(__name__)
 
 SAID_AFTER_S = 15.0  # that nothing on the cluster is free
+LONGEST_KNOCK_S = 10.0  # at the address of a cluster
 MOST_FAILURES = 3  # of actors that never become ready, before the cluster is given up
 
 
@@ -170,6 +171,9 @@ class RayExecutor:
 
 def _join(address: str | None) -> None:
     try:
+        host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
+        if host and port.isdigit() and "/" not in host:  # Ray itself would try for many minutes
+            socket.create_connection((host, int(port)), timeout=LONGEST_KNOCK_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(f"sweep.ray.address={address or 'null'}: no Ray cluster can be joined ({_line(error)})") from None

@@ -1,0 +1,247 @@
+"""From MLflow's runs to results: those of a sweep, of a filter, or of an experiment."""
+
+import csv
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run as MLflowRun
+from mlflow.exceptions import MlflowException
+from tqdm import tqdm
+
+from tunebook.checks import MODES, InputError, SettingError, nearest
+from tunebook.report.results import Results, Run, Setting, Value
+from tunebook.sweep.space import Dimension, make_space
+from tunebook.tracking.store import open_client
+
+PAGE = 1000  # runs a request
+STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running", "SCHEDULED": "running"}
+GEOMETRIC = 4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
+CURVES = 20  # learning curves that are read where no trial was pruned: of the best, and of those that failed
+NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "trainer.accelerator")
+TESTED = "test/acc"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Results and where they come from. fixed: words of the command line that all runs share; parent: id of the sweep's own run, or "";
+    tested: run id -> test/acc, of those that were tested."""
+
+    results: Results
+    fixed: tuple[str, ...]
+    parent: str
+    experiment_id: str
+    tested: Mapping[str, float]
+
+
+def read_sweep(uri: str, name: str, metric: str | None) -> Study:
+    """The trials of the sweep with this name (the newest of that name), or whose own run has this id. InputError where there is none."""
+    client = open_client(uri)
+    parent = _sweeps_own_run(client, name)
+    name = parent.data.tags["sweep.name"]
+    runs = _search(client, [parent.info.experiment_id], f"tags.`sweep.name` = '{name}'")
+    runs = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    asked = _request(client, parent)
+    objective = metric or str(asked.get("objective") or parent.data.params.get("objective", "val/acc"))
+    dimensions = [dimension for dimension in _dimensions(asked.get("space", {})) if dimension.key != "seed"]
+    adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
+    errors = _errors(client, parent)
+    rows = [_of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), "")) for run in runs]
+    settings = tuple(_setting_of(dimension) for dimension in dimensions) or _settings(runs)
+    if not dimensions:
+        rows = [_of_runs(run, objective, settings) for run in runs]
+    rows = _with_curves(client, rows, objective)
+    results = Results(name, objective, _direction(objective), settings, tuple(rows), adaptive)
+    fixed = tuple(str(word) for word in asked.get("settings", []))
+    return Study(results, fixed, parent.info.run_id, parent.info.experiment_id, _tested(runs))
+
+
+def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric: str | None) -> Study:
+    """The runs of an experiment, or of all those that MLflow's filter finds. InputError where there is none."""
+    client = open_client(uri)
+    experiments = client.search_experiments()
+    if experiment is not None:
+        found = [one for one in experiments if one.name == experiment]
+        if not found:
+            names = [one.name for one in experiments]
+            hint = nearest(experiment, names)
+            raise InputError(f"experiment_name={experiment}: no such experiment in {uri}; there are: {', '.join(names)}.{hint}")
+        experiments = found
+    try:
+        runs = _search(client, [one.experiment_id for one in experiments], filter_text or "")
+    except MlflowException as error:
+        raise InputError(f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})") from None
+    runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]  # a sweep's own run is none
+    if not runs:
+        raise InputError(f"runs={filter_text}: finds no run" if filter_text else f"experiment_name={experiment}: has no run")
+    objective = metric or (TESTED if any(TESTED in run.data.metrics for run in runs) else "val/acc")
+    _require(objective, runs)
+    settings = _settings(runs)
+    rows = _with_curves(client, [_of_runs(run, objective, settings) for run in runs], objective)
+    name = filter_text or str(experiment)
+    results = Results(name, objective, _direction(objective), settings, tuple(rows))
+    return Study(results, (), "", runs[0].info.experiment_id, _tested(runs))
+
+
+def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowRun]:
+    found: list[MLflowRun] = []
+    token: str | None = None
+    while token is None or token:
+        page = client.search_runs(list(ids), text, max_results=PAGE, page_token=token, order_by=["attributes.start_time ASC"])
+        found += page
+        token = page.token or ""
+    return found
+
+
+def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
+    """By its id, or by the sweep's name."""
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    there = _search(client, ids, "tags.`sweep.kind` = 'sweep'")
+    found = [run for run in there if name in (run.info.run_id, run.data.tags.get("sweep.name"))]
+    if not found:
+        names = list(dict.fromkeys(run.data.tags["sweep.name"] for run in reversed(there)))
+        known = f"; there are: {', '.join(names[:10])}.{nearest(name, names)}" if names else ""
+        raise InputError(f"sweep={name}: there is no such sweep in MLflow{known}")
+    return found[-1]
+
+
+def _request(client: MlflowClient, parent: MLflowRun) -> dict[str, Any]:
+    """What was asked for, as the sweep wrote it down; {} where that is not there."""
+    text = _artifact(client, parent, "sweep/request.json")
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _errors(client: MlflowClient, parent: MLflowRun) -> dict[str, str]:
+    """Trial -> its error, as the sweep's table has it."""
+    rows = csv.DictReader((_artifact(client, parent, "sweep/trials.csv") or "").splitlines())
+    return {str(row.get("trial")): str(row.get("error") or "") for row in rows}
+
+
+def _artifact(client: MlflowClient, run: MLflowRun, path: str) -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Path(client.download_artifacts(run.info.run_id, path, folder)).read_text()
+        except (MlflowException, OSError, UnicodeDecodeError):
+            return None
+
+
+def _dimensions(space: Mapping[str, str]) -> tuple[Dimension, ...]:
+    """Of a space as a request describes it: `optimizer.lr (optimizer=adam)` -> its range."""
+    written: dict[str, Any] = {}
+    for name, text in space.items():
+        key, _, when = name.partition(" (")
+        (written.setdefault(when.rstrip(")"), {}) if when else written)[key] = text
+    try:
+        return make_space([], written, {}, {}).dimensions
+    except SettingError:
+        return ()
+
+
+def _setting_of(dimension: Dimension) -> Setting:
+    if dimension.values is None:
+        return Setting(dimension.name, True, (), dimension.low, dimension.high, dimension.log)
+    return _listed(dimension.name, dimension.values)
+
+
+def _listed(name: str, values: Sequence[Value]) -> Setting:
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return Setting(name, False, tuple(values))
+    low, high = min(numbers), max(numbers)
+    return Setting(name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC)
+
+
+def _settings(runs: Sequence[MLflowRun]) -> tuple[Setting, ...]:
+    """Parameters in which runs differ, but for those that follow from an option: `model.filters` where each model has always the same."""
+    names = sorted({name for run in runs for name in run.data.params} - set(NOT_SETTINGS))
+    texts = {name: [run.data.params.get(name) for run in runs] for name in names}
+    varying = [name for name in names if len(set(texts[name])) > 1]
+    kept = [name for name in varying if not _follows(name, texts, varying)]
+    return tuple(_listed(name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))) for name in kept)
+
+
+def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence[str]) -> bool:
+    option = name.partition(".")[0]
+    if option == name or option not in varying:
+        return False
+    return len(set(zip(texts[option], texts[name], strict=True))) == len(set(texts[option]))
+
+
+def as_value(text: str) -> Value:
+    """A parameter as it was before MLflow made a text of it."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            return float(value) if value.lower() not in ("nan", "inf", "-inf") else value  # YAML takes 1e-3 for a text
+        except ValueError:
+            return value
+    return value if isinstance(value, int | float | bool) or value is None else text
+
+
+def _of_sweep(run: MLflowRun, objective: str, dimensions: Sequence[Dimension], error: str) -> Run:
+    params = {key: as_value(text) for key, text in run.data.params.items()}
+    values = {dimension.name: params[dimension.key] for dimension in dimensions if dimension.key in params and dimension.applies(params)}
+    return _row(run, objective, values, error)
+
+
+def _of_runs(run: MLflowRun, objective: str, settings: Sequence[Setting]) -> Run:
+    params = run.data.params
+    return _row(run, objective, {one.name: as_value(params[one.name]) for one in settings if one.name in params}, "")
+
+
+def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str) -> Run:
+    info, metrics = run.info, run.data.metrics
+    told = str(run.data.tags.get("sweep.state", ""))
+    state = told if told and info.status != "RUNNING" else STATES.get(info.status, "running")
+    best = metrics.get(f"best/{objective.replace('/', '_')}", metrics.get(objective))
+    seed = run.data.params.get("seed", "")
+    seconds = (info.end_time - info.start_time) / 1000 if info.end_time and info.status != "RUNNING" else None
+    found = best if best is not None and math.isfinite(best) else None
+    return Run(info.run_id, info.run_name or info.run_id, values, int(seed) if seed.isdigit() else None, state, found, (), seconds, error)
+
+
+def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> list[Run]:
+    """Learning curves, each of which is a request: of all runs where some were pruned, else of those worth a look."""
+    if objective not in MODES:
+        return list(rows)
+    wanted = {row.run_id for row in rows}
+    if not any(row.state == "pruned" for row in rows):
+        sign = 1 if _direction(objective) == "max" else -1
+        ranked = sorted((row for row in rows if row.objective is not None), key=lambda row: -sign * (row.objective or 0.0))
+        wanted = {row.run_id for row in [*ranked[:CURVES], *[row for row in rows if row.state not in ("complete", "running")][:CURVES]]}
+    found: list[Run] = []
+    for row in tqdm(rows, "reading", disable=None, leave=False, delay=1):
+        curve = _curve(client, row.run_id, objective) if row.run_id in wanted else ()
+        found.append(Run(**{**vars(row), "curve": curve}))
+    return found
+
+
+def _curve(client: MlflowClient, run_id: str, objective: str) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, objective)))
+
+
+def _direction(metric: str) -> Any:
+    return "min" if metric.startswith("time/") or metric.endswith("loss") else "max"
+
+
+def _tested(runs: Sequence[MLflowRun]) -> dict[str, float]:
+    return {run.info.run_id: run.data.metrics[TESTED] for run in runs if TESTED in run.data.metrics}
+
+
+def _require(metric: str, runs: Sequence[MLflowRun]) -> None:
+    known = sorted({name for run in runs for name in run.data.metrics})
+    if known and metric not in known:
+        raise InputError(f"metric={metric}: no run has it; there are: {', '.join(known)}.{nearest(metric, known)}")
