@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,3 +53,46 @@ def with_tail(results: Results, share: float, rng: np.random.Generator) -> Resul
     """Some runs, whatever their settings, end at chance level, as networks that did not start to learn."""
     runs = [replace(run, objective=0.1) if rng.random() < share else run for run in results.runs]
     return replace(results, runs=tuple(runs))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which settings do what. shapes: name -> (setting, size, centre of a peak or None, downwards); those not in it do nothing."""
+
+    shapes: Mapping[str, tuple[Setting, float, float | None, bool]]
+    noise: frozenset[str] = frozenset()
+
+    @property
+    def planted(self) -> set[str]:
+        return set(self.shapes)
+
+    @property
+    def peaks(self) -> set[str]:
+        return {name for name, (_, _, centre, _) in self.shapes.items() if centre is not None}
+
+    @property
+    def ends(self) -> dict[str, bool]:
+        """Number -> whether its upper end is best."""
+        return {name: not down for name, (setting, _, centre, down) in self.shapes.items() if setting.is_number and centre is None}
+
+    def truth(self, values: Mapping[str, Value]) -> float:
+        """The mean over seeds."""
+        total = 0.97
+        for name, (setting, size, centre, down) in self.shapes.items():
+            at = place(setting, values[name])
+            if centre is None:
+                total += size * (1 - at if down else at)
+            else:
+                total -= size * ((at - centre) / max(centre, 1 - centre)) ** 2
+        return total
+
+
+def planted(settings: tuple[Setting, ...], noise: float, rng: np.random.Generator) -> Plan:
+    """Half of them do nothing; the others make between two and six times the seed noise, along their range or around a peak inside it."""
+    shapes: dict[str, tuple[Setting, float, float | None, bool]] = {}
+    for setting in settings:
+        if rng.random() < 0.5:
+            peak = setting.is_number and not setting.values and rng.random() < 0.5
+            centre = float(rng.uniform(0.3, 0.7)) if peak else None
+            shapes[setting.name] = (setting, noise * float(rng.uniform(2, 6)), centre, bool(rng.random() < 0.5))
+    return Plan(shapes, frozenset(setting.name for setting in settings) - shapes.keys())

@@ -3,6 +3,7 @@
 Normal scores (Blom 1958) are a function of ranks alone: a few runs at chance level weigh no more than their rank.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
+from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
 from tunebook.report.comparable import Comparable
 from tunebook.report.leaderboard import configuration_key
@@ -37,6 +39,13 @@ class Design:
         return np.hstack([self.base, *(block for name, block in self.blocks.items() if name != without)])
 
 
+def fit(values: Array, columns: Array) -> RegressionResultsWrapper:
+    """Least squares. Columns that follow from others are no error: their share is not told apart, and the rank is what is counted."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*rank-deficient.*")
+        return OLS(values, columns).fit()
+
+
 def normal_scores(values: Array) -> Array:
     """Ranks as quantiles of the normal distribution; equal values get their mean rank."""
     scores: Array = norm.ppf((rankdata(values) - 0.375) / (len(values) + 0.25))
@@ -49,6 +58,8 @@ def design(results: Results, compared: Comparable) -> Design | None:
     Its units are configurations (means over seeds): what a model misses of a configuration is the same in all its seeds, and counting
     each as evidence of its own would make noise significant. Where configurations are few, as in a small grid, its units are runs.
     """
+    if len(compared.runs) <= SPARE:
+        return None
     sign = 1.0 if results.direction == "max" else -1.0
     rows, values = _configurations(compared, sign)
     for degree in (2, 1):

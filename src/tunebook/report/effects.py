@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 
 from tunebook.report.comparable import Comparable
-from tunebook.report.design import Array, Design
+from tunebook.report.design import Array, Design, fit
 from tunebook.report.levels import Level, coordinate, levels, number, scale
 from tunebook.report.results import Results, Setting
 
@@ -69,7 +68,7 @@ def effects(results: Results, compared: Comparable, model: Design | None) -> tup
 def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
     """p of the F test that the larger model's further columns explain nothing; None where they add nothing or leave nothing over."""
     with np.errstate(all="ignore"):
-        full, reduced = OLS(values, larger).fit(), OLS(values, smaller).fit()
+        full, reduced = fit(values, larger), fit(values, smaller)
         if full.df_resid < 1 or full.df_model == reduced.df_model:
             return None
         if full.ssr <= 1e-12 * float(values @ values):  # no noise at all
@@ -111,21 +110,21 @@ def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
     ends = scale(setting, model.rows)
     if ends is None:
         return None
-    fit = OLS(model.scores, model.matrix()).fit()
+    fitted = fit(model.scores, model.matrix())
     columns, before = model.blocks[setting.name], model.base.shape[1]
     for name, other in model.blocks.items():
         if name == setting.name:
             break
         before += other.shape[1]
     outward = 1.0 if upwards else -1.0
-    contrast = np.zeros(len(fit.params))
+    contrast = np.zeros(len(fitted.params))
     contrast[before] = outward
     if columns.shape[1] > 1:
         contrast[before + 1] = 2.0 * outward * float(upwards)
     with np.errstate(all="ignore"):
-        test = fit.t_test(contrast)
+        test = fitted.t_test(contrast)
         slope, p = float(np.squeeze(test.effect)), float(np.squeeze(test.pvalue)) / 2
-    own = fit.resid + columns @ fit.params[before : before + columns.shape[1]]
+    own = fitted.resid + columns @ fitted.params[before : before + columns.shape[1]]
     if slope <= 0 or not p < LEVEL or not _best_at_the_end(model, setting, own, upwards):
         return None
     return Edge(setting, upwards, ends[1] if upwards else ends[0], p)

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.regression.linear_model import OLS
 from statsmodels.robust.robust_linear_model import RLM
 
-from tunebook.report.design import SPARE, Array, Design, block, normal_scores
-from tunebook.report.effects import LEVEL, Effect, holm, partial_p
+from tunebook.report.design import SPARE, Array, Design, block, fit, normal_scores
+from tunebook.report.effects import Effect, holm, partial_p
 from tunebook.report.levels import Level, levels
 from tunebook.report.results import Setting
 
 MOST_SETTINGS = 4  # the strongest, whose pairs are looked at
+INTERACTION_LEVEL = 0.01  # stricter than for settings: that two of them interact is claimed on top of what each does
 FEWEST_UNITS = 3  # of a combination that is named
 
 
@@ -50,7 +50,7 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
     for a, b in pairs:
         p = adjusted.get((a.setting.name, b.setting.name))
         strangest = _strangest(model, left, a.setting, b.setting)
-        if p is not None and p < LEVEL and strangest is not None:
+        if p is not None and p < INTERACTION_LEVEL and strangest is not None:
             results.append(Interaction(a.setting, b.setting, p, *strangest))
     return tuple(sorted(results, key=lambda interaction: interaction.p))
 
@@ -60,7 +60,7 @@ def _left(model: Design) -> Array:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says so where residuals are 0; that is looked at below
         left: Array = np.asarray(RLM(model.values, model.matrix()).fit().resid)
-    return left if np.isfinite(left).all() else np.asarray(OLS(model.values, model.matrix()).fit().resid)
+    return left if np.isfinite(left).all() else np.asarray(fit(model.values, model.matrix()).resid)
 
 
 def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | None:
@@ -77,7 +77,8 @@ def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | N
 def _products(model: Design, first: Setting, second: Setting) -> Array:
     """Numbers by their place alone: their curves' products would need more runs than there are."""
     a, b = (block(setting, model.rows, 1) for setting in (first, second))
-    return np.einsum("ij,ik->ijk", a, b).reshape(len(a), -1)
+    products: Array = np.einsum("ij,ik->ijk", a, b).reshape(len(a), -1)
+    return products
 
 
 def _strangest(model: Design, left: Array, first: Setting, second: Setting) -> tuple[tuple[Level, Level], float] | None:

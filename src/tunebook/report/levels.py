@@ -71,9 +71,8 @@ def levels(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[Level
         thirds[min(2, max(0, int(place * 3)))].append(position)
     bounds = [at(third / 3, *ends) for third in range(4)]
     whole = all(isinstance(value, int) for _, value in having)
-    texts = [
-        f"{low:.{digits}g} to {high:.{digits}g}" for low, high in zip(bounds, bounds[1:], strict=False) for digits in [6 if whole else 2]
-    ]
+    digits = 6 if whole else 2
+    texts = [f"{bounds[third]:.{digits}g} to {bounds[third + 1]:.{digits}g}" for third in range(3)]
     return tuple(Level(text, tuple(members), place) for place, (text, members) in enumerate(zip(texts, thirds, strict=True)))
 
 

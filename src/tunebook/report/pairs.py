@@ -15,6 +15,7 @@ from tunebook.report.effects import LEVEL, holm
 from tunebook.report.leaderboard import Configuration, SeedNoise
 
 FEWEST_SEEDS = 3  # in common, below which nothing is claimed
+ENOUGH_PAIRS = 5  # for a standard deviation of their own
 MOST_SEEDS = 1000  # that are counted to
 POWER = 0.8
 Verdict = Literal["better", "indistinguishable from another seed", "fewer than 3 seeds in common: nothing can be said"]
@@ -24,8 +25,8 @@ Verdict = Literal["better", "indistinguishable from another seed", "fewer than 3
 class Pair:
     """Leader minus other, in the objective's unit, over the seeds they share (over all their runs where they share none).
 
-    half_width: of the 95 % interval, NaN for fewer than 3 seeds; p: adjusted, None for fewer than 3 seeds.
-    needed: seeds that tell the two apart with a power of 80 % at the level of 5 %, None: more than 1000, or no seed noise is known.
+    half_width: of the 95 % interval, NaN for fewer than 3 seeds; p: adjusted, None for fewer than 3 seeds. needed: seeds that tell the
+    two apart with a power of 80 %, at the level of 5 % shared among all pairs; None: more than 1000, or no seed noise is known.
     """
 
     leader: Configuration
@@ -48,7 +49,8 @@ def against_the_leader(ranked: Sequence[Configuration], noise: SeedNoise | None,
     by_seed = [ranked[number].by_seed() for number in compared]
     raw = {pair: _paired_p(by_seed[pair[0]], by_seed[pair[1]]) for pair in itertools.combinations(compared, 2)}
     adjusted = holm(raw)
-    return tuple(_pair(ranked[0], ranked[number], adjusted.get((0, number)), noise) for number in compared[1:])
+    level = LEVEL / max(1, len(adjusted))
+    return tuple(_pair(ranked[0], ranked[number], adjusted.get((0, number)), noise, level) for number in compared[1:])
 
 
 def _differences(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
@@ -71,26 +73,28 @@ def _spread(differences: Sequence[float]) -> float:
     return sd if sd > 1e-12 * max(1.0, max(map(abs, differences))) else 0.0
 
 
-def _pair(leader: Configuration, other: Configuration, p: float | None, noise: SeedNoise | None) -> Pair:
+def _pair(leader: Configuration, other: Configuration, p: float | None, noise: SeedNoise | None, level: float) -> Pair:
+    """level: at which as many seeds as are needed are to show the difference."""
     differences = _differences(leader.by_seed(), other.by_seed())
     n, values = len(differences), list(differences.values())
     difference = statistics.fmean(values) if values else leader.mean - other.mean
-    sd = _spread(values) if n >= FEWEST_SEEDS else math.sqrt(2) * noise.sd if noise else math.nan
-    half_width = float(t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n >= FEWEST_SEEDS else math.nan
+    pooled = math.sqrt(2) * noise.sd if noise else math.nan  # of few pairs, a standard deviation is little more than chance
+    half_width = float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= FEWEST_SEEDS else math.nan
     verdict: Verdict = "better" if p is not None and p < LEVEL else "indistinguishable from another seed"
     if n < FEWEST_SEEDS:
         verdict = "fewer than 3 seeds in common: nothing can be said"
-    return Pair(leader, other, tuple(differences), difference, half_width, p, seeds_needed(difference, sd), verdict)
+    needed = seeds_needed(difference, _spread(values) if n >= ENOUGH_PAIRS else pooled, level)
+    return Pair(leader, other, tuple(differences), difference, half_width, p, needed, verdict)
 
 
-def seeds_needed(difference: float, sd: float) -> int | None:
-    """Pairs that show this difference in a paired t test with a power of 80 % at 5 %, at least 3. None: more than 1000, or sd is unknown."""
+def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int | None:
+    """Pairs that show this difference in a paired t test with a power of 80 %, at least 3. None: over 1000, or sd is unknown."""
     if not math.isfinite(sd) or difference == 0:
         return None
     effect = min(abs(difference) / sd, 10.0) if sd > 0 else 10.0  # 10: three are enough
 
     def power(n: int) -> float:
-        return float(TTestPower().power(effect, n, LEVEL))
+        return float(TTestPower().power(effect, n, level))
 
     needed = bisect.bisect_left(range(FEWEST_SEEDS, MOST_SEEDS + 1), POWER, key=power) + FEWEST_SEEDS
     return needed if needed <= MOST_SEEDS else None

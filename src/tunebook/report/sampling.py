@@ -46,9 +46,9 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
         least = FEWEST_RUNS if is_listed(setting) or scale(setting, rows) is None else 1
         few = tuple(level for level in levels(setting, rows) if len(level.members) < least)
         if len(tried) < 2:
-            gaps.append(Gap(setting, "has one value in all runs that can be compared" if tried else "has no run that can be compared"))
+            gaps.append(Gap(setting, "one value in all runs that can be compared" if tried else "no run that can be compared"))
         elif effect.p is None:
-            gaps.append(Gap(setting, "cannot be judged: too few runs for so many settings, or it varies only together with another"))
+            gaps.append(Gap(setting, "too few runs for so many settings, or varied only together with others"))
         elif few:
             gaps.append(Gap(setting, "fewer than 3 runs" if least == FEWEST_RUNS else "no run", few))
     return tuple(gaps)
