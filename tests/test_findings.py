@@ -32,6 +32,13 @@ def _no_collections() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def few_bootstraps() -> Iterator[None]:
+    """Where importance is not what is looked at."""
+    with patch("tunebook.report.importance.BOOTSTRAPS", 2):
+        yield
+
+
 def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tuple[Interaction, ...]]:
     """Findings without importance, which takes the time."""
     compared = comparable(results)
@@ -120,13 +127,14 @@ def test_an_interaction_is_found_and_named() -> None:
 def test_strong_main_effects_are_no_interaction() -> None:
     """On ranks alone they would be one."""
     found = 0
-    for number in range(30):
+    for number in range(20):
         rng = np.random.default_rng(number)
         truth = lambda v: 0.9 + 0.03 * place(LR, v["lr"]) + 0.03 * place(FILTERS, v["model.filters"])  # noqa: E731
         found += bool(analysed(study((LR, FILTERS, DROPOUT), truth, noise=NOISE, rng=rng, configurations=60))[2])
     assert found <= 2
 
 
+@pytest.mark.usefixtures("few_bootstraps")
 def test_conditional_settings_count_where_they_apply() -> None:
     rng = np.random.default_rng(0)
     of_adam, of_sgd = (Setting(f"optimizer.lr (optimizer={name})", True, (), 1e-4, 1e-1, True) for name in ("adam", "sgd"))
@@ -138,10 +146,8 @@ def test_conditional_settings_count_where_they_apply() -> None:
     assert {effect.setting.name: effect.matters for effect in found.effects}[of_adam.name]
     assert not {effect.setting.name: effect.matters for effect in found.effects}[of_sgd.name]
     assert [edge.setting.name for edge in found.edges] == [of_adam.name]
-    assert (
-        "python src/train.py -m sweep=random sweep.space=null sweep.trials=20 data=digits optimizer=adam 'optimizer.lr=tag(log, interval("
-        in (found.next_commands[0])
-    )
+    search = "python src/train.py -m sweep=random sweep.space=null sweep.trials=20 data=digits optimizer=adam "
+    assert found.next_commands[0].startswith(search + "'optimizer.lr=tag(log, interval(0.01, ")
 
 
 def test_importance_is_that_of_the_planted_settings() -> None:
@@ -229,14 +235,13 @@ def test_whatever_came_out_there_is_something_sensible_to_say(runs: tuple[Run, .
     assert said in " ".join(findings(results(*runs)).sentences)
 
 
+TRIED = {"optimizer": st.sampled_from(["adam", "sgd", None]), "lr": st.sampled_from([1e-4, 1e-3, 0.1, "x"])}
 RUNS = st.lists(
     st.builds(
         Run,
         st.just("r"),
         st.just("r"),
-        st.fixed_dictionaries(
-            {}, optional={"optimizer": st.sampled_from(["adam", "sgd", None]), "lr": st.sampled_from([1e-4, 1e-3, 0.1, "x"])}
-        ),
+        st.fixed_dictionaries({}, optional=TRIED),
         st.none() | st.integers(0, 3),
         st.sampled_from(["complete", "complete", "pruned", "failed", "running", "killed"]),
         st.none() | st.floats() | st.sampled_from([0.5, 0.6, 0.7]),
@@ -257,7 +262,7 @@ def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> Non
 
 def test_commands_can_be_typed() -> None:
     """Seeds that are new to all, the same for each; options before their values."""
-    found = findings(results(run(0, 0.90), run(1, 0.91), run(0, 0.89, optimizer="sgd"), adaptive=True), ["data=digits"])
+    found = findings(results(run(0, 0.90), run(1, 0.91), run(0, 0.7, optimizer="sgd"), adaptive=True), ["data=digits"])
     assert found.next_commands == (
         "python src/train.py -m data=digits optimizer=adam lr=0.001 'seed=range(2,7)'",
         "python src/train.py -m data=digits optimizer=sgd lr=0.001 'seed=range(2,7)'",
@@ -265,6 +270,7 @@ def test_commands_can_be_typed() -> None:
     assert any("adaptive" in warning for warning in found.warnings)
 
 
+@pytest.mark.usefixtures("few_bootstraps")
 def test_a_list_that_ends_too_early_is_gone_on_with() -> None:
     rng = np.random.default_rng(0)
     found = findings(study((FILTERS, AUGMENTATION), lambda v: 0.9 + 0.02 * place(FILTERS, v["model.filters"]), noise=NOISE, rng=rng))
@@ -272,6 +278,7 @@ def test_a_list_that_ends_too_early_is_gone_on_with() -> None:
     assert "model.filters=64,128" in found.next_commands[0]
 
 
+@pytest.mark.usefixtures("few_bootstraps")
 def test_a_share_does_not_go_below_nothing() -> None:
     rng = np.random.default_rng(0)
     found = findings(study((DROPOUT, AUGMENTATION), lambda v: 0.9 - 0.02 * place(DROPOUT, v["model.dropout"]), noise=NOISE, rng=rng))

@@ -112,14 +112,15 @@ def block(setting: Setting, rows: Rows, degree: int) -> Array:
     """
     applies = np.array([setting.name in row for row in rows], dtype=bool)
     tried = [row[setting.name] for row in rows if setting.name in row]
+    if len(set(map(repr, tried))) < 2:
+        return np.zeros((len(rows), 0))
     ends = scale(setting, rows)
     if ends is not None:
         places = np.array([coordinate(number(value) or 0.0, *ends) for value in tried])
-        raw = np.stack([places**power for power in range(1, min(degree, len(set(tried)) - 1) + 1)], axis=1)
+        raw = np.stack([places**power for power in range(1, min(degree, len(set(places)) - 1) + 1)], axis=1)
     else:
         texts = [as_text(value) for value in tried]
-        raw = np.array([[float(text == level) for level in sorted(set(texts))[1:]] for text in texts]).reshape(len(texts), -1)
+        raw = np.array([[float(text == level) for level in sorted(set(texts))[1:]] for text in texts])
     columns = np.zeros((len(rows), raw.shape[1]))
-    if raw.size:
-        columns[applies] = raw - raw.mean(axis=0)
+    columns[applies] = raw - raw.mean(axis=0)
     return columns

@@ -18,9 +18,9 @@ from tunebook.report.levels import as_text, coordinate, number, scale
 from tunebook.report.results import Results, Setting
 
 SOURCE = "fANOVA (Hutter et al. 2014)"
-BOOTSTRAPS = 50
+BOOTSTRAPS = 40
 TREES, DEPTH = 4, 6  # of each; leaves of single runs would explain noise, and take a hundred times as long
-MOST_RUNS = 300  # a bootstrap, so that 2,000 runs take seconds
+MOST_RUNS = 200  # a bootstrap, so that 2,000 runs take seconds
 FEWEST_RUNS = 10
 NOT_APPLYING = "does not apply"
 

@@ -33,7 +33,7 @@ class Interaction:
 
 
 def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interaction, ...]:
-    """Those that are significant, strongest first: of pairs of the strongest settings, at least one of which matters (weak heredity).
+    """Those that are significant, strongest first: of pairs of the four strongest settings, whether or not these matter by themselves.
 
     A pair is claimed only where its products add something on both scales: the objective's own and that of normal scores. One that a
     change of scale removes says something of the scale. On each, it is what main effects leave that is ranked and tested, since ranks of
@@ -43,7 +43,7 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
         return ()
     left = _left(model)
     strongest = [effect for effect in found if effect.p is not None][:MOST_SETTINGS]
-    pairs = [(a, b) for a, b in itertools.combinations(strongest, 2) if a.matters or b.matters]
+    pairs = list(itertools.combinations(strongest, 2))
     raw = {(a.setting.name, b.setting.name): _p(model, left, a.setting, b.setting) for a, b in pairs}
     adjusted = holm(raw)
     results: list[Interaction] = []
