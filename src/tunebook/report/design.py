@@ -1,0 +1,126 @@
+"""Runs as a linear model: normal scores of their values, and columns for each setting.
+
+Normal scores (Blom 1958) are a function of ranks alone: a few runs at chance level weigh no more than their rank.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
+
+from tunebook.report.comparable import Comparable
+from tunebook.report.leaderboard import configuration_key
+from tunebook.report.levels import as_text, coordinate, number, scale
+from tunebook.report.results import Results, Setting, Value
+
+Array = NDArray[np.float64]
+Rows = Sequence[Mapping[str, Value]]
+SPARE = 5  # degrees of freedom that have to be left for the noise
+ENOUGH_CONFIGURATIONS = 10  # degrees of freedom from which configurations, not runs, are what is counted
+
+
+@dataclass(frozen=True)
+class Design:
+    """rows: settings of each unit. values: higher is better; scores: their normal scores. blocks: a setting's columns; base: the rest."""
+
+    rows: tuple[Mapping[str, Value], ...]
+    values: Array
+    scores: Array
+    base: Array
+    blocks: Mapping[str, Array]
+
+    def matrix(self, without: str | None = None) -> Array:
+        """The model's columns, or those of the model without a setting."""
+        return np.hstack([self.base, *(block for name, block in self.blocks.items() if name != without)])
+
+
+def fit(values: Array, columns: Array) -> RegressionResultsWrapper:
+    """Least squares. Columns that follow from others are no error: their share is not told apart, and the rank is what is counted."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*rank-deficient.*")
+        return OLS(values, columns).fit()
+
+
+def normal_scores(values: Array) -> Array:
+    """Ranks as quantiles of the normal distribution; equal values get their mean rank."""
+    scores: Array = norm.ppf((rankdata(values) - 0.375) / (len(values) + 0.25))
+    return scores
+
+
+def design(results: Results, compared: Comparable) -> Design | None:
+    """The largest model that leaves enough degrees of freedom: curved in numbers, else linear; None where neither does.
+
+    Its units are configurations (means over seeds): what a model misses of a configuration is the same in all its seeds, and counting
+    each as evidence of its own would make noise significant. Where configurations are few, as in a small grid, its units are runs.
+    """
+    if len(compared.runs) <= SPARE:
+        return None
+    sign = 1.0 if results.direction == "max" else -1.0
+    rows, values = _configurations(compared, sign)
+    for degree in (2, 1):
+        found = _design(results.settings, rows, values, np.ones((len(rows), 1)), degree)
+        if found is not None and _spare(found) >= ENOUGH_CONFIGURATIONS:
+            return found
+    rows = [run.values for run in compared.runs]
+    for degree in (2, 1):
+        found = _design(results.settings, rows, sign * np.array(compared.values), _seed_columns(compared), degree)
+        if found is not None and _spare(found) >= SPARE:
+            return found
+    return None
+
+
+def _configurations(compared: Comparable, sign: float) -> tuple[list[Mapping[str, Value]], Array]:
+    groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
+    for position, run in enumerate(compared.runs):
+        groups[configuration_key(run.values)].append(position)
+    rows = [compared.runs[members[0]].values for members in groups.values()]
+    return rows, sign * np.array([np.mean([compared.values[position] for position in members]) for members in groups.values()])
+
+
+def _design(settings: Sequence[Setting], rows: Rows, values: Array, base: Array, degree: int) -> Design | None:
+    columns = {setting.name: block(setting, rows, degree) for setting in settings}
+    blocks = {name: found for name, found in columns.items() if found.shape[1]}
+    wide = base.shape[1] + sum(found.shape[1] for found in blocks.values())
+    if not blocks or wide > 2 * len(rows) or np.ptp(values) == 0:
+        return None
+    return Design(tuple(rows), values, normal_scores(values), base, blocks)
+
+
+def _spare(found: Design) -> int:
+    return len(found.rows) - int(np.linalg.matrix_rank(found.matrix()))
+
+
+def _seed_columns(compared: Comparable) -> Array:
+    """A constant, and a column for each seed but one where every seed has several runs: what is due to a seed is then not noise."""
+    seeds = [run.seed for run in compared.runs]
+    different = sorted({seed for seed in seeds if seed is not None})
+    ones = np.ones((len(seeds), 1))
+    if None in seeds or len(different) < 2 or min(seeds.count(seed) for seed in different) < 2 or 3 * len(different) > len(seeds):
+        return ones
+    return np.hstack([ones, np.array([[float(seed == other) for other in different[1:]] for seed in seeds])])
+
+
+def block(setting: Setting, rows: Rows, degree: int) -> Array:
+    """Columns of a setting, each with mean 0 over the rows it applies to, and 0 in the others; none where it does not vary.
+
+    A number has its place in its range (0 to 1) and, with degree 2, the square of it; categories have a column each but one.
+    """
+    applies = np.array([setting.name in row for row in rows], dtype=bool)
+    tried = [row[setting.name] for row in rows if setting.name in row]
+    if len(set(map(repr, tried))) < 2:
+        return np.zeros((len(rows), 0))
+    ends = scale(setting, rows)
+    if ends is not None:
+        places = np.array([coordinate(number(value) or 0.0, *ends) for value in tried])
+        raw = np.stack([places**power for power in range(1, min(degree, len(set(places)) - 1) + 1)], axis=1)
+    else:
+        texts = [as_text(value) for value in tried]
+        raw = np.array([[float(text == level) for level in sorted(set(texts))[1:]] for text in texts])
+    columns = np.zeros((len(rows), raw.shape[1]))
+    columns[applies] = raw - raw.mean(axis=0)
+    return columns

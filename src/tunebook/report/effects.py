@@ -1,0 +1,149 @@
+"""Which settings matter and by how much, and where the best value lies at the end of its range."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from statsmodels.stats.multitest import multipletests
+
+from tunebook.report.comparable import Comparable
+from tunebook.report.design import Array, Design, fit
+from tunebook.report.levels import Level, coordinate, levels, number, scale
+from tunebook.report.results import Results, Setting
+
+LEVEL = 0.05  # of every test
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class LevelValue:
+    """Runs with a value, or in a third of a range: how many, and the median of their objective, in its own unit."""
+
+    level: Level
+    n: int
+    median: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Whether a setting matters. p: of the partial F test, adjusted over settings (Holm 1979); None: cannot be tested.
+
+    levels: those with runs, the best first; tested alike, whatever their number of runs.
+    """
+
+    setting: Setting
+    p: float | None
+    levels: tuple[LevelValue, ...]
+
+    @property
+    def matters(self) -> bool:
+        """At the level of 5 %."""
+        return self.p is not None and self.p < LEVEL
+
+    @property
+    def difference(self) -> float:
+        """Between the medians of the best and the worst level, in the objective's unit, at least 0."""
+        return abs(self.levels[0].median - self.levels[-1].median) if self.levels else 0.0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A range whose best values lie at an end, where the fit still rises. upwards: which end; p: one-sided, of the slope there."""
+
+    setting: Setting
+    upwards: bool
+    end: float
+    p: float
+
+
+def effects(results: Results, compared: Comparable, model: Design | None) -> tuple[Effect, ...]:
+    """Of every setting, in order: those that can be tested by p, the others last."""
+    raw = {name: partial_p(model.scores, model.matrix(name), model.matrix()) for name in model.blocks} if model else {}
+    adjusted = holm(raw)
+    found = [Effect(setting, adjusted.get(setting.name), _level_values(results, compared, setting)) for setting in results.settings]
+    return tuple(sorted(found, key=lambda effect: (2.0 if effect.p is None else effect.p, raw.get(effect.setting.name) or 0.0)))
+
+
+def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
+    """p of the F test that the larger model's further columns explain nothing; None where they add nothing or leave nothing over."""
+    with np.errstate(all="ignore"):
+        full, reduced = fit(values, larger), fit(values, smaller)
+        if full.df_resid < 1 or full.df_model == reduced.df_model:
+            return None
+        if full.ssr <= 1e-12 * float(values @ values):  # no noise at all
+            return 0.0 if reduced.ssr > 1e-9 * float(values @ values) else 1.0
+        p = float(full.compare_f_test(reduced)[1])
+    return p if np.isfinite(p) else None
+
+
+def holm(raw: Mapping[Key, float | None]) -> dict[Key, float]:
+    """Adjusted p of those that have one (Holm 1979): the chance of any false claim among them stays below the level."""
+    known = {key: p for key, p in raw.items() if p is not None}
+    if not known:
+        return {}
+    adjusted = multipletests(list(known.values()), method="holm")[1]
+    return {key: float(p) for key, p in zip(known, adjusted, strict=True)}
+
+
+def _level_values(results: Results, compared: Comparable, setting: Setting) -> tuple[LevelValue, ...]:
+    rows = [run.values for run in compared.runs]
+    found = [
+        LevelValue(level, len(level.members), float(np.median([compared.values[member] for member in level.members])))
+        for level in levels(setting, rows)
+        if level.members
+    ]
+    return tuple(sorted(found, key=lambda one: one.median, reverse=results.direction == "max"))
+
+
+def edges(model: Design | None, found: Sequence[Effect]) -> tuple[Edge, ...]:
+    """Of numbers that matter: at most one end each."""
+    if model is None:
+        return ()
+    pairs = [(effect.setting, upwards) for effect in found if effect.matters for upwards in (True, False)]
+    edges = (edge(model, setting, upwards) for setting, upwards in pairs if setting.name in model.blocks)
+    return tuple(one for one in edges if one is not None)
+
+
+def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
+    """Where the fitted curve still gets better outwards at an end, significantly, and so do the values near it; else None."""
+    ends = scale(setting, model.rows)
+    if ends is None:
+        return None
+    fitted = fit(model.scores, model.matrix())
+    columns, before = model.blocks[setting.name], model.base.shape[1]
+    for name, other in model.blocks.items():
+        if name == setting.name:
+            break
+        before += other.shape[1]
+    outward = 1.0 if upwards else -1.0
+    contrast = np.zeros(len(fitted.params))
+    contrast[before] = outward
+    if columns.shape[1] > 1:
+        contrast[before + 1] = 2.0 * outward * float(upwards)
+    with np.errstate(all="ignore"):
+        test = fitted.t_test(contrast)
+        slope, p = float(np.squeeze(test.effect)), float(np.squeeze(test.pvalue)) / 2
+    own = fitted.resid + columns @ fitted.params[before : before + columns.shape[1]]
+    if slope <= 0 or not p < LEVEL or not _best_at_the_end(model, setting, own, upwards):
+        return None
+    return Edge(setting, upwards, ends[1] if upwards else ends[0], p)
+
+
+def _best_at_the_end(model: Design, setting: Setting, own: Array, upwards: bool) -> bool:
+    """Without what other settings do: the outermost level is the best, and in an outermost third the values rise outwards.
+
+    The second keeps a peak inside the outer third, which a parabola overlooks, from being taken for an end.
+    """
+    found = [level for level in levels(setting, model.rows) if level.members]
+    outermost = max(found, key=lambda level: level.place if upwards else -level.place)
+    means = {level.place: float(np.mean(own[list(level.members)])) for level in found}
+    ends = scale(setting, model.rows)
+    if means[outermost.place] < max(means.values()) or ends is None:
+        return False
+    members = list(outermost.members)
+    places = np.array([coordinate(number(model.rows[member][setting.name]) or 0.0, *ends) for member in members])
+    if len(members) < 3 or np.ptp(places) == 0:
+        return True
+    slope = float(np.polyfit(places, own[members], 1)[0])
+    return slope > 0 if upwards else slope < 0

@@ -1,0 +1,87 @@
+"""How much of the spread each setting explains: functional ANOVA of a random forest (Hutter et al. 2014), with bootstrap intervals."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, create_trial
+from tqdm import tqdm
+
+from tunebook.report.comparable import Comparable
+from tunebook.report.design import normal_scores
+from tunebook.report.levels import as_text, coordinate, number, scale
+from tunebook.report.results import Results, Setting
+
+SOURCE = "fANOVA (Hutter et al. 2014)"
+BOOTSTRAPS = 40
+TREES, DEPTH = 4, 6  # of each; leaves of single runs would explain noise, and take a hundred times as long
+MOST_RUNS = 200  # a bootstrap, so that 2,000 runs take seconds
+FEWEST_RUNS = 10
+NOT_APPLYING = "does not apply"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Share of the variance of normal scores that a setting explains by itself, 0 to 1: mean and 95 % interval over bootstraps."""
+
+    setting: Setting
+    share: float
+    low: float
+    high: float
+
+
+def importances(results: Results, compared: Comparable) -> tuple[Importance, ...]:
+    """Of every setting that varies, largest first; () for fewer than 10 runs, or where all have the same value. The same for each call."""
+    values = np.array(compared.values)
+    columns = {setting.name: _column(setting, compared) for setting in results.settings}
+    varying = [setting for setting in results.settings if len(set(columns[setting.name][0])) > 1]
+    if len(values) < FEWEST_RUNS or np.ptp(values) == 0 or not varying:
+        return ()
+    distributions = {setting.name: columns[setting.name][1] for setting in varying}
+    scores = normal_scores(values)
+    trials = [
+        create_trial(params={name: columns[name][0][row] for name in distributions}, distributions=distributions, value=float(scores[row]))
+        for row in range(len(values))
+    ]
+    shares = _bootstrapped(trials, list(distributions))
+    found = [
+        Importance(setting, float(share.mean()), *map(float, np.quantile(share, (0.025, 0.975))))
+        for setting, share in zip(varying, shares.T, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda importance: -importance.share))
+
+
+def _column(setting: Setting, compared: Comparable) -> tuple[list[str | float], BaseDistribution]:
+    """A value a run. Where the setting does not apply, a number is in the middle: there the forest learns nothing of it."""
+    rows = [run.values for run in compared.runs]
+    ends = scale(setting, rows)
+    if ends is None:
+        texts: list[str | float] = [as_text(row[setting.name]) if setting.name in row else NOT_APPLYING for row in rows]
+        return texts, CategoricalDistribution(sorted({str(text) for text in texts}) or [NOT_APPLYING])
+    places: list[str | float] = [coordinate(number(row[setting.name]) or 0.0, *ends) if setting.name in row else 0.5 for row in rows]
+    return places, FloatDistribution(-1e-9, 1 + 1e-9)
+
+
+def _bootstrapped(trials: Sequence[FrozenTrial], names: Sequence[str]) -> NDArray[np.float64]:
+    """A row a bootstrap, a column a setting."""
+    generator = np.random.default_rng(0)
+    size = min(len(trials), MOST_RUNS)
+    rows: list[list[float]] = []
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.WARNING)
+    try:
+        for number_ in tqdm(range(BOOTSTRAPS), desc="importance", disable=None, leave=False, delay=1):
+            study = optuna.create_study()
+            study.add_trials([trials[row] for row in generator.integers(0, len(trials), size)])
+            if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
+                continue  # the same value throughout: no variance to share out
+            found = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=number_).evaluate(study)
+            rows.append([found[name] for name in names])
+    finally:
+        optuna.logging.set_verbosity(before)
+    return np.array(rows)

@@ -1,0 +1,201 @@
+"""Findings in words: short sentences with figures and their units."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tunebook.report.commands import words
+from tunebook.report.comparable import Comparable
+from tunebook.report.effects import Edge, Effect
+from tunebook.report.importance import SOURCE, Importance
+from tunebook.report.interactions import Interaction
+from tunebook.report.leaderboard import Configuration, SeedNoise
+from tunebook.report.pairs import MOST_SEEDS, Pair
+from tunebook.report.results import Results
+from tunebook.report.sampling import Failing, Gap
+
+MOST_NAMED = 5  # failing values, and levels of a gap
+
+
+@dataclass(frozen=True)
+class Found:
+    """What sentences are made of."""
+
+    results: Results
+    leaderboard: tuple[Configuration, ...]
+    noise: SeedNoise | None
+    compared: Comparable
+    effects: tuple[Effect, ...]
+    importances: tuple[Importance, ...]
+    interactions: tuple[Interaction, ...]
+    edges: tuple[Edge, ...]
+    pairs: tuple[Pair, ...]
+    gaps: tuple[Gap, ...]
+    failing: tuple[Failing, ...]
+
+
+def value_text(objective: str, value: float) -> str:
+    """An accuracy in per cent, anything else as it is."""
+    return f"{100 * value:.2f} %" if objective.endswith("acc") else f"{value:.4g}"
+
+
+def difference_text(objective: str, difference: float) -> str:
+    """Of accuracies in points, a hundredth each; anything else as it is."""
+    return f"{100 * difference:.2f} points" if objective.endswith("acc") else f"{difference:.3g}"
+
+
+def configuration_text(configuration: Configuration) -> str:
+    """Its settings, numbers to four digits."""
+    short = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in configuration.values.items()}
+    return " ".join(words(short)) or "the only configuration"
+
+
+def p_text(p: float) -> str:
+    """To two digits; tiny ones as a bound."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def sentences(found: Found) -> tuple[str, ...]:
+    """The leader, then settings that matter, interactions, ends of ranges, failures, pairs, noise, gaps."""
+    if not any(configuration.n for configuration in found.leaderboard):
+        return tuple(_nothing(found))
+    parts = (_leader, _effects, _interactions, _edges, _failing, _pairs, _indifferent, _noise, _gaps)
+    return tuple(sentence for part in parts for sentence in part(found))
+
+
+def _nothing(found: Found) -> Iterator[str]:
+    runs = found.results.runs
+    if not runs:
+        yield "There are no runs: nothing to compare."
+        return
+    states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common())
+    if any(run.state == "complete" for run in runs):
+        yield f"No complete run has a finite {found.results.objective}: nothing to compare ({states})."
+    else:
+        yield f"No run has finished: nothing to compare ({states})."
+    yield from _failing(found)
+
+
+def _leader(found: Found) -> Iterator[str]:
+    leader, name = found.leaderboard[0], found.results.objective
+    text = f"Best: {configuration_text(leader)} with {name} {value_text(name, leader.mean)}"
+    if leader.n > 1:
+        yield f"{text} on average over {leader.n} runs (95 % interval +- {difference_text(name, leader.half_width)})."
+    else:
+        yield f"{text}, from one run: how much of that is its seed, is not known."
+
+
+def _effects(found: Found) -> Iterator[str]:
+    importances = {importance.setting.name: importance for importance in found.importances}
+    for effect in found.effects:
+        if not effect.matters or not effect.levels:
+            continue
+        name, best, worst = found.results.objective, effect.levels[0], effect.levels[-1]
+        text = f"{effect.setting.name} matters ({p_text(effect.p or 0.0)}): best {best.level.text}, median {value_text(name, best.median)}"
+        if len(effect.levels) > 1:
+            text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
+        if found.noise and effect.difference < found.noise.sd:
+            text += ", which is less than another seed makes"
+        if importance := importances.get(effect.setting.name):
+            low, high = 100 * importance.low, 100 * importance.high
+            text += f"; it explains {100 * importance.share:.0f} % of the spread (95 % interval {low:.0f} to {high:.0f} %, {SOURCE})"
+        yield text + "."
+
+
+def _interactions(found: Found) -> Iterator[str]:
+    for one in found.interactions:
+        first, second = one.combination
+        kind = "better" if one.excess > 0 else "worse"
+        amount = difference_text(found.results.objective, abs(one.excess))
+        yield (
+            f"{one.first.name} and {one.second.name} interact ({p_text(one.p)}): {one.first.name} {first.text} with {one.second.name}"
+            f" {second.text} is {amount} {kind} than the two by themselves let expect."
+        )
+
+
+def _edges(found: Found) -> Iterator[str]:
+    for edge in found.edges:
+        side, end = ("upwards", "upper") if edge.upwards else ("downwards", "lower")
+        where = f"the {end} end of its range, {edge.end:.4g} ({p_text(edge.p)})"
+        yield f"{edge.setting.name} is best at {where}: extend {side}, where it can be."
+
+
+def _failing(found: Found) -> Iterator[str]:
+    for one in found.failing[:MOST_NAMED]:
+        elsewhere = f"{one.elsewhere} of {one.of_elsewhere} elsewhere"
+        yield f"Runs fail with {one.setting.name} {one.level.text}: {one.failed} of {one.of}, {elsewhere} ({p_text(one.p)})."
+
+
+def _pairs(found: Found) -> Iterator[str]:
+    name = found.results.objective
+    for pair in found.pairs:
+        other, n = configuration_text(pair.other), len(pair.seeds)
+        if pair.verdict == "better" and pair.p is not None:
+            interval = f"{difference_text(name, pair.difference)} +- {difference_text(name, pair.half_width)}"
+            yield f"The best is better than {other}: by {interval} over {n} equal seeds ({p_text(pair.p)})."
+        elif pair.p is not None:
+            gap = difference_text(name, pair.difference)
+            yield f"The best and {other} are indistinguishable from another seed: {gap} over {n} equal seeds ({_needed(found, pair)})."
+    unclear = [pair for pair in found.pairs if pair.p is None]
+    if unclear:
+        number = f"the next {len(unclear)} configurations" if len(unclear) > 1 else "the next configuration"
+        text = f"The best and {number} have fewer than 3 seeds in common: nothing can be said of their difference"
+        yield f"{text} ({_needed(found, unclear[0])})."
+
+
+def _needed(found: Found, pair: Pair) -> str:
+    if pair.difference == 0:
+        return "the means are the same"
+    if pair.needed is None and found.noise is None and pair.p is None:
+        return "how many seeds it takes, is not known without repeated seeds"
+    number = f"more than {MOST_SEEDS:,}" if pair.needed is None else f"about {pair.needed}"
+    gap = difference_text(found.results.objective, abs(pair.difference))
+    return f"{number} seeds each would show a difference of {gap}, with a power of 80 %"
+
+
+def _indifferent(found: Found) -> Iterator[str]:
+    names = [effect.setting.name for effect in found.effects if effect.p is not None and not effect.matters]
+    if names:
+        yield f"No effect shows of {', '.join(names)}: what differs is within the noise, or too small for so many runs."
+
+
+def _noise(found: Found) -> Iterator[str]:
+    if found.noise:
+        name = found.results.objective
+        yield f"Another seed alone changes {name} by {difference_text(name, found.noise.sd)} (standard deviation, df = {found.noise.df})."
+
+
+def _gaps(found: Found) -> Iterator[str]:
+    if len(found.compared.values) > 1 and len(set(found.compared.values)) == 1:
+        yield f"All runs that can be compared have the same {found.results.objective}: no setting shows an effect."
+        return
+    whole: dict[str, list[str]] = defaultdict(list)
+    for gap in found.gaps:
+        if not gap.levels:
+            whole[gap.reason].append(gap.setting.name)
+            continue
+        texts = [level.text for level in gap.levels[:MOST_NAMED]] + ["..."] * (len(gap.levels) > MOST_NAMED)
+        yield f"Too little was sampled of {gap.setting.name} at {', '.join(texts)}: {gap.reason}."
+    for reason, names in whole.items():
+        yield f"Too little was sampled to say anything of {', '.join(names)}: {reason}."
+
+
+def warnings(found: Found) -> tuple[str, ...]:
+    """What biases the findings, and runs that do not count."""
+    results, compared = found.results, found.compared
+    said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
+    if results.adaptive:
+        said.append("The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings.")
+    if compared.epoch is not None:
+        said.append(
+            f"Some runs were pruned: settings are compared by the best value up to epoch {compared.epoch}, which all have reached;"
+            " later epochs may tell otherwise, and the leaderboard holds only what pruning left."
+        )
+    ranked = [configuration for configuration in found.leaderboard if configuration.n]
+    if ranked and all(configuration.n == 1 for configuration in ranked):
+        said.append("Every configuration has one run: the leader may lead by its seed.")
+    lost = sum(run.state == "complete" and (run.objective is None or not math.isfinite(run.objective)) for run in results.runs)
+    if lost:
+        said.append(f"{lost} of {len(results.runs)} runs ended without a finite {results.objective}; they are left out.")
+    return tuple(said)
