@@ -127,7 +127,9 @@ class Comparison:
         pairs = {metric: (last[0][metric], last[1][metric]) for metric in last[0].keys() & last[1].keys()}
         parts = {metric: abs(was - now) / max(abs(was), abs(now)) for metric, (was, now) in pairs.items() if was != now}
         largest = sorted(parts, key=lambda metric: (-parts[metric], metric))[:SHOWN]
-        return [f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}   ({parts[metric]:.2g})" for metric in largest]
+        return [
+            f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}   ({parts[metric]:.2g})" for metric in largest
+        ]
 
 
 def _moment(point: Point) -> tuple[int, int, str]:

@@ -24,7 +24,7 @@ from yaml import YAMLError
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.commandline.entry import start
-from tunebook.commandline.names import compose_config, leaves
+from tunebook.commandline.names import check_targets, compose_config, leaves
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere, restore
 from tunebook.experiment.comparison import Account, Comparison
@@ -98,7 +98,7 @@ def reproduce(cfg: DictConfig) -> bool:
     what it holds can't be used. Else raises what training raises.
     """
     with tempfile.TemporaryDirectory() as folder:
-        original = read(cfg, HydraConfig.get().overrides, Path(folder))
+        original = read(cfg, Path(folder))
     called, found = list(sys.argv), []
 
     def task(composed: DictConfig) -> None:
@@ -120,10 +120,11 @@ def reproduce(cfg: DictConfig) -> bool:
     return all(found)  # a process of another device finds nothing
 
 
-def read(cfg: DictConfig, asked: DictConfig, folder: Path) -> Original:
-    """The run that is asked for. asked: the words of this call, as Hydra sorts them; folder: for what is fetched."""
+def read(cfg: DictConfig, folder: Path) -> Original:
+    """The run that is asked for. folder: for what is fetched."""
     finished = FinishedRun(cfg.tracking.uri, str(cfg.run))
     _require_finished(finished)
+    asked = HydraConfig.get().overrides
     places = [word for word in (*asked.task, *asked.hydra) if word.lstrip("+~").startswith(OURS)]
     if cfg.data_root:
         places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
@@ -150,8 +151,7 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
     """The words that make the stored config here, checked as a run's are; and the settings that it does not know yet, a line each."""
     where = f"run={finished.run_id}"
     config, overrides = _stored(finished, "config.yaml", folder), _stored(finished, "overrides.yaml", folder)
-    if not isinstance(config, dict):
-        raise InputError(f"{where}: its config/config.yaml is no config")
+    _check_targets(config, where)
     stored = {key: value for key, value in leaves(OmegaConf.create(config)) if not key.startswith(NOT_TAKEN)}
     stored["trainer.precision"] = conform("precision", finished.tags.get("precision"), Precision)
     words = [word for word in elsewhere.settings_of(overrides, where) if not word.lstrip("+~").startswith("sweep")] + places
@@ -169,6 +169,16 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
         del cfg["hydra"]
     settings_check.check(cfg, choices)
     return words, [f"{key}: no such setting -> {shown(made[key])}" for key in new]
+
+
+def _check_targets(config: object, where: str) -> None:
+    """Before anything else: what would be code is told as that."""
+    if not isinstance(config, dict):
+        raise InputError(f"{where}: its config/config.yaml is no config")
+    try:
+        check_targets(OmegaConf.create(config))
+    except OmegaConfBaseException as error:
+        raise InputError(f"{where}: its config/config.yaml can't be used: {' '.join(str(error).split())}") from None
 
 
 def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
