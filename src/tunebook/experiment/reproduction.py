@@ -99,12 +99,11 @@ def reproduce(cfg: DictConfig) -> bool:
     """
     with tempfile.TemporaryDirectory() as folder:
         original = read(cfg, Path(folder))
-    called, found = list(sys.argv), []
+    called, threads, found = list(sys.argv), torch.get_num_threads(), []
 
     def task(composed: DictConfig) -> None:
         sys.argv = called  # what the record names as its command, and what a process of another device starts with
-        if original.threads:
-            torch.set_num_threads(original.threads)
+        torch.set_num_threads(original.threads or threads)
         trial = Reproduction(original, Path(HydraConfig.get().runtime.output_dir))
         run(composed, trial)
         if trial.comparison:
@@ -117,6 +116,7 @@ def reproduce(cfg: DictConfig) -> bool:
         start(task, CONFIG)
     finally:
         sys.argv = called
+        torch.set_num_threads(threads)
     return all(found)  # a process of another device finds nothing
 
 
