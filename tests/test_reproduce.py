@@ -256,7 +256,7 @@ def test_an_unknown_run_is_refused_as_by_evaluate(cli: Cli, original: Path) -> N
 def test_help_tells_its_settings(cli: Cli) -> None:
     result = cli("reproduce.py", "--help")
     assert result.code == 0
-    assert "# id of a finished MLflow run" in result.out
+    assert "# id of a FINISHED MLflow run" in result.out
 
 
 @pytest.mark.slow
