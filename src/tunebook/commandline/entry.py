@@ -1,6 +1,6 @@
 """Wraps a script's main: checks the config before Hydra starts, and answers bad input in one line.
 
-Exit status: 0 done; 2 bad input (nothing was made); 1 a run failed; 130, 143 stopped by Ctrl-C, SIGTERM.
+Exit status: 0 done; 2 bad input (nothing was made); 1 a run failed, or is not reproduced; 130, 143 stopped by Ctrl-C, SIGTERM.
 """
 
 import argparse

@@ -155,16 +155,16 @@ def _check_target(path: str, value: Any) -> None:
 
 def _check_hydra(cfg: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
     """SettingError where one of Hydra's settings is not as `conf/` has it, but for those that a user may set."""
-    ours = dict(_leaves(with_choices(choices, config_name, hydra=True).hydra))
+    ours = dict(leaves(with_choices(choices, config_name, hydra=True).hydra))
     allowed = ", ".join(f"hydra.{key}" for key in HYDRA_SETTINGS)
-    for key, value in _leaves(cfg.hydra):
+    for key, value in leaves(cfg.hydra):
         room, _, rest = key.partition(".")
         found = room in HYDRA_FINDINGS and not (room == "job" and rest.startswith(HYDRA_JOB_SETTINGS))
         if not found and not key.startswith(HYDRA_SETTINGS + HYDRA_ANSWERED) and (key not in ours or ours[key] != value):
             raise SettingError(f"hydra.{key}", value, f"is not set in a run; allowed: {allowed}")
 
 
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every dotted key that holds no other, with its value as it is written: interpolations are not followed."""
     rooms: list[tuple[str, Any]] = [("", OmegaConf.to_container(node, resolve=False))]
     while rooms:

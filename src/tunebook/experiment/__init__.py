@@ -10,4 +10,6 @@ record     what a run writes down, before, after and in its summary
 restore    rebuilds a run from its MLflow run, its folder or a checkpoint alone
 evaluation tests it again
 prediction says what images show
+reproduction runs a finished run's stored config again
+comparison two runs of one config, point by point, and what was different about them
 """

@@ -57,7 +57,7 @@ def _of_checkpoint(file: Path, name: str, folder: RunFolder) -> RunFolder:
     content = checkpoint.read(file)
     _require_whole(content, name)
     folder.origin = redact(name)
-    folder.overrides = _settings_of(content["tunebook"]["overrides"], name)
+    folder.overrides = settings_of(content["tunebook"]["overrides"], f"resume={shown(name)}")
     folder.status = "FINISHED" if content["tunebook"].get("trained") else "KILLED"
     shutil.copyfile(file, folder.path / "checkpoints" / LAST)
     folder.write()
@@ -74,16 +74,19 @@ def _require_whole(content: Content, name: str) -> None:
         raise CheckpointError(f"{name}: holds weights, but not the state of a run; its last.ckpt can be gone on with") from None
 
 
-def _settings_of(overrides: object, name: str) -> list[str]:
-    """The overrides of a run from outside, which are not trusted: no flags, nothing that is looked up here, no places."""
+def settings_of(overrides: object, where: str) -> list[str]:
+    """The overrides of a run from outside, which are not trusted: no flags, nothing that is looked up here, no places.
+
+    where: the setting that named the run, for the InputError.
+    """
     kept: list[str] = []
     for override in overrides if isinstance(overrides, list) else [overrides]:
         if not isinstance(override, str) or override.startswith("-"):
-            raise InputError(f"resume={shown(name)}: holds {shown(override)}, which is no setting")
+            raise InputError(f"{where}: holds {shown(override)}, which is no setting")
         if override.lstrip("+~").startswith(PLACES):
             continue
         if "${" in override:
-            raise InputError(f"resume={shown(name)}: holds {shown(override)}, which would be looked up on this machine")
+            raise InputError(f"{where}: holds {shown(override)}, which would be looked up on this machine")
         kept.append(override)
     return kept
 
@@ -102,7 +105,7 @@ def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
         raise InputError(f"resume={run.run_id}: its config/overrides.yaml can't be read ({type(error).__name__})") from None
     _require_whole(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
     folder.key, folder.status = run.tags.get(KEY_TAG, folder.key), run.run.info.status
-    folder.overrides = _settings_of(overrides, run.run_id)
+    folder.overrides = settings_of(overrides, f"resume={run.run_id}")
     _take_over_journal(records, folder.path / JOURNAL)
     Delivery(folder.path, run.uri).take_over(run.run_id, run.run.info.experiment_id)
     folder.write()

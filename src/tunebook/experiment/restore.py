@@ -31,13 +31,18 @@ class Restored:
     finished: FinishedRun | None
 
 
-def check(cfg: DictConfig) -> None:
-    """SettingError where the settings that name a run and its weights can't be used."""
+def check_run(cfg: DictConfig) -> None:
+    """SettingError where the settings that name a run and its store can't be used."""
     if OmegaConf.is_missing(cfg, "run"):
         raise SettingError("run", "", "is required: the id of an MLflow run, as train.py's summary prints it")
     if "uri" not in cfg.tracking:
         raise SettingError("tracking", "off", "a run is read from MLflow; allowed: mlflow")
     conform("run", str(cfg.run), str)
+
+
+def check(cfg: DictConfig) -> None:
+    """SettingError where the settings that name a run and its weights can't be used."""
+    check_run(cfg)
     conform("weights", cfg.weights, Literal["tested", "best", "last"])
     conform("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
     device_kind(cfg.accelerator)

@@ -56,7 +56,8 @@ def finished_runs(uri: str, experiment: str) -> list[RunRow]:
     token: str | None = None
     while token is None or token:
         page = client.search_runs([found.experiment_id], "attributes.status = 'FINISHED'", max_results=PAGE, page_token=token)
-        results = [run for run in page if run.data.tags.get("sweep.kind") != "sweep"]  # a sweep's own run is none
+        # A sweep's own run is none, and a reproduction no further one.
+        results = [run for run in page if run.data.tags.get("sweep.kind") != "sweep" and "reproduces" not in run.data.tags]
         rows += [RunRow(dict(r.data.params), dict(r.data.metrics), r.data.tags.get("cpu", "unknown")) for r in results]
         token = page.token or ""
     if not rows:

@@ -1,0 +1,215 @@
+"""Runs a finished run's stored config again, as a run of its own, and says whether every figure is the same.
+
+The stored config is a file from outside. It is taken as words of the command line, which go through every check that a user's own
+words go through; where things lie is this machine's business.
+"""
+
+import json
+import logging
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
+from yaml import YAMLError
+
+from tunebook.checks import InputError, conform, shown
+from tunebook.commandline.entry import start
+from tunebook.commandline.names import check_targets, compose_config, leaves
+from tunebook.experiment import check as settings_check
+from tunebook.experiment import comparison, elsewhere, restore
+from tunebook.experiment.comparison import Account, Comparison
+from tunebook.experiment.resume import quoted
+from tunebook.experiment.run import run
+from tunebook.experiment.trial import Trial
+from tunebook.precision import Precision
+from tunebook.recovery import checkpoint
+from tunebook.recovery.checkpoint import LAST
+from tunebook.secrets import HIDDEN
+from tunebook.tracking.describe import LONGEST_NAME
+from tunebook.tracking.finished import FinishedRun
+from tunebook.tracking.shipper import JOURNAL
+from tunebook.tracking.store import RunNotFound
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config"  # what train.py composes
+OURS = ("tracking", "outputs", "hydra.")  # settings of this call that the new run has as well
+NOT_TAKEN = (*elsewhere.PLACES, "sweep")  # settings of the stored run that it has not
+KEY = re.compile(r"\w+(\.\w+)*")
+PRUNED = "sweep.pruned_at_epoch"
+Threads = Annotated[int, Field(ge=1, le=4096)]
+
+
+@dataclass(frozen=True)
+class Original:
+    """The run to reproduce, verified. words: the command line that makes its config here. notes: what else differs, a line each."""
+
+    run: FinishedRun
+    account: Account
+    words: list[str]
+    threads: int | None
+    notes: list[str]
+
+
+class Reproduction(Trial):
+    """A run's place beside the one that it reproduces: tested where that was, given up where that was, compared at the end."""
+
+    def __init__(self, original: Original, folder: Path) -> None:
+        self.original, self.folder = original, folder
+        self.name = f"reproduces {original.run.run.info.run_name}"[:LONGEST_NAME]
+        self.tags = {"reproduces": original.run.run_id}
+        self.tests = any(metric.startswith("test/") for metric in original.run.metrics)
+        self.last_epoch = int(original.run.tags.get(PRUNED, 0))
+        self.comparison: Comparison | None = None
+
+    def report(self, epoch: int, value: float) -> bool:
+        """The sweep gave it up after this epoch."""
+        return epoch == self.last_epoch
+
+    def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
+        """The verdict. A run that failed or was stopped has none."""
+        pruned = {PRUNED: str(self.given_up_at)} if self.given_up_at else {}
+        if status != "FINISHED":
+            return pruned
+        self.comparison = Comparison(self.original.account, comparison.from_journal(self.folder / JOURNAL))
+        return pruned | self.comparison.tags
+
+
+def check(cfg: DictConfig, choices: object) -> None:
+    """SettingError where reproduce's own settings can't be used."""
+    restore.check_run(cfg)
+    conform("data_root", cfg.data_root, str | None)
+
+
+def reproduce(cfg: DictConfig) -> bool:
+    """Trains the run that `cfg.run` names again, and says how it compares. Whether every figure is the same.
+
+    InputError, ConfigError or SettingError, before anything is made, where there is no such run, where it is not finished, or where
+    what it holds can't be used. Else raises what training raises.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        original = read(cfg, Path(folder))
+    called, threads, found = list(sys.argv), torch.get_num_threads(), []
+
+    def task(composed: DictConfig) -> None:
+        sys.argv = called  # what the record names as its command, and what a process of another device starts with
+        torch.set_num_threads(original.threads or threads)
+        trial = Reproduction(original, Path(HydraConfig.get().runtime.output_dir))
+        run(composed, trial)
+        if trial.comparison:
+            log.info("\n".join(["", f"reproduces     {original.run.run_id}", *trial.comparison.lines(original.notes)]))
+            found.append(trial.comparison.same)
+
+    GlobalHydra.instance().clear()  # this call's own, which has done its work: there can't be two
+    sys.argv = [called[0], *original.words]
+    try:
+        start(task, CONFIG)
+    finally:
+        sys.argv = called
+        torch.set_num_threads(threads)
+    return all(found)  # a process of another device finds nothing
+
+
+def read(cfg: DictConfig, folder: Path) -> Original:
+    """The run that is asked for. folder: for what is fetched."""
+    finished = FinishedRun(cfg.tracking.uri, str(cfg.run))
+    _require_finished(finished)
+    asked = HydraConfig.get().overrides
+    places = [word for word in (*asked.task, *asked.hydra) if word.lstrip("+~").startswith(OURS)]
+    if cfg.data_root:
+        places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
+    words, notes = _words(finished, places, folder)
+    threads = _threads(finished, folder)
+    if threads is None:
+        notes.append(f"threads: not recorded -> {torch.get_num_threads()}")
+    return Original(finished, comparison.from_mlflow(finished, folder), words, threads, notes)
+
+
+def _require_finished(finished: FinishedRun) -> None:
+    where, status, tags = f"run={finished.run_id}", finished.run.info.status, finished.tags
+    if tags.get("sweep.kind") == "sweep":
+        raise InputError(f"{where}: is a sweep, not a run: each of its trials can be reproduced")
+    if status != "FINISHED":
+        raise InputError(f"{where}: is {status}, not FINISHED: there is nothing whole to compare with")
+    if changes := tags.get("resumed.changes"):
+        raise InputError(f"{where}: its settings were changed on the way ({shown(changes)}): no one config makes it")
+    if not tags.get(PRUNED, "0").isdecimal():
+        raise InputError(f"{where}: its tag {PRUNED}={shown(tags[PRUNED])} is no epoch")
+
+
+def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list[str], list[str]]:
+    """The words that make the stored config here, checked as a run's are; and the settings that it does not know yet, a line each."""
+    where = f"run={finished.run_id}"
+    config, overrides = _stored(finished, "config.yaml", folder), _stored(finished, "overrides.yaml", folder)
+    _check_targets(config, where)
+    stored = {key: value for key, value in leaves(OmegaConf.create(config)) if not key.startswith(NOT_TAKEN)}
+    stored["trainer.precision"] = conform("precision", finished.tags.get("precision"), Precision)
+    words = [word for word in elsewhere.settings_of(overrides, where) if not word.lstrip("+~").startswith("sweep")] + places
+    words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
+    if hidden := [word for word in words if HIDDEN in word and word not in places]:
+        raise InputError(f"{where}: {hidden[0]}: is not kept with the run, since it holds a secret")
+    cfg = compose_config(CONFIG, words)
+    made = dict(leaves(cfg))
+    for key, value in stored.items():
+        if repr(made.get(key)) != repr(value):
+            raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which can't be set")
+    new = [key for key in made if key not in stored and not key.startswith(NOT_TAKEN)]
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    settings_check.check(cfg, choices)
+    return words, [f"{key}: no such setting -> {shown(made[key])}" for key in new]
+
+
+def _check_targets(config: object, where: str) -> None:
+    """Before anything else: what would be code is told as that."""
+    if not isinstance(config, dict):
+        raise InputError(f"{where}: its config/config.yaml is no config")
+    try:
+        check_targets(OmegaConf.create(config))
+    except OmegaConfBaseException as error:
+        raise InputError(f"{where}: its config/config.yaml can't be used: {' '.join(str(error).split())}") from None
+
+
+def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
+    """What an artifact in `config/` holds, as plain values; nothing in it is looked up."""
+    file = finished.download(f"config/{name}", folder)
+    try:
+        return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except (OmegaConfBaseException, YAMLError, OSError, ValueError, AssertionError) as error:
+        raise InputError(f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})") from None
+
+
+def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
+    """A word for each stored value that the run's own words don't give: conf/ was changed since, or the stored config was."""
+    for key, value in stored.items():
+        if key in there and repr(there[key]) == repr(value):
+            continue
+        if not KEY.fullmatch(key):
+            raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which is no setting")
+        if "${" in str(value):
+            raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which would be looked up on this machine")
+        yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
+
+
+def _threads(finished: FinishedRun, folder: Path) -> int | None:
+    """How many the run computed with, as its checkpoint says; None where it has none. CheckpointError where it is not to be trusted."""
+    try:
+        content = checkpoint.read(finished.download(f"checkpoints/{LAST}", folder))
+    except RunNotFound:
+        return None
+    try:
+        threads: int = conform("threads", content["tunebook"]["environment"]["threads"], Threads)
+    except (KeyError, TypeError):
+        return None
+    return threads
