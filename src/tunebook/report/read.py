@@ -30,13 +30,15 @@ TESTED = "test/acc"
 
 @dataclass(frozen=True)
 class Study:
-    """Results and where they come from. fixed: words of the command line that all runs share; parent: id of the sweep's own run, or "";
-    tested: run id -> test/acc, of those that were tested."""
+    """Results and where they come from. fixed: words of the command line that all runs share; parent: id of the sweep's own run, or "".
+
+    params: run id -> its MLflow parameters; tested: run id -> test/acc, of those that were tested.
+    """
 
     results: Results
     fixed: tuple[str, ...]
     parent: str
-    experiment_id: str
+    params: Mapping[str, Mapping[str, str]]
     tested: Mapping[str, float]
 
 
@@ -59,13 +61,13 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     rows = _with_curves(client, rows, objective)
     results = Results(name, objective, _direction(objective), settings, tuple(rows), adaptive)
     fixed = tuple(str(word) for word in asked.get("settings", []))
-    return Study(results, fixed, parent.info.run_id, parent.info.experiment_id, _tested(runs))
+    return Study(results, fixed, parent.info.run_id, _params(runs), _tested(runs))
 
 
 def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric: str | None) -> Study:
     """The runs of an experiment, or of all those that MLflow's filter finds. InputError where there is none."""
     client = open_client(uri)
-    experiments = client.search_experiments()
+    experiments = list(client.search_experiments())
     if experiment is not None:
         found = [one for one in experiments if one.name == experiment]
         if not found:
@@ -86,7 +88,7 @@ def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric:
     rows = _with_curves(client, [_of_runs(run, objective, settings) for run in runs], objective)
     name = filter_text or str(experiment)
     results = Results(name, objective, _direction(objective), settings, tuple(rows))
-    return Study(results, (), "", runs[0].info.experiment_id, _tested(runs))
+    return Study(results, (), "", _params(runs), _tested(runs))
 
 
 def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowRun]:
@@ -235,6 +237,10 @@ def _curve(client: MlflowClient, run_id: str, objective: str) -> tuple[tuple[int
 
 def _direction(metric: str) -> Any:
     return "min" if metric.startswith("time/") or metric.endswith("loss") else "max"
+
+
+def _params(runs: Sequence[MLflowRun]) -> dict[str, dict[str, str]]:
+    return {run.info.run_id: dict(run.data.params) for run in runs}
 
 
 def _tested(runs: Sequence[MLflowRun]) -> dict[str, float]:

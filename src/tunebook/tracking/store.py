@@ -118,6 +118,13 @@ def artifact_folder(uri: str) -> Path | None:
     return path.parent / "mlruns" if path else None
 
 
+def add_artifacts(uri: str, run_id: str, folder: Path, name: str) -> None:
+    """Puts a folder's files beside those that a run has, as `name`, in place of earlier ones. MlflowException, OSError where it can't be."""
+    client = open_client(uri)
+    for file in sorted(folder.iterdir()):
+        client.log_artifact(run_id, str(file), name)
+
+
 class RunNotFound(InputError):
     """There is no such store or run, or it lacks what was asked of it. Its text is one line for a user."""
 

@@ -1,0 +1,119 @@
+"""The report: one HTML page that needs nothing but itself, the same as pictures, and the leaderboard as CSV."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from tqdm import tqdm
+
+from tunebook.report.findings import Findings
+from tunebook.report.leaderboard import Configuration, is_ranked
+from tunebook.report.levels import as_text
+from tunebook.report.pictures import Picture, pictures
+from tunebook.report.read import Study
+from tunebook.report.sampling import FAILED
+from tunebook.report.sentences import configuration_text, value_text
+from tunebook.runfolder import write_atomically
+
+PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
+MOST_ROWS = 50  # of the page's tables; the CSV has all
+
+
+@dataclass(frozen=True)
+class Row:
+    """A configuration as the tables show it. tested: test/acc, mean over its runs that were tested, or ""."""
+
+    place: int
+    settings: str
+    n: int
+    mean: str
+    sd: str
+    interval: str
+    tested: str
+    time: str
+
+
+def rows(study: Study, findings: Findings) -> list[Row]:
+    """Ranked configurations, best first."""
+    objective = study.results.objective
+    factor = 100 if objective.endswith("acc") else 1
+    found: list[Row] = []
+    for place, one in enumerate((c for c in findings.leaderboard if c.n), 1):
+        spread = [f"{factor * value:.2f}" if factor > 1 else f"{value:.3g}" for value in (one.sd, one.half_width)]
+        tested = _tested(study, one)
+        found.append(
+            Row(
+                place, configuration_text(one), one.n, value_text(objective, one.mean), *(spread if one.n > 1 else ("", "")),
+                value_text("acc", tested) if tested is not None else "", "" if math.isnan(one.seconds) else duration(one.seconds),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _tested(study: Study, one: Configuration) -> float | None:
+    if study.results.objective.startswith("test/"):
+        return None
+    known = [study.tested[run.run_id] for run in one.ranked if run.run_id in study.tested]
+    return sum(known) / len(known) if known else None
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits."""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def write(study: Study, findings: Findings, folder: Path) -> Path:
+    """Writes the page, the pictures and the CSV into `folder`, in place of earlier ones. The page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    drawn = list(tqdm(pictures(study.results, findings), "drawing", disable=None, leave=False, delay=1))
+    for picture in drawn:
+        write_atomically(folder / f"{picture.name}.png", picture.png())
+    write_atomically(folder / LEADERBOARD, _csv(study, findings).encode())
+    write_atomically(folder / PAGE, page(study, findings, drawn).encode())
+    return folder / PAGE
+
+
+def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
+    """The page as text. What comes from runs (names, errors) is escaped."""
+    environment = Environment(loader=PackageLoader("tunebook.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    results = study.results
+    failed = [run for run in results.runs if run.state in FAILED]
+    return environment.get_template("page.html").render(
+        name=results.name,
+        objective=results.objective,
+        findings=findings,
+        rows=rows(study, findings),
+        most=MOST_ROWS,
+        pictures=[(picture, picture.svg()) for picture in drawn],
+        states=Counter(run.state for run in results.runs).most_common(),
+        failed=failed,
+        ranked=sum(map(is_ranked, results.runs)),
+        has_tested=any(row.tested for row in rows(study, findings)),
+    )
+
+
+def _csv(study: Study, findings: Findings) -> str:
+    """A line a configuration, numbers whole."""
+    names = [setting.name for setting in study.results.settings]
+    text = io.StringIO()
+    out = csv.writer(text)
+    out.writerow([*names, "n", "mean", "sd", "half_width_95", "test/acc", "seconds", "seeds", "states", "runs"])
+    for one in findings.leaderboard:
+        figures = ("" if math.isnan(value) else repr(value) for value in (one.mean, one.sd, one.half_width))
+        tested = _tested(study, one)
+        states = " ".join(f"{count} {state}" for state, count in one.states.items())
+        out.writerow(
+            [
+                *(as_text(one.values[name]) if name in one.values else "" for name in names), one.n, *figures,
+                "" if tested is None else repr(tested), "" if math.isnan(one.seconds) else f"{one.seconds:.1f}",
+                " ".join(map(str, one.seeds)), states, " ".join(run.run_id for run in one.runs),
+            ]
+        )  # fmt: skip
+    return text.getvalue()

@@ -1,0 +1,59 @@
+"""Two values of one setting, compared over runs that share all else."""
+
+import math
+import statistics
+from collections import defaultdict
+from dataclasses import dataclass
+
+from scipy.stats import t
+
+from tunebook.checks import InputError, nearest
+from tunebook.report.leaderboard import is_ranked
+from tunebook.report.read import Study
+
+
+@dataclass(frozen=True)
+class Paired:
+    """`second` minus `first` over runs that share all else, their seed included. half_width: of the 95 % confidence interval."""
+
+    setting: str
+    first: str
+    second: str
+    differences: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean difference."""
+        return statistics.fmean(self.differences)
+
+    @property
+    def half_width(self) -> float:
+        """Student's t, n - 1 degrees of freedom; NaN for one pair."""
+        n = len(self.differences)
+        return float(t.ppf(0.975, n - 1)) * statistics.stdev(self.differences) / math.sqrt(n) if n > 1 else math.nan
+
+    def said(self) -> str:
+        """In a line."""
+        n = len(self.differences)
+        figures = f"{self.mean:+.4g} +- {self.half_width:.2g} (95 %, {n} pairs)" if n > 1 else f"{self.mean:+.4g} (1 pair)"
+        return f"{self.setting}: {self.second} minus {self.first} = {figures}"
+
+
+def pairs(study: Study, setting: str) -> Paired:
+    """Complete runs that differ in `setting` only, paired. InputError where there aren't two values of it, or no pair."""
+    known = {name for params in study.params.values() for name in params}
+    if setting not in known:
+        raise InputError(f"paired={setting}: no run has this setting.{nearest(setting, known)}")
+    values = sorted({params[setting] for params in study.params.values() if setting in params})
+    if len(values) != 2:
+        raise InputError(f"paired={setting}: needs runs with two values of it; there are: {', '.join(values)}")
+    cells: dict[tuple[tuple[str, str], ...], dict[str, float]] = defaultdict(dict)
+    for run in filter(is_ranked, study.results.runs):
+        params = study.params[run.run_id]
+        if setting in params and run.objective is not None:
+            rest = tuple(sorted((name, value) for name, value in params.items() if name != setting))
+            cells[rest][params[setting]] = run.objective
+    differences = tuple(cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2)
+    if not differences:
+        raise InputError(f"paired={setting}: no two runs differ in it only")
+    return Paired(setting, values[0], values[1], differences)

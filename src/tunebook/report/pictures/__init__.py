@@ -1,0 +1,39 @@
+"""Findings as pictures.
+
+style      how they look, as SVG and PNG
+runs       who leads, how they learnt, what they took, what became of them; importance
+settings   one at a time, two at a time, all together
+"""
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+
+from tunebook.report.findings import Findings
+from tunebook.report.pictures import runs, settings
+from tunebook.report.pictures.style import STYLE, Picture
+from tunebook.report.results import Results
+
+__all__ = ["Picture", "pictures"]
+
+MOST_PLOTS = 12  # of single settings
+
+
+def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
+    """Every picture that there is something to draw for."""
+    with mpl.rc_context(STYLE):
+        if any(configuration.n for configuration in findings.leaderboard):
+            yield runs.leaderboard(results, findings)
+        if findings.importances:
+            yield runs.importance(findings)
+        tested = [effect for effect in findings.effects if len(effect.levels) > 1]
+        yield from (settings.of_setting(results, findings, effect, place) for place, effect in enumerate(tested[:MOST_PLOTS]))
+        if len(tested) > 1 and len(findings.compared.runs) > 3:
+            yield settings.of_pairs(results, findings, tested)
+            yield settings.parallel(results, findings, tested)
+        if any(run.curve for run in results.runs):
+            yield runs.curves(results)
+        if sum(run.seconds is not None and run.objective is not None for run in results.runs) > 1:
+            yield runs.time(results)
+        if len(results.runs) > 1:
+            yield runs.history(results)

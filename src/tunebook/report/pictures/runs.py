@@ -1,0 +1,135 @@
+"""Pictures of runs: who leads, how they learnt, what they took, what became of them; and how much each setting explains."""
+
+import numpy as np
+
+from tunebook.report.findings import Findings
+from tunebook.report.importance import SOURCE
+from tunebook.report.leaderboard import objectives
+from tunebook.report.results import Results, Run
+from tunebook.report.sampling import FAILED
+from tunebook.report.pictures.style import BLUE, GREEN, GREY, INK, MANY, MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES, RED, SHOWN, SKY, Picture, axes_of, leave_out_the_tail, named, short, shown
+
+
+def leaderboard(results: Results, findings: Findings) -> Picture:
+    factor, label = shown(results.objective)
+    ranked = [configuration for configuration in findings.leaderboard if configuration.n][:MOST_CONFIGURATIONS]
+    figure, axes = axes_of(0.9 + 0.3 * len(ranked))
+    for place, one in enumerate(ranked):
+        axes.plot([factor * value for value in objectives(one.ranked)], [place] * one.n, "o", color=SKY, markersize=4, zorder=2)
+        if one.n > 1:
+            axes.errorbar(factor * one.mean, place, xerr=factor * one.half_width, fmt="D", color=BLUE, markersize=6, capsize=3, zorder=3)
+        else:
+            axes.plot(factor * one.mean, place, "D", color=BLUE, markersize=6, zorder=3)
+    if findings.noise is not None:
+        best, sd = ranked[0].mean, findings.noise.sd
+        axes.axvspan(factor * (best - 2 * sd), factor * (best + 2 * sd), color=GREY, alpha=0.18, lw=0)
+    axes.set_yticks(range(len(ranked)), [named(one.values) or "the only one" for one in ranked], fontsize=8)
+    axes.set_ylim(len(ranked) - 0.4, -0.6)
+    axes.set_xlabel(label)
+    band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
+    caption = f"Diamonds: means, with 95 % intervals where there are several seeds. Dots: runs.{band}"
+    return Picture("leaderboard", "Leaderboard", caption, figure)
+
+
+def importance(findings: Findings) -> Picture:
+    matters = {effect.setting.name for effect in findings.effects if effect.matters}
+    found = findings.importances[:MOST_PLOTS]
+    figure, axes = axes_of(0.8 + 0.32 * len(found))
+    for place, one in enumerate(found):
+        is_sure = one.setting.name in matters
+        axes.barh(place, 100 * one.share, color=BLUE if is_sure else "none", edgecolor=BLUE, hatch=None if is_sure else "///", height=0.62)
+        axes.plot([100 * one.low, 100 * one.high], [place, place], color=INK, lw=1.4, marker="|", markersize=7)
+    axes.set_yticks(range(len(found)), [short(one.setting.name) for one in found])
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_xlim(0, max(100 * one.high for one in found) * 1.05)
+    axes.set_xlabel("share of the variance explained, %")
+    caption = f"{SOURCE}, mean and 95 % interval over bootstraps. Filled: matters (F test, Holm, 5 %); hatched: may be chance."
+    return Picture("importance", "Importance of each setting", caption, figure)
+
+
+def curves(results: Results) -> Picture:
+    factor, label = shown(results.objective)
+    sign = 1 if results.direction == "max" else -1
+    ranked = sorted(
+        (r for r in results.runs if r.curve and r.objective is not None and r.state == "complete"), key=lambda r: -sign * (r.objective or 0)
+    )
+    top, failed = ranked[:MOST_CURVES], [run for run in results.runs if run.state in FAILED and run.curve][:MOST_CURVES]
+    others = [run for run in results.runs if run.curve and run not in top and run not in failed][:MOST_LINES]
+    figure, axes = axes_of(3.2)
+    for run in others:
+        axes.plot(*_points(run, factor), color=GREY, lw=0.7, alpha=0.45, rasterized=len(others) > MANY)
+    for run in failed:
+        axes.plot(*_points(run, factor), color=RED, lw=1.4, ls="--", marker="x", markersize=4)
+    for run in top:
+        axes.plot(*_points(run, factor), color=BLUE, lw=1.6, alpha=0.85, marker="o", markersize=2.5)
+    for name, colour, style, there in (("best", BLUE, "-", top), ("failed", RED, "--", failed), ("others", GREY, "-", others)):
+        if there:
+            axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
+    axes.legend(fontsize=8)
+    leave_out_the_tail(axes, np.array([factor * value for run in [*top, *others] for _, value in run.curve]), results.direction)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel="epoch", ylabel=label)
+    return Picture("curves", "Learning curves", "Blue: the best complete runs; red, dashed: those that failed; grey: others.", figure)
+
+
+def _points(run: Run, factor: float) -> tuple[list[int], list[float]]:
+    return [epoch for epoch, _ in run.curve], [factor * value for _, value in run.curve]
+
+
+def time(results: Results) -> Picture:
+    """Time against the objective, with what nothing else beats in both."""
+    factor, label = shown(results.objective)
+    figure, axes = axes_of(2.9)
+    points = [(run.seconds, factor * run.objective, run) for run in results.runs if run.seconds is not None and run.objective is not None]
+    for state, (colour, marker) in SHOWN.items():
+        of_state = [(x, y) for x, y, run in points if _kind(run) == state]
+        if of_state:
+            xs, ys = zip(*of_state, strict=True)
+            axes.plot(xs, ys, marker, color=colour, alpha=0.6, markersize=5, label=state, rasterized=len(xs) > MANY)
+    sign = 1 if results.direction == "max" else -1
+    front: list[tuple[float, float]] = []
+    for x, y, _ in sorted(((x, y, run) for x, y, run in points if run.state == "complete"), key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * y > sign * front[-1][1]:
+            front.append((x, y))
+    if front:
+        axes.plot(*zip(*front, strict=True), color=RED, lw=1.6, drawstyle="steps-post", label="nothing is better and faster")
+    axes.set(xscale="log", xlabel="time of the run, s", ylabel=label)
+    leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
+    axes.legend(fontsize=8, loc="best")
+    return Picture(
+        "time",
+        "Accuracy against time" if factor > 1 else "Objective against time",
+        "Red: no complete run is both better and faster.",
+        figure,
+    )
+
+
+def _kind(run: Run) -> str:
+    return run.state if run.state in ("complete", "pruned") else "failed"
+
+
+def history(results: Results) -> Picture:
+    """Every run in the order of its start: what became of it, and the best so far."""
+    factor, label = shown(results.objective)
+    figure, axes = axes_of(2.9)
+    known = [factor * run.objective for run in results.runs if run.objective is not None]
+    floor = (min(known) if results.direction == "max" else max(known)) if known else 0.0
+    for state, (colour, marker) in SHOWN.items():
+        found = [
+            (place, factor * run.objective if run.objective is not None else floor)
+            for place, run in enumerate(results.runs)
+            if _kind(run) == state
+        ]
+        if found:
+            axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=5, alpha=0.7, ls="", label=f"{state} ({len(found)})",
+                      rasterized=len(found) > MANY)  # fmt: skip
+    best, so_far = max if results.direction == "max" else min, []
+    for place, run in enumerate(results.runs):
+        if run.objective is not None and run.state == "complete":
+            so_far.append((place, best([factor * run.objective, *[y for _, y in so_far[-1:]]])))
+    if so_far:
+        axes.plot(*zip(*so_far, strict=True), color=GREEN, lw=1.6, drawstyle="steps-post", label="best so far")
+    axes.set(xlabel="run, in the order of their start", ylabel=label)
+    leave_out_the_tail(axes, np.array(known), results.direction)
+    axes.legend(fontsize=8)
+    return Picture("history", "What ran, was pruned and failed", "Each run, and the best complete one so far.", figure)

@@ -1,0 +1,48 @@
+"""Findings in a terminal."""
+
+import sys
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tunebook.report.findings import Findings
+from tunebook.report.page import rows
+from tunebook.report.read import Study
+
+MOST_ROWS = 20
+PLAIN_WIDTH = 160  # characters of a line where there is no terminal
+
+
+def say(study: Study, findings: Findings) -> None:
+    """The leaderboard, the findings, and what to run next."""
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+    shown = rows(study, findings)
+    if shown:
+        console.print(_table(study, findings))
+        if len(shown) > MOST_ROWS:
+            console.print(f"... and {len(shown) - MOST_ROWS} more")
+        console.print()
+    for sentence in findings.sentences:
+        console.print(Padding(Text("- " + sentence), (0, 0)), soft_wrap=False)
+    for warning in findings.warnings:
+        console.print(Text("! " + warning))
+    if findings.next_commands:
+        console.print("\nnext")
+        for command in findings.next_commands:
+            console.print(Text("  " + command), soft_wrap=True)  # to be copied
+
+
+def _table(study: Study, findings: Findings) -> Table:
+    shown = rows(study, findings)[:MOST_ROWS]
+    has_tested = any(row.tested for row in shown)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", justify="right")
+    for name in ("n", study.results.objective, "sd", "95 % +-", *(["test/acc"] if has_tested else []), "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("settings", overflow="fold")
+    for row in shown:
+        tested = [row.tested] if has_tested else []
+        table.add_row(str(row.place), str(row.n), row.mean, row.sd, row.interval, *tested, row.time, row.settings)
+    return table
