@@ -1,4 +1,4 @@
-"""What runs have shown: which settings matter, which differences are seed noise, and what to run next: `python src/compare.py sweep=<name>`."""
+"""What runs have shown: which settings matter, what is seed noise, and what to run next: `python src/compare.py sweep=<name>`."""
 
 from typing import TYPE_CHECKING
 

@@ -44,14 +44,11 @@ def rows(study: Study, findings: Findings) -> list[Row]:
     factor = 100 if objective.endswith("acc") else 1
     found: list[Row] = []
     for place, one in enumerate((c for c in findings.leaderboard if c.n), 1):
-        spread = [f"{factor * value:.2f}" if factor > 1 else f"{value:.3g}" for value in (one.sd, one.half_width)]
+        sd, interval = ("" if math.isnan(x) else f"{factor * x:.2f}" if factor > 1 else f"{x:.3g}" for x in (one.sd, one.half_width))
         tested = _tested(study, one)
-        found.append(
-            Row(
-                place, configuration_text(one), one.n, value_text(objective, one.mean), *(spread if one.n > 1 else ("", "")),
-                value_text("acc", tested) if tested is not None else "", "" if math.isnan(one.seconds) else duration(one.seconds),
-            )
-        )  # fmt: skip
+        said = "" if tested is None else value_text("acc", tested)
+        took = "" if math.isnan(one.seconds) else duration(one.seconds)
+        found.append(Row(place, configuration_text(one), one.n, value_text(objective, one.mean), sd, interval, said, took))
     return found
 
 

@@ -96,7 +96,7 @@ def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowR
     token: str | None = None
     while token is None or token:
         page = client.search_runs(list(ids), text, max_results=PAGE, page_token=token, order_by=["attributes.start_time ASC"])
-        found += page
+        found += [run for run in page if "reproduces" not in run.data.tags]  # the same run again is no further seed
         token = page.token or ""
     return found
 

@@ -119,7 +119,7 @@ def artifact_folder(uri: str) -> Path | None:
 
 
 def add_artifacts(uri: str, run_id: str, folder: Path, name: str) -> None:
-    """Puts a folder's files beside those that a run has, as `name`, in place of earlier ones. MlflowException, OSError where it can't be."""
+    """Puts a folder's files beside those that a run has, as `name`, in place of earlier ones. Raises whatever MLflow raises."""
     client = open_client(uri)
     for file in sorted(folder.iterdir()):
         client.log_artifact(run_id, str(file), name)

@@ -1,16 +1,36 @@
 """Pictures of runs: who leads, how they learnt, what they took, what became of them; and how much each setting explains."""
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from tunebook.report.findings import Findings
 from tunebook.report.importance import SOURCE
 from tunebook.report.leaderboard import objectives
+from tunebook.report.pictures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MANY,
+    MOST_CONFIGURATIONS,
+    MOST_CURVES,
+    MOST_LINES,
+    RED,
+    SHOWN,
+    SKY,
+    Picture,
+    axes_of,
+    leave_out_the_tail,
+    named,
+    short,
+    shown,
+)
 from tunebook.report.results import Results, Run
 from tunebook.report.sampling import FAILED
-from tunebook.report.pictures.style import BLUE, GREEN, GREY, INK, MANY, MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES, RED, SHOWN, SKY, Picture, axes_of, leave_out_the_tail, named, short, shown
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:
+    """The best configurations, with the noise between seeds around the first."""
     factor, label = shown(results.objective)
     ranked = [configuration for configuration in findings.leaderboard if configuration.n][:MOST_CONFIGURATIONS]
     figure, axes = axes_of(0.9 + 0.3 * len(ranked))
@@ -32,8 +52,9 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
 
 
 def importance(findings: Findings) -> Picture:
+    """Each setting's share, with its interval."""
     matters = {effect.setting.name for effect in findings.effects if effect.matters}
-    found = findings.importances[:MOST_PLOTS]
+    found = findings.importances[:MOST_CONFIGURATIONS]
     figure, axes = axes_of(0.8 + 0.32 * len(found))
     for place, one in enumerate(found):
         is_sure = one.setting.name in matters
@@ -48,11 +69,11 @@ def importance(findings: Findings) -> Picture:
 
 
 def curves(results: Results) -> Picture:
+    """The objective by epoch: the best runs, those that failed, and the others behind them."""
     factor, label = shown(results.objective)
     sign = 1 if results.direction == "max" else -1
-    ranked = sorted(
-        (r for r in results.runs if r.curve and r.objective is not None and r.state == "complete"), key=lambda r: -sign * (r.objective or 0)
-    )
+    complete = [run for run in results.runs if run.curve and run.objective is not None and run.state == "complete"]
+    ranked = sorted(complete, key=lambda run: -sign * (run.objective or 0.0))
     top, failed = ranked[:MOST_CURVES], [run for run in results.runs if run.state in FAILED and run.curve][:MOST_CURVES]
     others = [run for run in results.runs if run.curve and run not in top and run not in failed][:MOST_LINES]
     figure, axes = axes_of(3.2)
@@ -67,7 +88,7 @@ def curves(results: Results) -> Picture:
             axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
     axes.legend(fontsize=8)
     leave_out_the_tail(axes, np.array([factor * value for run in [*top, *others] for _, value in run.curve]), results.direction)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=label)
     return Picture("curves", "Learning curves", "Blue: the best complete runs; red, dashed: those that failed; grey: others.", figure)
 
@@ -96,12 +117,8 @@ def time(results: Results) -> Picture:
     axes.set(xscale="log", xlabel="time of the run, s", ylabel=label)
     leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
     axes.legend(fontsize=8, loc="best")
-    return Picture(
-        "time",
-        "Accuracy against time" if factor > 1 else "Objective against time",
-        "Red: no complete run is both better and faster.",
-        figure,
-    )
+    title = "Accuracy against time" if factor > 1 else "Objective against time"
+    return Picture("time", title, "Red: no complete run is both better and faster.", figure)
 
 
 def _kind(run: Run) -> str:
@@ -115,15 +132,13 @@ def history(results: Results) -> Picture:
     known = [factor * run.objective for run in results.runs if run.objective is not None]
     floor = (min(known) if results.direction == "max" else max(known)) if known else 0.0
     for state, (colour, marker) in SHOWN.items():
-        found = [
-            (place, factor * run.objective if run.objective is not None else floor)
-            for place, run in enumerate(results.runs)
-            if _kind(run) == state
-        ]
+        of_state = [(place, run) for place, run in enumerate(results.runs) if _kind(run) == state]
+        found = [(place, floor if run.objective is None else factor * run.objective) for place, run in of_state]
         if found:
             axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=5, alpha=0.7, ls="", label=f"{state} ({len(found)})",
                       rasterized=len(found) > MANY)  # fmt: skip
-    best, so_far = max if results.direction == "max" else min, []
+    best = max if results.direction == "max" else min
+    so_far: list[tuple[int, float]] = []
     for place, run in enumerate(results.runs):
         if run.objective is not None and run.state == "complete":
             so_far.append((place, best([factor * run.objective, *[y for _, y in so_far[-1:]]])))

@@ -12,11 +12,25 @@ from matplotlib.figure import Figure
 from tunebook.report.effects import Effect
 from tunebook.report.findings import Findings
 from tunebook.report.levels import coordinate, is_listed, levels, number, scale
+from tunebook.report.pictures.style import (
+    BLUE,
+    GREY,
+    MANY,
+    MOST_LINES,
+    ORANGE,
+    RED,
+    WIDTH,
+    Picture,
+    axes_of,
+    leave_out_the_tail,
+    short,
+    shown,
+)
 from tunebook.report.results import Results, Setting
-from tunebook.report.pictures.style import BLUE, GREY, MANY, MOST_LINES, ORANGE, RED, WIDTH, Picture, axes_of, leave_out_the_tail, short, shown
 
 
 def of_setting(results: Results, findings: Findings, effect: Effect, place: int) -> Picture:
+    """Every run's value by one setting."""
     factor, label = shown(results.objective)
     setting, runs, values = effect.setting, findings.compared.runs, findings.compared.values
     rows = [run.values for run in runs]
@@ -69,24 +83,25 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
         axes = figure.add_subplot(1, len(pairs), place + 1)
         across, down = (list(levels(one, rows)) for one in (first, second))
         cells = [[sorted(set(a.members) & set(b.members)) for a in across] for b in down]
-        shares = [
-            [factor * float(np.median([findings.compared.values[m] for m in cell])) if cell else math.nan for cell in row] for row in cells
-        ]
-        image = axes.imshow(np.ma.masked_invalid(shares), cmap="cividis", aspect="auto")
+        medians = [[_median(findings, factor, cell) for cell in row] for row in cells]
+        image = axes.imshow(np.ma.masked_invalid(medians), cmap="cividis", aspect="auto")
         low, high = image.get_clim()
-        for y, row in enumerate(shares):
+        for y, row in enumerate(medians):
             for x, value in enumerate(row):
                 dark = not math.isnan(value) and (value - (low or 0)) < 0.55 * ((high or 0) - (low or 0))
                 text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
-                axes.text(
-                    x, y, text, ha="center", va="center", fontsize=7, color=GREY if math.isnan(value) else "white" if dark else "black"
-                )
+                colour = GREY if math.isnan(value) else "white" if dark else "black"
+                axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
         axes.set_xticks(range(len(across)), [level.text for level in across], fontsize=8, rotation=20 if len(pairs) > 1 else 0)
         axes.set_yticks(range(len(down)), [level.text for level in down], fontsize=8)
         axes.set(xlabel=short(first.name), ylabel=short(second.name))
         axes.grid(False)
     found = "These pairs interact" if findings.interactions else "No pair is known to interact; these two settings are the strongest"
     return Picture("interactions", "Two settings at a time", f"Median of {label} in each cell. {found}.", figure)
+
+
+def _median(findings: Findings, factor: float, cell: Sequence[int]) -> float:
+    return factor * float(np.median([findings.compared.values[member] for member in cell])) if cell else math.nan
 
 
 def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
