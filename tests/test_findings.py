@@ -84,10 +84,9 @@ def test_noise_is_not_called_important_and_effects_are_found() -> None:
 def test_error_rates(tail: float) -> None:
     """400 studies: 5 % of them are 20, 31 the binomial bound of 1 %."""
     found = rates(400, tail)
-    print(tail, found)
     assert found["called"] <= 0.05
     assert found["studies called"] <= 31 / 400
-    assert found["found"] >= 0.9 or tail
+    assert found["found"] >= (0.8 if tail else 0.9)  # one run in twenty at chance level hides what is near the noise
     assert found["peaks called"] <= 0.05
 
 

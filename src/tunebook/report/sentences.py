@@ -20,7 +20,7 @@ MOST_NAMED = 5  # failing values, and levels of a gap
 
 @dataclass(frozen=True)
 class Found:
-    """What sentences are made of."""
+    """What sentences are made of. effects: those that matter first; the other parts are empty where nothing was found or could be."""
 
     results: Results
     leaderboard: tuple[Configuration, ...]
