@@ -158,6 +158,21 @@ def test_importance_is_that_of_the_planted_settings() -> None:
     assert found.importances[1].low > found.importances[2].high
 
 
+def test_two_values_with_five_seeds_each_have_findings() -> None:
+    """Seeds are blocks: what they share does not hide the difference."""
+    rng = np.random.default_rng(0)
+    of_seed, of_run = rng.normal(0, 0.02, 5), rng.normal(0, NOISE, (2, 5))
+    both = [
+        Run("r", "r", {"augmentation": name}, seed, "complete", 0.9 + 0.01 * number + of_seed[seed] + of_run[number, seed])
+        for number, name in enumerate(("affine", "none"))
+        for seed in range(5)
+    ]
+    found = findings(Results("s", "val/acc", "max", (AUGMENTATION,), tuple(both)))
+    assert found.effects[0].matters
+    assert found.pairs[0].verdict == "better"
+    assert found.next_commands == ()
+
+
 def run(seed: int | None = 0, objective: float | None = 0.9, state: str = "complete", **others: object) -> Run:
     values = {"optimizer": "adam", "lr": 1e-3, **others}
     return Run(f"{seed}", f"{seed}", values, seed, state, objective)  # type: ignore[arg-type]
