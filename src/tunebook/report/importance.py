@@ -1,4 +1,4 @@
-"""How much of what settings explain each of them explains: functional ANOVA of a random forest (Hutter et al. 2014), with bootstrap intervals."""
+"""How much each setting has in what all of them explain: functional ANOVA of a forest (Hutter et al. 2014), bootstrap intervals."""
 
 import logging
 from collections.abc import Sequence
