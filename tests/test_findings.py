@@ -84,10 +84,9 @@ def test_noise_is_not_called_important_and_effects_are_found() -> None:
 def test_error_rates(tail: float) -> None:
     """400 studies: 5 % of them are 20, 31 the binomial bound of 1 %."""
     found = rates(400, tail)
-    print(tail, found)
     assert found["called"] <= 0.05
     assert found["studies called"] <= 31 / 400
-    assert found["found"] >= 0.9 or tail
+    assert found["found"] >= (0.8 if tail else 0.9)  # one run in twenty at chance level hides what is near the noise
     assert found["peaks called"] <= 0.05
 
 
@@ -157,6 +156,21 @@ def test_importance_is_that_of_the_planted_settings() -> None:
     assert [one.setting.name for one in found.importances] == ["lr", "optimizer", "model.dropout"]
     assert all(0 <= one.low <= one.share <= one.high <= 1 for one in found.importances)
     assert found.importances[1].low > found.importances[2].high
+
+
+def test_two_values_with_five_seeds_each_have_findings() -> None:
+    """Seeds are blocks: what they share does not hide the difference."""
+    rng = np.random.default_rng(0)
+    of_seed, of_run = rng.normal(0, 0.02, 5), rng.normal(0, NOISE, (2, 5))
+    both = [
+        Run("r", "r", {"augmentation": name}, seed, "complete", 0.9 + 0.01 * number + of_seed[seed] + of_run[number, seed])
+        for number, name in enumerate(("affine", "none"))
+        for seed in range(5)
+    ]
+    found = findings(Results("s", "val/acc", "max", (AUGMENTATION,), tuple(both)))
+    assert found.effects[0].matters
+    assert found.pairs[0].verdict == "better"
+    assert found.next_commands == ()
 
 
 def run(seed: int | None = 0, objective: float | None = 0.9, state: str = "complete", **others: object) -> Run:

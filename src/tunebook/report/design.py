@@ -3,6 +3,7 @@
 Normal scores (Blom 1958) are a function of ranks alone: a few runs at chance level weigh no more than their rank.
 """
 
+import itertools
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from tunebook.report.results import Results, Setting, Value
 
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
-SPARE = 5  # degrees of freedom that have to be left for the noise
+SPARE = 4  # degrees of freedom that have to be left for the noise
 ENOUGH_CONFIGURATIONS = 10  # degrees of freedom from which configurations, not runs, are what is counted
 
 
@@ -67,8 +68,8 @@ def design(results: Results, compared: Comparable) -> Design | None:
         if found is not None and _spare(found) >= ENOUGH_CONFIGURATIONS:
             return found
     rows = [run.values for run in compared.runs]
-    for degree in (2, 1):
-        found = _design(results.settings, rows, sign * np.array(compared.values), _seed_columns(compared), degree)
+    for base, degree in itertools.product((_seed_columns(compared), np.ones((len(rows), 1))), (2, 1)):
+        found = _design(results.settings, rows, sign * np.array(compared.values), base, degree)
         if found is not None and _spare(found) >= SPARE:
             return found
     return None
@@ -100,7 +101,7 @@ def _seed_columns(compared: Comparable) -> Array:
     seeds = [run.seed for run in compared.runs]
     different = sorted({seed for seed in seeds if seed is not None})
     ones = np.ones((len(seeds), 1))
-    if None in seeds or len(different) < 2 or min(seeds.count(seed) for seed in different) < 2 or 3 * len(different) > len(seeds):
+    if None in seeds or len(different) < 2 or min(seeds.count(seed) for seed in different) < 2 or 2 * len(different) > len(seeds):
         return ones
     return np.hstack([ones, np.array([[float(seed == other) for other in different[1:]] for seed in seeds])])
 

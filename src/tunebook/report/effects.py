@@ -13,6 +13,7 @@ from tunebook.report.levels import Level, coordinate, levels, number, scale
 from tunebook.report.results import Results, Setting
 
 LEVEL = 0.05  # of every test
+FEWEST_RUNS = 3  # of a value that can be judged
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -29,7 +30,7 @@ class LevelValue:
 class Effect:
     """Whether a setting matters. p: of the partial F test, adjusted over settings (Holm 1979); None: cannot be tested.
 
-    levels: those with runs, the best first; tested alike, whatever their number of runs.
+    levels: the best first; those with fewer than 3 runs only where fewer than two have more.
     """
 
     setting: Setting
@@ -93,7 +94,8 @@ def _level_values(results: Results, compared: Comparable, setting: Setting) -> t
         for level in levels(setting, rows)
         if level.members
     ]
-    return tuple(sorted(found, key=lambda one: one.median, reverse=results.direction == "max"))
+    judged = [one for one in found if one.n >= FEWEST_RUNS]
+    return tuple(sorted(judged if len(judged) > 1 else found, key=lambda one: one.median, reverse=results.direction == "max"))
 
 
 def edges(model: Design | None, found: Sequence[Effect]) -> tuple[Edge, ...]:

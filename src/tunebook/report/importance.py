@@ -1,4 +1,4 @@
-"""How much of the spread each setting explains: functional ANOVA of a random forest (Hutter et al. 2014), with bootstrap intervals."""
+"""How much each setting has in what all of them explain: functional ANOVA of a forest (Hutter et al. 2014), bootstrap intervals."""
 
 import logging
 from collections.abc import Sequence
@@ -27,7 +27,10 @@ NOT_APPLYING = "does not apply"
 
 @dataclass(frozen=True)
 class Importance:
-    """Share of the variance of normal scores that a setting explains by itself, 0 to 1: mean and 95 % interval over bootstraps."""
+    """Share that a setting has by itself in what the forest explains of the variance of normal scores, 0 to 1.
+
+    share: the mean over bootstraps; low, high: their 95 % interval.
+    """
 
     setting: Setting
     share: float
@@ -36,11 +39,11 @@ class Importance:
 
 
 def importances(results: Results, compared: Comparable) -> tuple[Importance, ...]:
-    """Of every setting that varies, largest first; () for fewer than 10 runs, or where all have the same value. The same for each call."""
+    """Of each that varies, largest first; () for fewer than 10 runs or two settings, or one value in all. The same for each call."""
     values = np.array(compared.values)
     columns = {setting.name: _column(setting, compared) for setting in results.settings}
     varying = [setting for setting in results.settings if len(set(columns[setting.name][0])) > 1]
-    if len(values) < FEWEST_RUNS or np.ptp(values) == 0 or not varying:
+    if len(values) < FEWEST_RUNS or np.ptp(values) == 0 or len(varying) < 2:
         return ()
     distributions = {setting.name: columns[setting.name][1] for setting in varying}
     scores = normal_scores(values)
@@ -49,6 +52,8 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
         for row in range(len(values))
     ]
     shares = _bootstrapped(trials, list(distributions))
+    if not len(shares):
+        return ()
     found = [
         Importance(setting, float(share.mean()), *map(float, np.quantile(share, (0.025, 0.975))))
         for setting, share in zip(varying, shares.T, strict=True)
@@ -80,7 +85,10 @@ def _bootstrapped(trials: Sequence[FrozenTrial], names: Sequence[str]) -> NDArra
             study.add_trials([trials[row] for row in generator.integers(0, len(trials), size)])
             if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
                 continue  # the same value throughout: no variance to share out
-            found = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=number_).evaluate(study)
+            try:
+                found = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=number_).evaluate(study)
+            except RuntimeError:  # no tree has a split: the runs drawn have the same settings
+                continue
             rows.append([found[name] for name in names])
     finally:
         optuna.logging.set_verbosity(before)

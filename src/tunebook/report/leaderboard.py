@@ -77,9 +77,14 @@ def objectives(runs: Sequence[Run]) -> list[float]:
     return [run.objective for run in runs if run.objective is not None]
 
 
+def usable(value: float | None) -> bool:
+    """A finite number, and one whose square is: float32 ends at 3e38."""
+    return value is not None and abs(value) < 1e100
+
+
 def is_ranked(run: Run) -> bool:
     """Trained to its end, with a finite objective."""
-    return run.state == "complete" and run.objective is not None and math.isfinite(run.objective)
+    return run.state == "complete" and usable(run.objective)
 
 
 def configuration_key(values: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:

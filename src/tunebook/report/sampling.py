@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from scipy.stats import fisher_exact
 
 from tunebook.report.comparable import Comparable
-from tunebook.report.effects import LEVEL, Effect, holm
+from tunebook.report.effects import FEWEST_RUNS, LEVEL, Effect, holm
 from tunebook.report.levels import Level, is_listed, levels, scale
 from tunebook.report.results import Results, Setting
 
 FAILED = {"failed", "diverged", "killed", "timed out"}
-FEWEST_RUNS = 3  # of a value that can be judged
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Findings in words: short sentences with figures and their units."""
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from tunebook.report.comparable import Comparable
 from tunebook.report.effects import Edge, Effect
 from tunebook.report.importance import SOURCE, Importance
 from tunebook.report.interactions import Interaction
-from tunebook.report.leaderboard import Configuration, SeedNoise
+from tunebook.report.leaderboard import Configuration, SeedNoise, usable
 from tunebook.report.pairs import MOST_SEEDS, Pair
 from tunebook.report.results import Results
 from tunebook.report.sampling import Failing, Gap
@@ -20,7 +19,7 @@ MOST_NAMED = 5  # failing values, and levels of a gap
 
 @dataclass(frozen=True)
 class Found:
-    """What sentences are made of."""
+    """What sentences are made of. effects: those that matter first; the other parts are empty where nothing was found or could be."""
 
     results: Results
     leaderboard: tuple[Configuration, ...]
@@ -99,7 +98,7 @@ def _effects(found: Found) -> Iterator[str]:
             text += ", which is less than another seed makes"
         if importance := importances.get(effect.setting.name):
             low, high = 100 * importance.low, 100 * importance.high
-            text += f"; it explains {100 * importance.share:.0f} % of the spread (95 % interval {low:.0f} to {high:.0f} %, {SOURCE})"
+            text += f"; {100 * importance.share:.0f} % of what settings explain (95 % interval {low:.0f} to {high:.0f} %, {SOURCE})"
         yield text + "."
 
 
@@ -195,7 +194,7 @@ def warnings(found: Found) -> tuple[str, ...]:
     ranked = [configuration for configuration in found.leaderboard if configuration.n]
     if ranked and all(configuration.n == 1 for configuration in ranked):
         said.append("Every configuration has one run: the leader may lead by its seed.")
-    lost = sum(run.state == "complete" and (run.objective is None or not math.isfinite(run.objective)) for run in results.runs)
+    lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
     if lost:
         said.append(f"{lost} of {len(results.runs)} runs ended without a finite {results.objective}; they are left out.")
     return tuple(said)
