@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline import help as annotated
-from tunebook.commandline.names import ConfigError, compose_config
+from tunebook.commandline.names import ConfigError, compose_config, spelt
 from tunebook.paths import CONF
 
 BAD_INPUT = 2
@@ -46,11 +46,11 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
-            arguments = _arguments()
+            arguments = _arguments(config_name)
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:
                     sys.exit(_sweep(arguments, sweep))
-                if _prepare(arguments, config_name, check, take_up):
+                if _prepare(arguments, config_name, check, take_up, sweeps=sweep is not None):
                     _start(task, config_name)
             except KeyboardInterrupt:
                 fail("stopped by SIGINT", 130)
@@ -60,24 +60,25 @@ def command(
     return decorate
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(config_name: str) -> argparse.Namespace:
     """The command line, which Hydra then finds with its flags first: it takes no setting after a flag that follows another setting."""
     arguments = get_args_parser().parse_intermixed_args()
     flags = list(sys.argv[1:])
     for override in arguments.overrides:
         flags.remove(override)
+    arguments.overrides = spelt(config_name, arguments.overrides)
     sys.argv[1:] = [*flags, *arguments.overrides]
     return arguments
 
 
-def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None, take_up: str | None) -> bool:
+def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None, take_up: str | None, sweeps: bool) -> bool:
     """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
     try:
         _refuse_other_configs(arguments)
         if arguments.hydra_help or arguments.shell_completion or arguments.info:
             return True
         cfg = compose_config(config_name, arguments.overrides)
-        if not arguments.multirun and (idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]):
+        if sweeps and not arguments.multirun and (idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]):
             raise ConfigError(f"{idle[0]}: is for many runs: add -m")
         if take_up is not None and cfg.resume is not None:
             cfg = _resumed(cfg, arguments, config_name, take_up)

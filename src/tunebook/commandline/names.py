@@ -38,8 +38,16 @@ class ConfigError(ValueError):
     """A config that can't be composed. Its text is one line for a user."""
 
 
+def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """The words as Hydra can take them: `sweep=<name of one>` would be an option of conf/sweep/ to it, whatever the config says."""
+    if config_name != "compare":
+        return list(overrides)
+    return [f"sweep_name={word.removeprefix('sweep=')}" if word.startswith("sweep=") else word for word in overrides]
+
+
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The composed config with its `hydra` node, names checked. Raises ConfigError or SettingError."""
+    overrides = spelt(config_name, overrides)
     with _hydra():
         for override in _parse(overrides):
             _check_override(config_name, override)

@@ -20,10 +20,10 @@ ARTIFACTS = "report"  # on the sweep's own run
 
 def check(cfg: DictConfig, choices: object) -> None:
     """SettingError where a setting can't be used."""
-    for key in ("sweep", "runs", "metric", "paired"):
+    for key in ("sweep_name", "runs", "metric", "paired"):
         conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
     conform("report", cfg.report, bool)
-    if cfg.sweep is not None and cfg.runs is not None:
+    if cfg.sweep_name is not None and cfg.runs is not None:
         raise SettingError("runs", cfg.runs, "is for runs of any kind, and sweep for those of one: choose one of them")
 
 
@@ -32,8 +32,8 @@ def compare(cfg: DictConfig) -> None:
     uri = str(cfg.tracking.uri)
     require_store(uri)
     metric = None if cfg.metric is None else str(cfg.metric)
-    if cfg.sweep is not None:
-        study = read_sweep(uri, str(cfg.sweep), metric)
+    if cfg.sweep_name is not None:
+        study = read_sweep(uri, str(cfg.sweep_name), metric)
     elif cfg.runs is not None:
         study = read_runs(uri, None, str(cfg.runs), metric)
     else:
