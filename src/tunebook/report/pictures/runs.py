@@ -43,7 +43,8 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     if findings.noise is not None:
         best, sd = ranked[0].mean, findings.noise.sd
         axes.axvspan(factor * (best - 2 * sd), factor * (best + 2 * sd), color=GREY, alpha=0.18, lw=0)
-    axes.set_yticks(range(len(ranked)), [named(one.values) or "the only one" for one in ranked], fontsize=8)
+    first = [effect.setting.name for effect in findings.effects]
+    axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked], fontsize=8)
     axes.set_ylim(len(ranked) - 0.4, -0.6)
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
@@ -87,7 +88,10 @@ def curves(results: Results) -> Picture:
         if there:
             axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
     axes.legend(fontsize=8)
-    leave_out_the_tail(axes, np.array([factor * value for run in [*top, *others] for _, value in run.curve]), results.direction)
+    if top:  # what the others do far off would press these into a line
+        ys = np.array([factor * value for run in top for _, value in run.curve])
+        below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
+        axes.set_ylim(ys.min() - below * (np.ptp(ys) or 1e-6), ys.max() + above * (np.ptp(ys) or 1e-6))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=label)
     return Picture("curves", "Learning curves", "Blue: the best complete runs; red, dashed: those that failed; grey: others.", figure)
@@ -122,7 +126,7 @@ def time(results: Results) -> Picture:
 
 
 def _kind(run: Run) -> str:
-    return run.state if run.state in ("complete", "pruned") else "failed"
+    return "failed" if run.state in FAILED else run.state
 
 
 def history(results: Results) -> Picture:

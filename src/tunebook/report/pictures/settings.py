@@ -1,10 +1,10 @@
 """Pictures of settings: one at a time, two at a time, all together."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ from tunebook.report.pictures.style import (
     MANY,
     MOST_LINES,
     ORANGE,
+    PAPER,
     RED,
     WIDTH,
     Picture,
@@ -27,6 +28,8 @@ from tunebook.report.pictures.style import (
     shown,
 )
 from tunebook.report.results import Results, Setting
+
+MOST_AXES = 9
 
 
 def of_setting(results: Results, findings: Findings, effect: Effect, place: int) -> Picture:
@@ -76,9 +79,9 @@ def _envelope(axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], dir
 def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
     """A heat map for each of the top pairs: those that interact, else of the two strongest settings."""
     factor, label = shown(results.objective)
-    pairs = [(one.first, one.second) for one in findings.interactions[:3]] or [(tested[0].setting, tested[1].setting)]
-    figure = Figure(figsize=(WIDTH, 2.9 if len(pairs) > 1 else 3.2), layout="constrained")
     rows = [run.values for run in findings.compared.runs]
+    pairs = [(one.first, one.second) for one in findings.interactions[:3]] or [_strongest_pair(tested, rows)]
+    figure = Figure(figsize=(WIDTH, 2.9 if len(pairs) > 1 else 3.2), layout="constrained")
     for place, (first, second) in enumerate(pairs):
         axes = figure.add_subplot(1, len(pairs), place + 1)
         across, down = (list(levels(one, rows)) for one in (first, second))
@@ -100,47 +103,68 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     return Picture("interactions", "Two settings at a time", f"Median of {label} in each cell. {found}.", figure)
 
 
+def _strongest_pair(tested: Sequence[Effect], rows: Sequence[Any]) -> tuple[Setting, Setting]:
+    """The first two that apply to the same runs, most of all pairs of the four strongest."""
+    pairs = list(itertools.combinations([effect.setting for effect in tested[:4]], 2))
+    return max(pairs, key=lambda pair: sum(pair[0].name in row and pair[1].name in row for row in rows))
+
+
 def _median(findings: Findings, factor: float, cell: Sequence[int]) -> float:
     return factor * float(np.median([findings.compared.values[member] for member in cell])) if cell else math.nan
 
 
 def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
-    """A line a run across all settings, coloured by the objective's rank."""
-    settings = [effect.setting for effect in tested][:8]
-    runs, values = findings.compared.runs, np.array(findings.compared.values)
-    rows = [run.values for run in runs]
+    """A line a run across all settings, strongest first. Ranges of one key that depend on a choice share an axis."""
+    keys = list(dict.fromkeys(effect.setting.name.partition(" (")[0] for effect in tested))[:MOST_AXES]
+    grouped = [[effect.setting for effect in tested if effect.setting.name.partition(" (")[0] == key] for key in keys]
+    values = np.array(findings.compared.values)
+    rows = [run.values for run in findings.compared.runs]
     ranks = values.argsort().argsort() / max(1, len(values) - 1)
     ranks = ranks if results.direction == "max" else 1 - ranks
     figure, axes = axes_of(3.4)
-    colours = mpl.colormaps["cividis"]
     kept = np.argsort(ranks)[-MOST_LINES:]  # the best last, on top
-    heights = np.array([_heights(setting, rows) for setting in settings]).T
+    apart = np.random.default_rng(0).uniform(-0.02, 0.02, (len(rows), len(keys)))  # or runs of one value would be one line
+    heights = np.array([_heights(settings, rows) for settings in grouped]).T + apart
     for member in kept:
         is_top = ranks[member] > 0.9
-        axes.plot(range(len(settings)), heights[member], color=ORANGE if is_top else colours(ranks[member] * 0.8),
-                  alpha=0.95 if is_top else 0.3, lw=1.8 if is_top else 0.9, rasterized=len(kept) > MANY)  # fmt: skip
-    for x, setting in enumerate(settings):
-        ends = scale(setting, rows)
+        axes.plot(range(len(keys)), heights[member], color=ORANGE if is_top else GREY, alpha=0.95 if is_top else 0.35,
+                  lw=1.8 if is_top else 0.8, rasterized=len(kept) > MANY)  # fmt: skip
+    for x, settings in enumerate(grouped):
         axes.axvline(x, color=GREY, lw=1)
-        texts = [level.text for level in levels(setting, rows)]
-        if ends is not None:
-            texts = [f"{ends[0]:.3g}", f"{ends[1]:.3g}"]
-        for y, text in zip(np.linspace(0, 1, len(texts)) if len(texts) > 1 else [0.5], texts, strict=True):
-            axes.text(x + 0.04, y, text, fontsize=7, va="center", ha="left", bbox={"fc": "white", "ec": "none", "alpha": 0.0, "pad": 0.5})
-    axes.set_xticks(range(len(settings)), [short(setting.name).replace(" (", "\n(") for setting in settings], fontsize=8)
+        for y, text in _marks(settings, rows):
+            axes.text(x, y, text, fontsize=7, va="center", ha="center", bbox={"fc": PAPER, "ec": "none", "pad": 1.2})
+    axes.set_xticks(range(len(keys)), [key.rpartition(".")[2] for key in keys], fontsize=8)
     axes.set_yticks([])
-    axes.set_xlim(-0.2, len(settings) - 0.55)
+    axes.set_xlim(-0.3, len(keys) - 0.7)
     axes.grid(False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    caption = "A line a run; orange and thick: the best tenth. Lines break where a setting does not apply."
+    at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
+    caption = f"A line a run; orange and thick: the best tenth{at}. Each range fills its axis, also where it depends on another setting."
     return Picture("parallel", "All settings of all runs", caption, figure)
 
 
-def _heights(setting: Setting, rows: Sequence[Any]) -> list[float]:
-    """0 to 1 on the setting's axis; NaN where it does not apply."""
-    ends = scale(setting, rows)
-    if ends is not None:
-        return [coordinate(number(row[setting.name]) or 0.0, *ends) if setting.name in row else math.nan for row in rows]
-    found = levels(setting, rows)
-    places = {member: level.place / max(1, len(found) - 1) if len(found) > 1 else 0.5 for level in found for member in level.members}
-    return [places.get(member, math.nan) for member in range(len(rows))]
+def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:
+    """0 to 1 on the axis of these settings, of which at most one applies to a run; NaN where none does."""
+    found = [math.nan] * len(rows)
+    for setting in settings:
+        ends, there = scale(setting, rows), levels(setting, rows)
+        for member, row in enumerate(rows):
+            if ends is not None and setting.name in row:
+                found[member] = coordinate(number(row[setting.name]) or 0.0, *ends)
+        for level in there if ends is None else ():
+            for member in level.members:
+                found[member] = level.place / (len(there) - 1) if len(there) > 1 else 0.5
+    return found
+
+
+def _marks(settings: Sequence[Setting], rows: Sequence[Any]) -> list[tuple[float, str]]:
+    """Heights and texts on an axis: values of a list, the ends of a range."""
+    setting = settings[0]
+    ends, there = scale(setting, rows), levels(setting, rows)
+    if len(settings) > 1:
+        return [(0.0, "lowest"), (1.0, "highest")]
+    if ends is None:
+        return [(level.place / (len(there) - 1) if len(there) > 1 else 0.5, level.text) for level in there]
+    if is_listed(setting):
+        return [(coordinate(float(level.text), *ends), level.text) for level in there]
+    return [(0.0, f"{ends[0]:.3g}"), (1.0, f"{ends[1]:.3g}")]

@@ -5,7 +5,7 @@ Colours are those of Okabe & Ito (2008), which people of any colour vision tell 
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from tunebook.report.levels import as_text
 from tunebook.report.results import Value
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#888888"
-INK = "#010203"  # stands for the page's own colour of text
+INK, PAPER = "#010203", "#fefdfc"  # stand for the page's own colours
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tunebook", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
@@ -52,7 +52,11 @@ class Picture:
             self.figure.savefig(text, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
         svg = text.getvalue()
         svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :])  # several share a page
-        return svg.replace(INK, "currentColor").replace("<svg ", f'<svg role="img" aria-label="{self.title}" ', 1)
+        return (
+            svg.replace(INK, "currentColor")
+            .replace(PAPER, "var(--paper)")
+            .replace("<svg ", f'<svg role="img" aria-label="{self.title}" ', 1)
+        )
 
 
 def axes_of(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
@@ -72,14 +76,15 @@ def short(name: str) -> str:
     return key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else "")
 
 
-def named(values: Mapping[str, Value]) -> str:
-    """A configuration in at most 60 characters: `lr=0.001 filters=16 adam`."""
+def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
+    """A configuration in about 60 characters: `adam lr=0.001 filters=16`: categories, then numbers, those of `first` before others."""
+    order = sorted(values, key=lambda name: ("." in name, first.index(name) if name in first else len(first)))
     words: list[str] = []
-    for name, value in values.items():
-        text = f"{value:.3g}" if isinstance(value, float) else as_text(value)
+    for name in order:
+        text = f"{values[name]:.3g}" if isinstance(values[name], float) else as_text(values[name])
         words.append(f"{short(name).partition(' (')[0]}={text}" if "." in name else text)
-    text = " ".join(words)
-    return text if len(text) <= 60 else text[:57] + "..."
+    kept = [word for place, word in enumerate(words) if len(" ".join(words[: place + 1])) <= 60]
+    return " ".join([*kept, *(["…"] if len(kept) < len(words) else [])])
 
 
 def leave_out_the_tail(axes: Axes, ys: Any, direction: str) -> None:
@@ -95,4 +100,4 @@ def leave_out_the_tail(axes: Axes, ys: Any, direction: str) -> None:
     margin = 0.06 * float(np.ptp(kept))
     axes.set_ylim(kept.min() - margin, kept.max() + margin)
     where = "below" if direction == "max" else "above"
-    axes.text(0.99, 0.02, f"{left_out.sum()} more {where}", transform=axes.transAxes, ha="right", va="bottom", fontsize=8)
+    axes.set_title(f"{left_out.sum()} more {where}", loc="right", fontsize=8)
