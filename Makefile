@@ -22,11 +22,8 @@ install: .venv/.installed ## .venv with the pinned versions
 train: install ## the notebook's network on MNIST, 12 epochs
 	$(BIN)/python src/train.py
 
-ui: install ## MLflow's pages on http://127.0.0.1:5000 (PORT=5001 for another port)
-	@echo "runs: http://127.0.0.1:$(PORT)/#/experiments   (Ctrl-C ends it)"
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false \
-		MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri 'sqlite:///$(CURDIR)/mlflow.db' \
-		--host 127.0.0.1 --port $(PORT) --workers 1
+ui: install ## MLflow's pages on http://127.0.0.1:5000 (PORT=5001 for another port), for this machine alone
+	@$(BIN)/python src/ui.py port=$(PORT)
 
 sync: install ## sends MLflow what it has not received of earlier runs
 	$(BIN)/python src/sync.py

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from tests import faults
 from tests.conftest import Cli, runs_in
@@ -89,11 +90,11 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     [
         (["sweep.executor=ray"], "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n"),
         (["sweep.executor=slurm"], "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n"),
-        (["sweep.storage=postgresql://localhost/x"], "needs the package psycopg2, which is an extra: pip install '.[postgresql]'"),
+        (["sweep.storage=postgresql://localhost/x"], "needs the package psycopg, which is an extra: pip install '.[postgresql]'"),
     ],
 )
 def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
-    for package in ("ray", "submitit", "psycopg2"):
+    for package in ("ray", "submitit", "psycopg"):
         monkeypatch.setitem(sys.modules, package, None)
     result = cli("train.py", *GRID, *words, *with_store(tmp_path))
     assert result.code == 2
@@ -115,10 +116,11 @@ def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch
         (["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
         (["sweep.threads=0"], "sweep.threads=0"),
         (["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"),
+        (["sweep.storage=sqlite:///{}/mlflow.db"], "must be another database than tracking.uri"),
     ],
 )
 def test_an_executor_that_cannot_be(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
-    result = cli("train.py", *GRID, *words, *with_store(tmp_path))
+    result = cli("train.py", *GRID, *(word.replace("{}", str(tmp_path)) for word in words), *with_store(tmp_path))
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert said in result.err
@@ -159,16 +161,16 @@ def postgresql(folder: Path) -> Iterator[str]:
     command = [str(where / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     try:
-        import psycopg2
+        import psycopg
 
         def answers() -> bool:
-            with contextlib.suppress(psycopg2.OperationalError):
-                psycopg2.connect(host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres").close()
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres").close()
                 return True
             return False
 
         faults.wait_for(answers)
-        yield f"postgresql://me:hunter2@127.0.0.1:{port}/postgres"
+        yield f"postgresql://me:hunter2@127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
@@ -177,12 +179,15 @@ def postgresql(folder: Path) -> Iterator[str]:
 @pytest.mark.slow
 def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> None:
     """Four workers on one server; killed in the middle, and gone on with."""
-    from mlflow import MlflowClient
+    import psycopg
 
     (tmp_path / "server").mkdir()
     with postgresql(tmp_path / "server") as address:
         log = tmp_path / "log.txt"
-        arguments = (*ELSEWHERE, f"sweep.storage={address}", f"tracking.uri={address}", f"outputs={tmp_path}/out",
+        for name in ("study", "runs"):
+            with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+        arguments = (*ELSEWHERE, f"sweep.storage={address}/study", f"tracking.uri={address}/runs", f"outputs={tmp_path}/out",
                      "sweep.workers=4", "sweep.threads=1")  # fmt: skip
         process = faults.start_train(arguments, log)
         faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
@@ -190,7 +195,7 @@ def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> 
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert faults.run_train(arguments, log) == 0, log.read_text()
-        client = MlflowClient(address)
+        client = MlflowClient(f"{address}/runs")
         runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
         found = {run.info.run_name.partition(" ")[2]: figures(run) for run in runs if "sweep.trial" in run.data.tags}
         assert found == {name: figures(run) for name, run in children(here).items()}

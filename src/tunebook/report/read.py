@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric:
     rows = _with_curves(client, [_of_runs(run, objective, settings) for run in runs], objective)
     name = filter_text or str(experiment)
     results = Results(name, objective, _direction(objective), settings, tuple(rows))
-    return Study(results, (), "", _params(runs), _tested(runs))
+    return Study(results, _shared_words(runs), "", _params(runs), _tested(runs))
 
 
 def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowRun]:
@@ -237,6 +238,13 @@ def _curve(client: MlflowClient, run_id: str, objective: str) -> tuple[tuple[int
 
 def _direction(metric: str) -> Any:
     return "min" if metric.startswith("time/") or metric.endswith("loss") else "max"
+
+
+def _shared_words(runs: Sequence[MLflowRun]) -> tuple[str, ...]:
+    """Settings that all runs' commands have, in the order of the first, but for places, sweeps and seeds."""
+    commands = [shlex.split(run.data.tags.get("command", ""))[2:] for run in runs]
+    words = [word for word in commands[0] if not word.startswith(("-", "seed=", "tracking", "outputs", "sweep", "hydra", "resume"))]
+    return tuple(word for word in words if all(word in command for command in commands))
 
 
 def _params(runs: Sequence[MLflowRun]) -> dict[str, dict[str, str]]:

@@ -80,6 +80,9 @@ def _executor(request: Request, base: DictConfig) -> Executor:
     addresses = {"sweep.storage": request.settings["storage"]}
     if "uri" in base.tracking:
         addresses["tracking.uri"] = str(base.tracking.uri)
+        if addresses["sweep.storage"] == addresses["tracking.uri"]:  # each would take the other's schema for an old one of its own
+            message = "must be another database than tracking.uri: MLflow and Optuna can't share one"
+            raise SettingError("sweep.storage", redact(str(base.tracking.uri)), message)
     return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
 
 

@@ -18,7 +18,7 @@ from tunebook.runfolder import RunFolder
 from tunebook.sweep.request import Request
 from tunebook.sweep.show import table
 from tunebook.sweep.study import Study
-from tunebook.tracking import Tracker, describe, journal
+from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.shipper import JOURNAL, deliver_left_over, end_lost_trials
 from tunebook.tracking.tracker import Status
@@ -60,6 +60,9 @@ class Parent:
             tags=tags | {"sweep.name": self.request.name, "sweep.kind": "sweep", "folder": str(self.folder.path)},
         )
         self.tracker.save_text(json.dumps(identity, indent=1), "sweep/request.json")
+        varying = list(dict.fromkeys(dimension.key for dimension in self.request.space.dimensions))
+        ascending = self.request.direction == "minimize"
+        self.tracker.add_view(view.tags_of_sweep(self.request.name, self.request.objective, ascending, varying))
 
     def close(self, study: Study, status: Status) -> None:
         """Adds the trials, gives those whose process was killed their status, and ends the run."""

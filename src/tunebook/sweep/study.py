@@ -38,7 +38,7 @@ def open_storage(address: str) -> optuna.storages.RDBStorage:
     except Exception as error:  # whatever a database driver raises
         reason = " ".join(redact(str(error)).split())
         if isinstance(error, ImportError) and "postgres" in address:
-            reason = "needs the package psycopg2, which is an extra: pip install '.[postgresql]'"
+            reason = "needs the package psycopg, which is an extra: pip install '.[postgresql]'"
         raise InputError(f"sweep.storage: can't be opened ({type(error).__name__}: {reason[:150]})") from None
 
 

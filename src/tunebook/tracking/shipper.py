@@ -116,7 +116,7 @@ class Delivery:
     def _send(self, kind: str, records: list[Record]) -> None:
         handlers: dict[str, Callable[[Record], None]] = {
             "run": self._run, "artifact": self._artifact, "dataset": self._dataset, "model": self._model, "tags": self._tags,
-            "again": self._again, "end": self._end,
+            "again": self._again, "end": self._end, "view": self._view,
         }  # fmt: skip
         if not self.run_id and kind != "run":  # killed before it could say what it is: there is nothing to tell
             self.has_ended = self.has_ended or kind == "end"
@@ -177,6 +177,10 @@ class Delivery:
         from tunebook.tracking.model import send_model
 
         send_model(self.client, self.experiment_id, self.run_id, self.folder / record["folder"], record["name"])
+
+    def _view(self, record: Record) -> None:
+        for key, value in record["tags"].items():
+            self.client.set_experiment_tag(self.experiment_id, key, value)
 
     def _again(self, record: Record) -> None:
         self.has_ended = False

@@ -104,6 +104,10 @@ class Tracker(Logger, ABC):
         """A data set as an input of the run."""
 
     @abstractmethod
+    def add_view(self, tags: Mapping[str, str]) -> None:
+        """A view of the runs for MLflow's pages: tags of the experiment (see `view`)."""
+
+    @abstractmethod
     def close(self, status: Status) -> bool:
         """Ends the run. False where something has not arrived in the store yet."""
 
@@ -138,6 +142,9 @@ class NoTracker(Tracker):
         """Nothing."""
 
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
+        """Nothing."""
+
+    def add_view(self, tags: Mapping[str, str]) -> None:
         """Nothing."""
 
     def close(self, status: Status) -> bool:
@@ -255,6 +262,10 @@ class MLflowTracker(Tracker):
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
         """As an MLflow input, tagged with its context (training, validation, testing)."""
         self._tell("dataset", name=name, digest=digest, profile=profile, source=source, context=context)
+
+    def add_view(self, tags: Mapping[str, str]) -> None:
+        """In place of an earlier one of the same name."""
+        self._tell("view", tags=dict(tags))
 
     def close(self, status: Status) -> bool:
         """Waits for the store, but not for ever: what has not arrived is delivered by the next start or by sync."""

@@ -6,13 +6,16 @@ that can't read it falls back on its own defaults.
 """
 
 import base64
+import contextlib
+import hashlib
 import json
 import time
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEY = "tunebook"
-TAG = f"mlflow.sharedViewState.{KEY}"
+KEY, NAME = "tunebook", "Tunebook"  # of the view of all runs of an experiment
+PREFIX = "mlflow.sharedViewState."
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"  # opens on runs, not on traces
 METRICS = ("test/acc", "best/val_acc", "val/loss", "time/epoch_s")
 PARAMS = ("data", "model", "optimizer", "optimizer.lr", "model.filters", "seed")
@@ -20,27 +23,83 @@ CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 
 def tags() -> dict[str, str]:
-    """The experiment's tags that make the view. `#/experiments/<id>/runs?viewStateShareKey=tunebook` opens it."""
-    now = int(time.time() * 1000)
-    state = "deflate;" + base64.b64encode(zlib.compress(json.dumps(_state()).encode())).decode()
-    return {TAG: json.dumps({"name": "Tunebook", "createdAt": now, "updatedAt": now, "state": state}), KIND_TAG: KIND}
-
-
-def page(experiment_id: str) -> str:
-    """Where a UI shows the experiment's runs in this view, from its root."""
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={KEY}&workflowType=machine_learning"
-
-
-def _state() -> dict[str, Any]:
-    section = {"uuid": "curves", "name": "Learning curves", "display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+    """The experiment's tags that make the view of all its runs. `#/experiments/<id>/runs?viewStateShareKey=tunebook` opens it."""
     columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{name}`" for name in PARAMS]
+    state = _state(
+        "", "attributes.start_time", False, columns, [_curve(name) for name in CURVES], [_section("curves", "Learning curves", 3)]
+    )
+    return {**_tag(KEY, NAME, state), KIND_TAG: KIND}
+
+
+def tags_of_sweep(name: str, objective: str, ascending: bool, settings: Sequence[str]) -> dict[str, str]:
+    """The tags that make a sweep's own view: its trials, best first, with what varies as columns and as parallel coordinates."""
+    best = f"best/{objective.replace('/', '_')}"
+    metrics = [best, *(metric for metric in ("test/acc", "best/epoch", "time/fit_s") if metric != best)]
+    columns = [f"metrics.`{metric}`" for metric in metrics] + ["tags.`sweep.state`"] + [f"params.`{setting}`" for setting in settings]
+    charts = [_curve(objective), _curve("train/loss"), _parallel(settings, best)]
+    sections = [_section("settings", "Settings", columns=1), _section("curves", "Learning curves", columns=2)]
+    shown = f"tags.`sweep.name` = '{name}' and tags.`sweep.trial` != ''"
+    state = _state(shown, f"metrics.`{best}`", ascending, columns, charts, sections)
+    return {**_tag(_key_of(name), f"sweep {name}", state), KIND_TAG: KIND}
+
+
+def _key_of(sweep: str) -> str:
+    return "sweep-" + hashlib.sha256(sweep.encode()).hexdigest()[:8]
+
+
+def _tag(key: str, name: str, state: dict[str, Any]) -> dict[str, str]:
+    now = int(time.time() * 1000)
+    packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+    return {PREFIX + key: json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": packed})}
+
+
+def page(experiment_id: str, key: str = KEY) -> str:
+    """Where a UI shows the experiment's runs in this view, from its root."""
+    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"
+
+
+def page_of_sweep(experiment_id: str, sweep: str) -> str:
+    """Where a UI shows the sweep's trials."""
+    return page(experiment_id, _key_of(sweep))
+
+
+def pages(experiment_id: str, experiment_tags: Mapping[str, str]) -> list[tuple[int, str, str]]:
+    """(when it was made in ms, name, page) of every view that an experiment's tags hold. Those that can't be read are left out."""
+    found: list[tuple[int, str, str]] = []
+    for tag, text in experiment_tags.items():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if tag.startswith(PREFIX):
+                view = json.loads(text)
+                found.append((int(view["createdAt"]), str(view["name"]), page(experiment_id, tag.removeprefix(PREFIX))))
+    return found
+
+
+def _state(
+    shown: str, order: str, ascending: bool, columns: list[str], charts: list[dict[str, Any]], sections: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """shown: MLflow's filter; order: the column that rows are sorted by."""
     return {
-        "searchFilter": "", "orderByKey": "attributes.start_time", "orderByAsc": False, "startTime": "ALL", "lifecycleFilter": "Active",
+        "searchFilter": shown, "orderByKey": order, "orderByAsc": ascending, "startTime": "ALL", "lifecycleFilter": "Active",
         "datasetsFilter": [], "modelVersionFilter": "All Runs", "selectedColumns": columns, "columnOrder": [], "columnWidths": {},
         "runsHiddenMode": "FIRST_20_RUNS", "viewMaximized": False, "runListHidden": False, "isAccordionReordered": True,
         "useGroupedValuesInCharts": True, "hideEmptyCharts": True, "groupBy": None, "groupsExpanded": {},
-        "compareRunCharts": [_curve(name) for name in CURVES], "compareRunSections": [section],
+        "compareRunCharts": charts, "compareRunSections": sections,
         "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }  # fmt: skip
+
+
+def _section(uuid: str, name: str, columns: int) -> dict[str, Any]:
+    """columns: charts side by side."""
+    return {
+        "uuid": uuid, "name": name, "display": True, "isReordered": True, "deleted": False, "isGenerated": False, "columns": columns,
+        "cardHeight": 400,
+    }  # fmt: skip
+
+
+def _parallel(settings: Sequence[str], metric: str) -> dict[str, Any]:
+    return {
+        "uuid": "parallel", "type": "PARALLEL", "runsCountToCompare": 100, "metricSectionId": "settings", "deleted": False,
+        "isGenerated": False, "selectedParams": list(settings), "selectedMetrics": [metric], "showAllRuns": False,
     }  # fmt: skip
 
 

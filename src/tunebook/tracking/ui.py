@@ -1,0 +1,106 @@
+"""MLflow's own pages, served for this machine alone, and where in them the views of experiments and sweeps are."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import webbrowser
+from typing import IO, Annotated, Any
+
+from pydantic import Field
+
+from tunebook.checks import InputError, SettingError, conform
+from tunebook.tracking import view
+from tunebook.tracking.store import open_client, require_store, sqlite_path
+
+HOST = "127.0.0.1"
+MOST_SHOWN = 6
+# Without these, MLflow starts a dozen processes and 3 GB, runs pickles from models that it shows, and tells its makers.
+SETTINGS = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def check(cfg: Any, choices: object) -> None:
+    """SettingError, InputError where a setting can't be used."""
+    conform("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
+    conform("browser", cfg.browser, bool)
+    uri = str(cfg.tracking.uri)
+    if sqlite_path(uri) is None:
+        raise SettingError("tracking.uri", uri, "is a server's, which has pages of its own: open it in a browser")
+    require_store(uri)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((HOST, cfg.port))
+        except OSError:
+            raise InputError(f"port={cfg.port}: is in use; another one: make ui PORT={cfg.port + 1}") from None
+
+
+def views(uri: str) -> list[tuple[str, str]]:
+    """(name, page from the server's root) of each sweep, newest first, then of each experiment."""
+    found: list[tuple[bool, int, str, str]] = []
+    for one in open_client(uri).search_experiments():
+        for at, name, page in view.pages(one.experiment_id, one.tags):
+            is_whole = name == view.NAME
+            found.append((not is_whole, at, f"experiment {one.name}" if is_whole else name, page))
+    return [(name, page) for _, _, name, page in sorted(found, reverse=True)]
+
+
+def serve(uri: str, port: int, browser: bool) -> None:
+    """Runs MLflow's server until Ctrl-C, and says where to look."""
+    root = f"http://{HOST}:{port}"
+    shown = views(uri)[:MOST_SHOWN]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    with tempfile.TemporaryFile() as said:  # a page of its own news; told where it can't serve
+        server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, stdout=said, stderr=said, start_new_session=True)
+        _show(server, root, shown, browser, said)
+
+
+def _show(server: "subprocess.Popen[bytes]", root: str, shown: list[tuple[str, str]], browser: bool, said: IO[bytes]) -> None:
+    try:
+        _wait_until_it_answers(root, server, said)
+        for name, page in shown:
+            print(f"{name}\n    {root}{page}")
+        print(f"all\n    {root}/#/experiments\nCtrl-C ends it", flush=True)
+        if browser and has_screen():
+            first = f"{root}{shown[0][1]}" if shown else root
+            threading.Thread(target=webbrowser.open, args=(first,), daemon=True).start()
+        server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        _end(server)
+
+
+def has_screen() -> bool:
+    """Whether a browser could be seen."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{root}/health", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    said.seek(0)
+    last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+    raise ChildProcessError(f"MLflow's server ended with status {server.returncode}: {' '.join(last)[:300]}")
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """With the processes that it started."""
+    if server.poll() is None:
+        os.killpg(server.pid, 15)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, 9)

@@ -1,0 +1,20 @@
+"""MLflow's pages on this machine, opened on the newest view: `python src/ui.py`, or `make ui`."""
+
+from typing import TYPE_CHECKING
+
+from tunebook.commandline import command
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@command("ui", check="tunebook.tracking.ui:check")
+def main(cfg: "DictConfig") -> None:
+    """Serves until Ctrl-C."""
+    from tunebook.tracking.ui import serve
+
+    serve(cfg.tracking.uri, cfg.port, cfg.browser)
+
+
+if __name__ == "__main__":
+    main()
