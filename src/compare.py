@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 @command("compare", check="tunebook.report.compare:check")
 def main(cfg: "DictConfig") -> None:
     """Prints the leaderboard and the findings, and writes the report."""
+    from pathlib import Path
+
     from tunebook.report.compare import compare
 
-    compare(cfg)
+    reports = Path(str(cfg.outputs)) / "reports" if cfg.report else None
+    texts = (None if value is None else str(value) for value in (cfg.sweep_name, cfg.runs, cfg.experiment_name, cfg.metric, cfg.paired))
+    compare(str(cfg.tracking.uri), *texts, reports)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 import logging
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from tunebook.checks import InputError, Name, SettingError, conform
 from tunebook.paths import why_unwritable
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 ARTIFACTS = "report"  # on the sweep's own run
 
 
-def check(cfg: DictConfig, choices: object) -> None:
+def check(cfg: Any, choices: object) -> None:
     """SettingError where a setting can't be used."""
     for key in ("sweep_name", "runs", "metric", "paired"):
         conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
@@ -27,29 +26,25 @@ def check(cfg: DictConfig, choices: object) -> None:
         raise SettingError("runs", cfg.runs, "is for runs of any kind, and sweep for those of one: choose one of them")
 
 
-def compare(cfg: DictConfig) -> None:
-    """Reads the runs, prints what they say, and writes the report: as files, and on the sweep's own run."""
-    uri = str(cfg.tracking.uri)
+def compare(
+    uri: str, sweep: str | None, runs: str | None, experiment: str, metric: str | None, paired: str | None, reports: Path | None
+) -> None:
+    """Reads the runs, prints what they say, and writes the report: into `reports`, and on the sweep's own run."""
     require_store(uri)
-    metric = None if cfg.metric is None else str(cfg.metric)
-    if cfg.sweep_name is not None:
-        study = read_sweep(uri, str(cfg.sweep_name), metric)
-    elif cfg.runs is not None:
-        study = read_runs(uri, None, str(cfg.runs), metric)
-    else:
-        study = read_runs(uri, str(cfg.experiment_name), None, metric)
+    within = None if runs is not None else experiment
+    study = read_runs(uri, within, runs, metric) if sweep is None else read_sweep(uri, sweep, metric)
+    in_pairs = None if paired is None else pairs(study, paired)
     found = findings(study.results, study.fixed)
     terminal.say(study, found)
-    if cfg.paired is not None:
-        print("\n" + pairs(study, str(cfg.paired)).said())
-    if cfg.report:
-        _report(cfg, uri, study, found)
+    if in_pairs is not None:
+        print("\n" + in_pairs.said())
+    if reports is not None:
+        _report(uri, study, found, reports / folder_name(study.results.name))
 
 
-def _report(cfg: DictConfig, uri: str, study: Study, found: Findings) -> None:
-    folder = Path(str(cfg.outputs)) / "reports" / folder_name(study.results.name)
+def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
     if reason := why_unwritable(folder):
-        raise InputError(f"outputs={cfg.outputs}: {reason}")
+        raise InputError(f"outputs={folder}: {reason}")
     print(f"\nreport  {page.write(study, found, folder)}")
     if study.parent:
         try:

@@ -16,9 +16,8 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from tunebook.checks import MODES, InputError, SettingError, nearest
+from tunebook.checks import MODES, InputError, nearest
 from tunebook.report.results import Results, Run, Setting, Value
-from tunebook.sweep.space import Dimension, make_space
 from tunebook.tracking.store import open_client
 
 PAGE = 1000  # runs a request
@@ -51,12 +50,14 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     runs = _search(client, [parent.info.experiment_id], f"tags.`sweep.name` = '{name}'")
     runs = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     asked = _request(client, parent)
+    if metric is not None:
+        _require(metric, runs)
     objective = metric or str(asked.get("objective") or parent.data.params.get("objective", "val/acc"))
-    dimensions = [dimension for dimension in _dimensions(asked.get("space", {})) if dimension.key != "seed"]
+    dimensions = _dimensions(asked)
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
     errors = _errors(client, parent)
     rows = [_of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), "")) for run in runs]
-    settings = tuple(_setting_of(dimension) for dimension in dimensions) or _settings(runs)
+    settings = tuple(dimension.setting for dimension in dimensions) or _settings(runs)
     if not dimensions:
         rows = [_of_runs(run, objective, settings) for run in runs]
     rows = _with_curves(client, rows, objective)
@@ -138,22 +139,34 @@ def _artifact(client: MlflowClient, run: MLflowRun, path: str) -> str | None:
             return None
 
 
-def _dimensions(space: Mapping[str, str]) -> tuple[Dimension, ...]:
-    """Of a space as a request describes it: `optimizer.lr (optimizer=adam)` -> its range."""
-    written: dict[str, Any] = {}
-    for name, text in space.items():
-        key, _, when = name.partition(" (")
-        (written.setdefault(when.rstrip(")"), {}) if when else written)[key] = text
+@dataclass(frozen=True)
+class Dimension:
+    """What a sweep varied, as it wrote it down. when: (key, option) it depends on."""
+
+    setting: Setting
+    key: str
+    when: tuple[str, str] | None
+
+    def applies(self, params: Mapping[str, Value]) -> bool:
+        """Whether it varies in a run with these parameters."""
+        return self.when is None or str(params.get(self.when[0])) == self.when[1]
+
+
+def _dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
+    """Of a request. () where it does not say, or not so that it can be read."""
     try:
-        return make_space([], written, {}, {}).dimensions
-    except SettingError:
+        return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
+    except (KeyError, TypeError, ValueError):
         return ()
 
 
-def _setting_of(dimension: Dimension) -> Setting:
-    if dimension.values is None:
-        return Setting(dimension.name, True, (), dimension.low, dimension.high, dimension.log)
-    return _listed(dimension.name, dimension.values)
+def _dimension(one: Mapping[str, Any]) -> Dimension:
+    name, when = str(one["name"]), one["when"]
+    if one["values"] is None:
+        setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
+    else:
+        setting = _listed(name, list(one["values"]))
+    return Dimension(setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1])))
 
 
 def _listed(name: str, values: Sequence[Value]) -> Setting:
@@ -196,7 +209,7 @@ def as_value(text: str) -> Value:
 
 def _of_sweep(run: MLflowRun, objective: str, dimensions: Sequence[Dimension], error: str) -> Run:
     params = {key: as_value(text) for key, text in run.data.params.items()}
-    values = {dimension.name: params[dimension.key] for dimension in dimensions if dimension.key in params and dimension.applies(params)}
+    values = {one.setting.name: params[one.key] for one in dimensions if one.key in params and one.applies(params)}
     return _row(run, objective, values, error)
 
 

@@ -3,7 +3,6 @@
 import sys
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -24,10 +23,11 @@ def say(study: Study, findings: Findings) -> None:
         if len(shown) > MOST_ROWS:
             console.print(f"... and {len(shown) - MOST_ROWS} more")
         console.print()
+    whole = not sys.stdout.isatty()  # for programs, a line each
     for sentence in findings.sentences:
-        console.print(Padding(Text("- " + sentence), (0, 0)), soft_wrap=False)
+        console.print(Text("- " + sentence), soft_wrap=whole)
     for warning in findings.warnings:
-        console.print(Text("! " + warning))
+        console.print(Text("! " + warning), soft_wrap=whole)
     if findings.next_commands:
         console.print("\nnext")
         for command in findings.next_commands:

@@ -59,7 +59,8 @@ class Parent:
             },
             tags=tags | {"sweep.name": self.request.name, "sweep.kind": "sweep", "folder": str(self.folder.path)},
         )
-        self.tracker.save_text(json.dumps(identity, indent=1), "sweep/request.json")
+        dimensions = [vars(dimension) for dimension in self.request.space.dimensions]
+        self.tracker.save_text(json.dumps({**identity, "dimensions": dimensions}, indent=1), "sweep/request.json")
         varying = list(dict.fromkeys(dimension.key for dimension in self.request.space.dimensions))
         ascending = self.request.direction == "minimize"
         self.tracker.add_view(view.tags_of_sweep(self.request.name, self.request.objective, ascending, varying))

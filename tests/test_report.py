@@ -1,0 +1,216 @@
+"""compare.py: from runs in MLflow to a leaderboard, findings and a report, for good runs and for bad ones; and `make ui`'s page."""
+
+import csv
+import math
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Cli, artifacts_of, runs_in
+from tests.faults import wait_for
+from tests.stored import Store
+from tunebook.tracking import view
+
+SPACE = {"optimizer.lr": "tag(log, interval(1e-4, 1e-1))", "model.filters": "choice(16, 32)", "seed": "1,2,3"}
+
+
+def filled(folder: Path, configurations: int = 14, seeds: int = 3, name: str = "s") -> tuple[Store, str]:
+    """A sweep in which more filters are better by two points and the learning rate is best in the middle."""
+    store, rng = Store(folder), np.random.default_rng(0)
+    parent = store.sweep(name, SPACE, ["data=digits"])
+    for number in range(configurations):
+        lr, filters = float(10 ** rng.uniform(-4, -1)), int(rng.choice([16, 32]))
+        for seed in range(1, seeds + 1):
+            value = 0.95 + 0.02 * (filters == 32) - 0.01 * (math.log10(lr) + 2.5) ** 2 + float(rng.normal(0, 0.002))
+            params = {"optimizer.lr": lr, "model.filters": filters, "seed": seed}
+            store.trial(name, parent, number * seeds + seed, params, (value - 0.1, value - 0.02, value))
+    return store, parent
+
+
+def report_of(store: Store, name: str = "s") -> Path:
+    return store.folder / "out" / "reports" / name
+
+
+def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
+    store, parent = filled(tmp_path)
+    result = cli("compare.py", "sweep=s", *store.words)
+    assert result.code == 0, result.err
+    assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
+    assert re.search(r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)", result.out, re.M)
+    assert "indistinguishable from another seed" in result.out or "better" in result.out
+    assert re.search(r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M)
+    folder = report_of(store)
+    assert f"report  {folder}/report.html" in result.out
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == len(list(folder.glob("*.png")))
+    assert not re.search(r"(src|href)=\"?https?:", page)  # needs nothing but itself
+    assert {"leaderboard.png", "importance.png", "setting-01.png", "parallel.png", "curves.png", "time.png", "history.png"} <= {
+        file.name for file in folder.iterdir()
+    }
+    rows = list(csv.DictReader((folder / "leaderboard.csv").open()))
+    assert len(rows) == 14
+    assert rows[0]["n"] == "3"
+    assert float(rows[0]["mean"]) == max(float(row["mean"]) for row in rows)
+    (own,) = [run for run in runs_in(tmp_path) if run.info.run_id == parent]
+    assert {f"report/{file.name}" for file in folder.iterdir()} <= artifacts_of(tmp_path, own)
+    again = cli("compare.py", f"sweep={parent}", "report=false", *store.words)
+    assert again.out.split("\nreport")[0] == result.out.split("\nreport")[0]
+
+
+def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for seed in range(4):
+        for model, value in (("cnn", 0.9), ("mlp", 0.8)):
+            metrics = {"test/acc": value + 0.001 * seed, "time/fit_s": 3.0 + seed}
+            store.run(f"{model} {seed}", {"model": model, f"model.{model}_size": 4, "seed": seed}, (value,), metrics=metrics)
+    everything = cli("compare.py", *store.words)
+    assert everything.code == 0, everything.err
+    assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
+    assert "model.cnn_size" not in everything.out  # it follows from the network
+    only = cli("compare.py", "runs=\"params.model = 'mlp'\"", "report=false", *store.words)
+    assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
+    fastest = cli("compare.py", "metric=time/fit_s", "paired=model", "report=false", *store.words)
+    assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
+    assert "model: mlp minus cnn = " not in fastest.out
+    assert fastest.code == 2  # the networks differ in more than their name
+
+
+@pytest.mark.parametrize("kind", ["nothing", "one", "failed", "no metric", "not a number", "running"])
+def test_poor_sweeps_have_sensible_pages(cli: Cli, tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path)
+    parent = store.sweep("s", SPACE)
+    params = {"optimizer.lr": 0.01, "model.filters": 16, "seed": 1}
+    if kind == "one":
+        store.trial("s", parent, 0, params, (0.5, 0.75))
+    if kind == "failed":
+        for number in range(4):
+            store.trial("s", parent, number, {**params, "seed": number}, (0.5,), "diverged")
+    if kind == "no metric":
+        for number in range(4):
+            store.trial("s", parent, number, {**params, "seed": number}, ())
+    if kind == "not a number":
+        for number in range(4):
+            run_id = store.trial("s", parent, number, {**params, "seed": number}, (0.5,))
+            store.client.log_metric(run_id, "best/val_acc", math.nan)
+    if kind == "running":
+        trial = store.client.create_run(store.experiment, tags={"sweep.name": "s", "sweep.trial": "0", "mlflow.parentRunId": parent})
+        assert trial.info.status == "RUNNING"
+    result = cli("compare.py", "sweep=s", *store.words)
+    assert result.code == 0, result.err
+    expected = "Best: " if kind == "one" else "nothing to compare"
+    assert expected in result.out
+    page = (report_of(store) / "report.html").read_text()
+    assert expected in page
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_names_from_runs_are_no_code_on_the_page(cli: Cli, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for seed in range(3):
+        store.run("<script>alert(1)</script>", {"model": "<img src=x>", "other": f"<b>{seed}", "seed": seed}, (0.5,))
+    store.run("<script>alert(1)</script>", {"model": "<img src=x>", "other": "<i>", "seed": 9}, (0.5,), "failed")
+    assert cli("compare.py", "metric=val/acc", *store.words).code == 0
+    page = (report_of(store, "tunebook") / "report.html").read_text()
+    assert "<script" not in page
+    assert "<img" not in page
+
+
+WRONG = [
+    (["sweep=t"], "error: sweep=t: there is no such sweep in MLflow; there are: s."),
+    (["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
+    (["runs=nonsense ="], "MLflow can't read it"),
+    (["runs=\"params.model = 'x'\""], "finds no run"),
+    (["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
+    (["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
+    (["sweep=s", "runs=x"], "choose one of them"),
+    (["sweep=s", "paired=optimiser.lr"], "Did you mean 'optimizer.lr'?"),
+    (["sweep=s", "report=perhaps"], "report=perhaps"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_what_cannot_be_compared_is_said_in_a_line(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+    store, _ = filled(tmp_path, 2, 1)
+    pairs = [word.partition("=") for word in words]
+    quoted = [f"{key}='{value}'" if " " in value and '"' not in value else f"{key}={value}" for key, _, value in pairs]
+    result = cli("compare.py", *quoted, *store.words)
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert said in result.err
+    assert not (tmp_path / "out" / "reports").exists()
+
+
+@pytest.mark.slow
+def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
+    """Many of them pruned, so that all curves are read."""
+    store, rng = Store(tmp_path), np.random.default_rng(0)
+    parent = store.sweep("s", SPACE)
+    for number in range(2000):
+        params = {"optimizer.lr": float(10 ** rng.uniform(-4, -1)), "model.filters": int(rng.choice([16, 32])), "seed": 1}
+        value = 0.9 + 0.02 * (params["model.filters"] == 32) + float(rng.normal(0, 0.01))
+        store.trial("s", parent, number, params, (value,) * (2 if number % 3 else 6), "pruned" if number % 3 else "complete")
+    start = time.monotonic()
+    result = cli("compare.py", "sweep=s", *store.words)
+    assert result.code == 0, result.err
+    assert "Some runs were pruned: settings are compared by the best value up to epoch 2" in result.out
+    assert time.monotonic() - start < 20
+
+
+def test_a_sweeps_view_is_one_that_the_pages_can_read() -> None:
+    tags = view.tags_of_sweep("grid lr 1234", "val/loss", True, ["optimizer.lr"])
+    ((_, name, page),) = view.pages("7", {**tags, "mlflow.sharedViewState.broken": "{", "other": "x"})
+    assert name == "sweep grid lr 1234"
+    assert page == view.page_of_sweep("7", "grid lr 1234")
+    assert re.fullmatch(r"/#/experiments/7/runs\?viewStateShareKey=sweep-\w{8}&workflowType=machine_learning", page)
+
+
+@pytest.mark.slow
+def test_the_pages_are_served_until_ctrl_c(tmp_path: Path) -> None:
+    store, _ = filled(tmp_path, 2, 1)
+    for key, value in {**view.tags(), **view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"])}.items():
+        store.client.set_experiment_tag(store.experiment, key, value)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "log.txt"
+    command = [sys.executable, str(ROOT / "src" / "ui.py"), f"port={port}", "browser=false", store.words[0]]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out)
+    wait_for(lambda: "Ctrl-C ends it" in log.read_text(), 120)
+    lines = log.read_text().splitlines()
+    assert lines[0] == "sweep s"
+    assert lines[1].startswith(f"    http://127.0.0.1:{port}/#/experiments/{store.experiment}/runs?viewStateShareKey=sweep-")
+    assert lines[2] == "experiment tunebook"
+    assert b"MLflow" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    taken = subprocess.run(command, capture_output=True, text=True)
+    assert taken.returncode == 2
+    assert taken.stderr == f"error: port={port}: is in use; another one: make ui PORT={port + 1}\n"
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(30) in (0, 130)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["port=0"], "port=0"),
+        (["port=http"], "integer"),
+        (["tracking.uri=http://somewhere"], "has pages of its own"),
+        ([], "there is no such store"),
+    ],
+)
+def test_pages_that_cannot_be_served(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+    result = cli("ui.py", f"tracking.uri=sqlite:///{tmp_path}/none.db", *words)
+    assert result.code == 2
+    assert said in result.err
+    assert not any(tmp_path.iterdir())
