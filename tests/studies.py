@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tunebook.report.results import Results, Run, Setting, Value
+from tunebook.analysis.results import Results, Run, Setting, Value
 
 Truth = Callable[[Mapping[str, Value]], float]
 OPTIMIZER = Setting("optimizer", False, ("adadelta", "adam", "sgd"))

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "tunebook"
 FOUNDATION = {"paths", "checks", "targets", "randomness", "runfolder", "secrets", "torchvision_operators"}
-LEAVES = {"networks", "schedules", "classifier", "data", "precision", "training", "recovery", "tracking"}
+LEAVES = {"networks", "schedules", "classifier", "data", "precision", "training", "recovery", "tracking", "analysis"}
 UPPER = {"experiment", "commandline", "report", "sweep"}
 # The batch that a loader makes is the classifier's input: a type, no behaviour.
 TYPES_SHARED = {("classifier", "data")}
@@ -48,7 +48,7 @@ class TestFile:
         if here == "experiment":
             allowed = allowed - {"sweep", "report"}
         if here == "report":
-            allowed = FOUNDATION | {"tracking"}
+            allowed = FOUNDATION | {"tracking", "analysis"}
         wrong = {other for other in rooms_used(path) - allowed if (here, other) not in TYPES_SHARED}
         assert not wrong, f"{here} may not import {wrong}"
 

@@ -13,14 +13,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.studies import ALL, AUGMENTATION, BATCH, DROPOUT, FILTERS, LR, OPTIMIZER, Plan, place, planted, study, with_tail
-from tunebook.report.comparable import comparable
-from tunebook.report.design import design
-from tunebook.report.effects import Edge, Effect, edges, effects
-from tunebook.report.findings import findings
-from tunebook.report.interactions import Interaction, interactions
-from tunebook.report.leaderboard import leaderboard
-from tunebook.report.pairs import against_the_leader, seeds_needed
-from tunebook.report.results import Results, Run, Setting
+from tunebook.analysis.comparable import comparable
+from tunebook.analysis.design import design
+from tunebook.analysis.effects import Edge, Effect, edges, effects
+from tunebook.analysis.findings import findings
+from tunebook.analysis.interactions import Interaction, interactions
+from tunebook.analysis.leaderboard import leaderboard
+from tunebook.analysis.pairs import against_the_leader, seeds_needed
+from tunebook.analysis.results import Results, Run, Setting
 
 NOISE = 0.002  # 0.2 points between seeds
 
@@ -35,7 +35,7 @@ def _no_collections() -> Iterator[None]:
 @pytest.fixture
 def few_bootstraps() -> Iterator[None]:
     """Where importance is not what is looked at."""
-    with patch("tunebook.report.importance.BOOTSTRAPS", 2):
+    with patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
         yield
 
 
@@ -268,7 +268,7 @@ RUNS = st.lists(
 @given(RUNS, st.sampled_from(["max", "min"]))
 @hypothesis_settings(max_examples=40, deadline=None)
 def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> None:
-    with patch("tunebook.report.importance.BOOTSTRAPS", 2):
+    with patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
         found = findings(results(*runs, direction=direction))
     assert found.sentences
     assert all(sentence.endswith(".") for sentence in (*found.sentences, *found.warnings))

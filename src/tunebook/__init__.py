@@ -16,11 +16,12 @@ precision      which arithmetic a machine computes fastest in
 training       the Lightning Trainer and what follows it: epoch lines and times
 recovery       checkpoints that can be trusted, resuming to the bit, stopping on a signal
 tracking       what an MLflow run holds, and how it gets there: a journal, and a thread that ships it
+analysis       what runs allow to conclude: leaderboard, effects, importance, findings in sentences
 
 experiment     one run from config to result: the only place where config becomes objects
 commandline    from the words on the command line to a config known to be right, and --help
 sweep          many runs: an Optuna study, and workers that ask it for trials
-report         from many runs to a table: mean and spread over seeds
+report         from many runs to an answer: read from MLflow, told in a terminal and as a page
 
 Imports point one way: scripts -> commandline, sweep, report -> experiment -> the rooms -> the first block.
 tests/test_architecture.py proves it.

@@ -1,17 +1,9 @@
-"""From many runs to a table: mean and spread over seeds, and differences seed by seed; and to findings in plain sentences.
+"""From MLflow's runs to an answer that can be read: in a terminal, as a page, as pictures and as a table.
 
-seeds         what MLflow holds, grouped by settings; two values of a setting compared seed by seed
-results       runs to compare, as plain values
-leaderboard   runs that differ in their seed only as one configuration, ranked
-comparable    one value a run, of the same epoch in all, so that pruning does not select
-levels        a setting's values, or the thirds of its range
-design        runs as a linear model: normal scores, and columns for each setting
-effects       which settings matter, by how much, and where the best value lies at the end of a range
-interactions  which settings do together what neither does alone
-importance    fANOVA, with bootstrap intervals
-sampling      what was tried too little to say; values under which runs fail
-pairs         the leader against the next, over equal seeds; how many seeds would tell them apart
-findings      all of it
-sentences     findings in words
-commands      what to run next, as commands
+read       runs of a sweep, a filter or an experiment -> plain values
+paired     two values of one setting, compared over runs that share all else
+terminal   leaderboard, findings and what to run next
+page       the same with pictures as one HTML page (page.html), and as CSV
+pictures   what is drawn
+compare    all of it, for compare.py
 """

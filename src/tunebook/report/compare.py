@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from tunebook.analysis.findings import Findings, findings
 from tunebook.checks import InputError, Name, SettingError, conform
 from tunebook.paths import why_unwritable
 from tunebook.report import page, terminal
-from tunebook.report.findings import Findings, findings
 from tunebook.report.paired import pairs
 from tunebook.report.read import Study, read_runs, read_sweep
 from tunebook.tracking.store import add_artifacts, folder_name, require_store

@@ -11,13 +11,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
-from tunebook.report.findings import Findings
-from tunebook.report.leaderboard import Configuration, is_ranked
-from tunebook.report.levels import as_text
+from tunebook.analysis.findings import Findings
+from tunebook.analysis.leaderboard import Configuration, is_ranked
+from tunebook.analysis.levels import as_text
+from tunebook.analysis.sampling import FAILED
+from tunebook.analysis.sentences import configuration_text, value_text
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.read import Study
-from tunebook.report.sampling import FAILED
-from tunebook.report.sentences import configuration_text, value_text
 from tunebook.runfolder import write_atomically
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
+from tunebook.analysis.leaderboard import is_ranked
 from tunebook.checks import InputError, nearest
-from tunebook.report.leaderboard import is_ranked
 from tunebook.report.read import Study
 
 

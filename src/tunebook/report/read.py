@@ -16,8 +16,8 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
+from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.checks import MODES, InputError, nearest
-from tunebook.report.results import Results, Run, Setting, Value
 from tunebook.tracking.store import open_client
 
 PAGE = 1000  # runs a request

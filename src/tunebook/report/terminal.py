@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tunebook.report.findings import Findings
+from tunebook.analysis.findings import Findings
 from tunebook.report.page import rows
 from tunebook.report.read import Study
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import matplotlib as mpl
 
-from tunebook.report.findings import Findings
+from tunebook.analysis.findings import Findings
+from tunebook.analysis.results import Results
 from tunebook.report.pictures import runs, settings
 from tunebook.report.pictures.style import STYLE, Picture
-from tunebook.report.results import Results
 
 __all__ = ["Picture", "pictures"]
 

@@ -3,9 +3,11 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from tunebook.report.findings import Findings
-from tunebook.report.importance import SOURCE
-from tunebook.report.leaderboard import objectives
+from tunebook.analysis.findings import Findings
+from tunebook.analysis.importance import SOURCE
+from tunebook.analysis.leaderboard import objectives
+from tunebook.analysis.results import Results, Run
+from tunebook.analysis.sampling import FAILED
 from tunebook.report.pictures.style import (
     BLUE,
     GREEN,
@@ -25,8 +27,6 @@ from tunebook.report.pictures.style import (
     short,
     shown,
 )
-from tunebook.report.results import Results, Run
-from tunebook.report.sampling import FAILED
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:

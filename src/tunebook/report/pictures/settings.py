@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tunebook.report.effects import Effect
-from tunebook.report.findings import Findings
-from tunebook.report.levels import coordinate, is_listed, levels, number, scale
+from tunebook.analysis.effects import Effect
+from tunebook.analysis.findings import Findings
+from tunebook.analysis.levels import coordinate, is_listed, levels, number, scale
+from tunebook.analysis.results import Results, Setting
 from tunebook.report.pictures.style import (
     BLUE,
     GREY,
@@ -27,7 +28,6 @@ from tunebook.report.pictures.style import (
     short,
     shown,
 )
-from tunebook.report.results import Results, Setting
 
 MOST_AXES = 9
 

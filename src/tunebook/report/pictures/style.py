@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tunebook.report.levels import as_text
-from tunebook.report.results import Value
+from tunebook.analysis.levels import as_text
+from tunebook.analysis.results import Value
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#888888"
 INK, PAPER = "#010203", "#fefdfc"  # stand for the page's own colours

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tunebook.report.results import Setting, Value
+from tunebook.analysis.results import Setting, Value
 
 MOST_LISTED = 6  # numbers in a list that are told one by one; more are told in thirds
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tunebook.report.leaderboard import is_ranked, usable
-from tunebook.report.results import Results, Run
+from tunebook.analysis.leaderboard import is_ranked, usable
+from tunebook.analysis.results import Results, Run
 
 UNFINISHED = {"running", "interrupted"}  # say nothing about their settings
 CANNOT_BE_COMPARED = "pruned runs have no curve: only runs trained to their end are compared, which pruning has selected"

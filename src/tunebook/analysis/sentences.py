@@ -4,15 +4,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tunebook.report.commands import words
-from tunebook.report.comparable import Comparable
-from tunebook.report.effects import Edge, Effect
-from tunebook.report.importance import SOURCE, Importance
-from tunebook.report.interactions import Interaction
-from tunebook.report.leaderboard import Configuration, SeedNoise, usable
-from tunebook.report.pairs import MOST_SEEDS, Pair
-from tunebook.report.results import Results
-from tunebook.report.sampling import Failing, Gap
+from tunebook.analysis.commands import words
+from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.effects import Edge, Effect
+from tunebook.analysis.importance import SOURCE, Importance
+from tunebook.analysis.interactions import Interaction
+from tunebook.analysis.leaderboard import Configuration, SeedNoise, usable
+from tunebook.analysis.pairs import MOST_SEEDS, Pair
+from tunebook.analysis.results import Results
+from tunebook.analysis.sampling import Failing, Gap
 
 MOST_NAMED = 5  # failing values, and levels of a gap
 

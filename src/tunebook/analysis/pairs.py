@@ -11,8 +11,8 @@ from typing import Literal
 from scipy.stats import t, ttest_1samp
 from statsmodels.stats.power import TTestPower
 
-from tunebook.report.effects import LEVEL, holm
-from tunebook.report.leaderboard import Configuration, SeedNoise
+from tunebook.analysis.effects import LEVEL, holm
+from tunebook.analysis.leaderboard import Configuration, SeedNoise
 
 FEWEST_SEEDS = 3  # in common, below which nothing is claimed
 ENOUGH_PAIRS = 5  # for a standard deviation of their own

@@ -4,11 +4,11 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 
-from tunebook.report.effects import Edge
-from tunebook.report.leaderboard import Configuration
-from tunebook.report.levels import as_text
-from tunebook.report.pairs import Pair
-from tunebook.report.results import Results, Setting, Value
+from tunebook.analysis.effects import Edge
+from tunebook.analysis.leaderboard import Configuration
+from tunebook.analysis.levels import as_text
+from tunebook.analysis.pairs import Pair
+from tunebook.analysis.results import Results, Setting, Value
 
 SCRIPT = "python src/train.py"
 BEST = 3  # configurations that get more seeds

@@ -7,10 +7,10 @@ from typing import TypeVar
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from tunebook.report.comparable import Comparable
-from tunebook.report.design import Array, Design, fit
-from tunebook.report.levels import Level, coordinate, levels, number, scale
-from tunebook.report.results import Results, Setting
+from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.design import Array, Design, fit
+from tunebook.analysis.levels import Level, coordinate, levels, number, scale
+from tunebook.analysis.results import Results, Setting
 
 LEVEL = 0.05  # of every test
 FEWEST_RUNS = 3  # of a value that can be judged

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from statsmodels.robust.robust_linear_model import RLM
 
-from tunebook.report.design import SPARE, Array, Design, block, fit, normal_scores
-from tunebook.report.effects import Effect, holm, partial_p
-from tunebook.report.levels import Level, levels
-from tunebook.report.results import Setting
+from tunebook.analysis.design import SPARE, Array, Design, block, fit, normal_scores
+from tunebook.analysis.effects import Effect, holm, partial_p
+from tunebook.analysis.levels import Level, levels
+from tunebook.analysis.results import Setting
 
 MOST_SETTINGS = 4  # the strongest, whose pairs are looked at
 INTERACTION_LEVEL = 0.01  # stricter than for settings: that two of them interact is claimed on top of what each does

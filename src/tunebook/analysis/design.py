@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
-from tunebook.report.comparable import Comparable
-from tunebook.report.leaderboard import configuration_key
-from tunebook.report.levels import as_text, coordinate, number, scale
-from tunebook.report.results import Results, Setting, Value
+from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.leaderboard import configuration_key
+from tunebook.analysis.levels import as_text, coordinate, number, scale
+from tunebook.analysis.results import Results, Setting, Value
 
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]

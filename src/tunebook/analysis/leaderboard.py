@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from tunebook.report.results import Results, Run, Value
+from tunebook.analysis.results import Results, Run, Value
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tunebook.report.commands import next_commands
-from tunebook.report.comparable import comparable
-from tunebook.report.design import design
-from tunebook.report.effects import edges, effects
-from tunebook.report.importance import importances
-from tunebook.report.interactions import interactions
-from tunebook.report.leaderboard import leaderboard, seed_noise
-from tunebook.report.pairs import against_the_leader
-from tunebook.report.results import Results
-from tunebook.report.sampling import failing, gaps
-from tunebook.report.sentences import Found, sentences, warnings
+from tunebook.analysis.commands import next_commands
+from tunebook.analysis.comparable import comparable
+from tunebook.analysis.design import design
+from tunebook.analysis.effects import edges, effects
+from tunebook.analysis.importance import importances
+from tunebook.analysis.interactions import interactions
+from tunebook.analysis.leaderboard import leaderboard, seed_noise
+from tunebook.analysis.pairs import against_the_leader
+from tunebook.analysis.results import Results
+from tunebook.analysis.sampling import failing, gaps
+from tunebook.analysis.sentences import Found, sentences, warnings
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, create_trial
 from tqdm import tqdm
 
-from tunebook.report.comparable import Comparable
-from tunebook.report.design import normal_scores
-from tunebook.report.levels import as_text, coordinate, number, scale
-from tunebook.report.results import Results, Setting
+from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.design import normal_scores
+from tunebook.analysis.levels import as_text, coordinate, number, scale
+from tunebook.analysis.results import Results, Setting
 
 SOURCE = "fANOVA (Hutter et al. 2014)"
 BOOTSTRAPS = 40

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from scipy.stats import fisher_exact
 
-from tunebook.report.comparable import Comparable
-from tunebook.report.effects import FEWEST_RUNS, LEVEL, Effect, holm
-from tunebook.report.levels import Level, is_listed, levels, scale
-from tunebook.report.results import Results, Setting
+from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.effects import FEWEST_RUNS, LEVEL, Effect, holm
+from tunebook.analysis.levels import Level, is_listed, levels, scale
+from tunebook.analysis.results import Results, Setting
 
 FAILED = {"failed", "diverged", "killed", "timed out"}
 
