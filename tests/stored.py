@@ -4,12 +4,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from tests.runs import with_store
-from tunebook.sweep.space import make_space, split
+from tunebook.sweep.space import make_space
 
 Curve = Sequence[float]
 
@@ -38,13 +39,12 @@ class Store:
         self.client.set_terminated(run_id, status)
         return run_id
 
-    def sweep(self, name: str, space: Mapping[str, str], settings: Sequence[str] = ()) -> str:
+    def sweep(self, name: str, space: Mapping[str, Any], settings: Sequence[str] = ()) -> str:
         """A sweep's own run. The id."""
         tags = {"sweep.kind": "sweep", "sweep.name": name}
         run_id = self.run(name, {"objective": "val/acc"}, tags=tags)
-        fixed, varying = split([f"{key}={text}" for key, text in space.items()])
-        dimensions = [vars(dimension) for dimension in make_space(varying, {}, {}, {}).dimensions]
-        request = {"dimensions": dimensions, "settings": [*fixed, *settings], "sweep": {"sampler": None}, "objective": "val/acc"}
+        dimensions = [dimension.written() for dimension in make_space([], space, {}, {}).dimensions]
+        request = {"dimensions": dimensions, "settings": list(settings), "sweep": {"sampler": None}, "objective": "val/acc"}
         self.client.log_text(run_id, json.dumps(request), "sweep/request.json")
         return run_id
 

@@ -20,18 +20,24 @@ from tests.faults import wait_for
 from tests.stored import Store
 from tunebook.tracking import view
 
-SPACE = {"optimizer.lr": "tag(log, interval(1e-4, 1e-1))", "model.filters": "choice(16, 32)", "seed": "1,2,3"}
+SPACE = {
+    "optimizer": "adam,sgd", "model.filters": "choice(16, 32)", "seed": "1,2,3",
+    "optimizer=adam": {"optimizer.lr": "tag(log, interval(1e-4, 1e-1))"},
+    "optimizer=sgd": {"optimizer.lr": "tag(log, interval(1e-2, 10))"},
+}  # fmt: skip
 
 
-def filled(folder: Path, configurations: int = 14, seeds: int = 3, name: str = "s") -> tuple[Store, str]:
-    """A sweep in which more filters are better by two points and the learning rate is best in the middle."""
+def filled(folder: Path, configurations: int = 18, seeds: int = 3, name: str = "s") -> tuple[Store, str]:
+    """A sweep in which more filters are better by two points, and each optimizer is best in the middle of its learning rates."""
     store, rng = Store(folder), np.random.default_rng(0)
     parent = store.sweep(name, SPACE, ["data=digits"])
     for number in range(configurations):
-        lr, filters = float(10 ** rng.uniform(-4, -1)), int(rng.choice([16, 32]))
+        optimizer = "sgd" if number % 2 else "adam"
+        position, filters = float(rng.uniform(-1.5, 1.5)), int(rng.choice([16, 32]))
+        lr = 10 ** (position - (0.5 if number % 2 else 2.5))
         for seed in range(1, seeds + 1):
-            value = 0.95 + 0.02 * (filters == 32) - 0.01 * (math.log10(lr) + 2.5) ** 2 + float(rng.normal(0, 0.002))
-            params = {"optimizer.lr": lr, "model.filters": filters, "seed": seed}
+            value = 0.95 + 0.02 * (filters == 32) - 0.01 * position**2 + float(rng.normal(0, 0.002))
+            params = {"optimizer": optimizer, "optimizer.lr": lr, "model.filters": filters, "seed": seed}
             store.trial(name, parent, number * seeds + seed, params, (value - 0.1, value - 0.02, value))
     return store, parent
 
@@ -46,6 +52,8 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
     assert re.search(r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)", result.out, re.M)
+    assert "optimizer.lr (optimizer=" in result.out  # ranges that depend on a choice are different settings
+    assert "can't be read" not in result.out + result.err
     assert "indistinguishable from another seed" in result.out or "better" in result.out
     assert re.search(r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M)
     folder = report_of(store)
@@ -57,7 +65,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
         file.name for file in folder.iterdir()
     }
     rows = list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
-    assert len(rows) == 14
+    assert len(rows) == 18
     assert rows[0]["n"] == "3"
     assert float(rows[0]["mean"]) == max(float(row["mean"]) for row in rows)
     (own,) = [run for run in runs_in(tmp_path) if run.info.run_id == parent]
@@ -89,7 +97,7 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
 def test_poor_sweeps_have_sensible_pages(cli: Cli, tmp_path: Path, kind: str) -> None:
     store = Store(tmp_path)
     parent = store.sweep("s", SPACE)
-    params = {"optimizer.lr": 0.01, "model.filters": 16, "seed": 1}
+    params = {"optimizer": "adam", "optimizer.lr": 0.01, "model.filters": 16, "seed": 1}
     if kind == "one":
         store.trial("s", parent, 0, params, (0.5, 0.75))
     if kind == "failed":
@@ -156,8 +164,13 @@ def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
     store, rng = Store(tmp_path), np.random.default_rng(0)
     parent = store.sweep("s", SPACE)
     for number in range(2000):
-        params = {"optimizer.lr": float(10 ** rng.uniform(-4, -1)), "model.filters": int(rng.choice([16, 32])), "seed": 1}
-        value = 0.9 + 0.02 * (params["model.filters"] == 32) + float(rng.normal(0, 0.01))
+        params = {
+            "optimizer": "adam",
+            "optimizer.lr": float(10 ** rng.uniform(-4, -1)),
+            "model.filters": int(rng.choice([16, 32])),
+            "seed": 1,
+        }
+        value = 0.9 + 0.02 * (filters == 32) + float(rng.normal(0, 0.01))
         store.trial("s", parent, number, params, (value,) * (2 if number % 3 else 6), "pruned" if number % 3 else "complete")
     start = time.monotonic()
     result = cli("compare.py", "sweep=s", *store.words)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import shlex
 import tempfile
@@ -19,6 +20,8 @@ from tqdm import tqdm
 from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.checks import MODES, InputError, nearest
 from tunebook.tracking.store import open_client
+
+log = logging.getLogger(__name__)
 
 PAGE = 1000  # runs a request
 STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running", "SCHEDULED": "running"}
@@ -156,7 +159,8 @@ def _dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
     """Of a request. () where it does not say, or not so that it can be read."""
     try:
         return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError) as error:
+        log.warning("what the sweep varied can't be read (%s: %s); it is taken from its trials", type(error).__name__, error)
         return ()
 
 

@@ -59,7 +59,7 @@ class Parent:
             },
             tags=tags | {"sweep.name": self.request.name, "sweep.kind": "sweep", "folder": str(self.folder.path)},
         )
-        dimensions = [vars(dimension) for dimension in self.request.space.dimensions]
+        dimensions = [dimension.written() for dimension in self.request.space.dimensions]
         self.tracker.save_text(json.dumps({**identity, "dimensions": dimensions}, indent=1), "sweep/request.json")
         varying = list(dict.fromkeys(dimension.key for dimension in self.request.space.dimensions))
         ascending = self.request.direction == "minimize"

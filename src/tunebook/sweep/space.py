@@ -39,6 +39,10 @@ class Dimension:
         """What the study calls it: ranges that depend on different choices are different things."""
         return f"{self.key} ({self.when[0]}={self.when[1]})" if self.when else self.key
 
+    def written(self) -> dict[str, Any]:
+        """As plain values, for whoever reads what was tried."""
+        return {**vars(self), "name": self.name}
+
     def suggest(self, trial: "Trial") -> Value:
         """A value that the study's sampler draws."""
         if self.values is not None:
