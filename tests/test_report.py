@@ -19,6 +19,7 @@ from tests.conftest import ROOT, Cli, artifacts_of, runs_in
 from tests.faults import wait_for
 from tests.stored import Store
 from tunebook.tracking import view
+from tunebook.tracking.store import folder_name
 
 SPACE = {
     "optimizer": "adam,sgd", "model.filters": "choice(16, 32)", "seed": "1,2,3",
@@ -43,12 +44,13 @@ def filled(folder: Path, configurations: int = 18, seeds: int = 3, name: str = "
 
 
 def report_of(store: Store, name: str = "s") -> Path:
-    return store.folder / "out" / "reports" / name
+    return store.folder / "out" / "reports" / folder_name(name)
 
 
 def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
-    store, parent = filled(tmp_path)
-    result = cli("compare.py", "sweep=s", *store.words)
+    name = "it's lr, by (chance) 50 %"
+    store, parent = filled(tmp_path, name=name)
+    result = cli("compare.py", f"sweep={name}", *store.words)
     assert result.code == 0, result.err
     assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
     assert re.search(r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)", result.out, re.M)
@@ -56,7 +58,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     assert "can't be read" not in result.out + result.err
     assert "indistinguishable from another seed" in result.out or "better" in result.out
     assert re.search(r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M)
-    folder = report_of(store)
+    folder = report_of(store, name)
     assert f"report  {folder}/report.html" in result.out
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == len(list(folder.glob("*.png")))
@@ -84,7 +86,7 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
     assert everything.code == 0, everything.err
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
     assert "model.cnn_size" not in everything.out  # it follows from the network
-    only = cli("compare.py", "runs=\"params.model = 'mlp'\"", "report=false", *store.words)
+    only = cli("compare.py", "runs=params.model = 'mlp'", "report=false", *store.words)
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
     assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
@@ -137,7 +139,7 @@ WRONG = [
     (["sweep=t"], "error: sweep=t: there is no such sweep in MLflow; there are: s."),
     (["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
     (["runs=nonsense ="], "MLflow can't read it"),
-    (["runs=\"params.model = 'x'\""], "finds no run"),
+    (["runs=params.model = 'x'"], "finds no run"),
     (["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
     (["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
     (["sweep=s", "runs=x"], "choose one of them"),
@@ -149,9 +151,7 @@ WRONG = [
 @pytest.mark.parametrize(("words", "said"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_what_cannot_be_compared_is_said_in_a_line(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
     store, _ = filled(tmp_path, 2, 1)
-    pairs = [word.partition("=") for word in words]
-    quoted = [f"{key}='{value}'" if " " in value and '"' not in value else f"{key}={value}" for key, _, value in pairs]
-    result = cli("compare.py", *quoted, *store.words)
+    result = cli("compare.py", *words, *store.words)
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert said in result.err
@@ -164,12 +164,8 @@ def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
     store, rng = Store(tmp_path), np.random.default_rng(0)
     parent = store.sweep("s", SPACE)
     for number in range(2000):
-        params = {
-            "optimizer": "adam",
-            "optimizer.lr": float(10 ** rng.uniform(-4, -1)),
-            "model.filters": int(rng.choice([16, 32])),
-            "seed": 1,
-        }
+        lr, filters = float(10 ** rng.uniform(-4, -1)), int(rng.choice([16, 32]))
+        params = {"optimizer": "adam", "optimizer.lr": lr, "model.filters": filters, "seed": 1}
         value = 0.9 + 0.02 * (filters == 32) + float(rng.normal(0, 0.01))
         store.trial("s", parent, number, params, (value,) * (2 if number % 3 else 6), "pruned" if number % 3 else "complete")
     start = time.monotonic()

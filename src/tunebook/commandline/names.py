@@ -39,10 +39,22 @@ class ConfigError(ValueError):
 
 
 def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
-    """The words as Hydra can take them: `sweep=<name of one>` would be an option of conf/sweep/ to it, whatever the config says."""
+    """The words as Hydra can take them. `sweep=<name of one>` would be an option of conf/sweep/ to it, whatever the config says; and a
+    name or a filter is a text, whatever is in it."""
     if config_name != "compare":
         return list(overrides)
-    return [f"sweep_name={word.removeprefix('sweep=')}" if word.startswith("sweep=") else word for word in overrides]
+    found: list[str] = []
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if key in ("sweep", "sweep_name", "runs") and value not in ("", "null") and value[0] not in "'\"":
+            value = quoted(value)
+        found.append(f"sweep_name={value}" if key == "sweep" else f"{key}={value}" if "=" in word else word)
+    return found
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's command line takes it, whatever is in it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:

@@ -24,11 +24,10 @@ from yaml import YAMLError
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.commandline.entry import start
-from tunebook.commandline.names import check_targets, compose_config, leaves
+from tunebook.commandline.names import check_targets, compose_config, leaves, quoted
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere, restore
 from tunebook.experiment.comparison import Account, Comparison
-from tunebook.experiment.resume import quoted
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.precision import Precision

@@ -14,6 +14,7 @@ from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
+from tunebook.commandline.names import quoted
 from tunebook.experiment import elsewhere
 from tunebook.experiment.assembly import Parts, Settings, plain
 from tunebook.experiment.changes import adapt, history
@@ -110,11 +111,6 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     earlier = [override for override in folder.overrides if override not in hidden]
     now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
-
-
-def quoted(text: str) -> str:
-    """A text as Hydra's command line takes it, whatever is in it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def find(name: str, outputs: Path) -> RunFolder | None:

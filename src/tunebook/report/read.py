@@ -50,8 +50,8 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     client = open_client(uri)
     parent = _sweeps_own_run(client, name)
     name = parent.data.tags["sweep.name"]
-    runs = _search(client, [parent.info.experiment_id], f"tags.`sweep.name` = '{name}'")
-    runs = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    runs = _search(client, [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    runs = [run for run in runs if run.data.tags.get("sweep.name") == name]  # its winner's, with other seeds, stand there too
     asked = _request(client, parent)
     if metric is not None:
         _require(metric, runs)

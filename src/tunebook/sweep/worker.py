@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from tunebook.classifier import NonFiniteLoss
 from tunebook.commandline.entry import quiet, start
-from tunebook.experiment.resume import quoted
+from tunebook.commandline.names import quoted
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
