@@ -70,6 +70,7 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     out = (grid / "out.txt").read_text()
     best = max(found.values(), key=lambda run: run.data.metrics["best/val_acc"])
     assert re.search(rf"^best +trial {best.data.tags['sweep.trial']}, ", out, re.M)
+    assert re.search(r"^findings +python src/compare.py 'sweep=grid optimizer seed \w{8}'$", out, re.M)
 
 
 @in_one_process

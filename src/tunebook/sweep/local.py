@@ -1,11 +1,12 @@
 """Workers on this machine: a process a trial, forked from one that has imported everything, so that a crash costs one trial."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -62,12 +63,8 @@ class LocalExecutor:
         self._used: list[str] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))  # the server's own process looks there
-        try:
+        with importable():
             multiprocessing.forkserver.ensure_running()  # it imports while this process checks the trials
-        finally:
-            os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
     def open(self, folder: Path) -> None:
         """There is nothing to get ready."""
@@ -102,6 +99,17 @@ class LocalExecutor:
 
     def close(self) -> None:
         """There is nothing to give back."""
+
+
+@contextlib.contextmanager
+def importable() -> Iterator[None]:
+    """Processes that are started meanwhile find this package, whatever script started this one."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
 
 
 def how_it_ended(code: int) -> str:

@@ -1,6 +1,7 @@
 """What a user sees of a sweep: a live table in a terminal, a line a trial elsewhere, and in the end all of it."""
 
 import logging
+import shlex
 import statistics
 import sys
 import time
@@ -170,6 +171,7 @@ class Display:
         if self.ended_here:
             log.info("time           %s", self._what_it_took())
         log.info("in             %s", folder)
+        log.info("findings       python src/compare.py %s", shlex.quote(f"sweep={self.study.request.name}"))
         if self.study.best is not None and not self.study.request.is_grid:
             log.info("next           python src/train.py -m sweep=final \"sweep.of='%s'\"", self.study.request.name)
 

@@ -19,7 +19,7 @@ import submitit
 from tunebook.checks import Count, SettingError, conform
 from tunebook.runfolder import write_atomically
 from tunebook.sweep.executor import NoWorkers, check_addresses
-from tunebook.sweep.local import LocalExecutor
+from tunebook.sweep.local import LocalExecutor, importable
 from tunebook.sweep.worker import PATIENCE_S, Order
 
 log = logging.getLogger(__name__)
@@ -149,6 +149,7 @@ class SlurmExecutor:
             self._submitter(Path(unused))
         self._free: list[Job] = []
         self._coming: list[Job] = []
+        self._jobs: list[Job] = []  # all that were ever submitted
         self._failures, self._ever, self._beats, self._beat_at = 0, False, 0, 0.0
 
     def _submitter(self, folder: Path) -> submitit.AutoExecutor:
@@ -174,10 +175,12 @@ class SlurmExecutor:
         job = self._folder / uuid.uuid4().hex[:8]
         job.mkdir()
         try:
-            handle = self._submitter(job / "log").submit(serve, job)
+            with importable():
+                handle = self._submitter(job / "log").submit(serve, job)
         except (RuntimeError, OSError) as error:  # sbatch's own words
             raise NoWorkers(f"Slurm takes no job: {' '.join(str(error).split())[:150]}; no trial is lost") from error
-        self._coming.append(Job(job, handle))
+        self._jobs.append(Job(job, handle))
+        self._coming.append(self._jobs[-1])
 
     def _beat(self) -> None:
         if time.monotonic() - self._beat_at > BEATS_EVERY_S:
@@ -236,9 +239,8 @@ class SlurmExecutor:
         """Tells the jobs to leave; those that still wait in Slurm's queue are cancelled."""
         for job in self._coming:
             job.handle.cancel()
-        for folder in self._folder.iterdir():
-            if folder.is_dir():
-                (folder / LEAVE).touch()
+        for job in self._jobs:
+            (job.folder / LEAVE).touch()
 
 
 def _end_left(jobs: Path) -> None:
