@@ -70,6 +70,9 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     out = (grid / "out.txt").read_text()
     best = max(found.values(), key=lambda run: run.data.metrics["best/val_acc"])
     assert re.search(rf"^best +trial {best.data.tags['sweep.trial']}, ", out, re.M)
+    pair = [found[f"sgd seed={seed}"].data.metrics["best/val_acc"] for seed in (1, 2)]
+    half_width = 12.7062 * abs(pair[0] - pair[1]) / 2  # Student's t, one degree of freedom
+    assert re.search(rf"^ *2 +{sum(pair) / 2:.4f} \+- {half_width:.3f}\d +0\.\d{{4}} \+- 0\.\d{{4}} +sgd *$", out, re.M)
     assert re.search(r"^findings +python src/compare.py 'sweep=grid optimizer seed \w{8}'$", out, re.M)
 
 

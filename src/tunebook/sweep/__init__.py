@@ -12,5 +12,6 @@ ray_cluster    ... on a Ray cluster
 slurm      ... in Slurm jobs
 worker     one trial: a single run that tells the study how it does
 parent     the sweep's own run in MLflow
+seeds      trials that differ in their seed only, taken together
 show       the live table, the last one, and what would run
 """

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from tunebook.sweep.executor import Worker
 from tunebook.sweep.request import Request
+from tunebook.sweep.seeds import TESTED, over_seeds
 from tunebook.sweep.space import as_text, in_short
 from tunebook.sweep.study import ERROR, HOW, SECONDS, Study
 from tunebook.sweep.worker import Order
@@ -27,7 +28,6 @@ from tunebook.sweep.worker import Order
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 200  # of the last table
-TESTED = "test/acc"
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
 
@@ -158,12 +158,13 @@ class Display:
             Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(shown, highlight=False, markup=False)
         if len(rows) > MOST_ROWS:
             log.info("... and %d more", len(rows) - MOST_ROWS)
+        self._say_over_seeds()
         for row in rows:
             if row[-1]:
                 log.info("trial %s %s: %s   (log: %s)", row[0], row[1], row[-1], folder / f"{int(row[0]):04d}" / "train.log")
         tested = [trial.user_attrs[TESTED] for trial in self.study.trials if TESTED in trial.user_attrs]
         if self.study.request.parent and tested:
-            spread = f", sd {100 * statistics.stdev(tested):.2f}" if len(tested) > 1 else ""
+            spread = f", sd {100 * statistics.stdev(tested):.2f}" if len(tested) > 1 else ""  # their interval stands in the table
             log.info("\ntest accuracy  %.2f %%%s, n = %d seeds", 100 * statistics.fmean(tested), spread, len(tested))
         elif (best := self.study.best) is not None:
             words = " ".join(self.study.space.overrides(best.params))
@@ -174,6 +175,20 @@ class Display:
         log.info("findings       python src/compare.py %s", shlex.quote(f"sweep={self.study.request.name}"))
         if self.study.best is not None and not self.study.request.is_grid:
             log.info("next           python src/train.py -m sweep=final \"sweep.of='%s'\"", self.study.request.name)
+
+    def _say_over_seeds(self) -> None:
+        """Mean and 95 % interval of what differs in its seed only."""
+        request = self.study.request
+        found = over_seeds(self.study.trials, self.study.space, request.objective, request.direction)
+        if not found:
+            return
+        shown = Table(box=None, pad_edge=False, title="over seeds: mean +- 95 % interval", title_justify="left", title_style="")
+        for name in found[0]:
+            shown.add_column(name, justify="left" if name == "settings" else "right", overflow="fold")
+        for row in found[1:MOST_ROWS]:
+            shown.add_row(*row)
+        log.info("")
+        Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(shown, highlight=False, markup=False)
 
     def _what_it_took(self) -> str:
         epochs = sum(max(trial.intermediate_values, default=0) for trial in self.study.trials)
