@@ -81,11 +81,15 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
     for seed in range(4):
         for model, value in (("cnn", 0.9), ("mlp", 0.8)):
             metrics = {"test/acc": value + 0.001 * seed, "time/fit_s": 3.0 + seed}
-            store.run(f"{model} {seed}", {"model": model, f"model.{model}_size": 4, "seed": seed}, (value,), metrics=metrics)
+            rate = 0.1 if model == "cnn" else 0.2
+            params = {"model": model, f"model.{model}_size": 4, "model.rate": rate, "seed": seed}
+            tags = {"command": f"python src/train.py data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"}
+            store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
     everything = cli("compare.py", *store.words)
     assert everything.code == 0, everything.err
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
     assert "model.cnn_size" not in everything.out  # it follows from the network
+    assert "model=cnn model.rate=0.1" in everything.out  # this does as well, but was given on the command line
     only = cli("compare.py", "runs=params.model = 'mlp'", "report=false", *store.words)
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)

@@ -182,11 +182,13 @@ def _listed(name: str, values: Sequence[Value]) -> Setting:
 
 
 def _settings(runs: Sequence[MLflowRun]) -> tuple[Setting, ...]:
-    """Parameters in which runs differ, but for those that follow from an option: `model.filters` where each model has always the same."""
+    """Parameters in which runs differ, but for those that follow from an option (`model.filters` where each model has always the same), and
+    that no command gave."""
     names = sorted({name for run in runs for name in run.data.params} - set(NOT_SETTINGS))
     texts = {name: [run.data.params.get(name) for run in runs] for name in names}
     varying = [name for name in names if len(set(texts[name])) > 1]
-    kept = [name for name in varying if not _follows(name, texts, varying)]
+    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
+    kept = [name for name in varying if name in given or not _follows(name, texts, varying)]
     return tuple(_listed(name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))) for name in kept)
 
 
@@ -257,9 +259,17 @@ def _direction(metric: str) -> Any:
     return "min" if metric.startswith("time/") or metric.endswith("loss") else "max"
 
 
+def _words(run: MLflowRun) -> list[str]:
+    """The settings of the command that made it. [] where it has none, or one that is no shell's."""
+    try:
+        return shlex.split(run.data.tags.get("command", ""))[2:]
+    except ValueError:
+        return []
+
+
 def _shared_words(runs: Sequence[MLflowRun]) -> tuple[str, ...]:
     """Settings that all runs' commands have, in the order of the first, but for places, sweeps and seeds."""
-    commands = [shlex.split(run.data.tags.get("command", ""))[2:] for run in runs]
+    commands = [_words(run) for run in runs]
     words = [word for word in commands[0] if not word.startswith(("-", "seed=", "tracking", "outputs", "sweep", "hydra", "resume"))]
     return tuple(word for word in words if all(word in command for command in commands))
 
