@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("sync")
+@command("sync", check="tunebook.tracking.shipper:check")
 def main(cfg: "DictConfig") -> None:
     """Says what was delivered. Exit status 1 where something could not be."""
     from pathlib import Path

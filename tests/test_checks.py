@@ -56,7 +56,7 @@ def test_construct_names_the_path_and_passes_only_what_is_asked_for() -> None:
     assert construct(Thing, settings, "thing", image_shape=(1, 2, 3), seed=4).values == ((1, 2, 3), 3, 0.5, "big")
     for key, value, text in [
         ("size", 0, "thing.size=0: must be greater than or equal to 1"),
-        ("kind", "bg", "thing.kind=bg: must be 'big' or 'small' Did you mean 'big'?"),
+        ("kind", "bg", "thing.kind=bg: must be 'big' or 'small'. Did you mean 'big'?"),
         ("rat", 1, "thing.rat=1: no such setting. Did you mean 'rate'?"),
     ]:
         with pytest.raises(SettingError) as error:

@@ -94,9 +94,20 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
     assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
-    paired = cli("compare.py", "paired=model", "report=false", *store.words)
-    assert (paired.code, paired.out) == (2, "")  # the networks differ in more than their name
-    assert paired.err == "error: paired=model: no two runs differ in it only\n"
+
+
+def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    values = [(1, "32-true", 0.5), (2, "32-true", 0.7), (2, "bf16-mixed", 0.8), (1, "bf16-mixed", 0.7), (3, "32-true", 0.1)]
+    for seed, precision, value in values:
+        params = {"seed": seed, "trainer": precision[:2], "trainer.precision": precision, "model": "mlp"}
+        store.run(f"{precision} {seed}", params, metrics={"test/acc": value})
+    said = "bf16-mixed minus 32-true = +0.15 +- 0.64 (95 %, 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
+    result = cli("compare.py", "paired=trainer", "report=false", *store.words)
+    assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out  # what belongs to an option goes with it
+    alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
 
 
 @pytest.mark.parametrize("kind", ["nothing", "one", "failed", "no metric", "not a number", "running"])
@@ -146,16 +157,30 @@ WRONG = [
     (["runs=params.model = 'x'"], "finds no run"),
     (["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
     (["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
-    (["sweep=s", "runs=x"], "choose one of them"),
+    (["sweep=s", "runs=x"], "give one of the two"),
     (["sweep=s", "paired=optimiser.lr"], "Did you mean 'optimizer.lr'?"),
     (["sweep=s", "report=perhaps"], "report=perhaps"),
+    (["sweep=s", "outputs=''"], "outputs=: must be a folder"),
+    (["sweep=s", "outputs=null"], "outputs=null: must be a folder"),
+    (["sweep=s", "outputs=/proc/x"], "outputs=/proc/x: cannot be written"),
+    (["tracking=off"], "runs are read from MLflow"),
+    (["tracking.uri=''"], "tracking.uri=: must be an address"),
+    (["tracking.uri=sqlite:///{}"], "there is no such store"),
+    (["tracking.uri=http://127.0.0.1:1"], "can't be reached"),
+    (["tracking.uri=postgresql://me:secret@127.0.0.1:1/x"], "can't be reached"),
 ]
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_what_cannot_be_compared_is_said_in_a_line(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
     store, _ = filled(tmp_path, 2, 1)
-    result = cli("compare.py", *words, *store.words)
+    own = [
+        word
+        for word in store.words
+        if word.partition("=")[0] not in {given.partition("=")[0] for given in words} and words != ["tracking=off"]
+    ]
+    result = cli("compare.py", *(word.replace("{}", str(tmp_path)) for word in words), *own)
+    assert "secret" not in result.err
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert said in result.err

@@ -280,7 +280,7 @@ def test_a_dry_run_shows_the_trials_and_makes_nothing(cli: Cli, grid: Path, tmp_
     result = cli("train.py", *words, f"tracking.uri=sqlite:///{grid}/mlflow.db")
     assert result.code == 0, result.err
     assert len(re.findall(r"^00\d  optimizer=(adam|sgd) seed=\d$", result.out, re.M)) == 6
-    assert re.search(r"6 trials of 12 epochs, \d workers?: about .*, going by 4 earlier runs", result.out)
+    assert re.search(r"6 trials, epochs of each: 12, \d workers?: about .*, going by 4 earlier runs", result.out)
     assert not any(tmp_path.iterdir())
 
 
@@ -304,6 +304,7 @@ def test_a_search_draws_what_applies_and_nothing_twice(seed: int, trials: int, s
     own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
            "trial_timeout": None, "max_failures": None,
            "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
+           "ray": {"address": None}, "slurm": {"cluster": "slurm", "timeout_min": 1},
            "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
     request = make_request("random", "", own, space_of(), [], "val/acc", "max")
 

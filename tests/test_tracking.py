@@ -15,7 +15,6 @@ from mlflow import MlflowClient
 
 from tunebook import precision
 from tunebook.networks import MLP
-from tunebook.report.seeds import Paired, RunRow, by_settings, pairs, table
 from tunebook.secrets import redact
 from tunebook.tracking.describe import run_name
 from tunebook.tracking.store import ensure_store, experiment_id
@@ -101,35 +100,6 @@ def test_rounded_figures_stay_as_they_are(value: float) -> None:
     once = rounded(value)
     assert rounded(once) == once
     assert abs(once - value) <= abs(value) * 1e-6
-
-
-def row(seed: int, precision: str, acc: float) -> RunRow:
-    return RunRow({"seed": str(seed), "trainer.precision": precision, "model": "mlp"}, {"test/acc": acc}, "a machine")
-
-
-def test_runs_are_taken_together_over_seeds() -> None:
-    rows = [row(1, "32-true", 0.5), row(2, "32-true", 0.7), row(1, "bf16-mixed", 0.9), row(2, "bf16-mixed", 0.9)]
-    first, second = by_settings(rows, "test/acc")
-    assert (first.varying, first.mean, first.sd) == ({"trainer.precision": "bf16-mixed"}, 0.9, 0.0)
-    assert second.mean == pytest.approx(0.6)
-    assert second.sd == pytest.approx(0.1 * 2**0.5)
-    assert "| trainer.precision=32-true | 2 | 0.6 | 0.14 | 0.5 | 0.7 |" in table([first, second], "test/acc")
-
-
-def test_an_option_speaks_for_its_settings_where_they_follow_from_it() -> None:
-    rows = [RunRow({"model": m, "model.filters": f}, {"x": 1.0}, "") for m, f in (("cnn", "8"), ("cnn", "8"), ("mlp", "-"))]
-    assert [set(group.varying) for group in by_settings(rows, "x")] == [{"model"}, {"model"}]
-    rows.append(RunRow({"model": "cnn", "model.filters": "16"}, {"x": 1.0}, ""))
-    assert {group.varying["model.filters"] for group in by_settings(rows, "x")} == {"8", "16", "-"}
-
-
-def test_pairs_share_their_seed() -> None:
-    rows = [row(1, "32-true", 0.5), row(2, "32-true", 0.7), row(2, "bf16-mixed", 0.8), row(1, "bf16-mixed", 0.7), row(3, "32-true", 0.1)]
-    found = pairs(rows, "test/acc", "trainer.precision")
-    assert isinstance(found, Paired)
-    assert sorted(found.differences) == pytest.approx([0.1, 0.2])
-    assert found.mean == pytest.approx(0.15)
-    assert found.half_width == pytest.approx(12.706 * 0.0707107 / 2**0.5, rel=1e-3)  # t(0.975, 1) = 12.706
 
 
 def test_precision_is_chosen_by_what_the_cpu_has(tmp_path: Path) -> None:

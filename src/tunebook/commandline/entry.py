@@ -98,7 +98,7 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
 def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
     try:
         if sweep is None:
-            raise ConfigError("-m: many runs are train.py's")
+            raise ConfigError("-m: trains many runs, which is what train.py does: python src/train.py -m ...")
         _refuse_other_configs(arguments)
         quiet()
         return int(_function(sweep)(arguments.overrides))

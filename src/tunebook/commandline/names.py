@@ -88,6 +88,10 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
     check_targets(cfg)
     _check_hydra(cfg, config_name, choices)
+    if "outputs" in cfg:
+        if not isinstance(cfg.outputs, str) or not cfg.outputs.strip():
+            raise SettingError("outputs", cfg.outputs, "must be a folder")
+        _check_writable("outputs", cfg.outputs)
     _check_writable("hydra.run.dir", str(OmegaConf.select(cfg, "hydra.run.dir")))
     uri = str(OmegaConf.select(cfg, "tracking.uri", default=""))
     if uri.startswith(SQLITE):

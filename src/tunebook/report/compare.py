@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.analysis.findings import Findings, findings
-from tunebook.checks import InputError, Name, SettingError, conform
-from tunebook.paths import why_unwritable
+from tunebook.checks import Name, SettingError, conform
 from tunebook.report import page, terminal
 from tunebook.report.paired import pairs
 from tunebook.report.read import Study, read_runs, read_sweep
-from tunebook.tracking.store import add_artifacts, folder_name, require_store
+from tunebook.tracking.store import add_artifacts, folder_name, require_mlflow, require_store
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +21,9 @@ def check(cfg: Any, choices: object) -> None:
     for key in ("sweep_name", "runs", "metric", "paired"):
         conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
     conform("report", cfg.report, bool)
+    require_mlflow(cfg)
     if cfg.sweep_name is not None and cfg.runs is not None:
-        raise SettingError("runs", cfg.runs, "is for runs of any kind, and sweep for those of one: choose one of them")
+        raise SettingError("runs", cfg.runs, "finds runs of any kind, and sweep_name those of one sweep: give one of the two")
 
 
 def compare(
@@ -43,8 +43,6 @@ def compare(
 
 
 def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
-    if reason := why_unwritable(folder):
-        raise InputError(f"outputs={folder}: {reason}")
     print(f"\nreport  {page.write(study, found, folder)}")
     if study.parent:
         try:

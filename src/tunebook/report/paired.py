@@ -40,7 +40,10 @@ class Paired:
 
 
 def pairs(study: Study, setting: str) -> Paired:
-    """Complete runs that differ in `setting` only, paired. InputError where there aren't two values of it, or no pair."""
+    """Complete runs that differ in `setting` only (an option's own settings are part of it), paired.
+
+    InputError where there aren't two values of it, or no pair.
+    """
     known = {name for params in study.params.values() for name in params}
     if setting not in known:
         raise InputError(f"paired={setting}: no run has this setting.{nearest(setting, known)}")
@@ -51,7 +54,8 @@ def pairs(study: Study, setting: str) -> Paired:
     for run in filter(is_ranked, study.results.runs):
         params = study.params[run.run_id]
         if setting in params and run.objective is not None:
-            rest = tuple(sorted((name, value) for name, value in params.items() if name != setting))
+            others = ((name, value) for name, value in params.items() if name != setting and not name.startswith(f"{setting}."))
+            rest = tuple(sorted(others))  # what belongs to an option goes with it
             cells[rest][params[setting]] = run.objective
     differences = tuple(cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2)
     if not differences:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebook.checks import InputError, Name, SettingError, conform
+from tunebook.checks import InputError, SettingError
 from tunebook.sweep.executor import NoWorkers, check_addresses
 from tunebook.sweep.local import LocalExecutor, LocalWorker
 from tunebook.sweep.worker import Order
@@ -92,7 +92,6 @@ class RayExecutor:
         address: str | None,
         addresses: Mapping[str, str | None],
     ) -> None:
-        conform("sweep.ray.address", address, Name | None)
         _join(address)
         try:
             if any(node["NodeManagerHostname"] != socket.gethostname() for node in ray.nodes() if node["Alive"]):

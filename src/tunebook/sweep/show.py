@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tunebook.checks import InputError, SettingError
 from tunebook.sweep.executor import Worker
 from tunebook.sweep.request import Request
 from tunebook.sweep.seeds import TESTED, over_seeds
@@ -28,6 +29,7 @@ from tunebook.sweep.worker import Order
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 200  # of the last table
+START_S = 2.0  # from its process's start until a trial's run is on record
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
 
@@ -207,30 +209,38 @@ def say_what_would_run(request: Request, settings: dict[str, Any], choices: Mapp
     study.begin()
     while (trial := study.next()) is not None:
         log.info("%03d  %s", trial.number, " ".join(trial.overrides))
-    if not request.is_grid:
-        log.info("(what a search draws depends on results; these are its draws without any)")
+    if not request.is_grid and not isinstance(study.study.sampler, optuna.samplers.RandomSampler | optuna.samplers.QMCSampler):
+        log.info("(what this search draws depends on results; these are its draws without any)")
     seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
     if not seconds:
         log.info("%d trials; no earlier run of this data and network in the store tells how long they take", request.trials)
         return
     epochs = int(settings["trainer"]["max_epochs"])
-    estimate = statistics.median(seconds) * epochs * request.trials / workers
-    basis = f"{len(seconds)} earlier runs of this data and network, {statistics.median(seconds):.1f} s an epoch"
-    log.info("%d trials of %d epochs, %d workers: about %s, going by %s", request.trials, epochs, workers, duration(estimate), basis)
+    epoch_s, beside_s = (statistics.median(column) for column in zip(*seconds, strict=True))
+    estimate = max(1.0, (epoch_s * epochs + beside_s) * request.trials / workers)
+    basis = f"{len(seconds)} earlier runs of this data and network, {epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
+    log.info("%d trials, epochs of each: %d, %d workers: about %s, going by %s", request.trials, epochs, workers, duration(estimate), basis)
 
 
-def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> list[float]:
-    """Seconds an epoch, of each of the same data and network."""
-    from tunebook.tracking.store import RunNotFound, open_client, require_store
+def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> list[tuple[float, float]]:
+    """(seconds an epoch, seconds beside its epochs) of each of the same data and network."""
+    from tunebook.tracking.store import open_client, require_store
 
     if uri is None:
         return []
     try:
         require_store(uri)
-    except RunNotFound:
+    except (InputError, SettingError):
         return []
     client = open_client(uri)
     same = " and ".join(f"params.`{group}` = '{choices[group]}'" for group in ("data", "model"))
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(ids, f"attributes.status = 'FINISHED' and {same}", max_results=200)
-    return [run.data.metrics["time/epoch_s"] for run in found if "time/epoch_s" in run.data.metrics]
+    timed = [run for run in found if {"time/epoch_s", "time/fit_s"} <= run.data.metrics.keys()]
+    return [
+        (
+            run.data.metrics["time/epoch_s"],
+            START_S + max(0.0, (run.info.end_time - run.info.start_time) / 1000 - run.data.metrics["time/fit_s"]),
+        )
+        for run in timed
+    ]

@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import submitit
 
-from tunebook.checks import Count, SettingError, conform
+from tunebook.checks import SettingError
 from tunebook.runfolder import write_atomically
 from tunebook.sweep.executor import NoWorkers, check_addresses
 from tunebook.sweep.local import LocalExecutor, importable
@@ -135,8 +135,6 @@ class SlurmExecutor:
     ) -> None:  # fmt: skip
         if count is None:
             raise SettingError("sweep.workers", None, "is required with sweep.executor=slurm: how many jobs")
-        conform("sweep.slurm.cluster", cluster, Literal["slurm", "local"])
-        conform("sweep.slurm.timeout_min", timeout_min, Count)
         if cluster == "slurm":
             if shutil.which("srun") is None:
                 raise SettingError(

@@ -266,6 +266,13 @@ class Shipper(threading.Thread):
         return True
 
 
+def check(cfg: Any, choices: object) -> None:
+    """SettingError where there is no store to deliver to."""
+    from tunebook.tracking.store import require_mlflow
+
+    require_mlflow(cfg)
+
+
 @dataclass
 class LeftOver:
     """What came of delivering what earlier runs have left. problems: a line for each run that could not be delivered."""

@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import sqlite3
+import urllib.error
+import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 LONGEST_FOLDER_NAME = 80  # characters
+LONGEST_KNOCK_S = 10.0  # at a server's door
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")  # a driver may follow: postgresql+psycopg
 
 
@@ -93,9 +96,10 @@ def _revisions() -> tuple[set[str], str]:
 
 
 def _quiet() -> None:
-    """MLflow tells of each migration; a user can do nothing about them."""
+    """MLflow tells of each migration, and of each error that it raises as well, with its traceback."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -130,10 +134,40 @@ class RunNotFound(InputError):
 
 
 def require_store(uri: str) -> None:
-    """RunNotFound where a sqlite store isn't there: looking must not create one."""
+    """SettingError, InputError where nothing can be read at `uri`: looking must not create a store, nor wait minutes for a server."""
+    try:
+        check_address(uri)
+    except SettingError as error:
+        raise error.under("tracking") from None
     path = sqlite_path(uri)
-    if path is not None and not path.is_file():
+    if path is None:
+        _knock(uri)
+    elif not path.is_file():
         raise RunNotFound(f"tracking.uri={uri}: there is no such store (has anything been trained yet?)")
+    else:
+        _check_schema(uri, path)
+
+
+def require_mlflow(cfg: Any) -> None:
+    """SettingError for `tracking=off`, where runs are read."""
+    if "uri" not in cfg.tracking:
+        raise SettingError("tracking", "off", "runs are read from MLflow; allowed: mlflow")
+
+
+def _knock(uri: str) -> None:
+    """InputError where no server answers. (One that asks for a password does answer.)"""
+    try:
+        if uri.startswith("http"):
+            urllib.request.urlopen(uri, timeout=LONGEST_KNOCK_S).close()
+        elif "://" in uri:
+            import sqlalchemy
+
+            sqlalchemy.create_engine(uri).connect().close()
+    except urllib.error.HTTPError:
+        return
+    except Exception as error:  # whatever a driver raises
+        reason = " ".join(redact(str(error)).split())
+        raise InputError(f"tracking.uri={redact(uri)}: can't be reached ({reason[:200]})") from None
 
 
 def ensure_store(uri: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tunebook.checks import InputError, SettingError, conform
 from tunebook.tracking import view
-from tunebook.tracking.store import open_client, require_store, sqlite_path
+from tunebook.tracking.store import open_client, require_mlflow, require_store, sqlite_path
 
 HOST = "127.0.0.1"
 MOST_SHOWN = 6
@@ -31,6 +31,7 @@ def check(cfg: Any, choices: object) -> None:
     """SettingError, InputError where a setting can't be used."""
     conform("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
     conform("browser", cfg.browser, bool)
+    require_mlflow(cfg)
     uri = str(cfg.tracking.uri)
     if sqlite_path(uri) is None:
         raise SettingError("tracking.uri", uri, "is a server's, which has pages of its own: open it in a browser")
