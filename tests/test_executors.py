@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +23,10 @@ from tests.test_sweep import GRID, SHORT, children, figures
 
 LONGER = ("trainer.max_epochs=6",)  # so that there is time to do harm
 ELSEWHERE = ("-m", *SHORT, *LONGER, "seed=1,2,3,4")
+
+
+def slow(words: list[str], said: str) -> Any:
+    return pytest.param(words, said, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,9 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     ("words", "said"),
     [
         (["sweep.executor=ray"], "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n"),
-        (["sweep.executor=slurm"], "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n"),
+        slow(
+            ["sweep.executor=slurm"], "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n"
+        ),
         (["sweep.storage=postgresql://localhost/x"], "needs the package psycopg, which is an extra: pip install '.[postgresql]'"),
     ],
 )
@@ -106,15 +113,15 @@ def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch
     ("words", "said"),
     [
         (["sweep.executor=ra"], "must be 'local', 'ray' or 'slurm'. Did you mean 'ray'?"),
-        (["sweep.executor=slurm"], "sweep.workers=null: is required"),
-        (["sweep.executor=slurm", "sweep.workers=1"], "there is no srun on this machine"),
-        (["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"], "Did you mean 'local'?"),
+        slow(["sweep.executor=slurm"], "sweep.workers=null: is required"),
+        slow(["sweep.executor=slurm", "sweep.workers=1"], "there is no srun on this machine"),
+        slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"], "Did you mean 'local'?"),
         (
             ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=local", "sweep.slurm.more={partitoin: x}"],
             "submitit refuses it",
         ),
-        (["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
-        (["sweep.threads=0"], "sweep.threads=0"),
+        slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
+        slow(["sweep.threads=0"], "sweep.threads=0"),
         (["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"),
         (["sweep.storage=sqlite:///{}/mlflow.db"], "must be another database than tracking.uri"),
     ],

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,10 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
     assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
 
 
-@pytest.mark.parametrize("kind", ["nothing", "one", "failed", "no metric", "not a number", "running"])
+KINDS = ["nothing", "failed", "not a number", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("one", "no metric", "running"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_poor_sweeps_have_sensible_pages(cli: Cli, tmp_path: Path, kind: str) -> None:
     store = Store(tmp_path)
     parent = store.sweep("s", SPACE)
@@ -150,28 +154,32 @@ def test_names_from_runs_are_no_code_on_the_page(cli: Cli, tmp_path: Path) -> No
     assert "<img" not in page
 
 
+def slow(words: list[str], said: str) -> Any:
+    return pytest.param(words, said, marks=pytest.mark.slow)
+
+
 WRONG = [
     (["sweep=t"], "error: sweep=t: there is no such sweep in MLflow; there are: s."),
-    (["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
+    slow(["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
     (["runs=nonsense ="], "MLflow can't read it"),
-    (["runs=params.model = 'x'"], "finds no run"),
+    slow(["runs=params.model = 'x'"], "finds no run"),
     (["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
     (["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
-    (["sweep=s", "runs=x"], "give one of the two"),
+    slow(["sweep=s", "runs=x"], "give one of the two"),
     (["sweep=s", "paired=optimiser.lr"], "Did you mean 'optimizer.lr'?"),
-    (["sweep=s", "report=perhaps"], "report=perhaps"),
+    slow(["sweep=s", "report=perhaps"], "report=perhaps"),
     (["sweep=s", "outputs=''"], "outputs=: must be a folder"),
-    (["sweep=s", "outputs=null"], "outputs=null: must be a folder"),
+    slow(["sweep=s", "outputs=null"], "outputs=null: must be a folder"),
     (["sweep=s", "outputs=/proc/x"], "outputs=/proc/x: cannot be written"),
     (["tracking=off"], "runs are read from MLflow"),
     (["tracking.uri=''"], "tracking.uri=: must be an address"),
-    (["tracking.uri=sqlite:///{}"], "there is no such store"),
-    (["tracking.uri=http://127.0.0.1:1"], "can't be reached"),
+    slow(["tracking.uri=sqlite:///{}"], "there is no such store"),
+    slow(["tracking.uri=http://127.0.0.1:1"], "can't be reached"),
     (["tracking.uri=postgresql://me:secret@127.0.0.1:1/x"], "can't be reached"),
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+@pytest.mark.parametrize(("words", "said"), WRONG)
 def test_what_cannot_be_compared_is_said_in_a_line(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
     store, _ = filled(tmp_path, 2, 1)
     own = [
