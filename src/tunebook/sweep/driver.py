@@ -158,7 +158,7 @@ class Driver:
             status = "KILLED" if self.signum else "FINISHED"
         finally:
             for worker in self.workers:
-                worker.kill()
+                self.executor.stop(worker, at_once=True)
             self.parent.close(self.study, status)
         self.display.say_how_it_ended(self.folder)
         if self.signum:
@@ -184,7 +184,7 @@ class Driver:
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum:
             for worker in self.workers:
-                worker.kill()
+                self.executor.stop(worker, at_once=True)
             os._exit(128 + signum)
         self.signum = signum
 
@@ -279,9 +279,9 @@ class Driver:
             if self.signum or (limit is not None and worker.seconds > limit):
                 if worker.asked_to_stop is None:
                     worker.asked_to_stop = time.monotonic()
-                    worker.stop()
+                    self.executor.stop(worker, at_once=False)
                 elif time.monotonic() - worker.asked_to_stop > PATIENCE_S:
-                    worker.kill()
+                    self.executor.stop(worker, at_once=True)
 
 
 def folder_of(sweep: Path, number: int) -> Path:

@@ -1,7 +1,9 @@
 """Where a sweep's workers live. The driver hands out trials and hears how their processes ended; the study says the rest."""
 
 import importlib
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,23 +15,25 @@ class NoWorkers(RuntimeError):
     """None can be started, or all end before they take up a trial: no trial is at fault, and none is spent on finding out."""
 
 
-class Worker(Protocol):
-    """A process at work on a trial, on whatever machine."""
+@dataclass
+class Worker:
+    """A trial at work, on whatever machine.
+
+    handle: what its executor knows it by. asked_to_stop: time.monotonic() of it. ending: how its process ended, once it has: "" for well,
+    else SIGKILL, status 1, ... is_lost: whether it ended with the machine that it was on, for which the trial is not at fault.
+    """
 
     order: Order
-    asked_to_stop: float | None  # time.monotonic() of it
-    ending: str  # how its process ended, once it has: "" for well, else SIGKILL, status 1, ...
-    is_lost: bool  # whether it ended with the machine that it was on, for which the trial is not at fault
+    handle: Any
+    begun: float = field(default_factory=time.monotonic)
+    asked_to_stop: float | None = None
+    ending: str = ""
+    is_lost: bool = False
 
     @property
     def seconds(self) -> float:
         """Since it began."""
-
-    def stop(self) -> None:
-        """Asks it to stop at its batch's end."""
-
-    def kill(self) -> None:
-        """Ends it at once."""
+        return time.monotonic() - self.begun
 
 
 class Executor(Protocol):
@@ -41,13 +45,16 @@ class Executor(Protocol):
     def open(self, folder: Path) -> None:
         """Gets ready to start some. folder: the sweep's own."""
 
-    def has_room(self, workers: Sequence[Any]) -> bool:
+    def has_room(self, workers: Sequence[Worker]) -> bool:
         """Whether one more can be started beside these. NoWorkers where none ever could."""
 
-    def start(self, order: Order) -> Any:
+    def start(self, order: Order) -> Worker:
         """A worker that runs the trial."""
 
-    def ended(self, workers: Sequence[Any], timeout_s: float) -> list[Any]:
+    def stop(self, worker: Worker, at_once: bool) -> None:
+        """Asks it to stop at its batch's end, or ends it."""
+
+    def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Those that have ended, as soon as there is one."""
 
     def close(self) -> None:

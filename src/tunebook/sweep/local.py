@@ -5,7 +5,6 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -13,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from tunebook.paths import ROOT
-from tunebook.sweep.executor import NoWorkers
+from tunebook.sweep.executor import NoWorkers, Worker
 from tunebook.sweep.worker import Order, work
 from tunebook.training import device_kind
 
@@ -22,35 +21,13 @@ PRELOADED = ("tunebook.sweep.worker", "tunebook.experiment.check", "mlflow.store
              "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg")  # fmt: skip
 
 
-@dataclass
-class LocalWorker:
-    """A process of this machine."""
+@dataclass(frozen=True)
+class TrialProcess:
+    """lifeline: breaks where this process ends. gpu: the only one that it sees; "": all."""
 
-    order: Order
     process: BaseProcess
     lifeline: Connection
-    begun: float
     gpu: str
-    asked_to_stop: float | None = None
-    ending: str = ""
-    is_lost: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.begun
-
-    def stop(self) -> None:
-        """Asks it to stop at its batch's end."""
-        self._signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, signum: int) -> None:
-        if self.process.pid and self.process.is_alive():
-            os.kill(self.process.pid, signum)
 
 
 class LocalExecutor:
@@ -69,11 +46,11 @@ class LocalExecutor:
     def open(self, folder: Path) -> None:
         """There is nothing to get ready."""
 
-    def has_room(self, workers: Sequence[LocalWorker]) -> bool:
+    def has_room(self, workers: Sequence[Worker]) -> bool:
         """Whether fewer than `count` are at work."""
         return len(workers) < self.count
 
-    def start(self, order: Order) -> LocalWorker:
+    def start(self, order: Order) -> Worker:
         """A process that runs the trial, on the GPU that fewest use where there are several."""
         gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
         ours, theirs = self._context.Pipe()
@@ -84,17 +61,24 @@ class LocalExecutor:
             raise NoWorkers(f"no worker can be started: {error}; no trial is lost") from error
         theirs.close()
         self._used.append(gpu)
-        return LocalWorker(order, process, ours, time.monotonic(), gpu)
+        return Worker(order, TrialProcess(process, ours, gpu))
 
-    def ended(self, workers: Sequence[LocalWorker], timeout_s: float) -> list[LocalWorker]:
+    def stop(self, worker: Worker, at_once: bool) -> None:
+        """SIGTERM, or SIGKILL."""
+        process = worker.handle.process
+        if process.pid and process.is_alive():
+            os.kill(process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+
+    def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Those whose process has ended, as soon as there is one."""
-        ready = wait([worker.process.sentinel for worker in workers], timeout_s)
-        found = [worker for worker in workers if worker.process.sentinel in ready]
+        ready = wait([worker.handle.process.sentinel for worker in workers], timeout_s)
+        found = [worker for worker in workers if worker.handle.process.sentinel in ready]
         for worker in found:
-            worker.process.join()
-            worker.lifeline.close()
-            worker.ending = how_it_ended(worker.process.exitcode or 0)
-            self._used.remove(worker.gpu)
+            trial = worker.handle
+            trial.process.join()
+            trial.lifeline.close()
+            worker.ending = how_it_ended(trial.process.exitcode or 0)
+            self._used.remove(trial.gpu)
         return found
 
     def close(self) -> None:

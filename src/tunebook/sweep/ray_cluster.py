@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.checks import InputError, SettingError
-from tunebook.sweep.executor import NoWorkers, check_addresses
-from tunebook.sweep.local import LocalExecutor, LocalWorker
+from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
+from tunebook.sweep.local import LocalExecutor
 from tunebook.sweep.worker import Order
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of each cluster otherwise
@@ -32,7 +32,7 @@ class Host:
 
     def __init__(self) -> None:
         self._executor = LocalExecutor(1, 1, 1, "cpu")
-        self._worker: LocalWorker | None = None
+        self._worker: Worker | None = None
 
     def machine(self) -> str:
         """Its name."""
@@ -48,33 +48,15 @@ class Host:
     def stop(self, at_once: bool) -> None:
         """Of the trial at work. (Called from a thread beside `run`'s.)"""
         if self._worker is not None:
-            self._worker.kill() if at_once else self._worker.stop()
+            self._executor.stop(self._worker, at_once)
 
 
-@dataclass
-class RayWorker:
-    """A trial on a host of the cluster."""
+@dataclass(frozen=True)
+class RayTrial:
+    """host: the actor's handle; answer: becomes how the trial's process ended."""
 
-    order: Order
-    host: Any  # the actor's handle
-    answer: Any  # becomes how it ended
-    begun: float
-    asked_to_stop: float | None = None
-    ending: str = ""
-    is_lost: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.begun
-
-    def stop(self) -> None:
-        """Asks it to stop at its batch's end."""
-        self.host.stop.remote(False)
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self.host.stop.remote(True)
+    host: Any
+    answer: Any
 
 
 class RayExecutor:
@@ -123,7 +105,7 @@ class RayExecutor:
         host = actor.remote()
         self._coming[host.machine.remote()] = host
 
-    def has_room(self, workers: Sequence[RayWorker]) -> bool:
+    def has_room(self, workers: Sequence[Worker]) -> bool:
         """Whether a host is free. Where one that was lost has a successor, that comes when the cluster has room for it."""
         ready, _ = ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0) if self._coming else ([], [])
         for answer in ready:
@@ -144,20 +126,24 @@ class RayExecutor:
             self._waits_since = time.monotonic() + 10 * SAID_AFTER_S
         return bool(self._free)
 
-    def start(self, order: Order) -> RayWorker:
+    def start(self, order: Order) -> Worker:
         """The trial on a free host."""
         host = self._free.pop()
-        return RayWorker(order, host, host.run.remote(order), time.monotonic())
+        return Worker(order, RayTrial(host, host.run.remote(order)))
 
-    def ended(self, workers: Sequence[RayWorker], timeout_s: float) -> list[RayWorker]:
+    def stop(self, worker: Worker, at_once: bool) -> None:
+        """Passed on to its host."""
+        worker.handle.host.stop.remote(at_once)
+
+    def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Those whose host has answered, or is gone."""
-        by_answer = {worker.answer: worker for worker in workers}
+        by_answer = {worker.handle.answer: worker for worker in workers}
         ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=timeout_s)
         found = [by_answer[answer] for answer in ready]
         for worker in found:
             try:
-                worker.ending = ray.get(worker.answer)
-                self._free.append(worker.host)
+                worker.ending = ray.get(worker.handle.answer)
+                self._free.append(worker.handle.host)
             except RayError as error:
                 worker.ending, worker.is_lost = f"the loss of its machine or worker ({_line(error)})", True
                 self._ask()

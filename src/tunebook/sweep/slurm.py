@@ -18,7 +18,7 @@ import submitit
 
 from tunebook.checks import SettingError
 from tunebook.runfolder import write_atomically
-from tunebook.sweep.executor import NoWorkers, check_addresses
+from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor, importable
 from tunebook.sweep.worker import PATIENCE_S, Order
 
@@ -57,12 +57,12 @@ def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: 
     try:
         while not executor.ended([worker], POLL_S):
             if (job / f"kill-{number}").exists():
-                worker.kill()
+                executor.stop(worker, at_once=True)
             elif not asked and ((job / f"stop-{number}").exists() or (job / LEAVE).exists() or not driver.lives):
-                worker.stop()
+                executor.stop(worker, at_once=False)
                 asked = True
     except BaseException:  # submitit's, at the end of the job's time
-        worker.stop()
+        executor.stop(worker, at_once=False)
         executor.ended([worker], PATIENCE_S)
         raise
     return worker.ending
@@ -97,30 +97,12 @@ class Job:
     orders: int = 0
 
 
-@dataclass
-class SlurmWorker:
-    """A trial in a job."""
+@dataclass(frozen=True)
+class JobsTrial:
+    """number: of the job's orders."""
 
-    order: Order
     job: Job
-    number: int  # of the job's orders
-    begun: float
-    asked_to_stop: float | None = None
-    ending: str = ""
-    is_lost: bool = False
-
-    @property
-    def seconds(self) -> float:
-        """Since it began."""
-        return time.monotonic() - self.begun
-
-    def stop(self) -> None:
-        """Asks it to stop at its batch's end."""
-        (self.job.folder / f"stop-{self.number}").touch()
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        (self.job.folder / f"kill-{self.number}").touch()
+    number: int
 
 
 class SlurmExecutor:
@@ -185,7 +167,7 @@ class SlurmExecutor:
             self._beats, self._beat_at = self._beats + 1, time.monotonic()
             write_atomically(self._folder / BEAT, str(self._beats).encode())
 
-    def has_room(self, workers: Sequence[SlurmWorker]) -> bool:
+    def has_room(self, workers: Sequence[Worker]) -> bool:
         """Whether a job is free."""
         self._beat()
         for job in list(self._coming):
@@ -204,15 +186,19 @@ class SlurmExecutor:
             self._submit()
         return bool(self._free)
 
-    def start(self, order: Order) -> SlurmWorker:
+    def start(self, order: Order) -> Worker:
         """The trial in a free job."""
         job = self._free.pop()
-        worker = SlurmWorker(order, job, job.orders, time.monotonic())
+        worker = Worker(order, JobsTrial(job, job.orders))
         write_atomically(job.folder / f"order-{job.orders}", order.to_text().encode())
         job.orders += 1
         return worker
 
-    def ended(self, workers: Sequence[SlurmWorker], timeout_s: float) -> list[SlurmWorker]:
+    def stop(self, worker: Worker, at_once: bool) -> None:
+        """Said in a file that its job looks for."""
+        (worker.handle.job.folder / f"{'kill' if at_once else 'stop'}-{worker.handle.number}").touch()
+
+    def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Those whose job has said so, or is gone."""
         until = time.monotonic() + timeout_s
         while True:
@@ -221,15 +207,15 @@ class SlurmExecutor:
                 return found
             time.sleep(min(POLL_S, timeout_s))
 
-    def _has_ended(self, worker: SlurmWorker) -> bool:
-        said = worker.job.folder / f"ended-{worker.number}"
-        is_gone = worker.job.handle.done()  # asked first: what it said before it went is there then
+    def _has_ended(self, worker: Worker) -> bool:
+        said = worker.handle.job.folder / f"ended-{worker.handle.number}"
+        is_gone = worker.handle.job.handle.done()  # asked first: what it said before it went is there then
         if said.exists():
             worker.ending = said.read_text()
-            self._free.append(worker.job)
+            self._free.append(worker.handle.job)
             return True
         if is_gone:
-            worker.ending, worker.is_lost = f"the end of its job {worker.job.handle.job_id}", True
+            worker.ending, worker.is_lost = f"the end of its job {worker.handle.job.handle.job_id}", True
             self._submit()
         return bool(is_gone)
 
