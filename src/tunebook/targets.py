@@ -52,6 +52,8 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
         module = importlib.import_module(module_name)
     except ImportError:
         raise SettingError(where, target, f"there is no module '{module_name}'") from None
+    for each in getattr(module, "__all__", ()):
+        getattr(module, each)  # some rooms bring their classes at first use
     base = _load(KINDS[kind].base)
     classes = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, base) and c is not base]
     if attribute not in classes:

@@ -10,9 +10,12 @@ model      the network as an MLflow model
 pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing
 view       what MLflow's page of runs opens on
+ui         MLflow's pages, served for this machine alone
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # Before mlflow is imported: no usage reports, no progress bars of its own between ours, and an answer within seconds from a server
 # that is not there. A user's own choice stands.
@@ -22,6 +25,16 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
-from tunebook.tracking.tracker import MLflowTracker, NoTracker, Tracker
+if TYPE_CHECKING:
+    from tunebook.tracking.tracker import MLflowTracker, NoTracker, Tracker
 
 __all__ = ["MLflowTracker", "NoTracker", "Tracker"]
+
+
+def __getattr__(name: str) -> Any:
+    """The trackers, at first use: they bring Lightning and torch, seconds that whoever only reads runs does not need."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module("tunebook.tracking.tracker")
+    globals().update({each: getattr(module, each) for each in __all__})
+    return globals()[name]
