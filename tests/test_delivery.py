@@ -85,6 +85,7 @@ def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> Non
     assert {run.info.status for run in runs_in(tmp_path)} == {"KILLED", "FINISHED"}
 
 
+@pytest.mark.slow
 def test_ten_runs_that_begin_at_once_lose_nothing(tmp_path: Path) -> None:
     """In a new experiment of one sqlite file: its rows, and those of the data, are wanted by all in the same moment."""
     with_store(tmp_path)

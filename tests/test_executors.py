@@ -97,7 +97,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
         slow(
             ["sweep.executor=slurm"], "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n"
         ),
-        (["sweep.storage=postgresql://localhost/x"], "needs the package psycopg, which is an extra: pip install '.[postgresql]'"),
+        slow(["sweep.storage=postgresql://localhost/x"], "needs the package psycopg, which is an extra: pip install '.[postgresql]'"),
     ],
 )
 def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
@@ -122,7 +122,7 @@ def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch
         ),
         slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
         slow(["sweep.threads=0"], "sweep.threads=0"),
-        (["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"),
+        slow(["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"),
         (["sweep.storage=sqlite:///{}/mlflow.db"], "must be another database than tracking.uri"),
     ],
 )

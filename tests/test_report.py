@@ -161,21 +161,21 @@ def slow(words: list[str], said: str) -> Any:
 WRONG = [
     (["sweep=t"], "error: sweep=t: there is no such sweep in MLflow; there are: s."),
     slow(["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
-    (["runs=nonsense ="], "MLflow can't read it"),
+    slow(["runs=nonsense ="], "MLflow can't read it"),
     slow(["runs=params.model = 'x'"], "finds no run"),
-    (["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
-    (["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
+    slow(["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
+    slow(["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
     slow(["sweep=s", "runs=x"], "give one of the two"),
     (["sweep=s", "paired=optimiser.lr"], "Did you mean 'optimizer.lr'?"),
     slow(["sweep=s", "report=perhaps"], "report=perhaps"),
-    (["sweep=s", "outputs=''"], "outputs=: must be a folder"),
+    slow(["sweep=s", "outputs=''"], "outputs=: must be a folder"),
     slow(["sweep=s", "outputs=null"], "outputs=null: must be a folder"),
     (["sweep=s", "outputs=/proc/x"], "outputs=/proc/x: cannot be written"),
-    (["tracking=off"], "runs are read from MLflow"),
+    slow(["tracking=off"], "runs are read from MLflow"),
     (["tracking.uri=''"], "tracking.uri=: must be an address"),
     slow(["tracking.uri=sqlite:///{}"], "there is no such store"),
     slow(["tracking.uri=http://127.0.0.1:1"], "can't be reached"),
-    (["tracking.uri=postgresql://me:secret@127.0.0.1:1/x"], "can't be reached"),
+    slow(["tracking.uri=postgresql://me:secret@127.0.0.1:1/x"], "can't be reached"),
 ]
 
 
