@@ -264,3 +264,25 @@ def test_a_trial_that_was_done_before_it_was_killed_is_done(cli: Cli, tmp_path: 
     assert result.code == 0, result.out
     assert {run.data.tags["sweep.state"] for run in children(tmp_path).values()} == {"complete"}
     assert all("test/acc" in run.data.metrics for run in children(tmp_path).values())
+
+
+@pytest.mark.slow
+def test_two_sweeps_that_start_together_do_not_touch_each_other(tmp_path: Path) -> None:
+    """In one store and one folder of outputs."""
+    with_store(tmp_path)
+    logs = tmp_path / "a.txt", tmp_path / "b.txt"
+    sweeps = [
+        faults.start_train(("-m", *RUN, "trainer.max_epochs=1", f"optimizer={optimizer}", "seed=1,2", *with_store(tmp_path)), log)
+        for optimizer, log in zip(("adam", "sgd"), logs, strict=True)
+    ]
+    for sweep, log in zip(sweeps, logs, strict=True):
+        sweep.join(180)
+        assert sweep.exitcode == 0, log.read_text()
+    runs = runs_in(tmp_path)
+    parents = {run.info.run_id for run in runs if run.data.tags.get("sweep.kind") == "sweep"}
+    trials = [run for run in runs if "sweep.trial" in run.data.tags]
+    assert len(parents) == 2
+    assert sorted((run.data.params["optimizer"], run.data.params["seed"]) for run in trials) == [
+        ("adam", "1"), ("adam", "2"), ("sgd", "1"), ("sgd", "2"),
+    ]  # fmt: skip
+    assert len({(run.data.params["optimizer"], run.data.tags["mlflow.parentRunId"]) for run in trials}) == 2
