@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline import help as annotated
-from tunebook.commandline.names import ConfigError, compose_config, spelt
+from tunebook.commandline.files import ConfigError
+from tunebook.commandline.names import compose_config, spelt
 from tunebook.paths import CONF
 
 BAD_INPUT = 2
@@ -62,7 +63,10 @@ def command(
 
 def _arguments(config_name: str) -> argparse.Namespace:
     """The command line, which Hydra then finds with its flags first: it takes no setting after a flag that follows another setting."""
-    arguments = get_args_parser().parse_intermixed_args()
+    parser = get_args_parser()
+    # argparse would print its usage as well.
+    parser.error = lambda message: fail(message, BAD_INPUT)  # type: ignore[method-assign]
+    arguments = parser.parse_intermixed_args()
     flags = list(sys.argv[1:])
     for override in arguments.overrides:
         flags.remove(override)
@@ -75,9 +79,11 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
     """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
     try:
         _refuse_other_configs(arguments)
-        if arguments.hydra_help or arguments.shell_completion or arguments.info:
+        if arguments.shell_completion:
             return True
         cfg = compose_config(config_name, arguments.overrides)
+        if arguments.hydra_help or arguments.info:
+            return True
         if sweeps and not arguments.multirun and (idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]):
             raise ConfigError(f"{idle[0]}: is for many runs: add -m")
         if take_up is not None and cfg.resume is not None:
