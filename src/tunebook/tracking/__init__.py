@@ -6,6 +6,7 @@ shipper    sends the journal to MLflow, in a thread of its own and as often as i
 finished   a finished run, read back
 store      the store's address, the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
+git        asks git for a commit and its state, without running what a repository names
 model      the network as an MLflow model
 pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing
