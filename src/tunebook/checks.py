@@ -51,8 +51,13 @@ class SettingError(ValueError):
 def shown(value: object) -> str:
     """A value as a user would write it on the command line, on one line and at most 80 characters long."""
     text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
-    text = " ".join(str(text).split())
+    text = one_line(str(text))
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, its control characters written as escapes: a terminal would obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def nearest(word: str, words: Iterable[object]) -> str:

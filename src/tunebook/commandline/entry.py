@@ -18,11 +18,12 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import InputError, SettingError
+from tunebook.checks import InputError, SettingError, one_line
 from tunebook.commandline import help as annotated
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config, spelt
 from tunebook.paths import CONF
+from tunebook.secrets import redact
 
 BAD_INPUT = 2
 ADVICE = (
@@ -197,6 +198,7 @@ def _fail_with(error: Exception) -> NoReturn:
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """One line on standard error, and the exit status."""
+    """Print one line on standard error, without secrets and control characters, and end with the exit status."""
+    message = one_line(redact(message))
     print(f"error: {message}" if status in (1, BAD_INPUT) else message, file=sys.stderr)
     sys.exit(status)

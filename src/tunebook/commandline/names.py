@@ -156,7 +156,7 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         node = cfg._get_node(key)
         in_logging = path.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
         if key == "_target_" or (in_logging and key in ("class", "()")):
-            yield path, cfg[key]
+            yield path, getattr(node, "_value", lambda: None)()  # an expression is not evaluated: it is no name
         yield from targets(node, f"{path}.")
 
 

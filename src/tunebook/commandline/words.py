@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from tunebook.checks import InputError, SettingError, shown
 from tunebook.commandline.files import ConfigError
 from tunebook.paths import CONF
+from tunebook.secrets import HIDDEN
 
 # Of Hydra's own settings, those that a command line may set. Others write files, read configs from elsewhere, or set the
 # environment.
@@ -18,6 +19,7 @@ HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
 # The settings that an expression from outside may refer to: `${optimizer.lr}`. Others hold places, addresses and secrets.
 REFERRED_TO = ("augmentation", "data", "model", "objective", "optimizer", "scheduler", "seed", "trainer")
 PLACES = ("data.root", "data.source")
+MOST_REFERENCES = 8
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
 
 
@@ -64,6 +66,27 @@ def _check_hydra_word(override: Override) -> None:
         raise SettingError(key, value, "must be true, false, or the name of a logger")
 
 
+def words_taken_over(words: object, given: Collection[str], where: str) -> list[str]:
+    """Return the words of a recorded run that go on in this call, none of which evaluates an expression on this machine.
+
+    Words that hold a hidden secret or such an expression have to be given again. given: the settings that this call's own
+    words give. where: names the run, for the InputError.
+    """
+    kept: list[str] = []
+    for word in words if isinstance(words, list) else [words]:
+        if isinstance(word, str) and HIDDEN in word:
+            if word.partition("=")[0].lstrip("+") not in given:
+                raise InputError(f"{word}: is not kept with the run, since it holds a secret: give it again")
+            continue
+        key = _outside_word(word, where).key_or_group
+        if key in given and _is_evaluated(str(word)):
+            continue
+        if re.split(r"[./]", key)[0] in ("hydra", "resume", "resume_changes"):
+            raise InputError(f"{where}: holds {shown(word)}, which is no setting of a run")
+        kept += check_outside_words([word], where)
+    return kept
+
+
 def check_outside_words(words: object, where: str) -> list[str]:
     """Return the words of a run from outside as a list, none of which evaluates an expression on this machine.
 
@@ -71,34 +94,47 @@ def check_outside_words(words: object, where: str) -> list[str]:
     """
     texts: list[str] = []
     for word in words if isinstance(words, list) else [words]:
-        if not isinstance(word, str) or word.startswith("-"):
-            raise InputError(f"{where}: holds {shown(word)}, which is no setting")
-        try:
-            (override,) = parse([word])
-        except (ConfigError, ValueError):
-            raise InputError(f"{where}: holds {shown(word)}, which is no setting") from None
-        if any(evaluates(text) for text in _texts(override._value)):
-            raise InputError(f"{where}: holds {shown(word)}, which would be looked up on this machine; give this setting again")
-        texts.append(word)
+        text = str(_outside_word(word, where).input_line)
+        if _is_evaluated(text):
+            raise InputError(f"{where}: holds {shown(text)}, which would be looked up on this machine: give it again")
+        texts.append(text)
     return texts
+
+
+def _outside_word(word: object, where: str) -> Override:
+    """Return a word from outside as Hydra understands it. Raises InputError where it is no setting."""
+    try:
+        if not isinstance(word, str) or word.startswith("-"):
+            raise ConfigError("no setting")
+        (override,) = parse([word])
+    except ConfigError:
+        raise InputError(f"{where}: holds {shown(word)}, which is no setting") from None
+    return override
+
+
+def _is_evaluated(word: str) -> bool:
+    """Return whether a word's value evaluates an expression. Its text does not tell: `\\$\\{` is `${` to Hydra."""
+    (override,) = parse([word])
+    return any(evaluates(text) for text in _texts(override._value))
 
 
 def check_outside_values(content: Any, where: str) -> None:
     """Raise InputError where plain values from outside hold an expression that would be evaluated on this machine."""
-    for text in _texts(content):
+    references = [text for text in _texts(content) if "${" in text]
+    for text in references:
         if evaluates(text):
             raise InputError(f"{where}: holds {shown(text)}, which would be looked up on this machine")
+    if len(references) > MOST_REFERENCES:  # references to references grow without bound
+        raise InputError(f"{where}: holds {len(references)} references to other settings; at most {MOST_REFERENCES} are followed")
 
 
 def evaluates(text: str) -> bool:
-    """Return whether a text is more than plain text and references to a run's own settings."""
-
-    def is_own(match: re.Match[str]) -> str:
-        key = match[1]
-        is_place = any(key == place or key.startswith(f"{place}.") for place in PLACES)
-        return "" if key.split(".")[0] in REFERRED_TO and not is_place else match[0]
-
-    return "${" in REFERENCE.sub(is_own, text)
+    """Return whether a text is an expression, other than a reference to one of a run's own settings."""
+    match = REFERENCE.fullmatch(text)
+    if match is None:
+        return "${" in text
+    key = match[1]
+    return key.split(".")[0] not in REFERRED_TO or any(key == place or key.startswith(f"{place}.") for place in PLACES)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -11,11 +11,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from tunebook.checks import InputError, shown
+from tunebook.commandline.files import read_yaml
+from tunebook.commandline.words import check_outside_words
 from tunebook.experiment.restore import fetch
 from tunebook.recovery import checkpoint
 from tunebook.recovery.checkpoint import BEST, LAST, CheckpointError, Content
@@ -85,9 +85,7 @@ def settings_of(overrides: object, where: str) -> list[str]:
             raise InputError(f"{where}: holds {shown(override)}, which is no setting")
         if override.lstrip("+~").startswith(PLACES):
             continue
-        if "${" in override:
-            raise InputError(f"{where}: holds {shown(override)}, which would be looked up on this machine")
-        kept.append(override)
+        kept += check_outside_words([override], where)
     return kept
 
 
@@ -98,10 +96,10 @@ def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
     try:
         fetch_checkpoints(run, folder.path / "checkpoints")
         records = list(journal.read(run.download(f"log/{JOURNAL}", _temporary().path)))
-        overrides = OmegaConf.to_container(OmegaConf.load(run.download("config/overrides.yaml", folder.path)))
+        overrides = read_yaml(run.download("config/overrides.yaml", folder.path).read_text(), "config/overrides.yaml")
     except RunNotFound:
         raise InputError(f"resume={run.run_id}: MLflow holds no checkpoint of it; it ran {where}") from None
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"resume={run.run_id}: its config/overrides.yaml can't be read ({type(error).__name__})") from None
     _require_whole(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
     folder.key, folder.status = run.tags.get(KEY_TAG, folder.key), run.run.info.status

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
 from tunebook.commandline.names import quoted
+from tunebook.commandline.words import words_taken_over
 from tunebook.experiment import elsewhere
 from tunebook.experiment.assembly import Parts, Settings, plain
 from tunebook.experiment.changes import adapt, history
@@ -23,7 +24,7 @@ from tunebook.precision import Precision
 from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
-from tunebook.secrets import HIDDEN, redact
+from tunebook.secrets import redact
 from tunebook.tracking import Tracker
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import DELIVERED
@@ -103,12 +104,8 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
     if folder.status == "FINISHED" and not cfg.resume_changes:
         raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
-    hidden = [override for override in folder.overrides if HIDDEN in override]
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
-    for override in hidden:
-        if override.partition("=")[0].lstrip("+") not in given:
-            raise InputError(f"{override}: is not kept with the run, since it holds a secret: give it again")
-    earlier = [override for override in folder.overrides if override not in hidden]
+    earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
     now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 

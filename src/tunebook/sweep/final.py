@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tunebook.checks import InputError, nearest
+from tunebook.commandline.words import check_outside_words
 from tunebook.runfolder import RunFolder
 from tunebook.sweep.space import as_text
 
@@ -37,4 +38,4 @@ def settings_of_winner(name: str, storage: str | None, outputs: Path) -> tuple[l
         key = RunFolder.read(folder).key
     except (OSError, ValueError, KeyError, TypeError):
         key = ""
-    return [*words, "data.validate_on=train"], key
+    return [*check_outside_words(words, f"sweep.of={name}"), "data.validate_on=train"], key
