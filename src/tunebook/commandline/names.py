@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import SettingError, nearest
+from tunebook.checks import SettingError, nearest, shown
 from tunebook.paths import CONF, ROOT, why_unwritable
 from tunebook.targets import KINDS, check_name
 
@@ -62,7 +62,7 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     overrides = spelt(config_name, overrides)
     with _hydra():
         for override in _parse(overrides):
-            _check_override(config_name, override)
+            _check_override(config_name, override, overrides)
         cfg = _compose(config_name, list(overrides))
     if cfg.hydra.get("mode") == RunMode.MULTIRUN:
         raise ConfigError(f"hydra.mode={cfg.hydra.mode.name}: is chosen by the flag -m")
@@ -215,12 +215,12 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         try:
             parsed += parser.parse_overrides([text])
-        except HydraException as error:
-            raise ConfigError(f"{text}: {_first_line(error)}") from error
+        except (HydraException, ValueError) as error:  # ValueError: of an integer with thousands of digits
+            raise ConfigError(f"{shown(text)}: {_first_line(error)}") from error
     return parsed
 
 
-def _check_override(config_name: str, override: Override) -> None:
+def _check_override(config_name: str, override: Override, overrides: Sequence[str]) -> None:
     """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
     if not override.key_or_group:
         raise ConfigError(f"{override.input_line}: names no setting; write key=value")
@@ -230,10 +230,15 @@ def _check_override(config_name: str, override: Override) -> None:
         allowed = ", ".join(options(override.key_or_group))
         raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
-        known = [*default_choices(config_name), *keys(compose(config_name, return_hydra_config=True))]
-        if override.is_add() or override.key_or_group not in known:
+        groups = default_choices(config_name)
+        chosen = [word for word in overrides if word.partition("=")[0] in groups]
+        known = [*groups, *keys(_compose(config_name, chosen))]
+        if override.key_or_group not in known:
+            hint = nearest(override.key_or_group, known) or _leaf_elsewhere(override.key_or_group, known)
+            raise ConfigError(f"{override.input_line}: no such setting.{hint}")
+        if override.is_add():
             hint = nearest(override.key_or_group, known)
-            raise ConfigError(f"{override.input_line}: is set, not added: write it without +, or add the key in conf/.{hint}")
+            raise ConfigError(f"{override.input_line}: is set, not added: write it without +.{hint}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:
