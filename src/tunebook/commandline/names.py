@@ -58,7 +58,7 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
         check_word(override, default_choices(config_name))
     with _hydra():
         for override in parsed:
-            _check_override(config_name, override)
+            _check_override(config_name, override, overrides)
         cfg = _compose(config_name, list(overrides))
     words = [text for override, text in zip(parsed, overrides, strict=True) if override.is_hydra_override()]
     _check_hydra(cfg, config_name, tuple(words))
@@ -222,16 +222,21 @@ def _hydra() -> Any:
     return initialize_config_dir(str(CONF), version_base="1.3", job_name="train")
 
 
-def _check_override(config_name: str, override: Override) -> None:
+def _check_override(config_name: str, override: Override, overrides: Sequence[str]) -> None:
     """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
     if default_choices(config_name).get(override.key_or_group) is not None and override.value() is None:
         allowed = ", ".join(options(override.key_or_group))
         raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
-        known = [*default_choices(config_name), *keys(compose(config_name, return_hydra_config=True))]
-        if override.is_add() or override.key_or_group not in known:
+        groups = default_choices(config_name)
+        chosen = [word for word in overrides if word.partition("=")[0] in groups]
+        known = [*groups, *keys(_compose(config_name, chosen))]
+        if override.key_or_group not in known:
+            hint = nearest(override.key_or_group, known) or _leaf_elsewhere(override.key_or_group, known)
+            raise ConfigError(f"{override.input_line}: no such setting.{hint}")
+        if override.is_add():
             hint = nearest(override.key_or_group, known)
-            raise ConfigError(f"{override.input_line}: is set, not added: write it without +, or add the key in conf/.{hint}")
+            raise ConfigError(f"{override.input_line}: is set, not added: write it without +.{hint}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:

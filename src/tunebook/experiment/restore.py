@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -15,6 +16,7 @@ from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, with_choices
 from tunebook.commandline.words import check_outside_values
 from tunebook.experiment.assembly import Parts, build, plain
+from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
 from tunebook.secrets import redact
 from tunebook.tracking.finished import FinishedRun
@@ -64,7 +66,10 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
         finished = FinishedRun(cfg.tracking.uri, name)
         file = finished.download(f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder)
     content = read(file)
-    parts = build(_settings(cfg, content, name))
+    settings = _settings(cfg, content, name)
+    with torch.device("meta"):
+        check_weights(build(settings))
+    parts = build(settings)
     load_weights(parts.classifier, content, name)
     return Restored(parts, name, file.stem if file.stem in ("best", "last") else "", finished)
 
@@ -92,6 +97,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
         here = with_choices({"tracking": "off"})
         recorded |= {"tracking": OmegaConf.to_container(here.tracking), "outputs": str(here.outputs), "resume": None, "sweep": None}
         recorded["data"]["root"] = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
+        recorded["data"]["num_workers"] = 0  # that run's machine may have had more processors
         recorded["trainer"] |= {"accelerator": cfg.accelerator, "precision": precision}
         check_outside_values(recorded, where)
         config = OmegaConf.create(recorded)

@@ -22,12 +22,12 @@ from tunebook.commandline.entry import fail
 from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
 from tunebook.experiment.run import choose_precision
+from tunebook.machine import cores
 from tunebook.paths import ROOT
 from tunebook.recovery.signals import handling
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import RedactingFormatter, redact
 from tunebook.sweep.executor import Executor, NoWorkers, Worker, make_executor
-from tunebook.sweep.local import cores
 from tunebook.sweep.parent import Parent, mark
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.show import Display, say_what_would_run

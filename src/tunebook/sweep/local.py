@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tunebook.machine import cores
 from tunebook.paths import ROOT
 from tunebook.sweep.executor import NoWorkers, Worker
 from tunebook.sweep.worker import Order, work
@@ -99,14 +100,6 @@ def importable() -> Iterator[None]:
 def how_it_ended(code: int) -> str:
     """A process's exit status in a word; "" for 0."""
     return "" if code == 0 else signal.Signals(-code).name if code < 0 else f"status {code}"
-
-
-def cores() -> int:
-    """Processor cores that this process may use: hyperthreads share one."""
-    import psutil
-
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(there, psutil.cpu_count(logical=False) or there))
 
 
 def gpus() -> list[str]:

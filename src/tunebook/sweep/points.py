@@ -6,10 +6,10 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from tunebook.checks import MODES, Count, SettingError, conform
+from tunebook.checks import MODES, SettingError, conform
 from tunebook.commandline.names import compose_config
 from tunebook.sweep.final import settings_of_winner
-from tunebook.sweep.request import Request, make_request
+from tunebook.sweep.request import Request, Trials, make_request
 from tunebook.sweep.space import make_space, split
 
 CONFIG = "config"
@@ -61,7 +61,7 @@ def _with_winner(fixed: list[str], varying: list[Override]) -> tuple[list[str], 
         return fixed, varying, ""
     if base.sweep.of is None:
         raise SettingError("sweep.of", None, "is required: the name of a sweep, as its first line says it")
-    seeds = conform("sweep.seeds", base.sweep.seeds, Count)
+    seeds = conform("sweep.seeds", base.sweep.seeds, Trials)
     words, parent = settings_of_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
     if any(override.get_key_element() != "seed" for override in varying):
         raise SettingError("sweep", "final", "trains one configuration: nothing but seed may vary")

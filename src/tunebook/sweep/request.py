@@ -5,10 +5,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
-from tunebook.sweep.space import Space
+from pydantic import Field
+
+from tunebook import machine
+from tunebook.checks import YEAR_S, Count, Name, NonNegativeInt, PositiveSeconds, Seed, SettingError, conform
+from tunebook.sweep.space import MOST_POINTS, Space
+
+Trials = Annotated[int, Field(ge=1, le=MOST_POINTS)]
+Minutes = Annotated[int, Field(ge=1, le=YEAR_S // 60)]
+WORKERS_A_PROCESSOR = 4  # more only take turns
 
 # How a sweep is worked off and how far, which does not make it another one.
 HOW = (
@@ -16,9 +23,9 @@ HOW = (
     "ray", "slurm",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
-    "name": Name | None, "trials": Count | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
+    "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
-    "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "trial_timeout": PositiveSeconds | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
@@ -75,7 +82,8 @@ def make_request(
         conform(f"sweep.{key}", settings[key], allowed)
     conform("sweep.ray.address", settings["ray"]["address"], Name | None)
     conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
-    conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Count)
+    conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Minutes)
+    _check_processes(settings)
     if not space.dimensions:
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
     if settings["sampler"] is not None and settings["trials"] is None:
@@ -88,6 +96,19 @@ def make_request(
     if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
         raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
     return Request(kind, parent, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+
+
+def _check_processes(settings: Mapping[str, Any]) -> None:
+    """Raise SettingError for more workers or threads than this machine serves, where it is this machine that they work on."""
+    if settings["executor"] == "local" or (settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"):
+        there = machine.processors()
+        bounds = {
+            "workers": (WORKERS_A_PROCESSOR * there, f"{WORKERS_A_PROCESSOR} for each processor"),
+            "threads": (there, "one for each processor"),
+        }
+        for key, (most, what) in bounds.items():
+            if settings[key] is not None and settings[key] > most:
+                raise SettingError(f"sweep.{key}", settings[key], f"must be at most {most}: {what} that may be used")
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,8 @@ from tunebook.checks import SettingError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+MOST_POINTS = 10_000  # of a grid, and trials of a search: each is checked before the first begins, and the study is read for each
+
 Value = str | int | float | bool | None
 Point = dict[str, Value]  # a value for each dimension that applies, by its name
 
@@ -77,7 +79,11 @@ class Space:
             if dimension.values is None:
                 message = "a grid needs values; a range is for a search: sweep=random, sobol, tpe or asha"
                 raise SettingError(dimension.key, dimension.text, message)
-        return list(self._combinations(0, dict(self.given), {}))
+        found = list(itertools.islice(self._combinations(0, dict(self.given), {}), MOST_POINTS + 1))
+        if len(found) > MOST_POINTS:
+            message = f"make more than {MOST_POINTS} combinations; a search draws some of them: sweep=random"
+            raise SettingError("sweep", ", ".join(dimension.key for dimension in self.dimensions), message)
+        return found
 
     def _combinations(self, number: int, chosen: dict[str, Value], point: Point) -> Iterator[Point]:
         if number == len(self.dimensions):
@@ -150,7 +156,7 @@ def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
 def _parsed(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # ValueError: of an integer with thousands of digits
         raise SettingError(text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())) from None
     return override
 
@@ -195,7 +201,10 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
         return Dimension(key, text, None, low, high, log, when)
     if isinstance(value, Glob):
         raise SettingError(key, text, "glob(...) is not supported: name the options")
-    values = [_kept(item) for item in override.sweep_iterator(transformer=Transformer.encode)]
+    every = override.sweep_iterator(transformer=Transformer.encode)
+    values = [_kept(item) for item in itertools.islice(every, MOST_POINTS + 1)]
+    if len(values) > MOST_POINTS:
+        raise SettingError(key, text, f"holds more than {MOST_POINTS} values")
     if len({str(item) for item in values}) < len(values):
         raise SettingError(key, text, "holds a value twice")
     return Dimension(key, text, tuple(values), when=when)

@@ -10,10 +10,10 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tunebook.checks import InputError, construct
+from tunebook.checks import InputError, SettingError, construct
 from tunebook.secrets import redact
 from tunebook.sweep.request import Request, differences
-from tunebook.sweep.space import Space
+from tunebook.sweep.space import MOST_POINTS, Space
 from tunebook.targets import resolve
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -47,6 +47,9 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
     if settings is None:
         return None
     target = resolve(settings.get("_target_"), kind, f"{kind}._target_")
+    for key, value in settings.items():
+        if isinstance(value, int | float) and value > MOST_POINTS:
+            raise SettingError(f"{kind}.{key}", value, f"must be at most {MOST_POINTS}, as many as a sweep may have trials")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of options that TPE is known to do better with
         return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, kind, **given)
