@@ -17,6 +17,7 @@ from tunebook.recovery.checkpoint import Content, load_weights, read
 from tunebook.secrets import redact
 from tunebook.tracking.finished import FinishedRun
 from tunebook.training import device_kind
+from tunebook.untrusted import require_plain_yaml
 
 TIMEOUT_S = 30
 
@@ -84,7 +85,7 @@ def fetch(address: str, to: Path, key: str) -> Path:
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
     """The run's settings, but for where things lie: that is this machine's business."""
     try:
-        recorded = OmegaConf.create(str(content["tunebook"]["config"]))
+        recorded = OmegaConf.create(require_plain_yaml(str(content["tunebook"]["config"])))
         precision = str(content["tunebook"]["environment"]["precision"])
         if not isinstance(recorded, DictConfig):
             raise ValueError("not a config")

@@ -7,13 +7,14 @@ made from them. Both raise CheckpointError, whose text names the place.
 import math
 import re
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from tunebook.recovery.checkpoint import CheckpointError, Content
+from tunebook.recovery.checkpoint import CheckpointError, Content, is_plain_tensor
 from tunebook.recovery.position import Position, put_into
 
 LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
@@ -41,19 +42,6 @@ def _is_text(value: object) -> bool:
 
 def _is_texts(value: object) -> bool:
     return isinstance(value, dict) and len(value) < MAX_ITEMS and all(_is_text(key) and _is_text(item) for key, item in value.items())
-
-
-def is_plain_tensor(value: object) -> bool:
-    """Return whether a value is a tensor on the CPU that owns as many numbers as it shows."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-        return False
-    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
-
-
-def has_weights(content: object) -> bool:
-    """Return whether a file's content is a dict with weights."""
-    weights = content.get("state_dict") if isinstance(content, dict) else None
-    return isinstance(weights, dict) and all(isinstance(key, str) and is_plain_tensor(value) for key, value in weights.items())
 
 
 def _is_epoch(value: object) -> bool:
@@ -130,7 +118,7 @@ def require_state(content: Content, name: str) -> None:
         raise CheckpointError(f"{name}: its {bad} holds what is no number")
     for key in set(content) - set(KEPT):
         del content[key]
-    content["pytorch-lightning_version"] = pl.__version__  # what was checked needs none of Lightning's conversions
+    content["pytorch-lightning_version"] = version("pytorch_lightning")  # what was checked needs none of Lightning's conversions
     _require_loops(content, name)
 
 
@@ -193,12 +181,15 @@ def misfit(template: Any, value: Any, where: str) -> str:
         fits = isinstance(value, Tensor) and value.shape == template.shape and value.dtype == template.dtype
     elif isinstance(template, list | tuple):
         same = type(value) is type(template) and len(value) == len(template)
-        found = (misfit(a, b, where) for a, b in zip(template, value, strict=True)) if same else iter([f"{where} has another length"])
-        return next(filter(None, found), "")
+        if not same:
+            return f"{where} has another length"
+        return next(filter(None, (misfit(a, b, where) for a, b in zip(template, value, strict=True))), "")
     elif isinstance(template, bool):
         fits = isinstance(value, bool)
     elif isinstance(template, int | float):
         fits = _is_number(value) and not (isinstance(template, int) and template >= 0 and value < 0)
+    elif isinstance(template, str):
+        fits = bool(value == template)
     elif template is None:
         fits = value is None or isinstance(value, str | int | float)
     else:

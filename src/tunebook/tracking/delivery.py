@@ -157,5 +157,6 @@ def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Re
 
 def line(error: Exception) -> str:
     """Return an error's text as one line of at most 200 characters, without secrets."""
-    text = " ".join(redact(str(error)).split()) or type(error).__name__
+    said = str(error).partition("[SQL")[0]  # SQLAlchemy adds the statement and all its values
+    text = " ".join(redact(said).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

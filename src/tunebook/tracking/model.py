@@ -62,5 +62,7 @@ def send_model(client: "MlflowClient", experiment_id: str, run_id: str, folder: 
     description.artifact_path = model.artifact_location
     write_atomically(folder / DESCRIPTION, description.to_yaml().encode())
     client.log_model_artifacts(model.model_id, str(folder))
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    outputs = client.get_run(run_id).outputs
+    if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])  # MLflow refuses a second time
     client.finalize_logged_model(model.model_id, "READY")
