@@ -56,6 +56,7 @@ class Arrived:
             message = "%s: lacks what was delivered of it already; it is delivered again from its start"
             log.warning(message, folder / JOURNAL)
             said.offset, said.uncertain, said.rebuilt = 0, True, True
+            said.write(folder)  # before the journal grows, and can't be told from a whole one
         return said
 
     def write(self, folder: Path) -> None:

@@ -24,6 +24,11 @@ TRIES = 3  # before a refusal is believed
 REPLACED_BY = {"artifact": "file", "model": "folder"}  # kind -> what two records share if the later one replaces the earlier
 
 
+def alone(folder: Path) -> FileLock:
+    """Return the lock that one process at a time holds to deliver a folder. Entering it raises filelock.Timeout."""
+    return FileLock(folder / LOCK, timeout=0)
+
+
 class Delivery:
     """What of a run's folder has arrived in the store at `uri`, and the sending of the rest.
 
@@ -70,10 +75,6 @@ class Delivery:
         self.arrived.run_id, self.arrived.experiment_id, self.arrived.has_ended = run_id, experiment_id, True
         self._remember((self.folder / JOURNAL).stat().st_size)
 
-    def alone(self, timeout_s: float = 0) -> FileLock:
-        """A lock that one process at a time holds to deliver this folder. Entering it raises filelock.Timeout."""
-        return FileLock(self.folder / LOCK, timeout=timeout_s)
-
     @property
     def waiting(self) -> bool:
         """Whether the journal holds more than has arrived."""
@@ -94,8 +95,9 @@ class Delivery:
                 self._remember(offset)
         finally:
             if given_up:
-                message = "%d records of %s can't be delivered, and are left out: %s"
-                log.warning(message, len(given_up), self.folder, "; ".join(dict.fromkeys(given_up)))
+                message = "%s of %s can't be delivered, left out: %s"
+                count = f"{len(given_up)} record{'s' if len(given_up) > 1 else ''}"
+                log.warning(message, count, self.folder, "; ".join(dict.fromkeys(given_up)))
         self.arrived.uncertain = False
 
     def _require_our_run(self) -> None:

@@ -15,7 +15,7 @@ from tunebook.runfolder import LAST_CHECKPOINT, PENDING, RunFolder, folders, hel
 from tunebook.secrets import HIDDEN, redact
 from tunebook.tracking import records
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
-from tunebook.tracking.delivery import Delivery, line
+from tunebook.tracking.delivery import Delivery, alone, line
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.sending import KEY_TAG
 
@@ -44,7 +44,7 @@ class Shipper(threading.Thread):
         """Until `close`."""
         wait_s, warned = SEND_EVERY_S, False
         self._left_over.start()
-        lock = self.delivery.alone()
+        lock = alone(self.folder.path)
         while not lock.is_locked:
             try:
                 lock.acquire()
@@ -133,9 +133,8 @@ def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
             continue
         try:
             folder.require_plain()
-            delivery = Delivery(folder.path, uri)
-            with delivery.alone():
-                found.delivered += _deliver_dead(folder, delivery)
+            with alone(folder.path):
+                found.delivered += _deliver_dead(folder, uri)
         except Timeout:
             continue  # another process is at it
         except Exception as error:  # whatever a store may do, the next may be well
@@ -143,14 +142,15 @@ def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
     return found
 
 
-def _deliver_dead(folder: RunFolder, delivery: Delivery) -> bool:
+def _deliver_dead(folder: RunFolder, uri: str) -> bool:
     """Deliver the folder of a process that is gone. Its own lock is held for moments only: its run may be resumed meanwhile."""
     try:
         with held(folder.path, patience_s=0):
-            folder = RunFolder.read(folder.path)
+            outputs, folder = folder.outputs, RunFolder.read(folder.path)
+            folder.outputs = outputs
             if folder.is_alive:
                 return False
-            delivery.reload()
+            delivery = Delivery(folder.path, uri)
             _tell_the_end(folder, delivery)
     except InputError:
         return False  # resumed a moment ago
