@@ -49,7 +49,8 @@ def test_a_key_is_no_path(cli: Cli, strange: Path, tmp_path: Path, key: Any) -> 
 def test_a_key_from_a_tracker_is_no_path(cli: Cli, half: Path, tmp_path: Path, key: str) -> None:
     base = half.parents[2]
     assert cli("sync.py", *with_store(base)).code == 0
-    shutil.copy(base / "mlflow.db", tmp_path / "mlflow.db")
+    for file in base.glob("mlflow.db*"):
+        shutil.copy(file, tmp_path)
     (run,) = runs_in(tmp_path)
     MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").set_tag(run.info.run_id, "tunebook.key", key)
     (tmp_path / "victim").write_text("mine")

@@ -43,6 +43,7 @@ class Arrived:
             said = cls(redact(uri), _id(found["run_id"]), _experiment(found["experiment_id"]))
             said.offset, said.has_ended = found["offset"], found["has_ended"] is True
             said.rebuilt = found.get("rebuilt") is True
+            said.uncertain = said.offset == 0 or found.get("uncertain") is True
             if type(said.offset) is not int or said.offset < 0:
                 raise ValueError("offset is not a number of bytes")
         except FileNotFoundError:

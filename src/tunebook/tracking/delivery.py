@@ -20,6 +20,7 @@ from tunebook.tracking.sending import Sender, UnsendableError, is_refusal
 log = logging.getLogger(__name__)
 
 LOCK = ".delivery.lock"
+SHOWN = 3  # reasons in one line
 TRIES = 3  # before a refusal is believed
 REPLACED_BY = {"artifact": "file", "model": "folder"}  # kind -> what two records share if the later one replaces the earlier
 
@@ -97,7 +98,9 @@ class Delivery:
             if given_up:
                 message = "%s of %s can't be delivered, left out: %s"
                 count = f"{len(given_up)} record{'s' if len(given_up) > 1 else ''}"
-                log.warning(message, count, self.folder, "; ".join(dict.fromkeys(given_up)))
+                reasons = list(dict.fromkeys(given_up))
+                more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+                log.warning(message, count, self.folder, "; ".join(reasons[:SHOWN]) + more)
         self.arrived.uncertain = False
 
     def _require_our_run(self) -> None:
