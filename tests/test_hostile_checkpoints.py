@@ -244,7 +244,7 @@ def resealed(data: bytes) -> bytes:
 def archives() -> Iterator[tuple[str, bytes]]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", b"\0" * 50_000_000)
+        archive.writestr("archive/data.pkl", b"\0" * 5_000_000)
     yield "bomb", resealed(buffer.getvalue())
     for name, text in (("empty", b""), ("no pickle", b"abc"), ("stop", b"."), ("recursive", b"(" * 100_000), ("global", b"cos\nsystem\n.")):
         buffer = io.BytesIO()
@@ -255,7 +255,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
     yield "no archive", resealed(b"x" * 100 + b"PK\x05\x06" + b"\0" * 18)
 
 
-@pytest.mark.parametrize(("name", "data"), archives(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "data"), list(archives()), ids=lambda value: value if isinstance(value, str) else "")
 def test_an_archive_of_another_kind_is_refused(name: str, data: bytes) -> None:
     with pytest.raises(CheckpointError) as error:
         checkpoint.decode(data, "x")
