@@ -129,7 +129,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
     "figures are numbers": (("train_figures", 0, "loss_sum"), 1.0),
     "figures of another shape": (("train_figures", 0, "samples"), torch.zeros(3)),
     "epoch is a list": (("epoch",), []),
-    "nested deeply": ((*STATE, "exp_avg"), nested(500)),
+    "nested deeply": ((*STATE, "exp_avg"), nested(100)),
 }
 
 

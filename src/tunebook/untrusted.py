@@ -101,9 +101,9 @@ def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
 
 
 def require_plain_yaml(text: str) -> str:
-    """Return a YAML text if it can be loaded without harm: no aliases, few levels, no great length. ValueError otherwise.
+    """Return a YAML text if it can be loaded without harm: no aliases or tags, few levels, no great length.
 
-    Aliases let a short text stand for gigabytes, and deep nesting ends in a RecursionError.
+    ValueError otherwise. Aliases let a short text stand for gigabytes, deep nesting ends in a RecursionError.
     """
     if len(text) > MAX_YAML_BYTES:
         raise ValueError(f"is longer than {MAX_YAML_BYTES} characters")
@@ -112,6 +112,8 @@ def require_plain_yaml(text: str) -> str:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError("holds a YAML alias")
+            if getattr(event, "tag", None):
+                raise ValueError("holds a YAML tag")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):

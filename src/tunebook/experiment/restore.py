@@ -9,6 +9,7 @@ from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from tunebook.checks import InputError, SettingError, conform, shown
 from tunebook.commandline.names import check_targets, with_choices
@@ -95,7 +96,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
         recorded.data.root = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
         recorded.trainer.accelerator, recorded.trainer.precision = cfg.accelerator, precision
         return plain(recorded)
-    except (KeyError, TypeError, ValueError, OmegaConfBaseException) as error:
+    except (KeyError, TypeError, ValueError, YAMLError, OmegaConfBaseException) as error:
         if isinstance(error, SettingError | InputError):
             raise
         raise InputError(f"run={shown(name)}: holds no config that can be used: {' '.join(str(error).split())}") from None

@@ -173,8 +173,9 @@ def misfit(template: Any, value: Any, where: str) -> str:
     if isinstance(template, dict):
         if not isinstance(value, dict):
             return f"{where} is not what a run writes there"
-        if different := set(map(str, template)) ^ set(map(str, value)):
-            return f"{where} has other entries than a run writes there ({', '.join(sorted(different)[:3])[:80]})"
+        if different := set(template) ^ set(value):
+            names = sorted(" ".join(repr(key).split())[:30] for key in different)
+            return f"{where} has other entries than a run writes there ({', '.join(names[:3])})"
         found = (misfit(item, value.get(key), f"{where}.{key}") for key, item in template.items())
         return next(filter(None, found), "")
     if isinstance(template, Tensor):
