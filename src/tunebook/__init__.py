@@ -7,6 +7,8 @@ targets        which class a `_target_` may name: trusted packages, and the kind
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 secrets        what must not be written down
 runfolder      a run's folder: what it says of itself, which process works in it
+untrusted      files, names and YAML from outside, read without harm
+orphans        processes that end with the one that started them
 torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)

@@ -22,6 +22,7 @@ from tunebook.checks import InputError, SettingError, one_line
 from tunebook.commandline import help as annotated
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config, spelt
+from tunebook.orphans import end_with_parent
 from tunebook.paths import CONF
 from tunebook.secrets import redact
 
@@ -48,6 +49,7 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
+            end_with_parent()
             arguments = _arguments(config_name)
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:

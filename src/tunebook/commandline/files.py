@@ -19,14 +19,10 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import shown
+from tunebook.checks import one_line, shown
 from tunebook.paths import CONF
+from tunebook.untrusted import require_plain_yaml
 
-LONGEST_TEXT = 2**18  # characters of a configuration; those of conf/ have at most a few thousand
-MOST_ALIASES = 8  # aliases of aliases grow without bound
-DEEPEST = 40  # levels of nesting
-TAG = "tag:yaml.org,2002:"
-PLAIN_TAGS = ("str", "int", "float", "bool", "null", "map", "seq")
 HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")  # as a part of a key, a group, a path or a package
 PACKAGE = re.compile(r"(?m)^\s*#\s*@.*$")  # a header line, such as `# @package _global_`
 
@@ -40,29 +36,10 @@ def read_yaml(text: str, where: str) -> Any:
 
     Raises ConfigError where it is no YAML, holds anything but plain values, or would grow while it is read.
     """
-    if len(text) > LONGEST_TEXT:
-        raise ConfigError(f"{where}: is longer than a configuration can be ({LONGEST_TEXT} characters)")
     try:
-        depth = aliases = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            aliases += isinstance(event, yaml.AliasEvent)
-            if (tag := getattr(event, "tag", None)) and tag.removeprefix(TAG) not in PLAIN_TAGS:
-                line = event.start_mark.line + 1
-                raise ConfigError(f"{where}, line {line}: holds a value of the type {shown(tag)}; plain values only")
-            if depth > DEEPEST or aliases > MOST_ALIASES:
-                limits = f"at most {DEEPEST} levels and {MOST_ALIASES} aliases are read"
-                raise ConfigError(f"{where}: is nested too deeply or repeats itself too often; {limits}")
-        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except ConfigError:
-        raise
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or type(error).__name__
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{where}{line}: is not plain YAML: {shown(problem)}") from None
-    except (OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError) as error:
-        raise ConfigError(f"{where}: can't be used as a configuration: {shown(error)}") from None
+        return OmegaConf.to_container(OmegaConf.create(require_plain_yaml(text)), resolve=False)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AssertionError, RecursionError) as error:
+        raise ConfigError(f"{where}: {one_line(str(error))}") from None
 
 
 class FileConfigSource(file_config_source.FileConfigSource):

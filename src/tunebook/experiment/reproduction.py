@@ -38,6 +38,7 @@ from tunebook.tracking.describe import LONGEST_NAME
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import JOURNAL
 from tunebook.tracking.store import RunNotFound
+from tunebook.untrusted import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
     """What an artifact in `config/` holds, as plain values; nothing in it is looked up."""
     file = finished.download(f"config/{name}", folder)
     try:
-        return read_yaml(file.read_text(), name)
+        return read_yaml(read_regular(file).decode(), name)
     except (OSError, ValueError) as error:
         raise InputError(f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})") from None
 

@@ -22,9 +22,10 @@ from tunebook.commandline.names import quoted
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
+from tunebook.runfolder import FILE as RUN_FILE
 from tunebook.secrets import redact
 from tunebook.sweep.study import BEGUN, ERROR, HOW, SECONDS, WorkersTrial, open_storage
-from tunebook.tracking import journal
+from tunebook.tracking import records
 from tunebook.tracking.shipper import JOURNAL
 
 LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
@@ -121,7 +122,7 @@ def told(folder: Path, objective: str) -> tuple[TrialState, float, dict[str, flo
     points: dict[str, float] = {}
     tags: dict[str, str] = {}
     end = None
-    for record, _ in journal.read(folder / JOURNAL):
+    for record in records.read(folder / JOURNAL):
         points |= {name: value for name, value, *_ in record.get("points", [])}
         tags |= record.get("tags", {})
         end = record.get("status") if record["kind"] == "end" else None
@@ -135,7 +136,7 @@ def told(folder: Path, objective: str) -> tuple[TrialState, float, dict[str, flo
 def _places(folder: Path) -> list[str]:
     """Where it works; and where it has been at work before, that it goes on."""
     places = [f"hydra.run.dir={quoted(str(folder))}"]
-    return [*places, f"resume={quoted(str(folder))}"] if any((folder / "checkpoints").glob("*.ckpt")) else places
+    return [*places, f"resume={quoted(str(folder))}"] if (folder / RUN_FILE).exists() else places
 
 
 def _say_it_in(file: Path) -> None:
