@@ -16,6 +16,8 @@ from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+from tunebook.secrets import redact
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class SettingError(ValueError):
 def shown(value: object) -> str:
     """A value as a user would write it on the command line, on one line and at most 80 characters long."""
     text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
-    text = " ".join(str(text).split())
+    text = redact(" ".join(str(text).split()))  # before it is cut: half a secret would not be known
     return text if len(text) <= 80 else text[:77] + "..."
 
 

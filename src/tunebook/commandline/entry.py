@@ -22,6 +22,7 @@ from tunebook.checks import InputError, SettingError
 from tunebook.commandline import help as annotated
 from tunebook.commandline.names import ConfigError, compose_config, spelt
 from tunebook.paths import CONF
+from tunebook.secrets import learn_words, redact_output
 
 BAD_INPUT = 2
 ADVICE = (
@@ -46,6 +47,8 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
+            learn_words(sys.argv[1:])
+            redact_output()
             arguments = _arguments(config_name)
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:

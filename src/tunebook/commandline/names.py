@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import SettingError, nearest
 from tunebook.paths import CONF, ROOT, why_unwritable
+from tunebook.secrets import learn, learn_words
 from tunebook.targets import KINDS, check_name
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
@@ -60,10 +61,12 @@ def quoted(text: str) -> str:
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The composed config with its `hydra` node, names checked. Raises ConfigError or SettingError."""
     overrides = spelt(config_name, overrides)
+    learn_words(overrides)
     with _hydra():
         for override in _parse(overrides):
             _check_override(config_name, override)
         cfg = _compose(config_name, list(overrides))
+    learn(OmegaConf.to_container(cfg, resolve=False))
     if cfg.hydra.get("mode") == RunMode.MULTIRUN:
         raise ConfigError(f"hydra.mode={cfg.hydra.mode.name}: is chosen by the flag -m")
     if cfg.hydra.sweeper.get("params"):

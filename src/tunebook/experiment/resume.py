@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
 from tunebook.commandline.names import quoted
 from tunebook.experiment import elsewhere
-from tunebook.experiment.assembly import Parts, Settings, plain
+from tunebook.experiment.assembly import Parts, Settings, plain, without_secrets
 from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.record import data_digests, varied
 from tunebook.precision import Precision
 from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest
 from tunebook.recovery.position import Position
 from tunebook.runfolder import RunFolder, folders
-from tunebook.secrets import HIDDEN, redact
+from tunebook.secrets import HIDDEN, redact, redacted
 from tunebook.tracking import Tracker
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import DELIVERED
@@ -186,7 +186,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "overrides": _asked_for(),
-        "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
+        "config": without_secrets(cfg),
         "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
         "versions": {"torch": str(torch.__version__)},
@@ -196,7 +196,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
 
 def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
     chosen = {group: str(choices[group]) for group in ("data", "augmentation", "model", "optimizer", "scheduler")}
-    return chosen | {key: redact(str(value)) for key, value in varied(settings).items()}
+    return chosen | {key: str(value) for key, value in varied(redacted(settings)).items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

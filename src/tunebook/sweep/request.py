@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
+from tunebook.secrets import redacted
 from tunebook.sweep.space import Space
 
 # How a sweep is worked off and how far, which does not make it another one.
@@ -49,11 +50,12 @@ class Request:
         return int(points if points is not None else self.settings["trials"])
 
     def identity(self) -> dict[str, Any]:
-        """What makes it this sweep and no other, as plain values."""
+        """What makes it this sweep and no other, as plain values without secrets: it is kept in the study and in MLflow."""
         steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
-        return {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
+        found: dict[str, Any] = redacted({"space": space, "settings": own, "sweep": steering, "objective": self.objective})
+        return found
 
     @property
     def name(self) -> str:

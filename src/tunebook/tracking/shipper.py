@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from tunebook.runfolder import LAST_CHECKPOINT, PENDING, RunFolder, folders, write_atomically
-from tunebook.secrets import HIDDEN, redact
+from tunebook.secrets import HIDDEN, fits, learn, redact
 from tunebook.tracking import journal
 from tunebook.tracking.journal import Journal, Record
 
@@ -288,13 +288,14 @@ def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
     are left alone: whether they live can't be seen from here.
     """
     found = LeftOver()
+    learn(uri)
     for folder in folders(outputs, PENDING):
         if folder.is_elsewhere or folder.is_alive:
             continue
-        if HIDDEN in folder.uri and folder.uri != redact(uri):
+        if HIDDEN in folder.uri and not fits(folder.uri, uri):
             found.problems.append(f"{folder.path}: tracking.uri={folder.uri} is not kept whole, since it holds a secret: give it again")
             continue
-        delivery = Delivery(folder.path, uri if folder.uri == redact(uri) else folder.uri)
+        delivery = Delivery(folder.path, uri if fits(folder.uri, uri) else folder.uri)
         try:
             with delivery.alone():
                 found.delivered += _deliver_dead(folder, delivery)
