@@ -17,6 +17,8 @@ from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+from tunebook.secrets import redact
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -64,7 +66,7 @@ def shown(value: object) -> str:
         text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
     except ValueError:  # what Python says of an integer that takes too long to print
         return f"(a number of more than {sys.get_int_max_str_digits()} digits)"
-    text = one_line(str(text))
+    text = redact(one_line(str(text)))  # before it is cut: half a secret would not be known
     return text if len(text) <= 80 else text[:77] + "..."
 
 

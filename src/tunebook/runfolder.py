@@ -29,16 +29,16 @@ LAST_CHECKPOINT = "checkpoints/last.ckpt"  # where it is, in a run's folder
 RUNS, PENDING = ".runs", ".pending"
 
 
-def write_atomically(path: Path, data: bytes, keep: Path | None = None) -> None:
+def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: int = 0o666) -> None:
     """Either the old file is there or the new one, never half of one. The data is on the disk before the name is.
 
     The temporary file lies in the same folder: from another file system it would be copied, not renamed. keep: the name that the
-    old file gets; between the two renamings only that one is there.
+    old file gets; between the two renamings only that one is there. mode: who may read the new file, less the umask.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.unlink(missing_ok=True)  # "x" below: a link of this name would be written through
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

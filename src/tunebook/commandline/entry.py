@@ -24,7 +24,7 @@ from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config, spelt
 from tunebook.orphans import end_with_parent
 from tunebook.paths import CONF
-from tunebook.secrets import redact
+from tunebook.secrets import learn_words, redact, redact_output
 
 BAD_INPUT = 2
 ADVICE = (
@@ -50,6 +50,8 @@ def command(
         @functools.wraps(task)
         def entry() -> None:
             end_with_parent()
+            learn_words(sys.argv[1:])
+            redact_output()
             arguments = _arguments(config_name)
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:

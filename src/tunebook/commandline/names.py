@@ -17,6 +17,7 @@ from tunebook.checks import SettingError, nearest
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.words import check_word, parse
 from tunebook.paths import CONF, ROOT, why_unwritable
+from tunebook.secrets import learn, learn_words
 from tunebook.targets import KINDS, check_name
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
@@ -53,6 +54,7 @@ def quoted(text: str) -> str:
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The composed config with its `hydra` node, names checked. Raises ConfigError or SettingError."""
     overrides = spelt(config_name, overrides)
+    learn_words(overrides)
     parsed = parse(overrides)
     for override in parsed:
         check_word(override, default_choices(config_name))
@@ -60,6 +62,7 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
         for override in parsed:
             _check_override(config_name, override, overrides)
         cfg = _compose(config_name, list(overrides))
+    learn(OmegaConf.to_container(cfg, resolve=False))
     words = [text for override, text in zip(parsed, overrides, strict=True) if override.is_hydra_override()]
     _check_hydra(cfg, config_name, tuple(words))
     check_names(config_name, cfg)

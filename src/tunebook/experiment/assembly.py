@@ -15,6 +15,7 @@ from tunebook.checks import MODES, Name, Positive, PositiveSeconds, Seed, Settin
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
+from tunebook.secrets import learn, redacted
 from tunebook.targets import resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
@@ -26,7 +27,13 @@ def plain(cfg: DictConfig) -> Settings:
     """Config as plain values, every interpolation resolved."""
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(settings, dict)
+    learn(settings)
     return {str(key): value for key, value in settings.items()}
+
+
+def without_secrets(cfg: DictConfig) -> str:
+    """Return a config as YAML, interpolations as they are written and secrets hidden."""
+    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg, resolve=False))))
 
 
 @dataclass

@@ -14,11 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.commandline.names import default_choices, with_choices
-from tunebook.experiment.assembly import Parts, plain
+from tunebook.experiment.assembly import Parts, plain, without_secrets
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
 from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
 from tunebook.runfolder import RunFolder
+from tunebook.secrets import redacted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
@@ -58,8 +59,8 @@ def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping
         params=choices | settings,
         tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"], "folder": str(folder.path)},
     )
-    tracker.save_text(OmegaConf.to_yaml(cfg, resolve=False), "config/config.yaml")
-    tracker.save_text(OmegaConf.to_yaml(hydra.overrides.task), "config/overrides.yaml")
+    tracker.save_text(without_secrets(cfg), "config/config.yaml")
+    tracker.save_text(OmegaConf.to_yaml(redacted(list(hydra.overrides.task))), "config/overrides.yaml")
     for split, context in CONTEXTS.items():
         images = parts.data.sets[split].images
         profile = json.dumps({"images": len(images), "shape": list(images.shape[1:]), "classes": len(parts.data.source.class_names)})

@@ -18,7 +18,7 @@ from tunebook.commandline.words import check_outside_values
 from tunebook.experiment.assembly import Parts, build, plain
 from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
-from tunebook.secrets import redact
+from tunebook.secrets import learn, redact
 from tunebook.tracking.finished import FinishedRun
 from tunebook.training import device_kind
 
@@ -80,6 +80,7 @@ def _weights(cfg: DictConfig, tested: str) -> str:
 
 def fetch(address: str, to: Path, key: str) -> Path:
     """The file at an address. key: the setting that named it, for the InputError where it can't be had."""
+    learn(address)
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
             shutil.copyfileobj(answer, file)

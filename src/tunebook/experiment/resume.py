@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
@@ -18,7 +18,7 @@ from tunebook.classifier import Classifier
 from tunebook.commandline.names import quoted
 from tunebook.commandline.words import words_taken_over
 from tunebook.experiment import elsewhere
-from tunebook.experiment.assembly import Parts, Settings, build, plain
+from tunebook.experiment.assembly import Parts, Settings, build, plain, without_secrets
 from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.compatibility import require_fit
 from tunebook.experiment.places import require_own_places
@@ -28,7 +28,7 @@ from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS, CheckpointError, 
 from tunebook.recovery.contents import require_state
 from tunebook.recovery.position import Position
 from tunebook.runfolder import LOCK, RunFolder, folders, held
-from tunebook.secrets import redact
+from tunebook.secrets import redact, redacted
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.finished import FinishedRun
@@ -246,7 +246,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "overrides": _asked_for(),
-        "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
+        "config": without_secrets(cfg),
         "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
         "versions": {"torch": str(torch.__version__)},
@@ -256,7 +256,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
 
 def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
     chosen = {group: str(choices[group]) for group in ("data", "augmentation", "model", "optimizer", "scheduler")}
-    return chosen | {key: redact(str(value)) for key, value in varied(settings).items()}
+    return chosen | {key: str(value) for key, value in varied(redacted(settings)).items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

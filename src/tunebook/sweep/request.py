@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tunebook import machine
 from tunebook.checks import YEAR_S, Count, Name, NonNegativeInt, PositiveSeconds, Seed, SettingError, conform
+from tunebook.secrets import redacted
 from tunebook.sweep.space import MOST_POINTS, Space
 
 Trials = Annotated[int, Field(ge=1, le=MOST_POINTS)]
@@ -56,11 +57,12 @@ class Request:
         return int(points if points is not None else self.settings["trials"])
 
     def identity(self) -> dict[str, Any]:
-        """What makes it this sweep and no other, as plain values."""
+        """What makes it this sweep and no other, as plain values without secrets: it is kept in the study and in MLflow."""
         steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
-        return {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
+        found: dict[str, Any] = redacted({"space": space, "settings": own, "sweep": steering, "objective": self.objective})
+        return found
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunebook.checks import InputError, SettingError, construct
-from tunebook.secrets import redact
+from tunebook.secrets import learn, redact
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.space import MOST_POINTS, Space
 from tunebook.targets import resolve
@@ -32,6 +32,7 @@ def check(request: Request) -> None:
 
 def open_storage(address: str) -> optuna.storages.RDBStorage:
     """The database at `address`. InputError where there is none."""
+    learn(address)
     waiting = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         return optuna.storages.RDBStorage(address, engine_kwargs=waiting)

@@ -23,7 +23,7 @@ from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
 from tunebook.runfolder import FILE as RUN_FILE
-from tunebook.secrets import redact
+from tunebook.secrets import learn_words, redact, redact_output
 from tunebook.sweep.study import BEGUN, ERROR, HOW, SECONDS, WorkersTrial, open_storage
 from tunebook.tracking import records
 from tunebook.tracking.shipper import JOURNAL
@@ -90,6 +90,7 @@ def work(order: Order, lifeline: Connection, gpu: str) -> None:
     """Runs the trial to its end, whatever that is. lifeline: breaks where the sweep's process ends; the run is then stopped.
     gpu: the only one that it sees; "": all."""
     os.setsid()  # Ctrl-C in a terminal is the sweep's process's to pass on
+    learn_words(order.overrides)
     _say_it_in(order.folder / LOG)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     torch.set_num_threads(order.threads)
@@ -145,6 +146,7 @@ def _say_it_in(file: Path) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    redact_output()
 
 
 def _end_with(lifeline: Connection) -> None:

@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from tunebook.checks import InputError
 from tunebook.runfolder import LAST_CHECKPOINT, PENDING, RunFolder, folders, held
-from tunebook.secrets import HIDDEN, redact
+from tunebook.secrets import HIDDEN, fits, learn
 from tunebook.tracking import records
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 from tunebook.tracking.delivery import Delivery, alone, line
@@ -123,10 +123,11 @@ def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
     live can't be seen from here.
     """
     found = LeftOver()
+    learn(uri)
     for folder in folders(outputs, PENDING):
         if folder.is_elsewhere or folder.is_alive:
             continue
-        if folder.uri != redact(uri):
+        if not fits(folder.uri, uri):
             secret = ", whose secret is given again" if HIDDEN in folder.uri else ""
             how = f"python src/sync.py tracking.uri={folder.uri}{secret}, delivers it"
             found.problems.append(f"{folder.path}: is to be delivered to another store: {how}")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tunebook.checks import Name, Seconds, checked
 from tunebook.runfolder import RunFolder
-from tunebook.secrets import redact, redacted
+from tunebook.secrets import learn, redact, redacted
 from tunebook.tracking import records
 from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Shipper
@@ -163,6 +163,7 @@ class MLflowTracker(Tracker):
     def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: Seconds) -> None:
         super().__init__()
         check_address(uri)
+        learn(uri)
         self.address, self.uri = uri, redact(uri)
         self.system_metrics, self.patience_s = system_metrics, patience_s
         self.wants_model, self.wants_pictures = save_model, save_pictures
@@ -196,7 +197,7 @@ class MLflowTracker(Tracker):
 
     def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
         """The journal's first record."""
-        self.run_name = name
+        self.run_name = name = redact(name)
         values = {key: str(value) for key, value in params.items()}
         place = {"key": self.folder.key, "experiment": experiment, "name": name, "parent": parent}
         self._tell("run", **place, params=values, tags=dict(tags), time=_now_ms())
@@ -264,7 +265,7 @@ class MLflowTracker(Tracker):
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
         except Exception as error:  # a full disk, or a network that can't be exported: the run is none the worse
-            self.unsaved.append(f"{MODEL} ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+            self.unsaved.append(f"{MODEL} ({type(error).__name__}: {redact(' '.join(str(error).split()))[:200]})")
             return
         self._tell("model", folder=MODEL, name=MODEL)
 
