@@ -4,6 +4,7 @@ space      what varies, in Hydra's words
 points     from a command line to a sweep, and to the configs of its trials
 final      the winner of a sweep, to be trained again and tested
 request    what was asked for, checked; the name by which it is found again
+outside    what is handed to Slurm, Ray and a database, checked
 study      the trials: which there are, what is next, what became of each
 driver     keeps workers busy until all are done
 executor   where workers live

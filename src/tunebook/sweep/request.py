@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
+from tunebook.sweep.outside import check_cluster, check_storage
 from tunebook.sweep.space import Space
 
 # How a sweep is worked off and how far, which does not make it another one.
@@ -73,9 +74,9 @@ def make_request(
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
-    conform("sweep.ray.address", settings["ray"]["address"], Name | None)
     conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
-    conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Count)
+    check_cluster(settings)
+    check_storage(settings["storage"])
     if not space.dimensions:
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
     if settings["sampler"] is not None and settings["trials"] is None:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunebook.checks import InputError, construct
 from tunebook.secrets import redact
+from tunebook.sweep.outside import sqlite_file
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.space import Space
 from tunebook.targets import resolve
@@ -26,8 +27,10 @@ def check(request: Request) -> None:
     """SettingError, InputError where the sampler, the pruner or the storage can't be used."""
     make(request.settings["sampler"], "sweep.sampler")
     make(request.settings["pruner"], "sweep.pruner")
-    if request.settings["storage"] is not None:
-        open_storage(request.settings["storage"]).remove_session()
+    address = request.settings["storage"]
+    file = None if address is None else sqlite_file(address)
+    if address is not None and (file is None or file.exists()):  # opening would make the file
+        open_storage(address).remove_session()
 
 
 def open_storage(address: str) -> optuna.storages.RDBStorage:
