@@ -7,31 +7,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
+from tunebook.checks import Count, Name, NonNegative, NonNegativeInt, Positive, Seed, SettingError, conform
 from tunebook.sweep.outside import check_cluster, check_storage
 from tunebook.sweep.space import Space
 
 # How a sweep is worked off and how far, which does not make it another one.
 HOW = (
     "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run",
-    "ray", "slurm",
+    "ray", "slurm", "patience_s",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "name": Name | None, "trials": Count | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
-    "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "trial_timeout": Positive | None, "patience_s": NonNegative,
+    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
+TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line."""
+    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line.
 
-    kind: str  # the option of the group `sweep`
-    parent: str  # the key of the sweep that it belongs to; "": it is one of its own
+    winner: the settings of another sweep's best trial, which all trials have; () for none.
+    """
+
+    kind: str  # the option, and of a final sweep whose winner it trains: what a name begins with
+    winner: tuple[str, ...]
     settings: Mapping[str, Any]
     space: Space
     fixed: tuple[str, ...]
@@ -42,6 +47,21 @@ class Request:
     def is_grid(self) -> bool:
         """Whether every combination is run, and tested; a search draws its points by validation figures and leaves the test alone."""
         return self.settings["sampler"] is None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it trains another sweep's winner, on the validation images too."""
+        return "of" in self.settings
+
+    @property
+    def figure(self) -> str:
+        """The metric that its trials are told by: the test's where they were trained on the validation images."""
+        return TESTED if self.is_final else self.objective
+
+    @property
+    def option(self) -> str:
+        """The option of the group `sweep` that was chosen."""
+        return "final" if self.is_final else self.kind
 
     @property
     def trials(self) -> int:
@@ -69,7 +89,7 @@ class Request:
 
 
 def make_request(
-    kind: str, parent: str, settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
+    kind: str, winner: tuple[str, ...], settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
 ) -> Request:
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
@@ -88,7 +108,7 @@ def make_request(
     name = settings["name"]
     if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
         raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
-    return Request(kind, parent, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+    return Request(kind, winner, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
