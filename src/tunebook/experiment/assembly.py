@@ -16,10 +16,11 @@ from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
 from tunebook.secrets import learn, redacted
-from tunebook.targets import resolve
+from tunebook.targets import make, resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
+__all__ = ["Parts", "Settings", "build", "make", "make_schedule", "plain", "steps_of", "trainer_for"]
 Settings = dict[str, Any]
 
 
@@ -88,15 +89,6 @@ def build(settings: Settings) -> Parts:
         message = f"nothing may be selected by {data.validate_on} figures: no plateau, no early stopping, tested_weights=last"
         raise SettingError("data.validate_on", data.validate_on, message)
     return Parts(settings, data, classifier, callbacks, make(settings["tracking"], "tracking"), log_lr=schedule_class is not ConstantLR)
-
-
-def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:
-    """The object that a group's settings describe: its `_target_`, called with the rest and with what assembly gives."""
-    where = where or kind
-    if not isinstance(settings, dict):
-        raise SettingError(where, settings, "must be settings with a _target_")
-    target = resolve(settings.get("_target_"), kind, f"{where}._target_")
-    return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
 
 
 def batches_of(trainer: Settings, data: ImageDataModule) -> int:

@@ -138,6 +138,7 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
 def train_and_test(job: Job) -> dict[str, float]:
     """Trains, tests (a run that is not given up, and may) and writes down the results. The best epoch's figures."""
     report, checkpoints = fit(job)
+    job.trial.epochs = len(report.history)
     figures: dict[str, float] = {}
     if job.trial.tests and not job.trial.given_up_at:
         if job.parts.settings["tested_weights"] == "best":

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tunebook import machine
-from tunebook.checks import YEAR_S, Count, Name, NonNegativeInt, PositiveSeconds, Seed, SettingError, conform
+from tunebook.checks import YEAR_S, Count, Name, NonNegativeInt, PositiveSeconds, Seconds, Seed, SettingError, conform
 from tunebook.secrets import redacted
+from tunebook.sweep.outside import check_cluster, check_storage
 from tunebook.sweep.space import MOST_POINTS, Space
 
 Trials = Annotated[int, Field(ge=1, le=MOST_POINTS)]
@@ -21,24 +22,29 @@ WORKERS_A_PROCESSOR = 4  # more only take turns
 # How a sweep is worked off and how far, which does not make it another one.
 HOW = (
     "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run",
-    "ray", "slurm",
+    "ray", "slurm", "patience_s",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
     "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
-    "trial_timeout": PositiveSeconds | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "trial_timeout": PositiveSeconds | None, "patience_s": Seconds,
+    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
+TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line."""
+    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line.
 
-    kind: str  # the option of the group `sweep`
-    parent: str  # the key of the sweep that it belongs to; "": it is one of its own
+    winner: the settings of another sweep's best trial, which all trials have; () for none.
+    """
+
+    kind: str  # the option, and of a final sweep whose winner it trains: what a name begins with
+    winner: tuple[str, ...]
     settings: Mapping[str, Any]
     space: Space
     fixed: tuple[str, ...]
@@ -49,6 +55,21 @@ class Request:
     def is_grid(self) -> bool:
         """Whether every combination is run, and tested; a search draws its points by validation figures and leaves the test alone."""
         return self.settings["sampler"] is None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it trains another sweep's winner, on the validation images too."""
+        return "of" in self.settings
+
+    @property
+    def figure(self) -> str:
+        """The metric that its trials are told by: the test's where they were trained on the validation images."""
+        return TESTED if self.is_final else self.objective
+
+    @property
+    def option(self) -> str:
+        """The option of the group `sweep` that was chosen."""
+        return "final" if self.is_final else self.kind
 
     @property
     def trials(self) -> int:
@@ -77,14 +98,15 @@ class Request:
 
 
 def make_request(
-    kind: str, parent: str, settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
+    kind: str, winner: tuple[str, ...], settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
 ) -> Request:
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
-    conform("sweep.ray.address", settings["ray"]["address"], Name | None)
     conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
     conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Minutes)
+    check_cluster(settings)
+    check_storage(settings["storage"])
     _check_processes(settings)
     if not space.dimensions:
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
@@ -97,7 +119,7 @@ def make_request(
     name = settings["name"]
     if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
         raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
-    return Request(kind, parent, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+    return Request(kind, winner, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
 
 
 def _check_processes(settings: Mapping[str, Any]) -> None:

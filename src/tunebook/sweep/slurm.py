@@ -21,6 +21,7 @@ from tunebook.runfolder import write_atomically
 from tunebook.secrets import learn_words, redact, redact_output
 from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor, importable
+from tunebook.sweep.outside import slurm_parameters
 from tunebook.sweep.worker import PATIENCE_S, Order
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ class JobsTrial:
 class SlurmExecutor:
     """count: how many jobs; threads: None for one. cluster: slurm, or local: processes of this machine that submitit starts.
 
-    timeout_min: minutes that a job may take; more: further parameters of submitit, as its documentation names them.
+    timeout_min: minutes that a job may take; more: further resources, of those that `outside` knows.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class SlurmExecutor:
                 )
             check_addresses("slurm", addresses)
         self.count, self.threads, self._cluster = count, threads or 1, cluster
-        self._parameters = {"name": "tunebook", "timeout_min": timeout_min, "cpus_per_task": self.threads, **(more or {})}
+        self._parameters = {"name": "tunebook", "timeout_min": timeout_min, "cpus_per_task": self.threads, **slurm_parameters(more)}
         with tempfile.TemporaryDirectory() as unused:
             self._submitter(Path(unused))
         self._free: list[Job] = []

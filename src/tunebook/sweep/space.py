@@ -5,8 +5,8 @@
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,7 +26,10 @@ Point = dict[str, Value]  # a value for each dimension that applies, by its name
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that varies. values: the list, or None for the range `low` to `high`. when: (key, option) it depends on."""
+    """One setting that varies. values: the list, or None for the range `low` to `high`. when: (key, option) it depends on.
+
+    is_shipped: whether nobody typed it: it comes from an option of conf/sweep/.
+    """
 
     key: str
     text: str
@@ -35,6 +38,7 @@ class Dimension:
     high: float = 0.0
     log: bool = False
     when: tuple[str, str] | None = None
+    is_shipped: bool = False
 
     @property
     def name(self) -> str:
@@ -43,7 +47,14 @@ class Dimension:
 
     def written(self) -> dict[str, Any]:
         """As plain values, for whoever reads what was tried."""
-        return {**vars(self), "name": self.name}
+        fields = {key: value for key, value in vars(self).items() if key != "is_shipped"}
+        return {**fields, "name": self.name}
+
+    def without(self, value: Value) -> "Dimension":
+        """Return the same setting with one value less."""
+        values = tuple(other for other in self.values or () if other != value)
+        text = f"choice({','.join(as_text(other) for other in values)})"
+        return replace(self, values=values, text=text)
 
     def suggest(self, trial: "Trial") -> Value:
         """A value that the study's sampler draws."""
@@ -72,6 +83,21 @@ class Space:
         for dimension in self.dimensions:
             if dimension.applies(chosen):
                 chosen[dimension.key] = dimension.suggest(trial)
+
+    def without_missing(self, keys: Container[str]) -> tuple["Space", list[str]]:
+        """Return the space without shipped settings that no config has, and their keys."""
+        missing = [one.key for one in self.dimensions if one.is_shipped and one.when is None and one.key not in keys]
+        kept = tuple(one for one in self.dimensions if one.key not in missing)
+        return Space(kept, self.given), list(dict.fromkeys(missing))
+
+    def without_unfit(self, key: str, value: object) -> "Space | None":
+        """Return the space without a shipped value that does not fit; None where it is not one, or the only one."""
+        for number, one in enumerate(self.dimensions):
+            fits = one.is_shipped and one.key == key and one.values is not None
+            if fits and value in (one.values or ()) and len(one.values or ()) > 1:
+                changed = (*self.dimensions[:number], one.without(as_value(value)), *self.dimensions[number + 1 :])
+                return Space(changed, self.given)
+        return None
 
     def points(self) -> list[Point]:
         """Every combination. SettingError where a range has no list of values."""
@@ -123,6 +149,11 @@ def as_text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
 
 
+def as_value(value: object) -> Value:
+    """Return numbers as numbers, so that a sampler knows their order, and anything else as it is written."""
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
 def in_short(words: Sequence[str]) -> str:
     """For reading: `optimizer.lr=0.00123456` as `lr=0.001235`, `optimizer=adam` as `adam`."""
     found: list[str] = []
@@ -161,14 +192,17 @@ def _parsed(text: str) -> Override:
     return override
 
 
-def make_space(varying: Sequence[Override], written: Mapping[str, Any], fixed: Mapping[str, str], given: Mapping[str, str]) -> Space:
-    """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options.
+def make_space(
+    varying: Sequence[Override], written: Mapping[str, Any], fixed: Mapping[str, str], given: Mapping[str, str], is_shipped: bool = False
+) -> Space:
+    """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options;
+    is_shipped: whether `written` is as conf/sweep/ has it.
 
     A key on the command line takes the place of the YAML's.
     """
     from_line = [_dimension(override, None) for override in varying]
     keys = {dimension.key for dimension in from_line} | set(fixed)
-    from_yaml = [dimension for dimension in _written(written, None) if dimension.key not in keys]
+    from_yaml = [replace(dimension, is_shipped=is_shipped) for dimension in _written(written, None) if dimension.key not in keys]
     dimensions = sorted([*from_yaml, *from_line], key=lambda dimension: dimension.when is not None)
     return Space(tuple(dimensions), {**given, **fixed})
 
@@ -202,14 +236,9 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     if isinstance(value, Glob):
         raise SettingError(key, text, "glob(...) is not supported: name the options")
     every = override.sweep_iterator(transformer=Transformer.encode)
-    values = [_kept(item) for item in itertools.islice(every, MOST_POINTS + 1)]
+    values = [as_value(item) for item in itertools.islice(every, MOST_POINTS + 1)]
     if len(values) > MOST_POINTS:
         raise SettingError(key, text, f"holds more than {MOST_POINTS} values")
     if len({str(item) for item in values}) < len(values):
         raise SettingError(key, text, "holds a value twice")
     return Dimension(key, text, tuple(values), when=when)
-
-
-def _kept(item: object) -> Value:
-    """Numbers as numbers, so that a sampler knows their order; anything else as it is written."""
-    return item if isinstance(item, str | int | float | bool) or item is None else str(item)
