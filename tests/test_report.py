@@ -1,6 +1,8 @@
 """compare.py: from runs in MLflow to a leaderboard, findings and a report, for good runs and for bad ones; and `make ui`'s page."""
 
 import csv
+import dataclasses
+import json
 import math
 import os
 import re
@@ -10,6 +12,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zlib
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,10 @@ import pytest
 from tests.conftest import ROOT, Cli, artifacts_of, runs_in
 from tests.faults import wait_for
 from tests.stored import Store
+from tunebook.analysis.findings import findings
+from tunebook.analysis.results import Results, Run, Setting
+from tunebook.report import page, terminal
+from tunebook.report.read import Study
 from tunebook.tracking import view
 from tunebook.tracking.store import folder_name
 
@@ -154,6 +162,30 @@ def test_names_from_runs_are_no_code_on_the_page(cli: Cli, tmp_path: Path) -> No
     assert "<img" not in page
 
 
+@pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\x1b]0;x\x07", "\uff1d1+1"])
+def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
+    settings = (Setting(f"{start} name", False, (start, "plain")), Setting("optimizer.lr", True, (-1.5, 2), -1.5, 2))
+    runs = [Run(f"r{seed}", start, {settings[0].name: start, "optimizer.lr": -1.5}, seed, start, 0.5) for seed in range(2)]
+    results = Results(start, "val/acc", "max", settings, tuple(runs))
+    text = page._csv(Study(results, (), "", {}, {}), findings(results))
+    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f]", text)
+    for line in csv.reader(text.splitlines()):
+        for cell in line:
+            assert not cell.startswith(("=", "+", "@", "-2", "\uff1d")), cell
+    assert next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"  # a number stays one
+
+
+def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b[31m\x1b]0;title\x07\u202eevil\nsecond"
+    settings = (Setting(name, False, (name, "plain")),)
+    runs = [Run(f"r{i}", name, {name: (name, "plain")[i % 2]}, i, "complete", 0.5 + i % 2 / 9) for i in range(12)]
+    results = Results(name, f"val/{name}", "max", settings, tuple(runs))
+    terminal.say(Study(results, (), "", {}, {}), dataclasses.replace(findings(results), next_commands=()))
+    said = capsys.readouterr().out
+    assert "\\x1b[31m" in said.replace("\n", "").replace(" ", "")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", said)
+
+
 def slow(words: list[str], said: str) -> Any:
     return pytest.param(words, said, marks=pytest.mark.slow)
 
@@ -218,6 +250,14 @@ def test_a_sweeps_view_is_one_that_the_pages_can_read() -> None:
     assert name == "sweep grid lr 1234"
     assert page == view.page_of_sweep("7", "grid lr 1234")
     assert re.fullmatch(r"/#/experiments/7/runs\?viewStateShareKey=sweep-\w{8}&workflowType=machine_learning", page)
+
+
+@pytest.mark.parametrize("tags", [view.tags(), view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"])])
+def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
+    (text,) = [json.loads(value) for key, value in tags.items() if key.startswith(view.PREFIX)]
+    state = json.loads(zlib.decompress(b64decode(text["state"].removeprefix("deflate;"))))
+    assert "tags.`sweep.state`" in state["selectedColumns"]
+    assert "tags.`sweep.pruned_at_epoch`" in state["selectedColumns"]
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from tunebook.report.pictures import Picture, pictures
 from tunebook.report.read import Study
 from tunebook.runfolder import write_atomically
 from tunebook.secrets import redact
+from tunebook.text_output import csv_cell
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
 MOST_ROWS = 50  # of the page's tables; the CSV has all
@@ -73,13 +74,14 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
     drawn = list(tqdm(pictures(study.results, findings), "drawing", disable=None, leave=False, delay=1))
     for picture in drawn:
         write_atomically(folder / f"{picture.name}.png", picture.png())
-    write_atomically(folder / LEADERBOARD, redact(_csv(study, findings)).encode())
-    write_atomically(folder / PAGE, redact(page(study, findings, drawn)).encode())
+    write_atomically(folder / LEADERBOARD, redact(_csv(study, findings)).encode(errors="replace"))
+    write_atomically(folder / PAGE, redact(page(study, findings, drawn)).encode(errors="replace"))
     return folder / PAGE
 
 
 def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
     """The page as text. What comes from runs (names, errors) is escaped."""
+    shown = rows(study, findings)
     environment = Environment(loader=PackageLoader("tunebook.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     results = study.results
     failed = [run for run in results.runs if run.state in FAILED]
@@ -87,31 +89,30 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
         name=results.name,
         objective=results.objective,
         findings=findings,
-        rows=rows(study, findings),
+        rows=shown,
         most=MOST_ROWS,
         pictures=[(picture, picture.svg()) for picture in drawn],
         states=Counter(run.state for run in results.runs).most_common(),
         failed=failed,
         ranked=sum(map(is_ranked, results.runs)),
-        has_tested=any(row.tested for row in rows(study, findings)),
+        has_tested=any(row.tested for row in shown),
     )
 
 
 def _csv(study: Study, findings: Findings) -> str:
-    """A line a configuration, numbers whole."""
+    """Return one line per configuration, numbers in full; no cell is a formula to a spreadsheet."""
     names = [setting.name for setting in study.results.settings]
     text = io.StringIO()
     out = csv.writer(text)
-    out.writerow([*names, "n", "mean", "sd", "half_width_95", "test/acc", "seconds", "seeds", "states", "runs"])
+    out.writerow(map(csv_cell, [*names, "n", "mean", "sd", "half_width_95", "test/acc", "seconds", "seeds", "states", "runs"]))
     for one in findings.leaderboard:
         figures = ("" if math.isnan(value) else repr(value) for value in (one.mean, one.sd, one.half_width))
         tested = _tested(study, one)
         states = " ".join(f"{count} {state}" for state, count in one.states.items())
-        out.writerow(
-            [
-                *(as_text(one.values[name]) if name in one.values else "" for name in names), one.n, *figures,
-                "" if tested is None else repr(tested), "" if math.isnan(one.seconds) else f"{one.seconds:.1f}",
-                " ".join(map(str, one.seeds)), states, " ".join(run.run_id for run in one.runs),
-            ]
-        )  # fmt: skip
+        cells = [
+            *(as_text(one.values[name]) if name in one.values else "" for name in names), one.n, *figures,
+            "" if tested is None else repr(tested), "" if math.isnan(one.seconds) else f"{one.seconds:.1f}",
+            " ".join(map(str, one.seeds)), states, " ".join(run.run_id for run in one.runs),
+        ]  # fmt: skip
+        out.writerow(map(csv_cell, cells))
     return text.getvalue()

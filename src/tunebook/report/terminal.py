@@ -1,14 +1,16 @@
 """Findings in a terminal."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.findings import Findings
-from tunebook.report.page import rows
+from tunebook.report.page import Row, rows
 from tunebook.report.read import Study
+from tunebook.text_output import printable
 
 MOST_ROWS = 20
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
@@ -19,30 +21,29 @@ def say(study: Study, findings: Findings) -> None:
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
     shown = rows(study, findings)
     if shown:
-        console.print(_table(study, findings))
+        console.print(_table(study.results.objective, shown[:MOST_ROWS]))
         if len(shown) > MOST_ROWS:
             console.print(f"... and {len(shown) - MOST_ROWS} more")
         console.print()
     whole = not sys.stdout.isatty()  # for programs, a line each
     for sentence in findings.sentences:
-        console.print(Text("- " + sentence), soft_wrap=whole)
+        console.print(Text("- " + printable(sentence)), soft_wrap=whole)
     for warning in findings.warnings:
-        console.print(Text("! " + warning), soft_wrap=whole)
+        console.print(Text("! " + printable(warning)), soft_wrap=whole)
     if findings.next_commands:
         console.print("\nnext")
         for command in findings.next_commands:
             console.print(Text("  " + command), soft_wrap=True)  # to be copied
 
 
-def _table(study: Study, findings: Findings) -> Table:
-    shown = rows(study, findings)[:MOST_ROWS]
+def _table(objective: str, shown: Sequence[Row]) -> Table:
     has_tested = any(row.tested for row in shown)
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
-    for name in ("n", study.results.objective, "sd", "95 % +-", *(["test/acc"] if has_tested else []), "time"):
+    for name in ("n", printable(objective), "sd", "95 % +-", *(["test/acc"] if has_tested else []), "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
     for row in shown:
         tested = [row.tested] if has_tested else []
-        table.add_row(str(row.place), str(row.n), row.mean, row.sd, row.interval, *tested, row.time, row.settings)
+        table.add_row(str(row.place), str(row.n), row.mean, row.sd, row.interval, *tested, row.time, printable(row.settings))
     return table

@@ -13,10 +13,10 @@ from tunebook.checks import InputError, SettingError
 from tunebook.commandline.entry import fail
 from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
+from tunebook.machine import cores
 from tunebook.secrets import RedactingFormatter, redact
 from tunebook.sweep.driver import Driver
 from tunebook.sweep.executor import Executor, NoWorkers, make_executor
-from tunebook.machine import cores
 from tunebook.sweep.points import fitting
 from tunebook.sweep.preview import say_what_would_run
 from tunebook.sweep.request import Request

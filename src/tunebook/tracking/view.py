@@ -19,12 +19,13 @@ PREFIX = "mlflow.sharedViewState."
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"  # opens on runs, not on traces
 METRICS = ("test/acc", "best/val_acc", "val/loss", "time/epoch_s")
 PARAMS = ("data", "model", "optimizer", "optimizer.lr", "model.filters", "seed")
+STATE_TAGS = ("sweep.state", "sweep.pruned_at_epoch")  # MLflow's own status is FINISHED for a pruned trial too
 CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 
 def tags() -> dict[str, str]:
     """The experiment's tags that make the view of all its runs. `#/experiments/<id>/runs?viewStateShareKey=tunebook` opens it."""
-    columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{name}`" for name in PARAMS]
+    columns = _columns(METRICS, PARAMS)
     state = _state(
         "", "attributes.start_time", False, columns, [_curve(name) for name in CURVES], [_section("curves", "Learning curves", 3)]
     )
@@ -35,12 +36,18 @@ def tags_of_sweep(name: str, objective: str, ascending: bool, settings: Sequence
     """The tags that make a sweep's own view: its trials, best first, with what varies as columns and as parallel coordinates."""
     best = f"best/{objective.replace('/', '_')}"
     metrics = [best, *(metric for metric in ("test/acc", "best/epoch", "time/fit_s") if metric != best)]
-    columns = [f"metrics.`{metric}`" for metric in metrics] + ["tags.`sweep.state`"] + [f"params.`{setting}`" for setting in settings]
+    columns = _columns(metrics, settings)
     charts = [_curve(objective), _curve("train/loss"), _parallel(settings, best)]
     sections = [_section("settings", "Settings", columns=1), _section("curves", "Learning curves", columns=2)]
     shown = f"tags.`sweep.name` = '{name}' and tags.`sweep.trial` != ''"
     state = _state(shown, f"metrics.`{best}`", ascending, columns, charts, sections)
     return {**_tag(_key_of(name), f"sweep {name}", state), KIND_TAG: KIND}
+
+
+def _columns(metrics: Sequence[str], params: Sequence[str]) -> list[str]:
+    """Return MLflow's names of the columns: metrics, the trial's state, parameters."""
+    states = [f"tags.`{tag}`" for tag in STATE_TAGS]
+    return [f"metrics.`{name}`" for name in metrics] + states + [f"params.`{name}`" for name in params]
 
 
 def _key_of(sweep: str) -> str:

@@ -1,6 +1,7 @@
 """Findings as pictures.
 
 style      how they look, as SVG and PNG
+axes       limits and ticks
 runs       who leads, how they learnt, what they took, what became of them; importance
 settings   one at a time, two at a time, all together
 """

@@ -8,8 +8,10 @@ from tunebook.analysis.importance import SOURCE
 from tunebook.analysis.leaderboard import objectives
 from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sampling import FAILED
+from tunebook.report.pictures.axes import keep_in_bounds, log_scale, time_unit
 from tunebook.report.pictures.style import (
     BLUE,
+    FULL_WIDTH,
     GREEN,
     GREY,
     INK,
@@ -22,6 +24,9 @@ from tunebook.report.pictures.style import (
     SKY,
     Picture,
     axes_of,
+    band_of_noise,
+    clipped,
+    edge,
     leave_out_the_tail,
     named,
     short,
@@ -33,7 +38,7 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     """The best configurations, with the noise between seeds around the first."""
     factor, label = shown(results.objective)
     ranked = [configuration for configuration in findings.leaderboard if configuration.n][:MOST_CONFIGURATIONS]
-    figure, axes = axes_of(0.9 + 0.3 * len(ranked))
+    figure, axes = axes_of(0.9 + 0.3 * len(ranked), FULL_WIDTH)
     for place, one in enumerate(ranked):
         axes.plot([factor * value for value in objectives(one.ranked)], [place] * one.n, "o", color=SKY, markersize=4, zorder=2)
         if one.n > 1:
@@ -42,14 +47,19 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
             axes.plot(factor * one.mean, place, "D", color=BLUE, markersize=6, zorder=3)
     if findings.noise is not None:
         best, sd = ranked[0].mean, findings.noise.sd
-        axes.axvspan(factor * (best - 2 * sd), factor * (best + 2 * sd), color=GREY, alpha=0.18, lw=0)
+        band_of_noise(axes, "x", factor * best, factor * sd)
     first = [effect.setting.name for effect in findings.effects]
-    axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked], fontsize=8)
+    axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked])
     axes.set_ylim(len(ranked) - 0.4, -0.6)
+    means = [factor * value for one in ranked for value in objectives(one.ranked)]
+    reach = 1.5 * float(np.ptp(means)) + 1e-9  # or an interval of two runs would press all others into a line
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, min(means) - reach), min(high, max(means) + reach))
+    keep_in_bounds(axes, "x", results.objective)
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
     caption = f"Diamonds: means, with 95 % intervals where there are several seeds. Dots: runs.{band}"
-    return Picture("leaderboard", "Leaderboard", caption, figure)
+    return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
 
 
 def importance(findings: Findings) -> Picture:
@@ -61,9 +71,9 @@ def importance(findings: Findings) -> Picture:
         is_sure = one.setting.name in matters
         axes.barh(place, 100 * one.share, color=BLUE if is_sure else "none", edgecolor=BLUE, hatch=None if is_sure else "///", height=0.62)
         axes.plot([100 * one.low, 100 * one.high], [place, place], color=INK, lw=1.4, marker="|", markersize=7)
-    axes.set_yticks(range(len(found)), [short(one.setting.name) for one in found])
+    axes.set_yticks(range(len(found)), [clipped(short(one.setting.name)) for one in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
-    axes.set_xlim(0, max(100 * one.high for one in found) * 1.05)
+    axes.set_xlim(0, min(100.0, max(100 * one.high for one in found) * 1.05 or 100.0))
     axes.set_xlabel("share of the variance explained, %")
     caption = f"{SOURCE}, mean and 95 % interval over bootstraps. Filled: matters (F test, Holm, 5 %); hatched: may be chance."
     return Picture("importance", "Importance of each setting", caption, figure)
@@ -79,19 +89,20 @@ def curves(results: Results) -> Picture:
     others = [run for run in results.runs if run.curve and run not in top and run not in failed][:MOST_LINES]
     figure, axes = axes_of(3.2)
     for run in others:
-        axes.plot(*_points(run, factor), color=GREY, lw=0.7, alpha=0.45, rasterized=len(others) > MANY)
+        axes.plot(*_points(run, factor), color=GREY, lw=0.8, rasterized=len(others) > MANY)
     for run in failed:
         axes.plot(*_points(run, factor), color=RED, lw=1.4, ls="--", marker="x", markersize=4)
     for run in top:
-        axes.plot(*_points(run, factor), color=BLUE, lw=1.6, alpha=0.85, marker="o", markersize=2.5)
+        axes.plot(*_points(run, factor), color=BLUE, lw=1.6, marker="o", markersize=2.5)
     for name, colour, style, there in (("best", BLUE, "-", top), ("failed", RED, "--", failed), ("others", GREY, "-", others)):
         if there:
             axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
-    axes.legend(fontsize=8)
+    axes.legend()
     if top:  # what the others do far off would press these into a line
         ys = np.array([factor * value for run in top for _, value in run.curve])
         below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
         axes.set_ylim(ys.min() - below * (np.ptp(ys) or 1e-6), ys.max() + above * (np.ptp(ys) or 1e-6))
+    keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=label)
     return Picture("curves", "Learning curves", "Blue: the best complete runs; red, dashed: those that failed; grey: others.", figure)
@@ -105,12 +116,24 @@ def time(results: Results) -> Picture:
     """Time against the objective, with what nothing else beats in both."""
     factor, label = shown(results.objective)
     figure, axes = axes_of(2.9)
-    points = [(run.seconds, factor * run.objective, run) for run in results.runs if run.seconds is not None and run.objective is not None]
+    timed = [(run.seconds, run.objective, run) for run in results.runs if run.seconds is not None and run.objective is not None]
+    unit, length = time_unit([seconds for seconds, _, _ in timed])
+    points = [(max(seconds, 0.001) / length, factor * objective, run) for seconds, objective, run in timed]
     for state, (colour, marker) in SHOWN.items():
         of_state = [(x, y) for x, y, run in points if _kind(run) == state]
         if of_state:
             xs, ys = zip(*of_state, strict=True)
-            axes.plot(xs, ys, marker, color=colour, alpha=0.6, markersize=5, label=state, rasterized=len(xs) > MANY)
+            axes.plot(
+                xs,
+                ys,
+                marker,
+                color=colour,
+                markersize=5,
+                label=state,
+                markeredgecolor=edge(colour, marker, len(xs)),
+                markeredgewidth=0.6 if marker != "x" else 1.4,
+                rasterized=len(xs) > MANY,
+            )
     sign = 1 if results.direction == "max" else -1
     front: list[tuple[float, float]] = []
     for x, y, _ in sorted(((x, y, run) for x, y, run in points if run.state == "complete"), key=lambda point: (point[0], -sign * point[1])):
@@ -118,9 +141,11 @@ def time(results: Results) -> Picture:
             front.append((x, y))
     if front:
         axes.plot(*zip(*front, strict=True), color=RED, lw=1.6, drawstyle="steps-post", label="nothing is better and faster")
-    axes.set(xscale="log", xlabel="time of the run, s", ylabel=label)
+    axes.set(xlabel=f"time of the run, {unit}", ylabel=label)
+    log_scale(axes, "x")
     leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
-    axes.legend(fontsize=8, loc="best")
+    keep_in_bounds(axes, "y", results.objective)
+    axes.legend(loc="best")
     title = "Accuracy against time" if factor > 1 else "Objective against time"
     return Picture("time", title, "Red: no complete run is both better and faster.", figure)
 
@@ -139,7 +164,8 @@ def history(results: Results) -> Picture:
         of_state = [(place, run) for place, run in enumerate(results.runs) if _kind(run) == state]
         found = [(place, floor if run.objective is None else factor * run.objective) for place, run in of_state]
         if found:
-            axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=5, alpha=0.7, ls="", label=f"{state} ({len(found)})",
+            axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=5, ls="", label=f"{state} ({len(found)})",
+                      markeredgecolor=edge(colour, marker, len(found)), markeredgewidth=0.6 if marker != "x" else 1.4,
                       rasterized=len(found) > MANY)  # fmt: skip
     best = max if results.direction == "max" else min
     so_far: list[tuple[int, float]] = []
@@ -150,5 +176,7 @@ def history(results: Results) -> Picture:
         axes.plot(*zip(*so_far, strict=True), color=GREEN, lw=1.6, drawstyle="steps-post", label="best so far")
     axes.set(xlabel="run, in the order of their start", ylabel=label)
     leave_out_the_tail(axes, np.array(known), results.direction)
-    axes.legend(fontsize=8)
+    keep_in_bounds(axes, "y", results.objective)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
     return Picture("history", "What ran, was pruned and failed", "Each run, and the best complete one so far.", figure)

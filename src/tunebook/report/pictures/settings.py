@@ -13,17 +13,25 @@ from tunebook.analysis.effects import Effect
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.levels import coordinate, is_listed, levels, number, scale
 from tunebook.analysis.results import Results, Setting
+from tunebook.report.pictures.axes import keep_in_bounds, log_scale
 from tunebook.report.pictures.style import (
     BLUE,
+    FULL_WIDTH,
     GREY,
+    INK,
     MANY,
     MOST_LINES,
     ORANGE,
     PAPER,
     RED,
+    SMALLEST,
     WIDTH,
     Picture,
     axes_of,
+    band_of_noise,
+    clipped,
+    edge,
+    ink_on,
     leave_out_the_tail,
     short,
     shown,
@@ -46,20 +54,34 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
         for x, level in enumerate(found):
             of_level = np.array([factor * values[member] for member in level.members])
             spread = x + np.linspace(-0.18, 0.18, len(of_level)) if len(of_level) > 1 else np.array([float(x)])
-            axes.plot(spread, of_level, "o", color=BLUE, alpha=0.45, markersize=4, rasterized=len(ys) > MANY)
+            axes.plot(
+                spread,
+                of_level,
+                "o",
+                color=BLUE,
+                markersize=4,
+                markeredgecolor=edge(BLUE, "o", len(ys)),
+                markeredgewidth=0.5,
+                rasterized=len(ys) > MANY,
+            )
             axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
-        axes.set_xticks(range(len(found)), [f"{level.text}\n(n = {len(level.members)})" for level in found])
+        axes.set_xticks(
+            range(len(found)), [f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})" for level in found]
+        )
         axes.set_xlim(-0.6, len(found) - 0.4)
     else:
         xs = np.array([number(rows[member][setting.name]) or 0.0 for member in having])
-        axes.plot(xs, ys, "o", color=BLUE, alpha=0.45, markersize=4, rasterized=len(ys) > MANY)
+        axes.plot(
+            xs, ys, "o", color=BLUE, markersize=4, markeredgecolor=edge(BLUE, "o", len(ys)), markeredgewidth=0.5, rasterized=len(ys) > MANY
+        )
         _envelope(axes, xs, ys, ends, results.direction)
         if ends[2]:
-            axes.set_xscale("log")
+            log_scale(axes, "x")
     if findings.noise is not None and len(ys):
         best, sd = (max(ys) if results.direction == "max" else min(ys)), factor * findings.noise.sd
-        axes.axhspan(best - 2 * sd, best + 2 * sd, color=GREY, alpha=0.18, lw=0)
+        band_of_noise(axes, "y", best, sd)
     leave_out_the_tail(axes, ys, results.direction)
+    keep_in_bounds(axes, "y", results.objective)
     axes.set_xlabel(short(setting.name))
     axes.set_ylabel(label + (f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""))
     says = "matters" if effect.matters else "cannot be told from chance" if effect.p is not None else "not tested"
@@ -81,26 +103,24 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     factor, label = shown(results.objective)
     rows = [run.values for run in findings.compared.runs]
     pairs = [(one.first, one.second) for one in findings.interactions[:3]] or [_strongest_pair(tested, rows)]
-    figure = Figure(figsize=(WIDTH, 2.9 if len(pairs) > 1 else 3.2), layout="constrained")
+    figure = Figure(figsize=(FULL_WIDTH if len(pairs) > 1 else WIDTH, 3.2), layout="constrained")
     for place, (first, second) in enumerate(pairs):
         axes = figure.add_subplot(1, len(pairs), place + 1)
         across, down = (list(levels(one, rows)) for one in (first, second))
         cells = [[sorted(set(a.members) & set(b.members)) for a in across] for b in down]
         medians = [[_median(findings, factor, cell) for cell in row] for row in cells]
         image = axes.imshow(np.ma.masked_invalid(medians), cmap="cividis", aspect="auto")
-        low, high = image.get_clim()
         for y, row in enumerate(medians):
             for x, value in enumerate(row):
-                dark = not math.isnan(value) and (value - (low or 0)) < 0.55 * ((high or 0) - (low or 0))
                 text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
-                colour = GREY if math.isnan(value) else "white" if dark else "black"
-                axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
-        axes.set_xticks(range(len(across)), [level.text for level in across], fontsize=8, rotation=20 if len(pairs) > 1 else 0)
-        axes.set_yticks(range(len(down)), [level.text for level in down], fontsize=8)
+                colour = INK if math.isnan(value) else ink_on(image.to_rgba([value])[0])
+                axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
+        axes.set_xticks(range(len(across)), [clipped(level.text, max(6, 40 // len(across))) for level in across])
+        axes.set_yticks(range(len(down)), [clipped(level.text, 16) for level in down])
         axes.set(xlabel=short(first.name), ylabel=short(second.name))
         axes.grid(False)
     found = "These pairs interact" if findings.interactions else "No pair is known to interact; these two settings are the strongest"
-    return Picture("interactions", "Two settings at a time", f"Median of {label} in each cell. {found}.", figure)
+    return Picture("interactions", "Two settings at a time", f"Median of {label} in each cell. {found}.", figure, len(pairs) > 1)
 
 
 def _strongest_pair(tested: Sequence[Effect], rows: Sequence[Any]) -> tuple[Setting, Setting]:
@@ -121,26 +141,26 @@ def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     rows = [run.values for run in findings.compared.runs]
     ranks = values.argsort().argsort() / max(1, len(values) - 1)
     ranks = ranks if results.direction == "max" else 1 - ranks
-    figure, axes = axes_of(3.4)
+    figure, axes = axes_of(3.8, FULL_WIDTH)
     kept = np.argsort(ranks)[-MOST_LINES:]  # the best last, on top
     apart = np.random.default_rng(0).uniform(-0.02, 0.02, (len(rows), len(keys)))  # or runs of one value would be one line
     heights = np.array([_heights(settings, rows) for settings in grouped]).T + apart
     for member in kept:
         is_top = ranks[member] > 0.9
-        axes.plot(range(len(keys)), heights[member], color=ORANGE if is_top else GREY, alpha=0.95 if is_top else 0.35,
+        axes.plot(range(len(keys)), heights[member], color=ORANGE if is_top else GREY,
                   lw=1.8 if is_top else 0.8, rasterized=len(kept) > MANY)  # fmt: skip
     for x, settings in enumerate(grouped):
         axes.axvline(x, color=GREY, lw=1)
         for y, text in _marks(settings, rows):
-            axes.text(x, y, text, fontsize=7, va="center", ha="center", bbox={"fc": PAPER, "ec": "none", "pad": 1.2})
-    axes.set_xticks(range(len(keys)), [key.rpartition(".")[2] for key in keys], fontsize=8)
+            axes.text(x, y, clipped(text, 13), fontsize=SMALLEST, va="center", ha="center", bbox={"fc": PAPER, "ec": "none", "pad": 1.2})
+    axes.set_xticks(range(len(keys)), [clipped(key.rpartition(".")[2], 15) for key in keys])
     axes.set_yticks([])
     axes.set_xlim(-0.3, len(keys) - 0.7)
     axes.grid(False)
     axes.spines[["left", "bottom"]].set_visible(False)
     at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
     caption = f"A line a run; orange and thick: the best tenth{at}. Each range fills its axis, also where it depends on another setting."
-    return Picture("parallel", "All settings of all runs", caption, figure)
+    return Picture("parallel", "All settings of all runs", caption, figure, is_wide=True)
 
 
 def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:

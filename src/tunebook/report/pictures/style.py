@@ -1,10 +1,13 @@
 """How pictures look, and what one is: drawn once, for a page (SVG, in its colour of text) and as a file (PNG).
 
-Colours are those of Okabe & Ito (2008), which people of any colour vision tell apart; shapes and hatching say the same again.
+Each colour has a contrast of at least 3:1 to the page in light and in dark, so the same picture serves both. They are near those of
+Okabe & Ito (2008), which people of any colour vision tell apart; shapes and hatching say the same again.
 """
 
+import html
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,46 +19,55 @@ from matplotlib.figure import Figure
 
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.results import Value
+from tunebook.text_output import printable
 
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#888888"
+BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#C87600", "#009E73", "#D62839", "#2F93D0", "#888888"
 INK, PAPER = "#010203", "#fefdfc"  # stand for the page's own colours
+SMALLEST = 9  # points, of any text
 STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "tunebook", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
+    "svg.hashsalt": "tunebook", "font.size": 10, "xtick.labelsize": SMALLEST, "ytick.labelsize": SMALLEST, "legend.fontsize": SMALLEST,
+    "text.parse_math": False,  # `$` in a name is a character
+    "axes.formatter.useoffset": False, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
     "axes.titlesize": 11, "axes.titlelocation": "left", "axes.grid": True, "grid.color": GREY, "grid.alpha": 0.25, "axes.axisbelow": True,
 }  # fmt: skip
 SHOWN = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}  # colour and marker of each state
 MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES = 15, 8, 300
 MANY = 600  # points above which they are one image within the SVG
-WIDTH = 7.2  # inches
+WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
+LONGEST_LABEL, LONGEST_TITLE = 24, 60  # characters
 
 
 @dataclass(frozen=True)
 class Picture:
-    """name: of its file; title, and caption: what to see in it."""
+    """name: of its file; title, and caption: what to see in it; is_wide: whether it takes the page's whole width."""
 
     name: str
     title: str
     caption: str
     figure: Figure
+    is_wide: bool = False
 
     def png(self) -> bytes:
         """On white."""
         data = io.BytesIO()
-        self.figure.savefig(data, format="png", dpi=144, facecolor="white", bbox_inches="tight")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+            self.figure.savefig(data, format="png", dpi=144, facecolor="white")
         return data.getvalue()
 
     def svg(self) -> str:
         """For a page, in its colour of text."""
         text = io.StringIO()
-        with mpl.rc_context({"svg.hashsalt": self.name}):
-            self.figure.savefig(text, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
-        svg = text.getvalue()
+        with mpl.rc_context({"svg.hashsalt": self.name}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        svg, kind = text.getvalue(), "wide" if self.is_wide else "narrow"
         svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :])  # several share a page
         return (
             svg.replace(INK, "currentColor")
             .replace(PAPER, "var(--paper)")
-            .replace("<svg ", f'<svg role="img" aria-label="{self.title}" ', 1)
+            .replace("<svg ", f'<svg class="{kind}" role="img" aria-label="{html.escape(self.title)}" ', 1)
         )
 
 
@@ -65,15 +77,45 @@ def axes_of(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def edge(colour: str, marker: str, points: int) -> str:
+    """Return the colour of markers' edges: the page's, so that each of many can be told, but for crosses and images."""
+    return colour if marker == "x" or points > MANY else PAPER
+
+
+def band_of_noise(axes: Axes, name: str, middle: float, sd: float) -> None:
+    """Draw twice the noise between seeds around a value of the axis `name` ("x" or "y"), its ends as lines."""
+    span, line = (axes.axvspan, axes.axvline) if name == "x" else (axes.axhspan, axes.axhline)
+    span(middle - 2 * sd, middle + 2 * sd, color=GREY, alpha=0.18, lw=0)
+    for end in (middle - 2 * sd, middle + 2 * sd):
+        line(end, color=GREY, lw=0.8, ls=":", zorder=1)
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Return black or white, whichever has the greater contrast to this colour (red, green, blue from 0 to 1)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+    return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
+
+
 def shown(objective: str) -> tuple[float, str]:
     """Factor and label of an axis: accuracies in per cent."""
-    return (100.0, f"{objective}, %") if objective.endswith("acc") else (1.0, objective)
+    label = clipped(objective, LONGEST_TITLE)
+    return (100.0, f"{label}, %") if objective.endswith("acc") else (1.0, label)
+
+
+def clipped(text: str, longest: int = LONGEST_LABEL) -> str:
+    """Return the text on one line, with its middle left out where it is longer than `longest`."""
+    shown = printable(text)
+    if len(shown) <= longest:
+        return shown
+    end = longest // 2
+    return f"{shown[: longest - end - 1]}…{shown[-end:]}"
 
 
 def short(name: str) -> str:
     """`optimizer.lr (optimizer=adam)` as `lr (adam)`."""
     key, _, when = name.partition(" (")
-    return key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else "")
+    return clipped(key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else ""), LONGEST_TITLE)
 
 
 def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
@@ -81,8 +123,8 @@ def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
     order = sorted(values, key=lambda name: ("." in name, first.index(name) if name in first else len(first)))
     words: list[str] = []
     for name in order:
-        text = f"{values[name]:.3g}" if isinstance(values[name], float) else as_text(values[name])
-        words.append(f"{short(name).partition(' (')[0]}={text}" if "." in name else text)
+        text = f"{values[name]:.3g}" if isinstance(values[name], float) else clipped(as_text(values[name]))
+        words.append(f"{clipped(short(name).partition(' (')[0])}={text}" if "." in name or not isinstance(values[name], str) else text)
     kept = [word for place, word in enumerate(words) if len(" ".join(words[: place + 1])) <= 60]
     return " ".join([*kept, *(["…"] if len(kept) < len(words) else [])])
 
@@ -100,4 +142,4 @@ def leave_out_the_tail(axes: Axes, ys: Any, direction: str) -> None:
     margin = 0.06 * float(np.ptp(kept))
     axes.set_ylim(kept.min() - margin, kept.max() + margin)
     where = "below" if direction == "max" else "above"
-    axes.set_title(f"{left_out.sum()} more {where}", loc="right", fontsize=8)
+    axes.set_title(f"{left_out.sum()} more {where}", loc="right", fontsize=SMALLEST)

@@ -1,0 +1,69 @@
+"""Limits and ticks of axes: no accuracy below 0 % or above 100 %, and plain numbers on logarithmic scales."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox, TransformedBbox
+
+MOST_TICKS = 7  # on a logarithmic axis
+UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
+LONGEST_IN_A_UNIT = 120.0  # of the largest value, before the next unit is taken
+
+
+def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
+    """End the axis `name` ("x" or "y") where the objective ends: an accuracy's at 0 and 100 %, a loss's and a time's at 0."""
+    low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
+    is_accuracy = objective.endswith("acc")
+    if is_accuracy or objective.endswith("loss") or objective.startswith("time/"):
+        low = max(0.0, low) if high > 0 else low
+    if is_accuracy:
+        high = min(100.0, high) if low < 100 else high
+    (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
+    # Markers on the last value are shown whole.
+    box = TransformedBbox(Bbox([[-0.03, -0.05], [1.03, 1.05]]), axes.transAxes)
+    for line in axes.lines:
+        if line.get_clip_on():
+            line.set_clip_path(None)
+            line.set_clip_box(box)
+
+
+def log_scale(axes: Axes, name: str) -> None:
+    """Make the axis `name` ("x" or "y") logarithmic, with plain numbers as labels."""
+    axis: Axis = axes.xaxis if name == "x" else axes.yaxis
+    (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+    axis.set_major_locator(FixedLocator(log_ticks(*sorted(axis.get_view_interval()))))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return some round numbers between two positive ends: of 1, 2, 5; powers of ten only; or evenly spaced ones."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+        found = [value for value in found if low <= value <= high]
+        if 3 <= len(found) <= MOST_TICKS:
+            return found
+    if len(found) > MOST_TICKS:
+        return found[:: math.ceil(len(found) / MOST_TICKS)]
+    return [float(value) for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]
+
+
+def plain(value: float) -> str:
+    """Return a number as people write it: `0.0001`, `6`, `20,000`; with an exponent only where it would be very long."""
+    if value == 0 or not 1e-6 <= abs(value) < 1e7:
+        return f"{value:.3g}"
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def time_unit(seconds: Sequence[float]) -> tuple[str, float]:
+    """Return the unit that fits the longest of these durations, and its length in seconds."""
+    for name, length in UNITS:
+        if max(seconds) < LONGEST_IN_A_UNIT * length:
+            return name, length
+    return UNITS[-1]
