@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tunebook.checks import Fraction, NonNegative, SettingError, checked
 from tunebook.randomness import uniform
 
-
 Scale = Annotated[float, Field(ge=0.01, le=100)]  # beyond, nothing of an image is left to see
 
 
