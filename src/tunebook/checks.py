@@ -104,7 +104,8 @@ def conform(key: str, value: Any, annotation: Any) -> Any:
         try:
             found = adapter.validate_python(candidate, strict=True)
         except ValidationError as error:
-            first = first or error
+            # Of a whole number written as 1e9, what is wrong with the integer says more.
+            first = error if first is None or isinstance(candidate, int) else first
             continue
         if held is not value:
             raise SettingError(key, value, _too_large(value))

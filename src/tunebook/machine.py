@@ -25,7 +25,7 @@ def cores() -> int:
 
 def memory() -> int:
     """Return the bytes that this process may use at most: the machine's, or less where a limit is set."""
-    return min([psutil.virtual_memory().total, *_cgroup_limits(), *_address_space()])
+    return min([int(psutil.virtual_memory().total), *_cgroup_limits(), *_address_space()])
 
 
 def _address_space() -> Iterator[int]:
@@ -35,7 +35,7 @@ def _address_space() -> Iterator[int]:
 
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         if soft != resource.RLIM_INFINITY:
-            yield soft
+            yield int(soft)
 
 
 def _cgroup_limits() -> Iterator[int]:

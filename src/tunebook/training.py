@@ -48,9 +48,7 @@ def make_trainer(
 ) -> Trainer:
     """A Trainer; the names and meanings are Lightning's. SettingError where the machine has not what is asked for."""
     device = device_kind(accelerator)
-    if device == "cpu" and precision == "16-mixed":
-        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
-    _check_devices(device, devices)
+    _check_device(device, devices, precision)
     bar = _bar(progress_bar)
     return Trainer(
         accelerator=device,
@@ -73,8 +71,10 @@ def make_trainer(
     )
 
 
-def _check_devices(device: Literal["cpu", "gpu"], devices: Devices) -> None:
-    """Raise SettingError for more devices than there are. On the CPU, a device is a process."""
+def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: str) -> None:
+    """Raise SettingError for more devices than there are, and for what the CPU cannot compute in. On it, a device is a process."""
+    if device == "cpu" and precision == "16-mixed":
+        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
     if device == "gpu":
         most, what = max(1, torch.cuda.device_count()), "the GPUs that are there"
     else:

@@ -15,7 +15,11 @@ from tunebook.training import device_kind
 def check_memory(parts: Parts) -> None:
     """Raise SettingError where training takes more memory than there is. parts: made on the meta device."""
     trainer, data, network = parts.settings["trainer"], parts.data, parts.classifier.network
-    train = training_bytes(parts, data.batch_size)
+    try:
+        train = training_bytes(parts, data.batch_size)
+    except (RuntimeError, ValueError) as error:  # batch norm of a single value; a size that overflows
+        message = f"cannot be trained in batches of {data.batch_size} images: {error}"
+        raise SettingError("model", parts.settings["model"]["_target_"], message) from error
     evaluated = min(data.eval_batch_size, max(data.val_size, data.source.test_size))
     needed = max(train, evaluation_bytes(network, (evaluated, *data.source.image_shape)))
     is_gpu = device_kind(trainer["accelerator"]) == "gpu"
