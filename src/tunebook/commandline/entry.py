@@ -21,7 +21,6 @@ from omegaconf.errors import OmegaConfBaseException
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline import help as annotated
 from tunebook.commandline.names import ConfigError, compose_config, spelt
-from tunebook.orphans import end_with_parent
 from tunebook.paths import CONF
 
 BAD_INPUT = 2
@@ -47,7 +46,6 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
-            end_with_parent()
             arguments = _arguments(config_name)
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:
