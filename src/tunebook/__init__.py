@@ -31,6 +31,8 @@ Imports point one way: scripts -> commandline, sweep, report -> experiment -> th
 tests/test_architecture.py proves it.
 """
 
+from tunebook.orphans import end_with_first_process
 from tunebook.torchvision_operators import mend_on_import
 
+end_with_first_process()  # here already: what a device's process imports afterwards takes seconds
 mend_on_import()

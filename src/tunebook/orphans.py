@@ -25,12 +25,16 @@ def naming_the_parent() -> Iterator[None]:
         os.environ.pop(PARENT, None)
 
 
-def end_with_parent() -> None:
-    """End this process within a second after its parent, if this is a device's process that Lightning started."""
+def end_with_first_process() -> None:
+    """End this process within a second after the first, if this is a device's process that Lightning started."""
     parent = os.environ.get(PARENT, "")
-    if os.environ.get("LOCAL_RANK", "0") == "0" or not parent.isdigit():
-        return
-    threading.Thread(target=_watch, args=(int(parent),), name="watch the parent", daemon=True).start()
+    if os.environ.get("LOCAL_RANK", "0") != "0" and parent.isdigit():
+        end_with_parent(int(parent))
+
+
+def end_with_parent(parent: int, *_: object) -> None:
+    """End this process within a second after its parent, whose id is given. Further arguments: a loader gives its workers one."""
+    threading.Thread(target=_watch, args=(parent,), name="watch the parent", daemon=True).start()
 
 
 def _watch(parent: int) -> None:

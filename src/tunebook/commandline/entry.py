@@ -22,7 +22,6 @@ from tunebook.checks import InputError, SettingError, one_line
 from tunebook.commandline import help as annotated
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config, spelt
-from tunebook.orphans import end_with_parent
 from tunebook.paths import CONF
 from tunebook.secrets import learn_words, redact, redact_output
 
@@ -49,7 +48,6 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
-            end_with_parent()
             learn_words(sys.argv[1:])
             redact_output()
             arguments = _arguments(config_name)

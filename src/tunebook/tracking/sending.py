@@ -5,15 +5,17 @@ point that is sent twice is stored once, an artifact replaces itself.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunebook.checks import shown
 from tunebook.tracking.arrived import JOURNAL, Arrived
 from tunebook.tracking.journal import Record
 from tunebook.untrusted import inside, open_regular, require_plain
@@ -32,11 +34,24 @@ REFUSALS = (
     "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED",
 )  # fmt: skip
 REFUSING_STATUSES = (400, 405, 411, 413, 414, 415, 422, 431)  # HTTP's, from a server of artifacts
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.EIO, errno.ESTALE)  # not the record's fault
 SENT = ".sent"  # name of the model's folder while it is removed
 
 
 class UnsendableError(ValueError):
     """A record that can't be sent, now or later. Its text says why."""
+
+
+@contextlib.contextmanager
+def _local(name: object) -> Iterator[None]:
+    """Turn what is wrong with a file of the run's folder into UnsendableError, unless it may be well later."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UnsendableError(f"{shown(name)}: {reason}") from None
 
 
 def is_refusal(error: Exception) -> bool:
@@ -145,15 +160,11 @@ class Sender:
 
         self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in record["tags"].items()])
 
-    def _inside(self, name: str) -> Path:
-        try:
-            return inside(self.folder, name)
-        except ValueError as error:
-            raise UnsendableError(f"{name}: {error}") from None
-
     def _artifact(self, record: Record) -> None:
-        file = self._inside(record["file"])
-        if not (before := _identity(file)):
+        with _local(record["file"]):
+            file = inside(self.folder, record["file"])
+            before = _identity(file)
+        if before is None:
             return  # it has arrived, and was removed here before that could be remembered
         self.client.log_artifact(self.run_id, str(file), record["folder"] or None)
         if record["move"]:
@@ -171,15 +182,12 @@ class Sender:
     def _model(self, record: Record) -> None:
         from tunebook.tracking.model import read_description, send_model
 
-        folder = self._inside(record["folder"])
-        if not folder.is_dir():
-            return  # as for an artifact
-        before = folder.stat().st_ino
-        try:
+        with _local(record["folder"]):
+            folder = inside(self.folder, record["folder"])
+            if not os.path.lexists(folder):
+                return  # as for an artifact
             require_plain(folder, tuple(entry.name for entry in os.scandir(folder)))
-            description = read_description(folder)
-        except ValueError as error:
-            raise UnsendableError(f"{record['folder']}: {error}") from None
+            before, description = folder.stat().st_ino, read_description(folder)
         send_model(self.client, self.arrived.experiment_id, self.run_id, folder, record["name"], description)
         with self.writing, contextlib.suppress(OSError):
             if folder.stat().st_ino == before:
@@ -203,12 +211,10 @@ class Sender:
 
 
 def _identity(file: Path) -> tuple[int, int, int] | None:
-    """Return what tells a file from a newer one of its name; None where there is none. UnsendableError if it can't be read."""
+    """Return what tells a file from a newer one of its name; None where there is none."""
     try:
         with open_regular(file) as opened:
             found = os.fstat(opened.fileno())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise UnsendableError(f"{file}: {error.strerror or error}") from None
     return found.st_ino, found.st_mtime_ns, found.st_size
