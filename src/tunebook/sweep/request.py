@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunebook.checks import Count, Name, NonNegative, NonNegativeInt, Positive, Seed, SettingError, conform
 from tunebook.sweep.outside import check_cluster, check_storage
-from tunebook.sweep.space import Space
+from tunebook.sweep.space import MAX_TRIALS, Space
 
 # How a sweep is worked off and how far, which does not make it another one.
 HOW = (
@@ -94,13 +94,14 @@ def make_request(
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
-    conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
     check_cluster(settings)
     check_storage(settings["storage"])
     if not space.dimensions:
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
     if settings["sampler"] is not None and settings["trials"] is None:
         raise SettingError("sweep.trials", None, "must be an integer: a search has no end of its own")
+    if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
+        raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
     if settings["sampler"] is None and settings["trials"] is not None:
         raise SettingError(
             "sweep.trials", settings["trials"], "a grid runs every combination; allowed: null, or a search such as sweep=random"

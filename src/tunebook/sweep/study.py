@@ -11,12 +11,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tunebook.checks import InputError, construct
+from tunebook import targets
+from tunebook.checks import InputError
 from tunebook.sweep.outside import sqlite_file
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.space import Space
 from tunebook.sweep.storage import PatientStorage, StudyUnavailable, open_storage
-from tunebook.targets import resolve
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -40,10 +40,9 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
     """A sampler or a pruner from its settings; None where there are none."""
     if settings is None:
         return None
-    target = resolve(settings.get("_target_"), kind, f"{kind}._target_")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of options that TPE is known to do better with
-        return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, kind, **given)
+        return targets.make(settings, kind, **given)
 
 
 @dataclass(frozen=True)
