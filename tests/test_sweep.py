@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -194,17 +195,25 @@ def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None
 @in_one_process
 def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    process = faults.start_train((*GRID, *with_store(tmp_path)), log)
+    command = (*GRID, "sweep.workers=1", *with_store(tmp_path))
+    process = faults.start_train(command, log)
     assert process.pid
     faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
+    os.kill(process.pid, signal.SIGSTOP)  # so that it is not over before it is stopped
     refused = cli("train.py", *GRID, *with_store(tmp_path))
+    started = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGCONT)
     assert refused.code == 2
     assert "is at work already; to add workers to it: the same command with sweep.join=true" in refused.err
-    os.kill(process.pid, signal.SIGTERM)
     process.join(60)
-    if process.exitcode == 143:
-        assert {run.info.status for run in runs_in(tmp_path)} <= {"KILLED", "FINISHED"}
-        assert faults.run_train((*GRID, *with_store(tmp_path)), log) == 0, log.read_text()
+    assert process.exitcode == 143, log.read_text()
+    assert started
+    psutil.wait_procs(started, 30)
+    assert not any(child.is_running() for child in started)
+    assert {run.info.status for run in runs_in(tmp_path)} <= {"KILLED", "FINISHED"}
+    assert log.read_text().count(" complete ") < 4
+    assert faults.run_train(command, log) == 0, log.read_text()
     assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}
 
 
