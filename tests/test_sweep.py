@@ -85,6 +85,9 @@ def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_pat
     assert result.code == 0, result.err
     (alone,) = runs_in(tmp_path)
     assert figures(alone) == figures(children(grid)["sgd seed=2"])
+    assert "sweep" not in alone.data.params
+    said = r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, \d+ s since the process began$"
+    assert re.search(said, result.out, re.M)
 
 
 @in_one_process
