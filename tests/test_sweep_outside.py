@@ -97,12 +97,12 @@ def test_resources_with_and_without_prefix() -> None:
 
 @pytest.mark.parametrize("address", ["auto", "local", "10.0.0.1:6379", "ray://head.x:10001", "[::1]:6379"])
 def test_addresses_of_a_ray_cluster(address: str) -> None:
-    check_cluster({"ray": {"address": address}, "slurm": {"timeout_min": 1, "more": None}})
+    check_cluster({"ray": {"address": address}, "slurm": {"cluster": "slurm", "timeout_min": 1, "more": None}})
 
 
 @given(address=st.one_of(st.text(), st.from_regex(r"[a-z.]{1,9}://[a-z:]{1,9}", fullmatch=True), ANY))
 def test_no_other_address_of_a_ray_cluster(address: Any) -> None:
-    said = refusal(lambda: check_cluster({"ray": {"address": address}, "slurm": {"timeout_min": 1, "more": None}}))
+    said = refusal(lambda: check_cluster({"ray": {"address": address}, "slurm": {"cluster": "slurm", "timeout_min": 1, "more": None}}))
     assert "\n" not in said
     if not said:
         assert address is None or re.fullmatch(r"auto|local|(ray://)?[\w.:\[\]-]+:\d+", address, re.A)

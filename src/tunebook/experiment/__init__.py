@@ -1,6 +1,7 @@
 """One run from config to result: the only place where config becomes objects.
 
 assembly   a config's plain values -> objects
+early      what can be said of a config with torch alone
 check      whether a config can run, before anything is loaded or made
 run        trains, tests once and returns the objective
 resume     finds the run to go on with, and makes sure that it is still the same

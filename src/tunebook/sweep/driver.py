@@ -79,9 +79,11 @@ class Driver:
                 self.executor.stop(worker, at_once=True)
             self.storage.patience_s = 0.0 if status == "FAILED" else self.storage.patience_s
             self.parent.close(self.study, status)
-        self.display.say_how_it_ended(self.folder)
         if self.signum:
+            with contextlib.suppress(StudyUnavailable):
+                self.display.say_how_it_ended(self.folder)
             return 128 + self.signum
+        self.display.say_how_it_ended(self.folder)
         failed = self.study.counts()[TrialState.FAIL]
         return 1 if failed or self.study.counts()[TrialState.WAITING] else 0
 

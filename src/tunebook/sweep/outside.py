@@ -8,11 +8,11 @@ is compared with a list of what is known to be harmless.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tunebook.checks import SettingError, conform, nearest, shown
+from tunebook.checks import Name, SettingError, conform, nearest, shown
 from tunebook.paths import why_unwritable
 from tunebook.secrets import redact
 
@@ -81,12 +81,17 @@ def _resource(where: str, value: object, kind: Any) -> Any:
 
 def check_cluster(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for what Ray or Slurm is told and must not be. settings: of `sweep`."""
-    address = settings["ray"]["address"]
+    for kind in ("ray", "slurm"):
+        if not isinstance(settings[kind], Mapping):
+            raise SettingError(f"sweep.{kind}", settings[kind], f"must be settings: sweep.{kind}.<key>=<value>")
+    address = settings["ray"].get("address")
     if address is not None and not (isinstance(address, str) and RAY_ADDRESS.fullmatch(address) and _port(address) < 65536):
         message = "must be a host and a port, such as 10.0.0.1:6379, or auto, or local"
         raise SettingError("sweep.ray.address", redact(str(address)), message)
     minutes = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MIN)]
-    conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], minutes)
+    conform("sweep.slurm.timeout_min", settings["slurm"].get("timeout_min"), minutes)
+    cluster = settings["slurm"].get("cluster")
+    conform("sweep.slurm.cluster", cluster, Literal["slurm", "local"])
     slurm_parameters(settings["slurm"].get("more"))
 
 
@@ -99,6 +104,7 @@ def check_storage(address: str | None) -> None:
     """Raise SettingError where `sweep.storage` is no address of a database of a known kind."""
     if address is None:
         return
+    conform("sweep.storage", address, Name)
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 

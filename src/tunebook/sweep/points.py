@@ -21,6 +21,8 @@ from tunebook.sweep.space import Space, make_space, split
 log = logging.getLogger(__name__)
 
 CONFIG = "config"
+# Settings that hold for a whole sweep.
+WHOLE = ("sweep", "hydra", "outputs", "tracking", "resume", "experiment_name")
 MANY = 50  # trials whose check takes a second or more
 MOST_CORNERS = 64  # points of a search that are checked
 
@@ -61,9 +63,10 @@ def fitting(
     """
     composed = {} if composed is None else composed
     while True:
-        configs = list(to_check(request, composed))
-        checked = tqdm(configs, "checking", leave=False, disable=None if len(configs) > MANY else True)
-        unfit = next(filter(None, (_refusal(check, cfg, words) for cfg, words in checked)), None)
+        configs = to_check(request, composed)
+        total = request.trials if request.is_grid else MOST_CORNERS
+        shown = tqdm(configs, "checking", total, leave=False, disable=None if total > MANY and request.is_grid else True)
+        unfit = next(filter(None, (_refusal(check, cfg, words) for cfg, words in shown)), None)
         if unfit is None:
             return request
         error, words = unfit
@@ -96,11 +99,7 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     if "of" in base.sweep:
         fixed, varying, winner = _with_winner(base, fixed, varying)
         base = compose_config(CONFIG, fixed)
-    for override in varying:
-        if override.get_key_element().startswith(("sweep", "hydra", "outputs", "tracking", "resume")):
-            raise SettingError(
-                override.get_key_element(), (override.input_line or "").partition("=")[2], "holds for the whole sweep, and can't vary in it"
-            )
+    _refuse_what_cannot_vary(fixed, varying)
     if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
         key, _, value = own_folder[0].partition("=")
         raise SettingError(key, value, "each trial has a folder of its own, below outputs")
@@ -110,19 +109,37 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     given = {override.partition("=")[0]: override.partition("=")[2] for override in fixed}
     settings = OmegaConf.to_container(base.sweep, resolve=True)
     assert isinstance(settings, dict)
-    is_shipped = base.sweep.space == with_choices(dict(base.hydra.runtime.choices), CONFIG).sweep.space
-    space = make_space(varying, settings["space"] or {}, given, choices, is_shipped)
-    space, missing = space.without_missing(_known_keys(base, space))
+    written = settings["space"]
+    if written is not None and not isinstance(written, dict):
+        raise SettingError("sweep.space", written, "must be settings and what they vary over, such as {seed: 'range(3)'}")
+    is_shipped = bool(written) and written == OmegaConf.to_container(with_choices(dict(base.hydra.runtime.choices), CONFIG).sweep.space)
+    space = make_space(varying, written or {}, given, choices, is_shipped)
+    missing: list[str] = []
+    if is_shipped:
+        space, missing = space.without_missing(_known_keys(base, space))
     if missing:
         log.warning(
             "left out of the space of sweep=%s, since the chosen options have no such setting: %s", choices["sweep"], ", ".join(missing)
         )
     own = {str(key): value for key, value in settings.items()}
     kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
-    mode = MODES.get(base.objective)
+    mode = MODES.get(str(base.objective))
     if mode is None:
         raise SettingError("objective", base.objective, f"must be one of {', '.join(MODES)}: what is compared is validation")
     return make_request(kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode), base
+
+
+def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) -> None:
+    given = [word.partition("=")[0].lstrip("+") for word in fixed]
+    for override in varying:
+        key, text = override.get_key_element().lstrip("+~"), (override.input_line or "").partition("=")[2]
+        if key.startswith(WHOLE):
+            raise SettingError(key, text, "holds for the whole sweep, and can't vary in it")
+        if override.is_delete():
+            raise SettingError(f"~{key}", text, "a setting is taken away for the whole sweep: ~key")
+        if key in given:
+            raise SettingError(key, text, "is given twice")
+        given.append(key)
 
 
 def _known_keys(base: DictConfig, space: Space) -> set[str]:

@@ -10,13 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tunebook import machine
-from tunebook.checks import YEAR_S, Count, Name, NonNegativeInt, PositiveSeconds, Seconds, Seed, SettingError, conform
+from tunebook.checks import Count, Name, NonNegativeInt, PositiveSeconds, Seconds, Seed, SettingError, conform
 from tunebook.secrets import redacted
 from tunebook.sweep.outside import check_cluster, check_storage
-from tunebook.sweep.space import MOST_POINTS, Space
+from tunebook.sweep.space import MAX_TRIALS, Space
 
-Trials = Annotated[int, Field(ge=1, le=MOST_POINTS)]
-Minutes = Annotated[int, Field(ge=1, le=YEAR_S // 60)]
+Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
 WORKERS_A_PROCESSOR = 4  # more only take turns
 
 # How a sweep is worked off and how far, which does not make it another one.
@@ -103,8 +102,6 @@ def make_request(
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
-    conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
-    conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Minutes)
     check_cluster(settings)
     check_storage(settings["storage"])
     _check_processes(settings)
@@ -112,6 +109,8 @@ def make_request(
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
     if settings["sampler"] is not None and settings["trials"] is None:
         raise SettingError("sweep.trials", None, "must be an integer: a search has no end of its own")
+    if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
+        raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
     if settings["sampler"] is None and settings["trials"] is not None:
         raise SettingError(
             "sweep.trials", settings["trials"], "a grid runs every combination; allowed: null, or a search such as sweep=random"

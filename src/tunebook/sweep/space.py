@@ -5,12 +5,13 @@
 """
 
 import itertools
+import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 
 from tunebook.checks import SettingError
@@ -18,8 +19,8 @@ from tunebook.checks import SettingError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-MOST_POINTS = 10_000  # of a grid, and trials of a search: each is checked before the first begins, and the study is read for each
-
+MAX_TRIALS = 10_000  # of a sweep; more would take hours to check alone
+MAX_NUMBER = 1e18  # a float holds every integer up to 9e15
 Value = str | int | float | bool | None
 Point = dict[str, Value]  # a value for each dimension that applies, by its name
 
@@ -105,10 +106,11 @@ class Space:
             if dimension.values is None:
                 message = "a grid needs values; a range is for a search: sweep=random, sobol, tpe or asha"
                 raise SettingError(dimension.key, dimension.text, message)
-        found = list(itertools.islice(self._combinations(0, dict(self.given), {}), MOST_POINTS + 1))
-        if len(found) > MOST_POINTS:
-            message = f"make more than {MOST_POINTS} combinations; a search draws some of them: sweep=random"
-            raise SettingError("sweep", ", ".join(dimension.key for dimension in self.dimensions), message)
+        found = list(itertools.islice(self._combinations(0, dict(self.given), {}), MAX_TRIALS + 1))
+        if len(found) > MAX_TRIALS:
+            names = ", ".join(dict.fromkeys(dimension.key for dimension in self.dimensions))
+            message = f"make more than {MAX_TRIALS} combinations; a search draws some of them: sweep=random"
+            raise SettingError("sweep", names, message)
         return found
 
     def _combinations(self, number: int, chosen: dict[str, Value], point: Point) -> Iterator[Point]:
@@ -215,6 +217,8 @@ def _written(room: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[
                 raise SettingError(f"sweep.space.{key}", value, "holds settings where another one is chosen: write it as optimizer=adam")
             yield from _written(value, (condition, option))
             continue
+        if not isinstance(value, str):
+            raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
         override = _parsed(f"{key}={value}")
         if not override.is_sweep_override():
             raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
@@ -227,18 +231,57 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     if tags - {"log"}:
         raise SettingError(key, text, f"the only tag is log, not {', '.join(sorted(tags - {'log'}))}")
     if isinstance(value, IntervalSweep):
-        low, high, log = value.start, value.end, "log" in tags
-        assert low is not None
-        assert high is not None
-        if not low < high or (log and low <= 0):
-            raise SettingError(key, text, "must go from a lower to a higher value" + (", above 0" if log else ""))
-        return Dimension(key, text, None, low, high, log, when)
+        return _range(key, text, value, when)
     if isinstance(value, Glob):
         raise SettingError(key, text, "glob(...) is not supported: name the options")
-    every = override.sweep_iterator(transformer=Transformer.encode)
-    values = [as_value(item) for item in itertools.islice(every, MOST_POINTS + 1)]
-    if len(values) > MOST_POINTS:
-        raise SettingError(key, text, f"holds more than {MOST_POINTS} values")
-    if len({str(item) for item in values}) < len(values):
+    if isinstance(value, RangeSweep):
+        _check_length(key, text, value)
+    try:
+        values = [as_value(item) for item in override.sweep_iterator(transformer=Transformer.encode)]
+    except (ValueError, TypeError, OverflowError, HydraException) as error:
+        raise SettingError(key, text, f"can't be listed: {' '.join(str(error).split())}") from None
+    if not values:
+        raise SettingError(key, text, "holds no value")
+    _check_count(key, text, len(values))
+    if len({_same(item) for item in values}) < len(values):
         raise SettingError(key, text, "holds a value twice")
     return Dimension(key, text, tuple(values), when=when)
+
+
+def _same(value: Value) -> tuple[str, object]:
+    """Return what tells values apart: 1 and 1.0 are the same setting, 1 and true are not."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return ("number", value) if is_number else (type(value).__name__, str(value))
+
+
+def _range(key: str, text: str, value: IntervalSweep, when: tuple[str, str] | None) -> Dimension:
+    low, high, log = value.start, value.end, "log" in value.tags
+    if not (_is_number(low) and _is_number(high)):
+        raise SettingError(key, text, "must go from one finite number to another")
+    assert low is not None
+    assert high is not None
+    if not low < high or (log and low <= 0):
+        raise SettingError(key, text, "must go from a lower to a higher value" + (", above 0" if log else ""))
+    return Dimension(key, text, None, low, high, log, when)
+
+
+def _is_number(value: object) -> bool:
+    """Return whether it is a number that a sampler can draw between."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) < MAX_NUMBER
+
+
+def _check_length(key: str, text: str, value: RangeSweep) -> None:
+    """Raise SettingError for a range that is not to be listed: it has no end, or too many values."""
+    start, stop, step = value.start, value.stop, value.step
+    if not (_is_number(start) and _is_number(stop) and _is_number(step)) or not step:
+        raise SettingError(key, text, "must go from one finite number to another, by a step that is not 0")
+    assert start is not None
+    assert stop is not None
+    _check_count(key, text, math.ceil((stop - start) / step))
+
+
+def _check_count(key: str, text: str, count: int) -> None:
+    if count > MAX_TRIALS:
+        raise SettingError(key, text, f"holds {count} values: must be at most {MAX_TRIALS}")

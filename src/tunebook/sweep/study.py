@@ -11,12 +11,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tunebook.checks import InputError, SettingError, construct
+from tunebook import targets
+from tunebook.checks import InputError, SettingError
 from tunebook.sweep.outside import sqlite_file
 from tunebook.sweep.request import Request, differences
-from tunebook.sweep.space import MOST_POINTS, Space
+from tunebook.sweep.space import MAX_TRIALS, Space
 from tunebook.sweep.storage import PatientStorage, StudyUnavailable, open_storage
-from tunebook.targets import resolve
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -40,13 +40,12 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
     """A sampler or a pruner from its settings; None where there are none."""
     if settings is None:
         return None
-    target = resolve(settings.get("_target_"), kind, f"{kind}._target_")
     for key, value in settings.items():
-        if isinstance(value, int | float) and value > MOST_POINTS:
-            raise SettingError(f"{kind}.{key}", value, f"must be at most {MOST_POINTS}, as many as a sweep may have trials")
+        if isinstance(value, int | float) and value > MAX_TRIALS:
+            raise SettingError(f"{kind}.{key}", value, f"must be at most {MAX_TRIALS}, as many as a sweep may have trials")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of options that TPE is known to do better with
-        return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, kind, **given)
+        return targets.make(settings, kind, **given)
 
 
 @dataclass(frozen=True)
