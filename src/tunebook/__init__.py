@@ -5,6 +5,7 @@ checks         a setting's type and range, checked where it is used; the one err
 targets        which class a `_target_` may name: trusted packages, and the kind its group makes
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 secrets        what must not be written down
+text_output    makes text from outside safe to print and to write into tables
 runfolder      a run's folder: what it says of itself, which process works in it
 torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
 

@@ -1,0 +1,40 @@
+"""Makes text from outside (file names, names of runs) safe to print and to write into tables."""
+
+import re
+import unicodedata
+
+# What spreadsheets take for a formula where a cell begins with it, with the full-width forms.
+FORMULA_STARTS = tuple("=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
+
+
+def printable(text: str) -> str:
+    r"""Return the text on one line, with visible escapes for what a terminal would act on or cannot show.
+
+    Control characters become escapes such as `\x1b` and `\n`, so do invisible and direction-changing
+    characters (`\u202e`). A byte of a file name that is not UTF-8 becomes `\xff`.
+    """
+    return "".join(char if _is_visible(char) else _escaped(char) for char in text)
+
+
+def csv_cell(value: object) -> object:
+    """Return the value as a cell of a CSV file that a spreadsheet shows and does not compute.
+
+    Text is made printable. Where it begins like a formula and is no number, an apostrophe comes first,
+    which spreadsheets take for "this is text". Anything that is not text stays as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    is_formula = text.lstrip().startswith(FORMULA_STARTS) and not NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula or value.startswith(("\t", "\r", "\n")) else text
+
+
+def _is_visible(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # how Python keeps a byte that it could not decode
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
