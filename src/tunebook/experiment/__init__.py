@@ -7,6 +7,8 @@ resume     finds the run to go on with, and makes sure that it is still the same
 elsewhere  brings a run here that MLflow or a checkpoint alone knows
 changes    fits a checkpoint to settings that a user changed on the way
 record     what a run writes down, before, after and in its summary
+requested_run  checks the settings of evaluate, predict and reproduce, and finds the run that they name
+images     reads images from outside
 restore    rebuilds a run from its MLflow run, its folder or a checkpoint alone
 evaluation tests it again
 prediction says what images show

@@ -3,6 +3,8 @@
 tracker    the run itself, as training sees it: opened, told, closed with the status that the process ends with
 journal    its record on disk, which a kill leaves whole
 shipper    sends the journal to MLflow, in a thread of its own and as often as it takes
+run_reader reads which runs a store holds, without MLflow's client
+run_lookup finds the run or the sweep that a user names
 finished   a finished run, read back
 store      the store's address, the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
