@@ -9,6 +9,7 @@ finished   a finished run, read back
 store      the store's address, the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
 model      the network as an MLflow model
+tunebook_exported_model  loads it, in a process that knows nothing of Tunebook
 pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing
 view       what MLflow's page of runs opens on
