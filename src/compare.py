@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("compare", check="tunebook.report.compare:check")
+@command("compare", check="tunebook.report.requested_runs:check")
 def main(cfg: "DictConfig") -> None:
     """Prints the leaderboard and the findings, and writes the report."""
     from pathlib import Path

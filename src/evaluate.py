@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("evaluate", check="tunebook.experiment.evaluation:check")
+@command("evaluate", check="tunebook.experiment.requested_run:check_evaluation")
 def main(cfg: "DictConfig") -> None:
     """Prints the figures."""
     from tunebook.experiment.evaluation import evaluate

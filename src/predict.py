@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("predict", check="tunebook.experiment.prediction:check")
+@command("predict", check="tunebook.experiment.requested_run:check_prediction")
 def main(cfg: "DictConfig") -> None:
-    """Prints a line an image; with `output`, writes them as CSV."""
+    """Prints a line an image; with `output`, writes them as CSV. Exit status 1 where one could not be read."""
     from tunebook.experiment.prediction import predict
 
-    predict(cfg)
+    if not predict(cfg):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

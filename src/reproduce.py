@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("reproduce", check="tunebook.experiment.reproduction:check")
+@command("reproduce", check="tunebook.experiment.requested_run:check_reproduction")
 def main(cfg: "DictConfig") -> None:
     """Says whether the figures are the same. Exit status 1 where one is not."""
     from tunebook.experiment.reproduction import reproduce

@@ -32,17 +32,26 @@ LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.Null
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
 
 
+# Settings of the scripts that are texts, whatever is in them: Hydra would take `1e5` for a number and refuse `a, b`.
+TEXTS = {
+    "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"), "reproduce": ("run",),
+    "compare": ("sweep", "sweep_name", "runs"),
+}  # fmt: skip
+
+
 def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
-    """The words as Hydra can take them. `sweep=<name of one>` would be an option of conf/sweep/ to it, whatever the config says; and a
-    name or a filter is a text, whatever is in it."""
-    if config_name != "compare":
-        return list(overrides)
+    """Return the overrides as Hydra can take them, with quotes around texts.
+
+    `sweep=<name of one>` of compare becomes `sweep_name`: Hydra would look for an option of conf/sweep/.
+    """
     found: list[str] = []
     for word in overrides:
-        key, _, value = word.partition("=")
-        if key in ("sweep", "sweep_name", "runs") and value not in ("", "null") and value[0] not in "'\"":
-            value = quoted(value)
-        found.append(f"sweep_name={value}" if key == "sweep" else f"{key}={value}" if "=" in word else word)
+        key, separator, value = word.partition("=")
+        if separator and key in TEXTS.get(config_name, ()):
+            if value not in ("", "null", "???") and value[0] not in "'\"":
+                value = quoted(value)
+            key = "sweep_name" if key == "sweep" else key
+        found.append(f"{key}{separator}{value}")
     return found
 
 

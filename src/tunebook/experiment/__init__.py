@@ -10,6 +10,8 @@ places     what a run's folder may not choose for its user
 compatibility whether a checkpoint's state fits the run's objects
 changes    fits a checkpoint to settings that a user changed on the way
 record     what a run writes down, before, after and in its summary
+requested_run  checks the settings of evaluate, predict and reproduce, and finds the run that they name
+images     reads images from outside
 restore    rebuilds a run from its MLflow run, its folder or a checkpoint alone
 evaluation tests it again
 prediction says what images show

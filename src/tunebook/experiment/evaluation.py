@@ -12,11 +12,6 @@ from tunebook.experiment.run import test
 log = logging.getLogger(__name__)
 
 
-def check(cfg: DictConfig, choices: object) -> None:
-    """SettingError where evaluate's own settings can't be used."""
-    restore.check(cfg)
-
-
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """test/loss and test/acc of the weights that a run tested (or of its best or last epoch), printed beside the run's own."""
     with tempfile.TemporaryDirectory() as folder:

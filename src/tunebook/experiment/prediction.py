@@ -3,77 +3,95 @@
 import csv
 import io
 import logging
+import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
-from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+from omegaconf import DictConfig
 
-from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.checks import InputError
 from tunebook.experiment import restore
+from tunebook.experiment.images import check_output, image_files, read_image
+from tunebook.experiment.restore import Restored
 from tunebook.runfolder import write_atomically
+from tunebook.text_output import csv_cell, printable
 from tunebook.training import device_kind
 
 log = logging.getLogger(__name__)
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 BATCH = 256  # images at a time
 
 
-def check(cfg: DictConfig, choices: object) -> None:
-    """SettingError where predict's own settings can't be used."""
-    restore.check(cfg)
-    if OmegaConf.is_missing(cfg, "images"):
-        raise SettingError("images", "", "is required: an image file, or a folder of them")
-    conform("invert", cfg.invert, bool)
-    if cfg.output is not None and not Path(str(cfg.output)).parent.is_dir():
-        raise SettingError("output", cfg.output, "its folder is not there")
-    files(str(cfg.images))
+@dataclass(frozen=True)
+class Prediction:
+    """The probabilities of the classes for one image; none where it could not be read, with the reason."""
+
+    path: Path
+    probabilities: Sequence[float] = ()
+    problem: str = ""
 
 
-def files(name: str) -> list[Path]:
-    """The images that are meant. SettingError where there are none."""
-    path = Path(name)
-    found = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix.lower() in ENDINGS) if path.is_dir() else []
-    if not found:
-        raise SettingError("images", name, f"is no image file, nor a folder of them ({' '.join(ENDINGS)})")
-    return found
+def predict(cfg: DictConfig) -> bool:
+    """Print each image's most probable class, and where `output` is set, write all probabilities as CSV.
 
-
-def read_image(path: Path, shape: tuple[int, int, int], invert: bool) -> Tensor:
-    """float32 (C, H, W) in [0, 1], scaled to the shape the network takes. InputError where the file is no image."""
-    channels, height, width = shape
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"images={shown(path)}: can't be read as an image ({' '.join(str(error).split())})") from None
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(height, width, channels).permute(2, 0, 1)
-    scaled = pixels.to(torch.float32).div(255)
-    return 1 - scaled if invert else scaled
-
-
-def predict(cfg: DictConfig) -> None:
-    """Prints each image's most probable class, and where `output` is set, writes all probabilities as CSV."""
+    An image of a folder that can't be read costs only itself: it gets a line on standard error and a row without
+    figures. Return whether all could be read. Raises InputError where the only image that is asked for can't be.
+    """
+    paths = image_files(str(cfg.images))
+    output = None if cfg.output is None else check_output(str(cfg.output), paths)
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
-    source = restored.parts.data.source
-    paths = files(str(cfg.images))
+    class_names = restored.parts.data.source.class_names
+    found: list[Prediction] = []
+    for one in _predictions(cfg, restored, paths):
+        if one.problem:
+            line = f"images={printable(str(one.path))}: {one.problem}"
+            if not Path(str(cfg.images)).is_dir():
+                raise InputError(line)
+            print(f"error: {line}", file=sys.stderr)
+        else:
+            best = max(range(len(class_names)), key=one.probabilities.__getitem__)
+            percent = 100 * one.probabilities[best]
+            log.info("%s   %s   %.1f %%", printable(str(one.path)), printable(class_names[best]), percent)
+        found.append(one)
+    if output is not None:
+        write_atomically(output, _table(found, class_names).encode())
+    return not any(one.problem for one in found)
+
+
+def _predictions(cfg: DictConfig, restored: Restored, paths: Sequence[Path]) -> Iterator[Prediction]:
+    """Yield a prediction for each file, in order."""
     device = torch.device("cuda" if device_kind(cfg.accelerator) == "gpu" and torch.cuda.is_available() else "cpu")
     network = restored.parts.classifier.network.to(device).eval()
-    rows: list[list[object]] = []
     for start in range(0, len(paths), BATCH):
+        read: dict[Path, np.ndarray] = {}
+        problems: dict[Path, str] = {}
         chosen = paths[start : start + BATCH]
-        images = torch.stack([read_image(path, source.image_shape, bool(cfg.invert)) for path in chosen])
-        with torch.inference_mode():
-            probabilities = network(images.to(device)).float().softmax(dim=1).cpu()
-        for path, row in zip(chosen, probabilities.tolist(), strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
-            rows.append([str(path), source.class_names[best], *(round(p, 6) for p in row)])
-            log.info("%s   %s   %.1f %%", path, source.class_names[best], 100 * row[best])
-    if cfg.output is not None:
-        text = io.StringIO()
-        csv.writer(text).writerows([["image", "class", *source.class_names], *rows])
-        write_atomically(Path(str(cfg.output)), text.getvalue().encode())
+        for path in chosen:
+            try:
+                read[path] = read_image(path, restored.parts.data.source.image_shape)
+            except InputError as error:
+                problems[path] = str(error)
+        rows: dict[Path, list[float]] = {}
+        if read:
+            pixels = torch.from_numpy(np.stack(list(read.values()))).permute(0, 3, 1, 2)
+            scaled = pixels.to(device, torch.float32).div(255)
+            with torch.inference_mode():
+                logits = network(1 - scaled if cfg.invert else scaled)
+            rows = dict(zip(read, logits.float().softmax(dim=1).tolist(), strict=True))
+        yield from (Prediction(path, rows.get(path, ()), problems.get(path, "")) for path in chosen)
+
+
+def _table(found: Sequence[Prediction], class_names: Sequence[str]) -> str:
+    rows: list[list[object]] = [["image", "class", *class_names]]
+    for one in found:
+        best = class_names[int(np.argmax(one.probabilities))] if one.probabilities else ""
+        figures = [round(value, 6) for value in one.probabilities] or [None] * len(class_names)
+        rows.append([str(one.path), best, *figures])
+    text = io.StringIO()
+    csv.writer(text).writerows([csv_cell(value) for value in row] for row in rows)
+    return text.getvalue()

@@ -26,8 +26,9 @@ from tunebook.commandline.entry import start
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, compose_config, leaves, quoted
 from tunebook.experiment import check as settings_check
-from tunebook.experiment import comparison, elsewhere, restore
+from tunebook.experiment import comparison, elsewhere
 from tunebook.experiment.comparison import Account, Comparison
+from tunebook.experiment.requested_run import PRUNED, require_finished
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.precision import Precision
@@ -36,6 +37,7 @@ from tunebook.recovery.checkpoint import LAST
 from tunebook.secrets import HIDDEN
 from tunebook.tracking.describe import LONGEST_NAME
 from tunebook.tracking.finished import FinishedRun
+from tunebook.tracking.run_lookup import find_run
 from tunebook.tracking.shipper import JOURNAL
 from tunebook.tracking.store import RunNotFound
 from tunebook.untrusted import read_regular
@@ -46,7 +48,6 @@ CONFIG = "config"  # what train.py composes
 OURS = ("tracking", "outputs", "hydra.")  # settings of this call that the new run has as well
 NOT_TAKEN = (*elsewhere.PLACES, "sweep")  # settings of the stored run that it has not
 KEY = re.compile(r"\w+(\.\w+)*")
-PRUNED = "sweep.pruned_at_epoch"
 Threads = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -85,12 +86,6 @@ class Reproduction(Trial):
         return pruned | self.comparison.tags
 
 
-def check(cfg: DictConfig, choices: object) -> None:
-    """SettingError where reproduce's own settings can't be used."""
-    restore.check_run(cfg)
-    conform("data_root", cfg.data_root, str | None)
-
-
 def reproduce(cfg: DictConfig) -> bool:
     """Trains the run that `cfg.run` names again, and says how it compares. Whether every figure is the same.
 
@@ -122,8 +117,8 @@ def reproduce(cfg: DictConfig) -> bool:
 
 def read(cfg: DictConfig, folder: Path) -> Original:
     """The run that is asked for. folder: for what is fetched."""
-    finished = FinishedRun(cfg.tracking.uri, str(cfg.run))
-    _require_finished(finished)
+    finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
+    require_finished(finished.run_id, finished.run.info.status, finished.tags)
     asked = HydraConfig.get().overrides
     places = [word for word in (*asked.task, *asked.hydra) if word.lstrip("+~").startswith(OURS)]
     if cfg.data_root:
@@ -133,18 +128,6 @@ def read(cfg: DictConfig, folder: Path) -> Original:
     if threads is None:
         notes.append(f"threads: not recorded -> {torch.get_num_threads()}")
     return Original(finished, comparison.from_mlflow(finished, folder), words, threads, notes)
-
-
-def _require_finished(finished: FinishedRun) -> None:
-    where, status, tags = f"run={finished.run_id}", finished.run.info.status, finished.tags
-    if tags.get("sweep.kind") == "sweep":
-        raise InputError(f"{where}: is a sweep, not a run: each of its trials can be reproduced")
-    if status != "FINISHED":
-        raise InputError(f"{where}: is {status}, not FINISHED: there is nothing whole to compare with")
-    if changes := tags.get("resumed.changes"):
-        raise InputError(f"{where}: its settings were changed on the way ({shown(changes)}): no one config makes it")
-    if not tags.get(PRUNED, "0").isdecimal():
-        raise InputError(f"{where}: its tag {PRUNED}={shown(tags[PRUNED])} is no epoch")
 
 
 def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list[str], list[str]]:

@@ -5,22 +5,21 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.checks import InputError, SettingError, shown
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, with_choices
 from tunebook.commandline.words import check_outside_values
+from tunebook.experiment import requested_run
 from tunebook.experiment.assembly import Parts, build, plain
 from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
 from tunebook.secrets import learn, redact
 from tunebook.tracking.finished import FinishedRun
-from tunebook.training import device_kind
 
 TIMEOUT_S = 30
 
@@ -35,35 +34,16 @@ class Restored:
     finished: FinishedRun | None
 
 
-def check_run(cfg: DictConfig) -> None:
-    """SettingError where the settings that name a run and its store can't be used."""
-    if OmegaConf.is_missing(cfg, "run"):
-        raise SettingError("run", "", "is required: the id of an MLflow run, as train.py's summary prints it")
-    if "uri" not in cfg.tracking:
-        raise SettingError("tracking", "off", "a run is read from MLflow; allowed: mlflow")
-    conform("run", str(cfg.run), str)
-
-
-def check(cfg: DictConfig) -> None:
-    """SettingError where the settings that name a run and its weights can't be used."""
-    check_run(cfg)
-    conform("weights", cfg.weights, Literal["tested", "best", "last"])
-    conform("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
-    device_kind(cfg.accelerator)
-
-
 def restore(cfg: DictConfig, folder: Path) -> Restored:
     """The run that `cfg.run` names. folder: for what is fetched. InputError where it can't be had, or is not what it should be."""
-    name = str(cfg.run)
+    name, found = str(cfg.run), requested_run.find(cfg)
     finished = None
-    if name.startswith(("http://", "https://")):
-        file = fetch(name, folder / "fetched.ckpt", "run")
-    elif Path(name).is_file():
-        file = Path(name)
-    elif (Path(name) / "checkpoints").is_dir():
-        file = Path(name) / "checkpoints" / f"{_weights(cfg, 'last')}.ckpt"
+    if isinstance(found, str):
+        file = fetch(found, folder / "fetched.ckpt", "run")
+    elif isinstance(found, Path):
+        file = found if found.is_file() else found / "checkpoints" / f"{_weights(cfg, 'last')}.ckpt"
     else:
-        finished = FinishedRun(cfg.tracking.uri, name)
+        finished = FinishedRun(cfg.tracking.uri, found.run_id)
         file = finished.download(f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder)
     content = read(file)
     settings = _settings(cfg, content, name)

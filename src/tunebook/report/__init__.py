@@ -1,5 +1,6 @@
 """From MLflow's runs to an answer that can be read: in a terminal, as a page, as pictures and as a table.
 
+requested_runs  checks compare's settings, and that there is such a sweep or experiment
 read       runs of a sweep, a filter or an experiment -> plain values
 paired     two values of one setting, compared over runs that share all else
 terminal   leaderboard, findings and what to run next

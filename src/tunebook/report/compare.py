@@ -2,28 +2,17 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from tunebook.analysis.findings import Findings, findings
-from tunebook.checks import Name, SettingError, conform
 from tunebook.report import page, terminal
 from tunebook.report.paired import pairs
 from tunebook.report.read import Study, read_runs, read_sweep
-from tunebook.tracking.store import add_artifacts, folder_name, require_mlflow, require_store
+from tunebook.tracking.run_lookup import find_sweep
+from tunebook.tracking.store import add_artifacts, folder_name, require_store
 
 log = logging.getLogger(__name__)
 
 ARTIFACTS = "report"  # on the sweep's own run
-
-
-def check(cfg: Any, choices: object) -> None:
-    """SettingError where a setting can't be used."""
-    for key in ("sweep_name", "runs", "metric", "paired"):
-        conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
-    conform("report", cfg.report, bool)
-    require_mlflow(cfg)
-    if cfg.sweep_name is not None and cfg.runs is not None:
-        raise SettingError("runs", cfg.runs, "finds runs of any kind, and sweep_name those of one sweep: give one of the two")
 
 
 def compare(
@@ -32,7 +21,7 @@ def compare(
     """Reads the runs, prints what they say, and writes the report: into `reports`, and on the sweep's own run."""
     require_store(uri)
     within = None if runs is not None else experiment
-    study = read_runs(uri, within, runs, metric) if sweep is None else read_sweep(uri, sweep, metric)
+    study = read_runs(uri, within, runs, metric) if sweep is None else read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
     in_pairs = None if paired is None else pairs(study, paired)
     found = findings(study.results, study.fixed)
     terminal.say(study, found)

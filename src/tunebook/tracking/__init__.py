@@ -7,11 +7,14 @@ arrived    what of it the store has received
 sending    how each kind of record is sent
 delivery   sends what waits, in order
 shipper    does so in a thread of its own and as often as it takes; and delivers what earlier runs have left
+run_reader reads which runs a store holds, without MLflow's client
+run_lookup finds the run or the sweep that a user names
 finished   a finished run, read back
 store      the store's address, the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
 git        asks git for a commit and its state, without running what a repository names
 model      the network as an MLflow model
+tunebook_exported_model  loads it, in a process that knows nothing of Tunebook
 pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing
 view       what MLflow's page of runs opens on

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tunebook.runfolder import write_atomically
+from tunebook.tracking import tunebook_exported_model
 from tunebook.untrusted import read_regular, require_plain_yaml
 
 if TYPE_CHECKING:
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
 
 RUN_TAG = "tunebook.run"
 DESCRIPTION = "MLmodel"  # MLflow's name for the file that describes a model
+LOADER = "tunebook_exported_model"  # the module's name in the model's code folder, where it stands alone
 
 
 def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
     """In MLflow's pt2 format, images -> class probabilities, with signature and input example; any batch size, nothing pickled.
 
+    Its own code loads it: MLflow's needs Lightning and torchvision, which a serving process may not be able to import.
     example: at least two images float32 (B, C, H, W).
     """
     import mlflow
     import mlflow.pytorch
-    from mlflow.models import infer_signature
+    from mlflow.models import Model, infer_signature
 
     model = nn.Sequential(network, nn.Softmax(dim=1)).cpu().float().eval()  # eval: else dropout would be frozen on
     with torch.no_grad():
@@ -38,7 +41,11 @@ def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
         input_example=example.numpy(),
         pip_requirements=[f"mlflow=={mlflow.__version__}", f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
         serialization_format="pt2",
+        code_paths=[tunebook_exported_model.__file__],
     )
+    description = Model.load(str(folder))
+    description.flavors["python_function"]["loader_module"] = LOADER
+    description.save(str(folder / DESCRIPTION))
 
 
 def read_description(folder: Path) -> "Model":

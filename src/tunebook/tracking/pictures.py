@@ -52,7 +52,7 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
 
 
 def worst_images(images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]) -> Figure:
-    """The images with the highest loss. images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes)."""
+    """The images with the highest loss, as the network gets them: 0 is black. images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes)."""
     probabilities = logits.softmax(dim=1)
     of_truth = probabilities[range(len(labels)), labels]
     order = of_truth.argsort()[:WORST].tolist()
@@ -64,7 +64,7 @@ def worst_images(images: Tensor, labels: Tensor, logits: Tensor, class_names: Se
     for axes, i in zip(figure.axes, order, strict=False):
         guess = int(probabilities[i].argmax())
         picture = images[i].permute(1, 2, 0).numpy()
-        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray_r", vmin=0, vmax=255)
+        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
         wrong = guess != int(labels[i])
         title = f"{class_names[int(labels[i])]} > {class_names[guess]} ({float(probabilities[i, guess]):.2f})"
         axes.set_title(title, fontsize=9, color="firebrick" if wrong else "black")

@@ -1,0 +1,98 @@
+"""Checks the settings of evaluate, predict and reproduce, above all which run is meant, before torch is imported."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.experiment.images import check_output, image_files
+from tunebook.tracking.run_lookup import LAST, find_run
+from tunebook.tracking.run_reader import FoundRun
+
+ADDRESSES = ("http://", "https://")
+PRUNED = "sweep.pruned_at_epoch"  # tag of a trial that its sweep gave up
+NAMES_OF_RUNS = "last, an MLflow run's id, its first digits or its name, a run's folder, a checkpoint's path or http(s) address"
+
+
+def check_evaluation(cfg: DictConfig, choices: object) -> None:
+    """Raise SettingError or InputError where evaluate's settings can't be used or there is no such run."""
+    _check_settings(cfg)
+    _require_trained(cfg)
+    _check_accelerator(cfg)
+
+
+def check_prediction(cfg: DictConfig, choices: object) -> None:
+    """Raise SettingError or InputError where predict's settings can't be used or there is no such run."""
+    _check_settings(cfg)
+    if OmegaConf.is_missing(cfg, "images"):
+        raise SettingError("images", "", "is required: an image file, or a folder of them")
+    conform("invert", cfg.invert, bool)
+    images = image_files(str(cfg.images))
+    if cfg.output is not None:
+        check_output(str(cfg.output), images)
+    _require_trained(cfg)
+    _check_accelerator(cfg)
+
+
+def check_reproduction(cfg: DictConfig, choices: object) -> None:
+    """Raise SettingError or InputError where reproduce's settings can't be used, or there is no such finished run."""
+    _check_run_settings(cfg)
+    conform("data_root", cfg.data_root, str | None)
+    found = find_run(str(cfg.tracking.uri), str(cfg.run))
+    require_finished(found.run_id, found.status, found.tags)
+
+
+def find(cfg: DictConfig) -> str | Path | FoundRun:
+    """Return what `cfg.run` names: a checkpoint's address, its file, a run's folder, or an MLflow run.
+
+    Raises RunNotFound, AmbiguousRun, or InputError where the store can't be read.
+    """
+    name = str(cfg.run)
+    if name.startswith(ADDRESSES):
+        return name
+    path = Path(name)
+    if name != LAST and (path.is_file() or (path / "checkpoints").is_dir()):
+        return path
+    return find_run(str(cfg.tracking.uri), name)
+
+
+def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
+    """Raise InputError where a run is no whole run of one config, which alone can be reproduced."""
+    where = f"run={run_id}"
+    if tags.get("sweep.kind") == "sweep":
+        raise InputError(f"{where}: is a sweep, not a run: each of its trials can be reproduced")
+    if status != "FINISHED":
+        raise InputError(f"{where}: is {status}, not FINISHED: there is nothing whole to compare with")
+    if changes := tags.get("resumed.changes"):
+        raise InputError(f"{where}: its settings were changed on the way ({shown(changes)}): no one config makes it")
+    if not tags.get(PRUNED, "0").isdecimal():
+        raise InputError(f"{where}: its tag {PRUNED}={shown(tags[PRUNED])} is no epoch")
+
+
+def _check_run_settings(cfg: DictConfig) -> None:
+    if OmegaConf.is_missing(cfg, "run") or not str(cfg.run).strip():
+        raise SettingError("run", "", f"is required; allowed: {NAMES_OF_RUNS}")
+    if "uri" not in cfg.tracking:
+        raise SettingError("tracking", "off", "a run is read from MLflow; allowed: mlflow")
+
+
+def _check_settings(cfg: DictConfig) -> None:
+    _check_run_settings(cfg)
+    conform("weights", cfg.weights, Literal["tested", "best", "last"])
+    conform("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
+
+
+def _require_trained(cfg: DictConfig) -> None:
+    found = find(cfg)
+    if isinstance(found, FoundRun) and found.is_sweep:
+        raise InputError(f"run={found.run_id}: is a sweep, not a run: give one of its trials")
+
+
+def _check_accelerator(cfg: DictConfig) -> None:
+    """Raise SettingError where the accelerator is not there; torch is imported for nothing else."""
+    if cfg.accelerator == "gpu":
+        from tunebook.training import device_kind
+
+        device_kind("gpu")

@@ -1,0 +1,26 @@
+"""Checks the settings of compare, above all which sweep or experiment is meant, before the libraries of statistics are imported."""
+
+import re
+from typing import Any
+
+from tunebook.checks import Name, SettingError, conform
+from tunebook.tracking.run_lookup import find_sweep, require_experiment
+from tunebook.tracking.store import require_mlflow
+
+COMPARISON = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
+
+
+def check(cfg: Any, choices: object) -> None:
+    """Raise SettingError or InputError where a setting can't be used, or there is no such sweep or experiment."""
+    for key in ("sweep_name", "runs", "metric", "paired"):
+        conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
+    conform("report", cfg.report, bool)
+    require_mlflow(cfg)
+    if cfg.sweep_name is not None and cfg.runs is not None:
+        raise SettingError("runs", cfg.runs, "finds runs of any kind, and sweep_name those of one sweep: give one of the two")
+    if cfg.runs is not None and not COMPARISON.search(str(cfg.runs)):
+        raise SettingError("runs", cfg.runs, "is no filter of MLflow's, such as params.model = 'mlp'")
+    if cfg.sweep_name is not None:
+        find_sweep(str(cfg.tracking.uri), str(cfg.sweep_name))
+    elif cfg.runs is None:
+        require_experiment(str(cfg.tracking.uri), str(cfg.experiment_name))

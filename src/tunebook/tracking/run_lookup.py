@@ -1,0 +1,94 @@
+"""Finds the run or the sweep that a user names: by its id, the first digits of its id, its name, or "last"."""
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+
+from tunebook.checks import InputError, nearest, shown
+from tunebook.secrets import redact
+from tunebook.text_output import printable
+from tunebook.tracking.run_reader import ID, FoundRun, NotReadable, Query, Reader, open_reader
+from tunebook.tracking.store import RunNotFound
+
+LAST = "last"
+SHORT_ID = re.compile("[0-9a-f]{4,31}")
+SHORT = 8  # digits of an id in a message
+LISTED = 6  # runs in a message
+LISTED_NAMES = 10  # names of sweeps or experiments in a message
+SWEEP_NAME, REPRODUCES = "sweep.name", "reproduces"  # tags
+
+
+class AmbiguousRun(InputError):
+    """More than one run has this name or begins with these digits. Its text is one line that lists them."""
+
+
+def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
+    """Return the run with this id, first digits of an id (at least 4) or name; for "last", the newest run.
+
+    The newest is looked for among runs that a user asked for: a sweep's own run and a reproduction are none.
+    key: the setting that named the run. Raises RunNotFound with the nearest match, AmbiguousRun, or InputError
+    where the store can't be read.
+    """
+    reader, digits = open_reader(uri), text.lower()
+    if text == LAST:
+        runs = [run for run in reader.search(Query.every()) if not run.is_sweep and REPRODUCES not in run.tags]
+        if not runs:
+            raise RunNotFound(f"{key}={LAST}: there is no run in {redact(uri)}")
+        return runs[0]
+    if ID.fullmatch(digits) and (run := reader.get(digits)):
+        return run
+    found = reader.search(Query.id_prefix(digits)) if SHORT_ID.fullmatch(digits) else []
+    with contextlib.suppress(NotReadable):  # a name that MLflow's filter can't hold is no run's
+        found += reader.search(Query.name(text))
+    return _only_one(found, f"{key}={_line(text)}", lambda: f"no such run in {redact(uri)}{_hint(reader, text)}")
+
+
+def find_sweep(uri: str, text: str) -> FoundRun:
+    """Return the own run of the sweep with this name (the newest of that name), id or first digits of an id.
+
+    For "last" that of the newest sweep. Raises as `find_run` does.
+    """
+    sweeps, digits = open_reader(uri).search(Query.sweeps(), limit=1000), text.lower()
+    exact = [run for run in sweeps if text == run.tags.get(SWEEP_NAME) or digits == run.run_id]
+    if exact or (text == LAST and sweeps):
+        return (exact or sweeps)[0]
+    names = list(dict.fromkeys(_line(run.tags.get(SWEEP_NAME, run.name)) for run in sweeps))
+    known = f"; there are: {', '.join(names[:LISTED_NAMES])}.{nearest(text, names)}" if names else ""
+    short = [run for run in sweeps if SHORT_ID.fullmatch(digits) and run.run_id.startswith(digits)]
+    return _only_one(short, f"sweep={_line(text)}", lambda: f"there is no such sweep in MLflow{known}")
+
+
+def require_experiment(uri: str, name: str) -> None:
+    """Raise RunNotFound where there is no experiment (MLflow's folder of runs) with this name."""
+    names = open_reader(uri).experiments()
+    if name not in names:
+        lines = [_line(one) for one in names]
+        known = f"there are: {', '.join(lines[:LISTED_NAMES])}.{nearest(name, lines)}"
+        raise RunNotFound(f"experiment_name={_line(name)}: no such experiment in {redact(uri)}; {known}")
+
+
+def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str]) -> FoundRun:
+    """Return the only one. unknown: what to say where there is none."""
+    runs = list({run.run_id: run for run in found}.values())
+    if not runs:
+        raise RunNotFound(f"{named}: {unknown()}")
+    if len(runs) > 1:
+        digits = next(n for n in range(SHORT, 33) if len({run.run_id[:n] for run in runs}) == len(runs))
+        listed = ", ".join(f"{run.run_id[:digits]} ({_line(run.name)})" for run in runs[:LISTED])
+        more = f", and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
+        raise AmbiguousRun(f"{named}: may be any of {listed}{more}; give more of the id")
+    return runs[0]
+
+
+def _hint(reader: Reader, text: str) -> str:
+    """Return the nearest id or name among the newest runs, or else the newest of them."""
+    runs = reader.search(Query.every())
+    if not runs:
+        return "; there is none yet"
+    is_id = ID.fullmatch(text.lower()) or SHORT_ID.fullmatch(text.lower())
+    known = [run.run_id[: len(text)] if is_id else _line(run.name) for run in runs]
+    return f".{near}" if (near := nearest(text, known)) else f"; the newest is {runs[0].run_id[:SHORT]} ({_line(runs[0].name)})"
+
+
+def _line(text: str) -> str:
+    return shown(printable(text))

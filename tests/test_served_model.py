@@ -1,0 +1,92 @@
+"""The exported model loads and serves in processes that know nothing of Tunebook."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tunebook.networks import MLP
+from tunebook.tracking.model import write_model
+
+LOAD = """
+import sys, mlflow.pyfunc, numpy as np
+model = mlflow.pyfunc.load_model(sys.argv[1])
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2])))
+assert not {"tunebook", "torchvision", "pytorch_lightning"} & set(sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MLP]:
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    network = MLP(image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5).eval()
+    write_model(network, torch.rand(2, 1, 8, 8), folder)
+    return folder, network
+
+
+def expected(network: MLP, images: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return network(torch.from_numpy(images)).softmax(dim=1).numpy()
+
+
+@pytest.mark.slow
+def test_pyfunc_loads_it_in_a_process_of_its_own(exported: tuple[Path, MLP], tmp_path: Path) -> None:
+    folder, network = exported
+    images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    np.save(tmp_path / "images.npy", images)
+    command = [sys.executable, "-c", LOAD, str(folder), str(tmp_path / "images.npy"), str(tmp_path / "found.npy")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert np.allclose(np.load(tmp_path / "found.npy"), expected(network, images), atol=1e-6)
+
+
+def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> None:
+    """The quick part of the test above, in this process."""
+    from mlflow.models import Model
+
+    from tunebook.tracking import tunebook_exported_model
+
+    folder, network = exported
+    settings = Model.load(str(folder)).flavors["python_function"]
+    assert (folder / settings["code"] / f"{settings['loader_module']}.py").is_file()
+    images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    found = tunebook_exported_model._load_pyfunc(str(folder / settings["data"])).predict(images)
+    assert np.allclose(found, expected(network, images), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> None:
+    folder, network = exported
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "--port", str(port)]
+    with (tmp_path / "log.txt").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 200
+        while server.poll() is None and time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        for size in (1, 3):
+            images = np.random.default_rng(size).random((size, 1, 8, 8), dtype=np.float32)
+            body = json.dumps({"inputs": images.tolist()}).encode()
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, headers)
+            answer = json.load(urllib.request.urlopen(request, timeout=60))
+            assert np.allclose(answer["predictions"], expected(network, images), atol=1e-5)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
