@@ -3,11 +3,13 @@
 import base64
 import re
 
-RUNS = re.compile(r"[A-Za-z0-9_]+|\\+|\s+|.", re.DOTALL)
-ESCAPES = r"\\{0,8}"  # as many backslashes as quoting three times puts before a character
-HTML = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
-# What a shell, YAML and CSV make of a quote inside quotes.
-IN_QUOTES = {"'": ("''", r"\\{0,8}'\"'\"'", r"\\{0,8}'\\{1,8}''"), '"': ('""',), "$": (r"\$\$",)}
+RUNS = re.compile(r"[A-Za-z0-9_]+|[\\'\"]+|\s+|.", re.DOTALL)
+BACKSLASH = r"(?:\\|%(?:25){0,3}5[cC])"  # JSON and shells write it, and an address may hold what they wrote
+# What quotes become inside quotes, of a shell, YAML, CSV, JSON and HTML: a run of such characters.
+QUOTES = rf"(?:{BACKSLASH}|['\"]|%(?:25){{0,3}}2[27]|&(?:amp;){{0,2}}(?:quot|apos|#0{{0,4}}3[49]|#x0{{0,4}}2[27]);|\\u002[27]|\\x2[27])"
+ESCAPES = BACKSLASH + "{0,8}"  # as many as quoting three times puts before a character
+ESCAPE = BACKSLASH + "{1,8}"
+HTML = {"&": "amp", "<": "lt", ">": "gt"}
 SHORTEST_CORE = 6  # characters of base64
 
 
@@ -20,15 +22,17 @@ def _form(run: str) -> str:
     if run.isascii() and (run.isalnum() or "_" in run):
         return run
     first = run[0]
-    if first == "\\":
-        return rf"(?:\\{{{len(run)},{8 * len(run)}}}|(?i:%(?:25){{0,3}}5c){{{len(run)}}})"
+    if first in "\\'\"":
+        return f"{QUOTES}{{{len(run)},{16 * len(run) + 16}}}?"
     forms = {form for character in dict.fromkeys(run) for form in _escaped(character)}
     if first.isspace():
-        forms |= {rf"{ESCAPES}\s", r"\+", r"\\{1,8}[abfnrtvNLP_]"}
+        forms |= {ESCAPES + r"\s", r"\+", f"{ESCAPE}[abfnrtvNLP_]"}
         return f"(?:{'|'.join(sorted(forms))}){{1,{4 * len(run) + 12}}}"
-    forms |= {ESCAPES + re.escape(run), *IN_QUOTES.get(first, ())}
+    forms |= {ESCAPES + re.escape(run)}
+    if first == "$":
+        forms.add(r"\$\$")
     if ord(first) < 32 or ord(first) == 127:
-        forms.add(r"\\{1,8}[abe0]")
+        forms.add(f"{ESCAPE}[abe0]")
     return f"(?:{'|'.join(sorted(forms, key=len, reverse=True))})"
 
 
@@ -38,15 +42,15 @@ def _escaped(character: str) -> list[str]:
     encoded = character.encode(errors="surrogatepass")
     units = character.encode("utf-16-be", errors="surrogatepass")
     forms = [
-        "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in encoded),
-        "".join(rf"\\{{1,8}}u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)),
-        "".join(rf"\\{{1,8}}x{byte:02x}" for byte in encoded),
-        rf"\\{{1,8}}U{code:08x}",
+        ESCAPES + "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in encoded),
+        "".join(f"{ESCAPE}u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)),
+        "".join(f"{ESCAPE}x{byte:02x}" for byte in encoded),
+        f"{ESCAPE}U{code:08x}",
         f"&#0{{0,4}}{code};",
         f"&#x0{{0,4}}{code:x};",
     ]
     if code < 256:
-        forms += [rf"\\{{1,8}}x{code:02x}", f"%{code:02x}"]
+        forms += [f"{ESCAPE}x{code:02x}", f"%{code:02x}"]
     if character in HTML:
         forms.append(f"&(?:amp;){{0,2}}{HTML[character]};")
     return [f"(?i:{form})" for form in forms]

@@ -92,7 +92,7 @@ class KnownSecrets:
         now = getattr(environment, "_data", environment)  # of os.environ, what it keeps: reading it through costs more than a redaction
         if now == self._environment:
             return
-        self._environment = dict(now)
+        seen = dict(now)
         for name, value in environment.items():
             if is_secret(name) and not (os.path.isabs(value) and os.path.exists(value)):
                 self._learn_secret(value, name)
@@ -100,6 +100,7 @@ class KnownSecrets:
         user, password = environment.get("MLFLOW_TRACKING_USERNAME"), environment.get("MLFLOW_TRACKING_PASSWORD")
         if user and password:
             self._learn_basic(user, password)
+        self._environment = seen  # last: until then, another thread learns for itself
 
     def learn_words(self, words: Iterable[str]) -> None:
         """Add the secrets in words of a command line."""

@@ -17,14 +17,14 @@ HIDDEN = "***"
 NOT_VALUES = ("", "null", "none", "true", "false", "???", HIDDEN)
 LONGEST = 512  # characters of an address in a text
 ADDRESS_ENDS = re.compile(r"[\s\"'<>`]")
-MAY_HOLD_A_SETTING = re.compile(r"(?i)pass|pwd|secret|token|key|cred|auth|bearer|pat|dsn|string|conn|signature|sig")
-SETTING = re.compile(
-    r"(?<![\w.-])(?P<name>[\w.-]{1,100})(?P<quote>\\{0,8}[\"']?)\]?(?P<sep>\s{0,8}(?:=>|=|:|%3[dD])\s{0,8})"
-    r"(?:(?P<open>(?P<escaped>\\{1,8})?[\"'])(?P<quoted>(?:(?P=open){2}|(?(escaped)\\\\(?P=open)|(?!))"
-    r"|(?!(?P=open))(?:\\[^\r\n]|[^\r\n\\])){0,4000})"
-    r"|(?P<plain>(?:\$\{[^{}\s]{1,200}\}|(?!\\{1,8}[\"'])[^\s,'\"&}]){1,4000}))"
+MAY_HOLD_A_SETTING = re.compile(r"(?i)pass|pwd|secret|token|key|cred|auth|bearer|pat|dsn|string|conn|signature")
+NAME = re.compile(r"(?<![\w.-])(?<!//)(?P<name>[\w.-]{1,100})(?P<quote>\\{0,8}[\"']?)\]?(?P<sep>\s{0,8}(?:=>|=|:|%3[dD])\s{0,8})")
+VALUE = re.compile(
+    r"(?P<open>(?P<escaped>\\{1,8})?[\"'])"
+    r"(?P<quoted>(?:(?P=open){2}|(?(escaped)\\\\(?P=open)|(?!))|(?!(?P=open))(?:\\[^\r\n]|[^\r\n\\])){0,4000})"
+    r"|(?P<plain>(?:\$\{[^{}\s]{1,200}\}|(?!\\{1,8}[\"'])[^\s,'\"&}]){1,4000})"
 )
-FLAG = re.compile(r"(?<!\S)--(?P<name>[\w-]{1,60})\s{1,8}(?P<plain>[^\s-][^\s]{0,4000})")
+FLAG = re.compile(r"(?<!\S)--(?P<name>[\w-]{1,60})\s{1,8}([^\s-][^\s]{0,4000})")
 IN_PROSE = {"pass", "pat", "auth"}  # words that a colon follows in plain English too
 HEADER = re.compile(r"(?i)\bauthorization\\{0,8}[\"']?\s{0,8}[:=]\s{0,8}\\{0,8}[\"']?(?!\$\{)([^\"'\\\r\n]{1,4000})")
 BEARER = re.compile(r"(?i)\bbearer(?:\s|%20|\+){1,8}(?=[^\s\"']{0,200}\d|[^\s\"']{20})([\w.~+/=%-]{6,4000})")
@@ -82,15 +82,26 @@ def _in_addresses(text: str) -> Iterator[tuple[int, int]]:
 def _in_settings(text: str) -> Iterator[tuple[int, int]]:
     if MAY_HOLD_A_SETTING.search(text) is None:
         return
-    for pattern in (SETTING, FLAG):
-        for match in pattern.finditer(text):
-            kind = "plain" if match["plain"] is not None else "quoted"
-            value = match[kind]
-            if value.lower() in NOT_VALUES or is_interpolation(value) or not is_secret(match["name"]):
-                continue
-            is_prose = pattern is SETTING and ":" in match["sep"] and not match["quote"] and match["name"].lower() in IN_PROSE
-            if not is_prose:
-                yield match.span(kind)
+    until = 0
+    for match in NAME.finditer(text):
+        if match.start() < until or not is_secret(match["name"]):
+            continue
+        is_prose = ":" in match["sep"] and not match["quote"] and match["name"].lower() in IN_PROSE
+        found = VALUE.match(text, match.end())
+        if found is None or is_prose:
+            continue
+        span = found.span("quoted" if found["plain"] is None else "plain")
+        if _is_told(text[slice(*span)]):
+            yield span
+            until = span[1]
+    for match in FLAG.finditer(text):
+        if is_secret(match["name"]) and _is_told(match[2]):
+            yield match.span(2)
+
+
+def _is_told(value: str) -> bool:
+    """Return whether a value is a secret, and not nothing or the name of one."""
+    return value.lower() not in NOT_VALUES and not is_interpolation(value)
 
 
 def values_in(text: str) -> Iterator[str]:
