@@ -251,4 +251,4 @@ def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:
         there = RunFolder.read(folder).overrides
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return set(there) != {redact(word) for word in overrides if not word.startswith("hydra.")}
+    return set(there) != {redact(word) for word in overrides if not word.lstrip("+~").startswith("hydra.")}
