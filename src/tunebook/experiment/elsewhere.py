@@ -26,6 +26,7 @@ from tunebook.secrets import redact
 from tunebook.tracking import records
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.journal import Journal, Record
+from tunebook.tracking.run_lookup import find_run
 from tunebook.tracking.shipper import DELIVERED, JOURNAL, KEY_TAG, Delivery
 from tunebook.tracking.store import RunNotFound
 from tunebook.untrusted import read_regular, require_key
@@ -46,6 +47,17 @@ def bring(name: str, cfg: DictConfig) -> RunFolder | None:
         with contextlib.suppress(RunNotFound):
             return _of_mlflow(FinishedRun(cfg.tracking.uri, name), _temporary())
     return None
+
+
+def full_id(name: str, cfg: DictConfig) -> str:
+    """Return the id of the MLflow run that a short id or a run's name means; `name` itself where that means none.
+
+    AmbiguousRun where it means several.
+    """
+    if "uri" in cfg.tracking and not name.startswith(("http://", "https://")) and not Path(name).exists():
+        with contextlib.suppress(RunNotFound):
+            return find_run(str(cfg.tracking.uri), name, "resume").run_id
+    return name
 
 
 def _temporary() -> RunFolder:

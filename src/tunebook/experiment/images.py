@@ -60,8 +60,7 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     """
     channels, height, width = shape
     try:
-        # Opening a pipe would wait for whoever writes into it; what was opened is what is looked at.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file, warnings.catch_warnings():
+        with open(path, "rb", opener=_open_without_waiting) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind := kind_of_special_file(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"is {kind}, not an image file")
@@ -77,6 +76,11 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     except Exception as error:  # whatever a decoder raises on a file that is not what it says
         raise InputError(_reason(str(error) or type(error).__name__)) from None
     return np.asarray(scaled, dtype=np.uint8).reshape(height, width, channels)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; opening a pipe would otherwise wait for whoever writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _reason(text: str) -> str:

@@ -90,7 +90,8 @@ def _table(found: Sequence[Prediction], class_names: Sequence[str]) -> str:
     rows: list[list[object]] = [["image", "class", *class_names]]
     for one in found:
         best = class_names[int(np.argmax(one.probabilities))] if one.probabilities else ""
-        figures = [round(value, 6) for value in one.probabilities] or [None] * len(class_names)
+        figures: list[object] = [round(value, 6) for value in one.probabilities]
+        figures = figures or [""] * len(class_names)
         rows.append([str(one.path), best, *figures])
     text = io.StringIO()
     csv.writer(text).writerows([csv_cell(value) for value in row] for row in rows)

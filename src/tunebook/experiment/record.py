@@ -21,7 +21,7 @@ from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
 from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
 from tunebook.runfolder import RunFolder
-from tunebook.secrets import redacted
+from tunebook.secrets import redact, redacted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
@@ -146,11 +146,17 @@ def say_where(parts: Parts, folder: RunFolder) -> None:
     lines = [
         f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
         "",
-        f"next           make ui, then http://127.0.0.1:5000{view.page(parts.tracker.experiment_id)}",
+        f"next           {_where_to_look(parts)}",
         f"               python src/evaluate.py run={parts.tracker.run_id}",
         "               python src/train.py optimizer=adam model.filters=16",
     ]
     log.info("\n".join(lines))
+
+
+def _where_to_look(parts: Parts) -> str:
+    """Return the page of the run's experiment on a server, or the command that serves a local store's pages."""
+    uri, page = redact(str(parts.settings["tracking"]["uri"])), view.page(str(parts.tracker.experiment_id))
+    return f"{uri.rstrip('/')}{page}" if uri.startswith("http") else "make ui   (MLflow's pages; it prints their addresses)"
 
 
 def close_run(parts: Parts, output_dir: Path, status: Status) -> None:

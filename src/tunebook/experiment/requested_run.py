@@ -1,5 +1,6 @@
 """Checks the settings of evaluate, predict and reproduce, above all which run is meant, before torch is imported."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -53,8 +54,9 @@ def find(cfg: DictConfig) -> str | Path | FoundRun:
     if name.startswith(ADDRESSES):
         return name
     path = Path(name)
-    if name != LAST and (path.is_file() or (path / "checkpoints").is_dir()):
-        return path
+    with contextlib.suppress(OSError):  # a text that is too long for a file's name
+        if name != LAST and (path.is_file() or (path / "checkpoints").is_dir()):
+            return path
     return find_run(str(cfg.tracking.uri), name)
 
 

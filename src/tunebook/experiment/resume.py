@@ -97,13 +97,17 @@ class Resumed:
 def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     """The overrides of the run that `cfg.resume` names, then those of this call. InputError where there is no such run, or it works
     still."""
-    folder, places = find(str(cfg.resume), Path(str(cfg.outputs))), []
+    name, places = str(cfg.resume), []
+    folder = find(name, Path(str(cfg.outputs)))
+    if folder is None:
+        name = elsewhere.full_id(name, cfg)
+        folder = find(name, Path(str(cfg.outputs)))
     if folder is not None:
         places = [f"hydra.run.dir={quoted(str(folder.path))}"]
     else:
-        folder = elsewhere.bring(str(cfg.resume), cfg)
+        folder = elsewhere.bring(name, cfg)
     if folder is None:
-        known = "last, a run's folder, an MLflow run's id, a checkpoint's path or http(s) address"
+        known = "last, a run's folder, an MLflow run's id, its first digits or its name, a checkpoint's path or http(s) address"
         raise InputError(f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}")
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")

@@ -19,6 +19,7 @@ pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing
 view       what MLflow's page of runs opens on
 ui         MLflow's pages, served for this machine alone
+bound_server  runs a server that ends when the process that started it does
 """
 
 import importlib

@@ -52,7 +52,10 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
 
 
 def worst_images(images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]) -> Figure:
-    """The images with the highest loss, as the network gets them: 0 is black. images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes)."""
+    """The images with the highest loss, as the network gets them: 0 is black.
+
+    images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes).
+    """
     probabilities = logits.softmax(dim=1)
     of_truth = probabilities[range(len(labels)), labels]
     order = of_truth.argsort()[:WORST].tolist()

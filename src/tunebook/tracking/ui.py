@@ -1,6 +1,8 @@
 """MLflow's own pages, served for this machine alone, and where in them the views of experiments and sweeps are."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,11 +16,12 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from tunebook.checks import InputError, SettingError, conform
-from tunebook.tracking import view
+from tunebook.tracking import bound_server, view
 from tunebook.tracking.store import open_client, require_mlflow, require_store, sqlite_path
 
 HOST = "127.0.0.1"
 MOST_SHOWN = 6
+LONGEST_END_S = 5.0  # that the server is given to end by itself
 # Without these, MLflow starts a dozen processes and 3 GB, runs pickles from models that it shows, and tells its makers.
 SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -55,13 +58,28 @@ def views(uri: str) -> list[tuple[str, str]]:
 
 
 def serve(uri: str, port: int, browser: bool) -> None:
-    """Runs MLflow's server until Ctrl-C, and says where to look."""
+    """Runs MLflow's server until Ctrl-C or a signal, and says where to look. The server ends with this process, however that ends."""
     root = f"http://{HOST}:{port}"
     shown = views(uri)[:MOST_SHOWN]
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    mlflow = ["mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, bound_server.__file__, *mlflow]
+    _end_on_signals()
     with tempfile.TemporaryFile() as said:  # a page of its own news; told where it can't serve
-        server = subprocess.Popen(command, env={**os.environ, **SETTINGS}, stdout=said, stderr=said, start_new_session=True)
+        server = subprocess.Popen(
+            command, env={**os.environ, **SETTINGS}, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
+        )
         _show(server, root, shown, browser, said)
+
+
+def _end_on_signals() -> None:
+    """Make the signals that ask a process to end an exit, which ends the server too. One that is ignored (nohup) stays so."""
+
+    def leave(signum: int, frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, leave)
 
 
 def _show(server: "subprocess.Popen[bytes]", root: str, shown: list[tuple[str, str]], browser: bool, said: IO[bytes]) -> None:
@@ -98,10 +116,14 @@ def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: I
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """With the processes that it started."""
-    if server.poll() is None:
-        os.killpg(server.pid, 15)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, 9)
+    """End the server with the processes that it started, which may outlive it."""
+    _signal_group(server.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(LONGEST_END_S)
+    _signal_group(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _signal_group(group: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signum)
