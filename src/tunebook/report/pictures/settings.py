@@ -59,7 +59,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
                 of_level,
                 "o",
                 color=BLUE,
-                markersize=4,
+                markersize=5,
                 markeredgecolor=edge(BLUE, "o", len(ys)),
                 markeredgewidth=0.5,
                 rasterized=len(ys) > MANY,
@@ -72,7 +72,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     else:
         xs = np.array([number(rows[member][setting.name]) or 0.0 for member in having])
         axes.plot(
-            xs, ys, "o", color=BLUE, markersize=4, markeredgecolor=edge(BLUE, "o", len(ys)), markeredgewidth=0.5, rasterized=len(ys) > MANY
+            xs, ys, "o", color=BLUE, markersize=5, markeredgecolor=edge(BLUE, "o", len(ys)), markeredgewidth=0.5, rasterized=len(ys) > MANY
         )
         _envelope(axes, xs, ys, ends, results.direction)
         if ends[2]:
@@ -84,10 +84,15 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     keep_in_bounds(axes, "y", results.objective)
     axes.set_xlabel(short(setting.name))
     axes.set_ylabel(label + (f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""))
+    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best so far along the range, in tenths."
+    return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure)
+
+
+def _verdict(effect: Effect) -> str:
+    """Return whether the setting matters, with its p value."""
     says = "matters" if effect.matters else "cannot be told from chance" if effect.p is not None else "not tested"
     p = "" if effect.p is None else f", adjusted p = {effect.p:.2g}" if effect.p >= 1e-4 else ", adjusted p < 0.0001"
-    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best so far along the range, in tenths."
-    return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{says.capitalize()}{p}. {kind}", figure)
+    return says.capitalize() + p
 
 
 def _envelope(axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], direction: str) -> None:
@@ -113,7 +118,7 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
         for y, row in enumerate(medians):
             for x, value in enumerate(row):
                 text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
-                colour = INK if math.isnan(value) else ink_on(image.to_rgba([value])[0])
+                colour = INK if math.isnan(value) else ink_on(image.to_rgba(np.array([value]))[0])
                 axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
         axes.set_xticks(range(len(across)), [clipped(level.text, max(6, 40 // len(across))) for level in across])
         axes.set_yticks(range(len(down)), [clipped(level.text, 16) for level in down])
