@@ -54,16 +54,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
         for x, level in enumerate(found):
             of_level = np.array([factor * values[member] for member in level.members])
             spread = x + np.linspace(-0.18, 0.18, len(of_level)) if len(of_level) > 1 else np.array([float(x)])
-            axes.plot(
-                spread,
-                of_level,
-                "o",
-                color=BLUE,
-                markersize=5,
-                markeredgecolor=edge(BLUE, "o", len(ys)),
-                markeredgewidth=0.5,
-                rasterized=len(ys) > MANY,
-            )
+            _dots(axes, spread, of_level, len(ys))
             axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
         axes.set_xticks(
             range(len(found)), [f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})" for level in found]
@@ -71,9 +62,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
         axes.set_xlim(-0.6, len(found) - 0.4)
     else:
         xs = np.array([number(rows[member][setting.name]) or 0.0 for member in having])
-        axes.plot(
-            xs, ys, "o", color=BLUE, markersize=5, markeredgecolor=edge(BLUE, "o", len(ys)), markeredgewidth=0.5, rasterized=len(ys) > MANY
-        )
+        _dots(axes, xs, ys, len(ys))
         _envelope(axes, xs, ys, ends, results.direction)
         if ends[2]:
             log_scale(axes, "x")
@@ -86,6 +75,12 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     axes.set_ylabel(label + (f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""))
     kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best so far along the range, in tenths."
     return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure)
+
+
+def _dots(axes: Axes, xs: Any, ys: Any, total: int) -> None:
+    """Draw runs as dots. total: how many the whole picture has."""
+    axes.plot(xs, ys, "o", color=BLUE, markersize=5, markeredgecolor=edge(BLUE, "o", total),
+              markeredgewidth=0.5, rasterized=total > MANY)  # fmt: skip
 
 
 def _verdict(effect: Effect) -> str:
