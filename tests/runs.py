@@ -21,6 +21,7 @@ RUN = (
     "tracking.system_metrics=false", "tracking.save_model=false", "tracking.save_pictures=false", "checkpoint_every_s=0.001",
 )  # fmt: skip
 STEPS, VALIDATIONS = 33, 3  # of the run above: training batches, validation batches
+SAVES = 70  # files that it puts in place at least: 34 checkpoints, all but the first of which move the one before
 TIMES = ("time/", "speed/", "system/")
 
 

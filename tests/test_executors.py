@@ -118,7 +118,7 @@ def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch
         slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"], "Did you mean 'local'?"),
         (
             ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=local", "sweep.slurm.more={partitoin: x}"],
-            "submitit refuses it",
+            "Did you mean 'partition'?",
         ),
         slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
         slow(["sweep.threads=0"], "sweep.threads=0"),

@@ -122,3 +122,66 @@ def test_a_damaged_checkpoint_is_said(cli: Cli, file: Path, tmp_path: Path) -> N
     result = cli("evaluate.py", f"run={tmp_path}/x.ckpt")
     assert result.code == 2
     assert "x.ckpt: is damaged" in result.err
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model.filters": "${oc.env:A_PASSWORD}"}, "looked up"),
+        ({"model.filters": "${oc.decode:${oc.env:A_PASSWORD}}"}, "looked up"),
+        ({"model.filters": "x${oc.env:A_PASSWORD}"}, "looked up"),
+        ({"model": "${oc.create:{_target_: os.system}}"}, "looked up"),
+        ({"experiment_name": "${oc.deprecated:model.filters}"}, "looked up"),
+        ({"model.filters": "${hydra:runtime.cwd}"}, "looked up"),
+        ({"model.filters": "${root:}"}, "looked up"),
+        ({"model.filters": "${tracking.uri}"}, "looked up"),
+        ({"model.filters": "${.kernel_size}"}, "looked up"),
+        ({"callbacks": {"${oc.env:A_PASSWORD}": 1}}, "looked up"),
+        ({"optimizer": {"_target_": "${oc.env:A_PASSWORD}"}}, "looked up"),
+        ({"model.filters": "${model.filters}"}, "no config that can be used"),
+        ({"model": {str(n): "${model}" for n in range(20)}}, "at most 8"),
+        ({"model": [1]}, "model"),
+        ({"data": "x"}, "no config that can be used"),
+        ("text", "no config that can be used"),
+        ("- 1", "no config that can be used"),
+        ("a: [", "no config that can be used"),
+        ("a: !!python/object/apply:os.system [touch mark]", "no config that can be used"),
+        (BOMB, "no config that can be used"),
+        ("a: " + "[" * 3000 + "]" * 3000, "no config that can be used"),
+        ("# x\n" * 100_000, "no config that can be used"),
+        (None, "no config that can be used"),
+        (7, "no config that can be used"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_stored_config_is_not_evaluated(
+    cli: Cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, said: str
+) -> None:
+    monkeypatch.setenv("A_PASSWORD", "31337-31337")
+    content = checkpoint.read(file)
+    stored = change
+    if isinstance(change, dict):
+        config = OmegaConf.create(content["tunebook"]["config"])
+        for key, value in change.items():
+            OmegaConf.update(config, key, value, merge=False, force_add=True)
+        stored = OmegaConf.to_yaml(config)
+    content["tunebook"]["config"] = stored
+    (tmp_path / "x.ckpt").write_bytes(checkpoint.encode(content))
+    result = cli("evaluate.py", f"run={tmp_path}/x.ckpt")
+    assert result.code == 2, result.out
+    assert result.err.count("\n") == 1
+    assert said in result.err
+    assert "31337" not in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_stored_reference_to_a_setting_is_followed(cli: Cli, file: Path, tmp_path: Path) -> None:
+    content = checkpoint.read(file)
+    config = OmegaConf.create(content["tunebook"]["config"])
+    config.data.eval_batch_size = "${data.batch_size}"
+    content["tunebook"]["config"] = OmegaConf.to_yaml(config)
+    (tmp_path / "x.ckpt").write_bytes(checkpoint.encode(content))
+    assert cli("evaluate.py", f"run={tmp_path}/x.ckpt").code == 0

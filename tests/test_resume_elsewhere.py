@@ -1,6 +1,7 @@
 """A run goes on where its folder is not: from MLflow's record of it, or from a checkpoint alone, which is not trusted."""
 
 import http.server
+import json
 import shutil
 import signal
 import threading
@@ -84,13 +85,35 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
         ("-m", "is no setting"),
         (["model.filters=3"], "is no setting"),
         ("experiment_name=${oc.env:HOME}", "looked up"),
+        ("experiment_name='${oc.env:HOME}'", "looked up"),
+        ("experiment_name=$\\{oc.env:HOME\\}", "looked up"),
+        ("model.filters=${oc.env:A_PASSWORD}", "looked up"),
+        ("model.filters='${oc.decode:${oc.env:A_PASSWORD}}'", "looked up"),
+        ("model={_target_:'${oc.env:A_PASSWORD}'}", "looked up"),
+        ("optimizer.lr=${oc.select:tracking.uri}", "looked up"),
+        ("experiment_name=${root:}", "looked up"),
+        ("experiment_name=${tracking.uri}", "looked up"),
+        ("experiment_name=${data.root}", "looked up"),
+        ("experiment_name=${hydra:job.name}", "looked up"),
+        ("experiment_name=${..tracking.uri}", "looked up"),
+        ("callbacks={x:['${now:%Y}']}", "looked up"),
+        ("experiment_name=", "experiment_name"),
+        ("model.filters", "is no setting"),
+        ("sed=3", "no such setting"),
+        ("experiment=../../evil", "no such option"),
+        ("experiment@hydra=keras_notebook", "can't be chosen"),
+        (None, "is no setting"),
+        (7, "is no setting"),
         ("model._target_=os.system", "model._target_"),
         ("optimizer=../../evil", "no such option"),
         ("+callbacks.x._target_=subprocess.run", "+callbacks.x._target_"),
     ],
     ids=str,
 )
-def test_a_hostile_checkpoint_changes_nothing(cli: Cli, last: Path, tmp_path: Path, override: str, said: str) -> None:
+def test_a_hostile_checkpoint_changes_nothing(
+    cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: object, said: str
+) -> None:
+    monkeypatch.setenv("A_PASSWORD", "hunter2-hunter2")
     content = checkpoint.read(last)
     content["tunebook"]["overrides"].append(override)
     (tmp_path / "x.ckpt").write_bytes(checkpoint.encode(content))
@@ -98,7 +121,59 @@ def test_a_hostile_checkpoint_changes_nothing(cli: Cli, last: Path, tmp_path: Pa
     assert result.code == 2, result.out
     assert result.err.count("\n") == 1
     assert said in result.err
+    assert "hunter2" not in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--config-dir=/tmp", "is no setting"),
+        ("experiment_name=${oc.env:HOME}", "looked up"),
+        ("model.filters=$\\{oc.env:A_PASSWORD\\}", "looked up"),
+        ("hydra.run.dir=/tmp/x", "no setting of a run"),
+        ("hydra.job.env_set.A=b", "no setting of a run"),
+        ("++hydra.searchpath=[file:///tmp]", "no setting of a run"),
+        ("hydra/job_logging=disabled", "no setting of a run"),
+        ("resume_changes=true", "no setting of a run"),
+        ("model._target_=os.system", "model._target_"),
+        ("experiment=../../evil", "no such option"),
+        ({"a": 1}, "is no setting"),
+    ],
+    ids=str,
+)
+def test_a_hostile_run_folder_changes_nothing(
+    cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: object, said: str
+) -> None:
+    monkeypatch.setenv("A_PASSWORD", "hunter2-hunter2")
+    folder = tmp_path / "run"
+    shutil.copytree(last.parents[1], folder)
+    record = json.loads((folder / "run.json").read_text())
+    record["overrides"].append(override)
+    (folder / "run.json").write_text(json.dumps(record))
+    result = cli("train.py", f"resume={folder}", f"outputs={tmp_path}/out", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    assert result.code == 2, result.out
+    assert result.err.count("\n") == 1
+    assert said in result.err
+    assert "hunter2" not in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_expression_of_ones_own_is_given_again(cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a reference to another of the run's settings is kept."""
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    folder = tmp_path / "run"
+    shutil.copytree(last.parents[1], folder)
+    record = json.loads((folder / "run.json").read_text())
+    own = "outputs=${oc.env:PLACE}/out"
+    record["overrides"] = [word for word in record["overrides"] if not word.startswith(("outputs", "tracking"))]
+    record["overrides"] += [own, "tracking=off", "data.eval_batch_size=${data.batch_size}"]
+    (folder / "run.json").write_text(json.dumps(record))
+    refused = cli("train.py", f"resume={folder}")
+    assert refused.code == 2
+    assert "give it again" in refused.err
+    result = cli("train.py", f"resume={folder}", own)
+    assert result.code == 0, result.err
 
 
 def test_places_of_another_machine_are_not_used(cli: Cli, last: Path, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """Tunebook: image-classification experiments that run from one line of config. The map, a line a module:
 
 paths          where things are, and whether they can be written
+machine        the processors and the memory that this process may use
 checks         a setting's type and range, checked where it is used; the one error a wrong setting raises
 targets        which class a `_target_` may name: trusted packages, and the kind its group makes
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 secrets        what must not be written down
 text_output    makes text from outside safe to print and to write into tables
 runfolder      a run's folder: what it says of itself, which process works in it
+untrusted      files, names and YAML from outside, read without harm
+orphans        processes that end with the one that started them
 torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
@@ -28,6 +31,8 @@ Imports point one way: scripts -> commandline, sweep, report -> experiment -> th
 tests/test_architecture.py proves it.
 """
 
+from tunebook.orphans import end_with_first_process
 from tunebook.torchvision_operators import mend_on_import
 
+end_with_first_process()  # here already: what a device's process imports afterwards takes seconds
 mend_on_import()

@@ -9,6 +9,7 @@ import difflib
 import functools
 import inspect
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +17,21 @@ from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
+from tunebook.secrets import redact
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# What a weight (float32) and PyTorch's sizes and seeds (int64) hold; larger numbers overflow somewhere inside a library.
+LARGEST_FLOAT = 3.4028234663852886e38
+LARGEST_INT = 2**63 - 1
+YEAR_S = 365 * 24 * 3600
+
 Count = Annotated[int, Field(ge=1)]
+WIDEST = 2**20
+Width = Annotated[int, Field(ge=1, le=WIDEST)]  # of a layer: with two of them, a matrix still has a size that int64 holds
+Seconds = Annotated[float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)]  # a wait; the system's own clocks overflow later
+PositiveSeconds = Annotated[float, Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -50,9 +62,17 @@ class SettingError(ValueError):
 
 def shown(value: object) -> str:
     """A value as a user would write it on the command line, on one line and at most 80 characters long."""
-    text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
-    text = " ".join(str(text).split())
+    try:
+        text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
+    except ValueError:  # what Python says of an integer that takes too long to print
+        return f"(a number of more than {sys.get_int_max_str_digits()} digits)"
+    text = redact(one_line(str(text)))  # before it is cut: half a secret would not be known
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, its control characters written as escapes: a terminal would obey them."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def nearest(word: str, words: Iterable[object]) -> str:
@@ -69,23 +89,52 @@ def conform(key: str, value: Any, annotation: Any) -> Any:
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(key, value, "must be a finite number")
+    held = _held(value)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticSchemaGenerationError:
         return value  # an annotation that says nothing about settings
-    candidates = [value]
-    if isinstance(value, float) and value.is_integer():
-        candidates.append(int(value))
-    if isinstance(value, list):
-        candidates.append(tuple(value))
+    candidates = [held]
+    if isinstance(held, float) and held.is_integer():
+        candidates.append(int(held))
+    if isinstance(held, list):
+        candidates.append(tuple(held))
     first: ValidationError | None = None
     for candidate in candidates:
         try:
-            return adapter.validate_python(candidate, strict=True)
+            found = adapter.validate_python(candidate, strict=True)
         except ValidationError as error:
-            first = first or error
+            # Of a whole number written as 1e9, what is wrong with the integer says more.
+            first = error if first is None or isinstance(candidate, int) else first
+            continue
+        if held is not value:
+            raise SettingError(key, value, _too_large(value))
+        return found
     assert first is not None
     raise SettingError(key, value, _said(first, value, annotation))
+
+
+def _too_large(value: object) -> str:
+    if isinstance(value, int):
+        return f"must be between -{LARGEST_INT} and {LARGEST_INT}"
+    if isinstance(value, float):
+        return f"must be between -{LARGEST_FLOAT:.3g} and {LARGEST_FLOAT:.3g}"
+    return f"must hold finite numbers of at most {LARGEST_FLOAT:.3g}, integers of at most {LARGEST_INT}"
+
+
+def _held(value: Any) -> Any:
+    """Return the value itself, or where it holds a number that is too large or not finite, a copy with the largest in its place."""
+    if isinstance(value, float) and not abs(value) <= LARGEST_FLOAT:
+        return math.copysign(LARGEST_FLOAT, value)
+    if isinstance(value, int) and abs(value) > LARGEST_INT:
+        return LARGEST_INT if value > 0 else -LARGEST_INT
+    if isinstance(value, list | tuple):
+        items = [_held(item) for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
+    if isinstance(value, dict):
+        pairs = {name: _held(item) for name, item in value.items()}
+        return value if all(pairs[name] is value[name] for name in value) else pairs
+    return value
 
 
 def _said(error: ValidationError, value: object, annotation: Any) -> str:
@@ -93,7 +142,7 @@ def _said(error: ValidationError, value: object, annotation: Any) -> str:
     messages = dict.fromkeys(e["msg"].replace("Input should be ", "must be ") for e in error.errors() if e["type"] != "is_instance_of")
     # A union reports a complaint per member: those that differ are all of what is allowed.
     text = " or ".join(messages) or str(error.errors()[0]["msg"])
-    hint = nearest(str(value), _choices(annotation))
+    hint = nearest(shown(value), _choices(annotation))
     return f"{text}.{hint}" if hint else text
 
 

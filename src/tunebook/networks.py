@@ -3,9 +3,15 @@
 `image_shape` (C, H, W) and `num_classes` come from the data; everything else is a setting of conf/model/.
 """
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor, nn
 
-from tunebook.checks import Count, Dropout, SettingError, checked
+from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, checked
+
+Depth = Annotated[int, Field(ge=1, le=1000)]  # layers: each is a module, which takes time and memory however narrow it is
+Stages = Annotated[int, Field(ge=1, le=20)]  # each twice as wide as the one before it, at most WIDEST
 
 
 def glorot_(module: nn.Module) -> None:
@@ -27,11 +33,11 @@ class KerasCNN(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        filters: Count,
+        filters: Width,
         kernel_size: Count,
         pool_size: Count,
         conv_dropout: Dropout,
-        dense_units: Count,
+        dense_units: Width,
         dense_dropout: Dropout,
     ) -> None:
         super().__init__()
@@ -74,8 +80,8 @@ class MLP(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        hidden_layers: Count,
-        dense_units: Count,
+        hidden_layers: Depth,
+        dense_units: Width,
         dense_dropout: Dropout,
     ) -> None:
         super().__init__()
@@ -103,9 +109,9 @@ class BatchNormCNN(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        filters: Count,
+        filters: Width,
         kernel_size: Count,
-        stages: Count,
+        stages: Stages,
         pool_size: Count,
         dense_dropout: Dropout,
     ) -> None:
@@ -113,6 +119,12 @@ class BatchNormCNN(nn.Module):
         channels, height, width = image_shape
         if kernel_size % 2 == 0:
             raise SettingError("kernel_size", kernel_size, "must be odd: the convolutions keep the image's size")
+        if kernel_size > 2 * max(height, width) - 1:
+            message = f"must be at most {2 * max(height, width) - 1}: more reaches beyond {height} x {width} images from every pixel"
+            raise SettingError("kernel_size", kernel_size, message)
+        if filters * 2 ** (stages - 1) > WIDEST:
+            message = f"must be at most {WIDEST // 2 ** (stages - 1)}: the last of {stages} stages has {2 ** (stages - 1)} times as many"
+            raise SettingError("filters", filters, message)
         if pool_size ** (stages - 1) > min(height, width):
             message = f"pooling by {pool_size} between the stages leaves nothing of {height} x {width} images"
             raise SettingError("stages", stages, message)

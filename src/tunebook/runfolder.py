@@ -13,24 +13,32 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
+from filelock import FileLock, Timeout
+
+from tunebook.checks import InputError
+from tunebook.untrusted import KEY, read_json_object, require_key, require_plain
 
 FILE = "run.json"
+LOCK = ".run.lock"  # held by the process that works in the folder
+LOCK_PATIENCE_S = 5.0  # delivery holds the lock for moments, a run for as long as it works
+CONTENTS = ("checkpoints", "artifacts", "model")  # subfolders of a run's folder
 LAST_CHECKPOINT = "checkpoints/last.ckpt"  # where it is, in a run's folder
 RUNS, PENDING = ".runs", ".pending"
 
 
-def write_atomically(path: Path, data: bytes, keep: Path | None = None) -> None:
+def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: int = 0o666) -> None:
     """Either the old file is there or the new one, never half of one. The data is on the disk before the name is.
 
     The temporary file lies in the same folder: from another file system it would be copied, not renamed. keep: the name that the
-    old file gets; between the two renamings only that one is there.
+    old file gets; between the two renamings only that one is there. mode: who may read the new file, less the umask.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # "x" below: a link of this name would be written through
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -69,13 +77,21 @@ class RunFolder:
     @classmethod
     def read(cls, path: Path) -> Self:
         """What `run.json` says. ValueError, OSError where there is none that can be read."""
-        found: dict[str, Any] = json.loads((path / FILE).read_text())
+        found = read_json_object(path / FILE)
         fields = {key: found[key] for key in cls.__dataclass_fields__ if key in found and key != "path"}
+        for key, value in fields.items():
+            _require_type(key, value)
+        require_key(fields["key"], "key")
         return cls(path=path, **fields | {"outputs": Path(fields["outputs"])})
 
+    def require_plain(self) -> None:
+        """ValueError if the folder holds a symbolic link or a special file: those lead out of it, or block."""
+        require_plain(self.path, CONTENTS)
+
     def open(self) -> None:
-        """This process works here from now on."""
+        """This process works here from now on. InputError if another process does."""
         self.path.mkdir(parents=True, exist_ok=True)
+        acquire(self.path)
         self.host, self.pid, self.opened = socket.gethostname(), os.getpid(), time.time()
         self.process_started = psutil.Process().create_time()
         self.status = "RUNNING"
@@ -89,6 +105,7 @@ class RunFolder:
         self.status = status
         with contextlib.suppress(OSError):
             self.write()
+        release(self.path)
 
     def delivered(self) -> None:
         """MLflow has everything."""
@@ -116,6 +133,63 @@ class RunFolder:
             return False
 
 
+TEXTS = ("outputs", "key", "name", "kind", "origin", "uri", "status", "host")
+
+
+def _require_type(key: str, value: object) -> None:
+    """ValueError if a value in `run.json` is not of its field's type."""
+    if key in TEXTS:
+        fits = isinstance(value, str) and "\0" not in value
+    elif key == "overrides":
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    elif key == "pid":
+        fits = type(value) is int and 0 <= value < 2**31
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e18
+    if not fits:
+        raise ValueError(f"{key} has the wrong type")
+
+
+_held: dict[Path, FileLock] = {}  # by this process
+
+
+def acquire(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> None:
+    """Take the lock of a run's folder for this process, until `release` or its end. InputError if another process has it.
+
+    It is the operating system's lock: it ends with the process, however that ends.
+    """
+    folder = folder.resolve()
+    if folder in _held:
+        return
+    lock = FileLock(folder / LOCK, timeout=patience_s, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{folder}: another process works in this run's folder") from None
+    except (OSError, NotImplementedError):
+        return  # a file system without locks, or one that is full: `is_alive` is what is left
+    _held[folder] = lock
+
+
+def release(folder: Path) -> None:
+    """Give back what `acquire` took."""
+    lock = _held.pop(folder.resolve(), None)
+    if lock is not None:
+        lock.release()
+
+
+@contextlib.contextmanager
+def held(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
+    """Hold a folder's lock in the block. InputError if another process has it."""
+    held_before = folder.resolve() in _held
+    acquire(folder, patience_s)
+    try:
+        yield
+    finally:
+        if not held_before:
+            release(folder)
+
+
 def _link(link: Path, target: Path) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     temporary = link.with_name(f"{link.name}.{os.getpid()}")
@@ -125,11 +199,19 @@ def _link(link: Path, target: Path) -> None:
 
 
 def folders(outputs: Path, which: str = RUNS) -> Iterator[RunFolder]:
-    """Every run that is linked; links to folders that are gone are removed."""
+    """Yield every run that is linked under its own key; other links of keys are removed where their folder is gone."""
     for link in sorted((outputs / which).glob("*")):
+        if not link.is_symlink() or not KEY.fullmatch(link.name):
+            continue
         path = link.resolve()
         try:
-            yield RunFolder.read(path)
+            folder = RunFolder.read(path)
         except (OSError, ValueError, KeyError, TypeError):
             if not (path / FILE).exists():
                 link.unlink(missing_ok=True)
+            continue
+        if folder.key != link.name:  # the folder is another run's by now
+            link.unlink(missing_ok=True)
+            continue
+        folder.outputs = outputs  # whatever the file says: links are made and removed there
+        yield folder

@@ -9,7 +9,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from tunebook.checks import SettingError, nearest
+from tunebook.checks import SettingError, construct, nearest
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,15 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
         raise SettingError(where, target, f"must be a {base.__name__} of {module_name}.{nearest(attribute, classes)}")
     found: type[Any] = getattr(module, attribute)
     return found
+
+
+def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:
+    """The object that a group's settings describe: its `_target_`, called with the rest and with what assembly gives."""
+    where = where or kind
+    if not isinstance(settings, dict):
+        raise SettingError(where, settings, "must be settings with a _target_")
+    target = resolve(settings.get("_target_"), kind, f"{where}._target_")
+    return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
 
 
 def _load(path: str) -> type[Any]:

@@ -3,16 +3,18 @@
 import logging
 import sys
 import time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
 import torch
 from lightning_fabric.plugins import CheckpointIO
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pydantic import Field
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
+from tunebook import machine
 from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, checked
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,8 @@ for library in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(library).setLevel(logging.WARNING)  # their advice is for whoever writes a training script
 
 Devices = Count | Literal["auto"]
+# An epoch's figures stay in memory and in every checkpoint, and the shortest epoch takes some hundredths of a second.
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
 Limit = Count | Positive  # a number of batches, or a fraction of them
 
 
@@ -30,7 +34,7 @@ def make_trainer(
     devices: Devices,
     strategy: Literal["auto", "ddp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
-    max_epochs: Count,
+    max_epochs: Epochs,
     deterministic: bool,
     gradient_clip_val: NonNegative,
     limit_train_batches: Limit,
@@ -44,8 +48,7 @@ def make_trainer(
 ) -> Trainer:
     """A Trainer; the names and meanings are Lightning's. SettingError where the machine has not what is asked for."""
     device = device_kind(accelerator)
-    if device == "cpu" and precision == "16-mixed":
-        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
+    _check_device(device, devices, precision)
     bar = _bar(progress_bar)
     return Trainer(
         accelerator=device,
@@ -66,6 +69,18 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data module gives each device its part
     )
+
+
+def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: str) -> None:
+    """Raise SettingError for more devices than there are, and for what the CPU cannot compute in. On it, a device is a process."""
+    if device == "cpu" and precision == "16-mixed":
+        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
+    if device == "gpu":
+        most, what = max(1, torch.cuda.device_count()), "the GPUs that are there"
+    else:
+        most, what = max(2, machine.processors()), "a process for each processor that may be used, or 2"
+    if isinstance(devices, int) and devices > most:
+        raise SettingError("devices", devices, f"must be at most {most}: {what}")
 
 
 def _bar(wanted: bool) -> list[Callback]:

@@ -18,10 +18,12 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import InputError, SettingError
+from tunebook.checks import InputError, SettingError, one_line
 from tunebook.commandline import help as annotated
-from tunebook.commandline.names import ConfigError, compose_config, spelt
+from tunebook.commandline.files import ConfigError
+from tunebook.commandline.names import compose_config, spelt
 from tunebook.paths import CONF
+from tunebook.secrets import learn_words, redact, redact_output
 
 BAD_INPUT = 2
 ADVICE = (
@@ -46,6 +48,8 @@ def command(
     def decorate(task: Task) -> Callable[[], None]:
         @functools.wraps(task)
         def entry() -> None:
+            learn_words(sys.argv[1:])
+            redact_output()
             arguments = _arguments(config_name)
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:
@@ -62,7 +66,10 @@ def command(
 
 def _arguments(config_name: str) -> argparse.Namespace:
     """The command line, which Hydra then finds with its flags first: it takes no setting after a flag that follows another setting."""
-    arguments = get_args_parser().parse_intermixed_args()
+    parser = get_args_parser()
+    # argparse would print its usage as well.
+    parser.error = lambda message: fail(message, BAD_INPUT)  # type: ignore[method-assign]
+    arguments = parser.parse_intermixed_args()
     flags = list(sys.argv[1:])
     for override in arguments.overrides:
         flags.remove(override)
@@ -75,9 +82,11 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
     """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
     try:
         _refuse_other_configs(arguments)
-        if arguments.hydra_help or arguments.shell_completion or arguments.info:
+        if arguments.shell_completion:
             return True
         cfg = compose_config(config_name, arguments.overrides)
+        if arguments.hydra_help or arguments.info:
+            return True
         if sweeps and not arguments.multirun and (idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]):
             raise ConfigError(f"{idle[0]}: is for many runs: add -m")
         if take_up is not None and cfg.resume is not None:
@@ -191,6 +200,7 @@ def _fail_with(error: Exception) -> NoReturn:
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """One line on standard error, and the exit status."""
+    """Print one line on standard error, without secrets and control characters, and end with the exit status."""
+    message = one_line(redact(message))
     print(f"error: {message}" if status in (1, BAD_INPUT) else message, file=sys.stderr)
     sys.exit(status)

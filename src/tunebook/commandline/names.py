@@ -8,34 +8,28 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import SettingError, nearest
+from tunebook.commandline.files import ConfigError
+from tunebook.commandline.words import check_word, parse
 from tunebook.paths import CONF, ROOT, why_unwritable
+from tunebook.secrets import learn, learn_words
 from tunebook.targets import KINDS, check_name
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
-# Of Hydra's own settings, those that a user may set. Others write files, read configs from elsewhere or set the environment.
-HYDRA_SETTINGS = ("run.dir", "verbose")
-HYDRA_ANSWERED = ("sweeper.params", "mode")  # refused elsewhere, with words of their own
-HYDRA_FINDINGS = ("runtime", "overrides", "job", "help", "hydra_help")  # what Hydra fills in, and what it prints
-HYDRA_JOB_SETTINGS = ("env_set", "env_copy", "chdir", "config")  # of these, what is a setting
+# What Hydra fills in from the words themselves, so that it differs where they do.
+HYDRA_FINDINGS = ("runtime.choices", "overrides.", "job.override_dirname")
 SQLITE = "sqlite:///"
 # What an experiment or a command line may bring along; its class checks what is in it.
 NEW_AS_A_WHOLE = ("hydra", "callbacks.", "sweep.sampler.", "sweep.pruner.", "sweep.space.", "sweep.slurm.more.")
 LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "tunebook.secrets.RedactingFormatter")
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
-
-
-class ConfigError(ValueError):
-    """A config that can't be composed. Its text is one line for a user."""
 
 
 def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
@@ -60,14 +54,17 @@ def quoted(text: str) -> str:
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """The composed config with its `hydra` node, names checked. Raises ConfigError or SettingError."""
     overrides = spelt(config_name, overrides)
+    learn_words(overrides)
+    parsed = parse(overrides)
+    for override in parsed:
+        check_word(override, default_choices(config_name))
     with _hydra():
-        for override in _parse(overrides):
-            _check_override(config_name, override)
+        for override in parsed:
+            _check_override(config_name, override, overrides)
         cfg = _compose(config_name, list(overrides))
-    if cfg.hydra.get("mode") == RunMode.MULTIRUN:
-        raise ConfigError(f"hydra.mode={cfg.hydra.mode.name}: is chosen by the flag -m")
-    if cfg.hydra.sweeper.get("params"):
-        raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
+    learn(OmegaConf.to_container(cfg, resolve=False))
+    words = [text for override, text in zip(parsed, overrides, strict=True) if override.is_hydra_override()]
+    _check_hydra(cfg, config_name, tuple(words))
     check_names(config_name, cfg)
     return cfg
 
@@ -83,11 +80,13 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
             allowed = options(group)
             raise ConfigError(f"{group}={choice}: no such option; allowed: {', '.join(allowed)}.{nearest(choice, allowed)}")
     known = set(keys(with_choices(choices, config_name)))
+    of_its_own = _top_keys(config_name)
     for key in keys(cfg):
+        if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may hold any key
+            raise ConfigError(f"{key}: no such setting.{nearest(top, of_its_own) or _leaf_elsewhere(key, list(known))}")
         if key not in known and not key.startswith(NEW_AS_A_WHOLE):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
     check_targets(cfg)
-    _check_hydra(cfg, config_name, choices)
     if "outputs" in cfg:
         if not isinstance(cfg.outputs, str) or not cfg.outputs.strip():
             raise SettingError("outputs", cfg.outputs, "must be a folder")
@@ -96,6 +95,15 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
     uri = str(OmegaConf.select(cfg, "tracking.uri", default=""))
     if uri.startswith(SQLITE):
         _check_writable("tracking.uri", uri, Path(uri.removeprefix(SQLITE)).parent)
+
+
+@functools.cache
+def _top_keys(config_name: str) -> frozenset[str]:
+    """Return the keys that a config has at its top: the primary config's own, and a node for each group that has one."""
+    primary = OmegaConf.load(CONF / f"{config_name}.yaml")
+    assert isinstance(primary, DictConfig)
+    nodes = [group for group, choice in default_choices(config_name).items() if choice is not None]
+    return frozenset(map(str, [*primary, *nodes])) - {"defaults"}
 
 
 def options(group: str) -> list[str]:
@@ -151,7 +159,7 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         node = cfg._get_node(key)
         in_logging = path.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
         if key == "_target_" or (in_logging and key in ("class", "()")):
-            yield path, cfg[key]
+            yield path, getattr(node, "_value", lambda: None)()  # an expression is not evaluated: it is no name
         yield from targets(node, f"{path}.")
 
 
@@ -177,15 +185,23 @@ def _check_target(path: str, value: Any) -> None:
         check_name(value, kind, path)
 
 
-def _check_hydra(cfg: DictConfig, config_name: str, choices: Mapping[str, str | None]) -> None:
-    """SettingError where one of Hydra's settings is not as `conf/` has it, but for those that a user may set."""
-    ours = dict(leaves(with_choices(choices, config_name, hydra=True).hydra))
-    allowed = ", ".join(f"hydra.{key}" for key in HYDRA_SETTINGS)
-    for key, value in leaves(cfg.hydra):
-        room, _, rest = key.partition(".")
-        found = room in HYDRA_FINDINGS and not (room == "job" and rest.startswith(HYDRA_JOB_SETTINGS))
-        if not found and not key.startswith(HYDRA_SETTINGS + HYDRA_ANSWERED) and (key not in ours or ours[key] != value):
-            raise SettingError(f"hydra.{key}", value, f"is not set in a run; allowed: {allowed}")
+def _check_hydra(cfg: DictConfig, config_name: str, words: tuple[str, ...]) -> None:
+    """Raise SettingError where Hydra's node is not what the primary config and these words alone make it."""
+    ours = dict(leaves(_hydra_node(config_name, words)))
+    found = dict(leaves(cfg.hydra))
+    for key in {**ours, **found}:
+        if not key.startswith(HYDRA_FINDINGS) and repr(ours.get(key)) != repr(found.get(key)):
+            message = "is set by a file in conf/ that is not the primary config, which alone may do so"
+            raise SettingError(f"hydra.{key}", found.get(key), message)
+
+
+@functools.cache
+def _hydra_node(config_name: str, words: tuple[str, ...]) -> DictConfig:
+    """Return Hydra's node of the primary config with no option chosen."""
+    groups = [group for group, choice in default_choices(config_name).items() if choice is not None]
+    with _hydra():
+        node: DictConfig = _compose(config_name, [*(f"~{group}" for group in groups), *words]).hydra
+    return node
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -209,36 +225,28 @@ def _hydra() -> Any:
     return initialize_config_dir(str(CONF), version_base="1.3", job_name="train")
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    parsed: list[Override] = []
-    for text in overrides:
-        try:
-            parsed += parser.parse_overrides([text])
-        except HydraException as error:
-            raise ConfigError(f"{text}: {_first_line(error)}") from error
-    return parsed
-
-
-def _check_override(config_name: str, override: Override) -> None:
+def _check_override(config_name: str, override: Override, overrides: Sequence[str]) -> None:
     """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
-    if not override.key_or_group:
-        raise ConfigError(f"{override.input_line}: names no setting; write key=value")
-    if override.key_or_group == "hydra.searchpath":  # before configs from there are read
-        raise SettingError(override.key_or_group, override.value(), "one conf/ folder holds all configs")
     if default_choices(config_name).get(override.key_or_group) is not None and override.value() is None:
         allowed = ", ".join(options(override.key_or_group))
         raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
-        known = [*default_choices(config_name), *keys(compose(config_name, return_hydra_config=True))]
-        if override.is_add() or override.key_or_group not in known:
+        groups = default_choices(config_name)
+        chosen = [word for word in overrides if word.partition("=")[0] in groups]
+        known = [*groups, *keys(_compose(config_name, chosen))]
+        if override.key_or_group not in known:
+            hint = nearest(override.key_or_group, known) or _leaf_elsewhere(override.key_or_group, known)
+            raise ConfigError(f"{override.input_line}: no such setting.{hint}")
+        if override.is_add():
             hint = nearest(override.key_or_group, known)
-            raise ConfigError(f"{override.input_line}: is set, not added: write it without +, or add the key in conf/.{hint}")
+            raise ConfigError(f"{override.input_line}: is set, not added: write it without +.{hint}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:
     try:
         return compose(config_name, overrides, return_hydra_config=True)
+    except ConfigError:
+        raise
     except MissingConfigException as error:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         allowed = [o for o in error.options or () if not o.startswith("_")]
@@ -257,9 +265,11 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
     if match is None:
         return _first_line(error)
     name = match[1].partition("@")[0]
-    full = compose(
-        config_name, [o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)], return_hydra_config=True
-    )
+    chosen = [o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)]
+    try:
+        full = compose(config_name, chosen, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return _first_line(error)  # an option's own file is what is wrong
     known = list(keys(full))
     if name in known:
         return _first_line(error)

@@ -5,13 +5,17 @@ sample is a function of (key, index) only.
 """
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from tunebook.checks import Fraction, NonNegative, Positive, SettingError, checked
+from tunebook.checks import Fraction, NonNegative, SettingError, checked
 from tunebook.randomness import uniform
+
+Scale = Annotated[float, Field(ge=0.01, le=100)]  # beyond, nothing of an image is left to see
 
 
 class NoAugmentation(nn.Module):
@@ -26,7 +30,7 @@ class Affine(nn.Module):
     """Rotation, scaling, shear and shift, drawn uniformly for each image; what comes in from outside is black."""
 
     @checked
-    def __init__(self, rotation: NonNegative, shear: NonNegative, scale_min: Positive, scale_max: Positive, shift: Fraction) -> None:
+    def __init__(self, rotation: NonNegative, shear: NonNegative, scale_min: Scale, scale_max: Scale, shift: Fraction) -> None:
         super().__init__()
         if rotation > 180:
             raise SettingError("rotation", rotation, "must be at most 180 degrees")

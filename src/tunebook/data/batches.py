@@ -1,13 +1,16 @@
 """Batches gathered by index from tensors in memory, in an order that is a function of (seed, epoch) only."""
 
+import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tunebook.orphans import end_with_parent
 from tunebook.randomness import generator
 
 
@@ -81,6 +84,7 @@ class BatchLoader(DataLoader[RawBatch]):
             # Forked workers share the images in memory, and notice when this process is killed; those of a fork server do neither.
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             generator=torch.Generator().manual_seed(0),
+            worker_init_fn=partial(end_with_parent, os.getpid()),
             pin_memory=torch.cuda.is_available(),
         )
 

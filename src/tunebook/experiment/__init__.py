@@ -1,10 +1,13 @@
 """One run from config to result: the only place where config becomes objects.
 
 assembly   a config's plain values -> objects
+early      what can be said of a config with torch alone
 check      whether a config can run, before anything is loaded or made
 run        trains, tests once and returns the objective
 resume     finds the run to go on with, and makes sure that it is still the same
 elsewhere  brings a run here that MLflow or a checkpoint alone knows
+places     what a run's folder may not choose for its user
+compatibility whether a checkpoint's state fits the run's objects
 changes    fits a checkpoint to settings that a user changed on the way
 record     what a run writes down, before, after and in its summary
 restore    rebuilds a run from its MLflow run, its folder or a checkpoint alone

@@ -11,14 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from tunebook.checks import MODES, Name, Positive, Seed, SettingError, conform, construct
+from tunebook.checks import MODES, Name, Positive, PositiveSeconds, Seed, SettingError, conform, construct
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
-from tunebook.targets import resolve
+from tunebook.secrets import learn, redacted
+from tunebook.targets import make, resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
+__all__ = ["Parts", "Settings", "build", "make", "make_schedule", "plain", "steps_of", "trainer_for"]
 Settings = dict[str, Any]
 
 
@@ -26,7 +28,13 @@ def plain(cfg: DictConfig) -> Settings:
     """Config as plain values, every interpolation resolved."""
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(settings, dict)
+    learn(settings)
     return {str(key): value for key, value in settings.items()}
+
+
+def without_secrets(cfg: DictConfig) -> str:
+    """Return a config as YAML, interpolations as they are written and secrets hidden."""
+    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg, resolve=False))))
 
 
 @dataclass
@@ -57,7 +65,7 @@ def build(settings: Settings) -> Parts:
     objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
     conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
     conform("experiment_name", settings["experiment_name"], Name)
-    conform("checkpoint_every_s", settings["checkpoint_every_s"], Positive)
+    conform("checkpoint_every_s", settings["checkpoint_every_s"], PositiveSeconds)
     conform("resume_changes", settings["resume_changes"], bool)
     data_settings = dict(settings["data"])
     source = make(data_settings.pop("source", None), "data.source")
@@ -81,15 +89,6 @@ def build(settings: Settings) -> Parts:
         message = f"nothing may be selected by {data.validate_on} figures: no plateau, no early stopping, tested_weights=last"
         raise SettingError("data.validate_on", data.validate_on, message)
     return Parts(settings, data, classifier, callbacks, make(settings["tracking"], "tracking"), log_lr=schedule_class is not ConstantLR)
-
-
-def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:
-    """The object that a group's settings describe: its `_target_`, called with the rest and with what assembly gives."""
-    where = where or kind
-    if not isinstance(settings, dict):
-        raise SettingError(where, settings, "must be settings with a _target_")
-    target = resolve(settings.get("_target_"), kind, f"{where}._target_")
-    return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
 
 
 def batches_of(trainer: Settings, data: ImageDataModule) -> int:

@@ -9,13 +9,16 @@ from omegaconf import DictConfig
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from tunebook import machine
 from tunebook.checks import SettingError
 from tunebook.experiment import resume
 from tunebook.experiment.assembly import Parts, build, plain, steps_of, trainer_for
+from tunebook.experiment.memory import check_memory
 from tunebook.recovery import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
 SIMULATED_STEPS = 5000  # of a schedule, at most
+WORKERS_A_PROCESSOR = 4  # data.num_workers: more only take turns
 
 
 def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
@@ -28,6 +31,8 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
         _check_shapes(parts)
     trainer_for(parts, Path(), [], VerifiedCheckpoints())
     _check_limits(parts)
+    with torch.device("meta"):
+        check_memory(parts)
     _check_schedule(parts)
     parts.data.source.check(parts.data.root)
     parts.tracker.check()
@@ -36,6 +41,9 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
 
 def _check_limits(parts: Parts) -> None:
     data = parts.data
+    if data.num_workers > (most := WORKERS_A_PROCESSOR * machine.processors()):
+        message = f"must be at most {most}, {WORKERS_A_PROCESSOR} for each processor that may be used; any number gives the same result"
+        raise SettingError("data.num_workers", data.num_workers, message)
     test = data.source.test_size
     sizes = {
         "train": (data.train_size, data.batch_size),
@@ -45,8 +53,9 @@ def _check_limits(parts: Parts) -> None:
     for split, (images, batch_size) in sizes.items():
         key = f"limit_{split}_batches"
         limit = parts.settings["trainer"][key]
-        if isinstance(limit, float) and limit < 1 and limit * math.ceil(images / batch_size) < 1:
-            raise SettingError(f"trainer.{key}", limit, f"leaves no batch of {math.ceil(images / batch_size)}")
+        batches = -(-images // batch_size)
+        if isinstance(limit, float) and limit < 1 and limit * batches < 1:
+            raise SettingError(f"trainer.{key}", limit, f"leaves no batch of {batches}")
 
 
 def _check_shapes(parts: Parts) -> None:

@@ -9,24 +9,26 @@ import contextlib
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
 from tunebook.checks import InputError, shown
+from tunebook.commandline.files import read_yaml
+from tunebook.commandline.words import check_outside_words
 from tunebook.experiment.restore import fetch
 from tunebook.recovery import checkpoint
-from tunebook.recovery.checkpoint import BEST, LAST, CheckpointError, Content
-from tunebook.recovery.position import Position
+from tunebook.recovery.checkpoint import BEST, LAST
+from tunebook.recovery.contents import require_state
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import redact
-from tunebook.tracking import journal
+from tunebook.tracking import records
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.shipper import DELIVERED, JOURNAL, KEY_TAG, Delivery
 from tunebook.tracking.store import RunNotFound
+from tunebook.untrusted import read_regular, require_key
 
 PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")  # where things lie is this machine's business
 
@@ -55,23 +57,13 @@ def _temporary() -> RunFolder:
 
 def _of_checkpoint(file: Path, name: str, folder: RunFolder) -> RunFolder:
     content = checkpoint.read(file)
-    _require_whole(content, name)
+    require_state(content, name)
     folder.origin = redact(name)
     folder.overrides = settings_of(content["tunebook"]["overrides"], f"resume={shown(name)}")
     folder.status = "FINISHED" if content["tunebook"].get("trained") else "KILLED"
     shutil.copyfile(file, folder.path / "checkpoints" / LAST)
     folder.write()
     return folder
-
-
-def _require_whole(content: Content, name: str) -> None:
-    try:
-        facts = content["tunebook"]
-        Position.of(content)
-        for room in (facts["settings"], facts["environment"], content["optimizer_states"][0], content["callbacks"]["EpochReport"]):
-            room.items()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        raise CheckpointError(f"{name}: holds weights, but not the state of a run; its last.ckpt can be gone on with") from None
 
 
 def settings_of(overrides: object, where: str) -> list[str]:
@@ -85,45 +77,48 @@ def settings_of(overrides: object, where: str) -> list[str]:
             raise InputError(f"{where}: holds {shown(override)}, which is no setting")
         if override.lstrip("+~").startswith(PLACES):
             continue
-        if "${" in override:
-            raise InputError(f"{where}: holds {shown(override)}, which would be looked up on this machine")
-        kept.append(override)
+        kept += check_outside_words([override], where)
     return kept
 
 
 def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
-    where = f"on {run.tags.get('host')}, in {run.tags.get('folder')}"
+    where = f"on {shown(run.tags.get('host'))}, in {shown(run.tags.get('folder'))}"
     if run.run.info.status == "RUNNING":
         raise InputError(f"resume={run.run_id}: is at work still or was killed, {where}: resume it there")
     try:
         fetch_checkpoints(run, folder.path / "checkpoints")
-        records = list(journal.read(run.download(f"log/{JOURNAL}", _temporary().path)))
-        overrides = OmegaConf.to_container(OmegaConf.load(run.download("config/overrides.yaml", folder.path)))
+        told = list(records.read(run.download(f"log/{JOURNAL}", _temporary().path)))
+        text = read_regular(run.download("config/overrides.yaml", folder.path)).decode()
+        overrides = read_yaml(text, "config/overrides.yaml")
     except RunNotFound:
         raise InputError(f"resume={run.run_id}: MLflow holds no checkpoint of it; it ran {where}") from None
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"resume={run.run_id}: its config/overrides.yaml can't be read ({type(error).__name__})") from None
-    _require_whole(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
-    folder.key, folder.status = run.tags.get(KEY_TAG, folder.key), run.run.info.status
+    require_state(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
+    try:
+        folder.key = require_key(run.tags.get(KEY_TAG, folder.key), f"its tag {KEY_TAG}")
+    except ValueError as error:
+        raise InputError(f"resume={run.run_id}: {error}") from None
+    folder.status = str(run.run.info.status)
     folder.overrides = settings_of(overrides, f"resume={run.run_id}")
-    _take_over_journal(records, folder.path / JOURNAL)
+    _take_over_journal(told, folder.path / JOURNAL)
     Delivery(folder.path, run.uri).take_over(run.run_id, run.run.info.experiment_id)
     folder.write()
     return folder
 
 
-def fetch_checkpoints(run: FinishedRun, checkpoints: Path) -> None:
+def fetch_checkpoints(run: FinishedRun, checkpoints: Path, names: Sequence[str] = (LAST, BEST)) -> None:
     """Brings a run's checkpoints from MLflow. (Where test figures may pick nothing, none is best.) RunNotFound where there is none."""
     checkpoints.mkdir(exist_ok=True)
-    for name in (LAST, BEST):
+    for name in names:
         with contextlib.suppress(*([RunNotFound] if name == BEST else [])):
             run.download(f"checkpoints/{name}", checkpoints).replace(checkpoints / name)
 
 
-def _take_over_journal(records: list[tuple[Record, int]], to: Path) -> None:
+def _take_over_journal(told: list[Record], to: Path) -> None:
     """What the run is and its points, so that none is told twice. (Its files are not here, and the rest has arrived.)"""
     written = Journal(to)
-    for record, _ in records:
+    for record in told:
         if record["kind"] in ("run", "points"):
             written.append(record)
     written.close()

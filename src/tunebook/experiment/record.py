@@ -5,20 +5,23 @@ import json
 import logging
 import statistics
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.commandline.names import default_choices, with_choices
-from tunebook.experiment.assembly import Parts, plain
+from tunebook.experiment.assembly import Parts, plain, without_secrets
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
 from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
 from tunebook.runfolder import RunFolder
+from tunebook.secrets import redacted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training import EpochReport
@@ -46,7 +49,7 @@ def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping
     """Writes down everything that is known before training. precision: what "auto" became; digests: of the data."""
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
-    choices = {group: str(chosen[group]) for group in default_choices() if chosen.get(group) and group != "tracking"}
+    choices = {group: str(chosen[group]) for group in default_choices() if chosen.get(group) and group not in ("tracking", "sweep")}
     settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
     tracker = parts.tracker
     words = [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")]
@@ -55,11 +58,11 @@ def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping
         experiment=parts.settings["experiment_name"],
         name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
         parent=trial.parent,
-        params=choices | settings,
+        params=choices | ({"sweep": trial.option} if trial.option else {}) | settings,
         tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"], "folder": str(folder.path)},
     )
-    tracker.save_text(OmegaConf.to_yaml(cfg, resolve=False), "config/config.yaml")
-    tracker.save_text(OmegaConf.to_yaml(hydra.overrides.task), "config/overrides.yaml")
+    tracker.save_text(without_secrets(cfg), "config/config.yaml")
+    tracker.save_text(OmegaConf.to_yaml(redacted(list(hydra.overrides.task))), "config/overrides.yaml")
     for split, context in CONTEXTS.items():
         images = parts.data.sets[split].images
         profile = json.dumps({"images": len(images), "shape": list(images.shape[1:]), "classes": len(parts.data.source.class_names)})
@@ -129,7 +132,8 @@ def summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, flo
         "",
         f"test accuracy  {tested}",
         f"best epoch     {picked if parts.objective else f'none is picked: validation was on images of the {parts.data.validate_on} set'}",
-        f"time           {seconds:.1f} s an epoch, {report.fit_s:.0f} s in all",
+        f"time           {seconds:.1f} s an epoch (median), {report.fit_s:.0f} s of training and validation, "
+        f"{time.time() - psutil.Process().create_time():.0f} s since the process began",
     ]
     log.info("\n".join(lines))
 

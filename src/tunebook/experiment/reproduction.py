@@ -20,10 +20,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
-from yaml import YAMLError
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.commandline.entry import start
+from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, compose_config, leaves, quoted
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere, restore
@@ -38,6 +38,7 @@ from tunebook.tracking.describe import LONGEST_NAME
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.shipper import JOURNAL
 from tunebook.tracking.store import RunNotFound
+from tunebook.untrusted import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -184,8 +185,8 @@ def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
     """What an artifact in `config/` holds, as plain values; nothing in it is looked up."""
     file = finished.download(f"config/{name}", folder)
     try:
-        return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError, AssertionError) as error:
+        return read_yaml(read_regular(file).decode(), name)
+    except (OSError, ValueError) as error:
         raise InputError(f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})") from None
 
 

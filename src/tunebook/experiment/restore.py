@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, with_choices
+from tunebook.commandline.words import check_outside_values
 from tunebook.experiment.assembly import Parts, build, plain
+from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
-from tunebook.secrets import redact
+from tunebook.secrets import learn, redact
 from tunebook.tracking.finished import FinishedRun
 from tunebook.training import device_kind
 
@@ -62,7 +66,10 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
         finished = FinishedRun(cfg.tracking.uri, name)
         file = finished.download(f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder)
     content = read(file)
-    parts = build(_settings(cfg, content, name))
+    settings = _settings(cfg, content, name)
+    with torch.device("meta"):
+        check_weights(build(settings))
+    parts = build(settings)
     load_weights(parts.classifier, content, name)
     return Restored(parts, name, file.stem if file.stem in ("best", "last") else "", finished)
 
@@ -73,6 +80,7 @@ def _weights(cfg: DictConfig, tested: str) -> str:
 
 def fetch(address: str, to: Path, key: str) -> Path:
     """The file at an address. key: the setting that named it, for the InputError where it can't be had."""
+    learn(address)
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
             shutil.copyfileobj(answer, file)
@@ -83,18 +91,20 @@ def fetch(address: str, to: Path, key: str) -> Path:
 
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
     """The run's settings, but for where things lie: that is this machine's business."""
+    where = f"run={shown(name)}"
     try:
-        recorded = OmegaConf.create(str(content["tunebook"]["config"]))
+        recorded = read_yaml(str(content["tunebook"]["config"]), where)
         precision = str(content["tunebook"]["environment"]["precision"])
-        if not isinstance(recorded, DictConfig):
-            raise ValueError("not a config")
-        check_targets(recorded)
         here = with_choices({"tracking": "off"})
-        recorded.tracking, recorded.outputs, recorded.resume = here.tracking, here.outputs, None
-        recorded.data.root = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
-        recorded.trainer.accelerator, recorded.trainer.precision = cfg.accelerator, precision
-        return plain(recorded)
-    except (KeyError, TypeError, ValueError, OmegaConfBaseException) as error:
+        recorded |= {"tracking": OmegaConf.to_container(here.tracking), "outputs": str(here.outputs), "resume": None, "sweep": None}
+        recorded["data"]["root"] = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
+        recorded["data"]["num_workers"] = 0  # that run's machine may have had more processors
+        recorded["trainer"] |= {"accelerator": cfg.accelerator, "precision": precision}
+        check_outside_values(recorded, where)
+        config = OmegaConf.create(recorded)
+        check_targets(config)
+        return plain(config)
+    except (KeyError, TypeError, ValueError, RecursionError, OmegaConfBaseException) as error:
         if isinstance(error, SettingError | InputError):
             raise
-        raise InputError(f"run={shown(name)}: holds no config that can be used: {' '.join(str(error).split())}") from None
+        raise InputError(f"{where}: holds no config that can be used: {' '.join(str(error).split())}") from None

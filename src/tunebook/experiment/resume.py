@@ -1,7 +1,8 @@
 """Going on with a run: finding it, making sure that it is the same run still, and where a user says so, changing it."""
 
-import json
+import contextlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,24 +10,29 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
 from tunebook.commandline.names import quoted
+from tunebook.commandline.words import words_taken_over
 from tunebook.experiment import elsewhere
-from tunebook.experiment.assembly import Parts, Settings, plain
+from tunebook.experiment.assembly import Parts, Settings, build, plain, without_secrets
 from tunebook.experiment.changes import adapt, history
+from tunebook.experiment.compatibility import require_fit
+from tunebook.experiment.places import require_own_places
 from tunebook.experiment.record import data_digests, varied
 from tunebook.precision import Precision
-from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest
+from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS, CheckpointError, Content, load_weights, newest, require_same_network
+from tunebook.recovery.contents import require_state
 from tunebook.recovery.position import Position
-from tunebook.runfolder import RunFolder, folders
-from tunebook.secrets import HIDDEN, redact
-from tunebook.tracking import Tracker
+from tunebook.runfolder import LOCK, RunFolder, folders, held
+from tunebook.secrets import redact, redacted
+from tunebook.tracking import Tracker, records
+from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.finished import FinishedRun
-from tunebook.tracking.shipper import DELIVERED
+from tunebook.tracking.store import RunNotFound
 from tunebook.training import is_first_process
 
 log = logging.getLogger(__name__)
@@ -66,20 +72,20 @@ class Resumed:
         """Whether training was over: the test is what is left."""
         return bool(self.facts.get("trained")) and not self.changed
 
-    def say(self, tracker: Tracker, new: bool) -> None:
-        """Tells the log and the record where the run goes on, and what is different; a new record also the epochs so far."""
+    def say(self, tracker: Tracker, epochs: str) -> None:
+        """Tells the log and the record where the run goes on, and what is different; and the epochs that the record lacks."""
         for problem in self.problems:
             log.warning("%s; the checkpoint before it is used", problem)
-        log.info("goes on %s, from %s", f"after {Position.of(self.content)}" if not self.trained else "with the test", self.path)
+        where = "with the test" if self.trained else Position.of(self.content).told(epochs)
+        log.info("resuming %s, from %s", where, self.path)
         for change in self.changed:
             log.warning("changed: %s", change)
         if self.changed:
             tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
         if self.origin:
             tracker.set_tags({"resumed.from": self.origin})
-        if new:
-            for epoch in history(self.content):
-                tracker.log_metrics({name: value for name, value in epoch.items() if name != "epoch"}, step=int(epoch["epoch"]))
+        for epoch in history(self.content):  # a new record has none, and a journal may have been lost in part
+            tracker.log_metrics({name: value for name, value in epoch.items() if name != "epoch"}, step=int(epoch["epoch"]))
 
     def restore(self, classifier: Classifier, *callbacks: Callback) -> None:
         """Puts the state of a run that had ended training into its objects."""
@@ -101,16 +107,40 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         raise InputError(f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}")
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
+    _require_usable(folder, cfg, overrides, is_here=bool(places))
     if folder.status == "FINISHED" and not cfg.resume_changes:
         raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
-    hidden = [override for override in folder.overrides if HIDDEN in override]
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
-    for override in hidden:
-        if override.partition("=")[0].lstrip("+") not in given:
-            raise InputError(f"{override}: is not kept with the run, since it holds a secret: give it again")
-    earlier = [override for override in folder.overrides if override not in hidden]
+    earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
     now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
+
+
+def _require_usable(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool) -> None:
+    """InputError where a folder can't be gone on with, whatever is in its checkpoints."""
+    where = f"resume={shown(cfg.resume)}"
+    if folder.kind != "run":
+        raise InputError(f"{where}: is a sweep, not a run: the same -m command goes on with it")
+    try:
+        folder.require_plain()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from None
+    if is_here:
+        require_own_places(folder, cfg, overrides)
+        if is_first_process() and (folder.path / LOCK).exists():
+            with held(folder.path):
+                pass  # the run takes it again; what is refused now has made nothing
+        _require_no_changes(folder, cfg, overrides)
+
+
+def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """InputError where a run that has no checkpoint yet, and so begins again, would begin as another run."""
+    if has_checkpoint(folder.path):
+        return
+    asked = [text for text in overrides if text.partition("=")[0] not in OWN_KEYS and not text.lstrip("+~").startswith(elsewhere.PLACES)]
+    if new := [text for text in asked if redact(text) not in folder.overrides]:
+        message = "has no checkpoint yet, and begins again with the settings that it had"
+        raise InputError(f"resume={shown(cfg.resume)}: {message}; leave out {shown(' '.join(new))}, or start another run")
 
 
 def find(name: str, outputs: Path) -> RunFolder | None:
@@ -126,16 +156,9 @@ def find(name: str, outputs: Path) -> RunFolder | None:
     if name == "last":
         raise InputError(f"resume=last: there is no run in {outputs}")
     for folder in there:
-        if name in (folder.key, _mlflow_id(folder.path)):
+        if name and name in (folder.key, run_id_of(folder.path)):
             return folder
     return None
-
-
-def _mlflow_id(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / DELIVERED).read_text())["run_id"])
-    except (OSError, ValueError, KeyError):
-        return ""
 
 
 def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
@@ -143,9 +166,10 @@ def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     if cfg.resume is None:
         return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
     folder = RunFolder.read(Path(str(cfg.resume)))
+    folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # of this call, whatever the file says
     is_brought = folder.path.resolve() != output_dir.resolve()
     if is_brought:
-        folder = elsewhere.settle(folder, output_dir, Path(str(cfg.outputs)))
+        folder = elsewhere.settle(folder, output_dir, folder.outputs)
         folder.uri = uri
     if cfg.resume_changes or is_brought:
         folder.overrides = _asked_for()  # from here on this is the run
@@ -157,16 +181,46 @@ def _asked_for() -> list[str]:
 
 
 def load(settings: Settings) -> Resumed | None:
-    """The checkpoint that a run goes on from; None for a new run. CheckpointError, or SettingError listing what differs."""
+    """The checkpoint that a run goes on from; None for a new run, and for one that was killed before its first checkpoint.
+
+    CheckpointError, or SettingError listing what differs.
+    """
     if settings["resume"] is None:
         return None
-    checkpoints = Path(settings["resume"]) / "checkpoints"
-    if not any(checkpoints.glob("*.ckpt")) and (run_id := _mlflow_id(checkpoints.parent)) and "uri" in settings["tracking"]:
-        elsewhere.fetch_checkpoints(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints)
-    path, content, problems = newest(checkpoints)
-    if (found := content.get("tunebook", {}).get("format")) != FORMAT:
-        raise CheckpointError(f"{path}: is of another version of Tunebook (format {found}, here {FORMAT}), and can't be gone on with")
-    return Resumed(path, content, problems, RunFolder.read(checkpoints.parent).origin)
+    folder = RunFolder.read(Path(settings["resume"]))
+    checkpoints, moved, is_there = folder.path / "checkpoints", _moved(folder.path), has_checkpoint(folder.path)
+    is_told = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
+    if not is_there and (folder.status == "FINISHED" or not is_told):
+        moved = [LAST, BEST]  # MLflow may have them all the same: the journal is gone
+    if moved and (run_id := run_id_of(folder.path)) and "uri" in settings["tracking"]:
+        with contextlib.suppress(*([] if is_there else [RunNotFound])):
+            elsewhere.fetch_checkpoints(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints, moved)
+    if not has_checkpoint(folder.path) and folder.status != "FINISHED":
+        return None
+    path, content, problems = newest(checkpoints, _require_usable_content)
+    return Resumed(path, content, problems, folder.origin)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run has a checkpoint to go on from, in its folder or moved to MLflow."""
+    there = any(os.path.lexists(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
+    return there or LAST in _moved(folder)
+
+
+def _moved(folder: Path) -> list[str]:
+    """Return the checkpoints that a run's folder has no more, since MLflow has them."""
+    told = {record["file"] for record in records.read(folder / JOURNAL) if record["kind"] == "artifact" and record["move"]}
+    gone = [name for name in (LAST, BEST) if f"checkpoints/{name}" in told and not (folder / "checkpoints" / name).exists()]
+    return [name for name in gone if name != LAST or not (folder / "checkpoints" / PREVIOUS).exists()]
+
+
+def _require_usable_content(content: Content, name: str) -> None:
+    facts = content.get("tunebook")
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        kind = f"is of another version of Tunebook (format {shown(found)}, here {FORMAT})"
+        raise CheckpointError(f"{name}: {kind}, and can't be gone on with")
+    require_state(content, name)
 
 
 def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
@@ -179,6 +233,12 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
     )
     if differences and not settings["resume_changes"]:
         raise InputError(_refusal(differences))
+    with torch.device("meta"):
+        parts = build(settings)
+    require_same_network(parts.classifier, resumed.content, str(resumed.path))
+    if differences:
+        adapt(resumed.content, set(differences), parts)
+    require_fit(resumed.content, parts, set(differences), str(resumed.path))
 
 
 def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
@@ -186,7 +246,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "overrides": _asked_for(),
-        "config": redact(OmegaConf.to_yaml(cfg, resolve=False)),
+        "config": without_secrets(cfg),
         "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
         "versions": {"torch": str(torch.__version__)},
@@ -196,7 +256,7 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
 
 def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
     chosen = {group: str(choices[group]) for group in ("data", "augmentation", "model", "optimizer", "scheduler")}
-    return chosen | {key: redact(str(value)) for key, value in varied(settings).items()}
+    return chosen | {key: str(value) for key, value in varied(redacted(settings)).items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
@@ -227,3 +287,4 @@ def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> Non
     load_weights(parts.classifier, resumed.content, str(resumed.path))
     if differences:
         adapt(resumed.content, set(differences), parts)
+    require_fit(resumed.content, parts, set(differences), str(resumed.path))

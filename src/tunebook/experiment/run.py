@@ -16,10 +16,11 @@ from tunebook.checks import Seed, conform
 from tunebook.experiment import record, resume
 from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_for
 from tunebook.experiment.trial import GiveUp, Trial
+from tunebook.orphans import naming_the_parent
 from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, VerifiedCheckpoints
 from tunebook.recovery.checkpoint import BEST, load_weights
 from tunebook.recovery.checkpoint import read as read_checkpoint
-from tunebook.runfolder import LAST_CHECKPOINT, RunFolder
+from tunebook.runfolder import LAST_CHECKPOINT, RunFolder, held
 from tunebook.tracking import describe
 from tunebook.tracking.store import folder_name
 from tunebook.tracking.tracker import Status, rounded
@@ -52,11 +53,20 @@ def run(cfg: DictConfig, trial: Trial | None = None) -> float | None:
     Raises SettingError, InputError, whatever training raises, and Stopped; the run's status in MLflow agrees.
     """
     output_dir = Path(HydraConfig.get().runtime.output_dir)
+    if not is_first_process():
+        return _run(cfg, trial, output_dir)
+    with held(output_dir):
+        return _run(cfg, trial, output_dir)
+
+
+def _run(cfg: DictConfig, trial: Trial | None, output_dir: Path) -> float | None:
     settings = plain(cfg)
     if not is_first_process():
         logging.getLogger().setLevel(logging.WARNING)  # the first process speaks for all
     logging.raiseExceptions = False  # a disk too full for the log is no reason to stop
     resumed = resume.load(settings)
+    if resumed is None and settings["resume"] is not None:
+        log.info("the run was ended before its first checkpoint, and begins again")
     chosen = choose_precision(settings, resumed)
     pl.seed_everything(conform("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
@@ -82,7 +92,7 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
         if new:
             record.describe_run(parts, cfg, chosen_precision, job.facts["data"], folder, job.trial)
         if job.resumed:
-            job.resumed.say(parts.tracker, new)
+            job.resumed.say(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)
     except Stopped as stopped:
         close(job, folder, "KILLED", stopped)
@@ -128,6 +138,7 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
 def train_and_test(job: Job) -> dict[str, float]:
     """Trains, tests (a run that is not given up, and may) and writes down the results. The best epoch's figures."""
     report, checkpoints = fit(job)
+    job.trial.epochs = len(report.history)
     figures: dict[str, float] = {}
     if job.trial.tests and not job.trial.given_up_at:
         if job.parts.settings["tested_weights"] == "best":
@@ -153,7 +164,8 @@ def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
         job.resumed.restore(parts.classifier, report, checkpoints, give_up)
         return report, checkpoints
     trainer = trainer_for(parts, job.output_dir, [*parts.callbacks, report, give_up, checkpoints, job.stop], files)
-    trainer.fit(parts.classifier, datamodule=parts.data, ckpt_path=job.resumed.path if job.resumed else None)
+    with naming_the_parent():
+        trainer.fit(parts.classifier, datamodule=parts.data, ckpt_path=job.resumed.path if job.resumed else None)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the test is the first process's alone
     return report, checkpoints

@@ -14,6 +14,8 @@ class Trial:
     """
 
     name = parent = ""
+    option = ""  # of the group `sweep`, where it is in one
+    epochs = 0  # trained, once it is
     tags: Mapping[str, str] = {}
     tests = True
     given_up_at = 0  # an epoch, once it is

@@ -9,16 +9,19 @@ import io
 import os
 import pickle
 import struct
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from lightning_fabric.plugins import CheckpointIO
 from torch import Tensor, nn
 
 from tunebook.checks import InputError
 from tunebook.runfolder import write_atomically
+from tunebook.untrusted import open_regular
 
 Content = dict[str, Any]
 
@@ -51,13 +54,38 @@ def decode(data: bytes, name: str) -> Content:
         raise CheckpointError(f"{name}: is no checkpoint of Tunebook, or was cut short")
     if comment[len(MARK) :] != hashlib.sha256(body).hexdigest().encode():
         raise CheckpointError(f"{name}: is damaged: its contents do not have the digest that they were written with")
+    _require_uncompressed(data, name)
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # True overrules torch's environment variable
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except pickle.UnpicklingError as error:
         raise CheckpointError(f"{name}: holds more than plain values, and is not opened ({type(error).__name__})") from None
+    except Exception as error:  # a file that somebody else wrote may lack or misstate anything
+        raise CheckpointError(f"{name}: can't be read ({type(error).__name__})") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{name}: holds no weights")
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(key, str) and is_plain_tensor(weights[key]) for key in weights):
+        raise CheckpointError(f"{name}: its state_dict is not what a run writes there")
     return content
+
+
+def _require_uncompressed(data: bytes, name: str) -> None:
+    """CheckpointError where the archive would unpack to more than it is: torch stores its files as they are."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+        raise CheckpointError(f"{name}: can't be read ({type(error).__name__})") from None
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > len(data):
+        raise CheckpointError(f"{name}: is compressed, which torch.save never does")
+
+
+def is_plain_tensor(value: object) -> bool:
+    """Return whether a value is a tensor on the CPU that owns as many numbers as it shows."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def write(path: Path, content: Content, keep: Path | None = None) -> None:
@@ -68,38 +96,57 @@ def write(path: Path, content: Content, keep: Path | None = None) -> None:
 def read(path: Path) -> Content:
     """What the file holds, verified. CheckpointError, also where there is no such file."""
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - COMMENT_BYTES))
+            if not file.read().startswith(MARK):  # before all of it is read: it may be of any size
+                raise CheckpointError(f"{path}: is no checkpoint of Tunebook, or was cut short")
+            if size > psutil.virtual_memory().available:
+                raise CheckpointError(f"{path}: is larger than the memory that is free")
+            file.seek(0)
+            data = file.read()
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}") from None
+        raise CheckpointError(f"{path}: {error.strerror or 'is not a regular file'}") from None
     return decode(data, str(path))
 
 
-def newest(folder: Path) -> tuple[Path, Content, list[str]]:
+def newest(folder: Path, require: Callable[[Content, str], None] | None = None) -> tuple[Path, Content, list[str]]:
     """The newest checkpoint in a run's `checkpoints/` that is whole, what it holds, and a line for each that is not.
 
-    CheckpointError where none is.
+    require: raises CheckpointError where a content can't be used. CheckpointError where none is left.
     """
     problems: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
         try:
-            return path, read(path), problems
+            content = read(path)
+            if require is not None:
+                require(content, str(path))
+            return path, content, problems
         except CheckpointError as error:
             problems.append(str(error))
     raise CheckpointError(f"{folder}: holds no checkpoint to go on from" + "".join(f"; {problem}" for problem in problems))
 
 
-def load_weights(module: nn.Module, content: Content, name: str) -> None:
-    """Puts a checkpoint's weights into `module`. CheckpointError where they are another network's, naming what differs."""
+def require_same_network(module: nn.Module, content: Content, name: str) -> None:
+    """CheckpointError where a checkpoint's weights are another network's than `module`'s, naming what differs."""
     weights: Mapping[str, Tensor] = content["state_dict"]
     expected = module.state_dict()
     differences = [f"{key} is {_shape(weights.get(key))} there and {_shape(expected.get(key))} here" for key in {**expected, **weights}
                    if _shape(weights.get(key)) != _shape(expected.get(key))]  # fmt: skip
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise CheckpointError(f"{name}: holds another network: {'; '.join(differences[:SHOWN])}{more}")
-    module.load_state_dict(weights)
+        raise CheckpointError(f"{name}: holds another network: {'; '.join(differences[:SHOWN])[:300]}{more}")
+    for key, value in expected.items():
+        if weights[key].dtype != value.dtype:
+            raise CheckpointError(f"{name}: its {key} is {weights[key].dtype} there and {value.dtype} here")
+
+
+def load_weights(module: nn.Module, content: Content, name: str) -> None:
+    """Puts a checkpoint's weights into `module`. CheckpointError where they are another network's, naming what differs."""
+    require_same_network(module, content, name)
+    module.load_state_dict(content["state_dict"])
 
 
 def _shape(tensor: object) -> str:

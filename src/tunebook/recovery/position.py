@@ -31,6 +31,12 @@ class Position:
     def __str__(self) -> str:
         return f"epoch {self.epoch + 1}, step {self.step}"
 
+    def told(self, epochs: str) -> str:
+        """Return where a run goes on from here, for a user. epochs: how many it has."""
+        if self.batch == self.batches:
+            return f"with the validation of epoch {self.epoch + 1} of {epochs}, after step {self.step}"
+        return f"in epoch {self.epoch + 1} of {epochs}, after step {self.step} ({self.batch} of this epoch's {self.batches})"
+
 
 def put_into(content: dict[str, Any], position: Position) -> None:
     """Sets the position and the loops' counters in what Lightning is about to save."""

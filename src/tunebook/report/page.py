@@ -19,6 +19,7 @@ from tunebook.analysis.sentences import configuration_text, value_text
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.read import Study
 from tunebook.runfolder import write_atomically
+from tunebook.secrets import redact
 from tunebook.text_output import csv_cell
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
@@ -73,8 +74,8 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
     drawn = list(tqdm(pictures(study.results, findings), "drawing", disable=None, leave=False, delay=1))
     for picture in drawn:
         write_atomically(folder / f"{picture.name}.png", picture.png())
-    write_atomically(folder / LEADERBOARD, _csv(study, findings).encode())
-    write_atomically(folder / PAGE, page(study, findings, drawn).encode(errors="replace"))
+    write_atomically(folder / LEADERBOARD, redact(_csv(study, findings)).encode(errors="replace"))
+    write_atomically(folder / PAGE, redact(page(study, findings, drawn)).encode(errors="replace"))
     return folder / PAGE
 
 

@@ -1,40 +1,49 @@
 """The winner of a sweep, to be trained again: on training and validation images together, with several seeds, each tested once."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from tunebook.checks import InputError, nearest
-from tunebook.runfolder import RunFolder
+from tunebook.checks import InputError, SettingError, nearest
+from tunebook.commandline.words import check_outside_words
 from tunebook.sweep.space import as_text
 
 
-def settings_of_winner(name: str, storage: str | None, outputs: Path) -> tuple[list[str], str]:
-    """The words of the command line that make the best trial of the sweep `name`, and the key of that sweep's own run.
+@dataclass(frozen=True)
+class Winner:
+    """The best trial of a sweep. words: of the command line that make it; varied: those in which the sweep's trials differ."""
 
-    InputError where there is no such sweep, or none of its trials was trained to its end.
-    """
+    words: list[str]
+    varied: tuple[str, ...]
+
+
+def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
+    """Return the winner of the sweep `name`. InputError where there is no such sweep, or none of its trials was trained to its end."""
     import optuna
 
-    from tunebook.sweep.study import open_storage
+    from tunebook.sweep.storage import open_storage
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = outputs / "sweeps" / name
-    if storage is None and not (folder / "study.db").is_file():
+    if storage is None and ("/" in name or not (folder / "study.db").is_file()):
         there = sorted(path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file())
         known = f"; there are: {', '.join(there)}.{nearest(name, there)}" if there else ""
         raise InputError(f"sweep.of={name}: there is no such sweep in {outputs / 'sweeps'}{known}")
     try:
         study = optuna.load_study(study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db"))
         best = study.best_trial
-        words = list(study.user_attrs["identity"]["settings"])
+        identity = study.user_attrs["identity"]
+        words = list(identity["settings"])
     except KeyError as error:
         raise InputError(f"sweep.of={name}: there is no such sweep in {storage or folder} ({error})") from None
     except ValueError:
         raise InputError(f"sweep.of={name}: none of its trials was trained to its end") from None
+    if "of" in identity["sweep"]:
+        message = f"trains the winner of another sweep already, which is {identity['sweep']['of']}"
+        raise SettingError("sweep.of", name, message)
     if "precision" in study.user_attrs:  # what "auto" became there
         words.append(f"trainer.precision={study.user_attrs['precision']}")
-    words += [f"{parameter.partition(' (')[0]}={as_text(value)}" for parameter, value in best.params.items()]
-    try:
-        key = RunFolder.read(folder).key
-    except (OSError, ValueError, KeyError, TypeError):
-        key = ""
-    return [*words, "data.validate_on=train"], key
+    drawn = [f"{parameter.partition(' (')[0]}={as_text(value)}" for parameter, value in best.params.items()]
+    words = check_outside_words([*words, *drawn], f"sweep.of={name}")
+    varied = tuple(word for word in words[-len(drawn) :] if not word.startswith("seed="))
+    others = words[: len(words) - len(drawn)]
+    return Winner([*others, *varied, "data.validate_on=train"], varied)

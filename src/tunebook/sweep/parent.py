@@ -17,6 +17,7 @@ from tunebook.paths import ROOT
 from tunebook.runfolder import RunFolder
 from tunebook.sweep.request import Request
 from tunebook.sweep.show import table
+from tunebook.sweep.storage import StudyUnavailable
 from tunebook.sweep.study import Study
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
@@ -25,7 +26,7 @@ from tunebook.tracking.tracker import Status
 
 
 class Parent:
-    """joins: another process keeps it, and only its key is used; as where the trials belong to another sweep."""
+    """joins: another process keeps it, and only its key is used."""
 
     def __init__(self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool) -> None:
         self.request = request
@@ -34,8 +35,8 @@ class Parent:
             self.folder = RunFolder.read(folder)
         except (OSError, ValueError, KeyError, TypeError):
             self.folder = RunFolder(folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri)
-        self.key = request.parent or str(study.remember("parent", self.folder.key))  # one that joins may be without the folder
-        self.joins = joins or bool(request.parent)
+        self.key = str(study.remember("parent", self.folder.key))  # one that joins may be without the folder
+        self.joins = joins
         if self.joins:
             return
         self.folder.open()
@@ -53,17 +54,21 @@ class Parent:
             experiment=settings["experiment_name"],
             name=self.request.name,
             params={
-                "objective": self.request.objective,
+                "sweep": self.request.option,
+                "objective": self.request.figure,
+                **dict(word.split("=", 1) for word in self.request.winner),
                 **steering,
                 **{_as_key(f"space.{key}"): text for key, text in identity["space"].items()},
             },
             tags=tags | {"sweep.name": self.request.name, "sweep.kind": "sweep", "folder": str(self.folder.path)},
         )
         dimensions = [dimension.written() for dimension in self.request.space.dimensions]
-        self.tracker.save_text(json.dumps({**identity, "dimensions": dimensions}, indent=1), "sweep/request.json")
+        self.tracker.save_text(
+            json.dumps({**identity, "objective": self.request.figure, "dimensions": dimensions}, indent=1), "sweep/request.json"
+        )
         varying = list(dict.fromkeys(dimension.key for dimension in self.request.space.dimensions))
-        ascending = self.request.direction == "minimize"
-        self.tracker.add_view(view.tags_of_sweep(self.request.name, self.request.objective, ascending, varying))
+        ascending = self.request.direction == "minimize" and not self.request.is_final
+        self.tracker.add_view(view.tags_of_sweep(self.request.name, self.request.figure, ascending, varying))
 
     def close(self, study: Study, status: Status) -> None:
         """Adds the trials, gives those whose process was killed their status, and ends the run."""
@@ -74,21 +79,26 @@ class Parent:
             told.start()
             told.join(self.tracker.patience_s)
             if self.request.settings["executor"] != "local" and not told.is_alive():
-                finished = [trial.number for trial in study.trials if trial.state.is_finished()]
-                end_lost_trials(self.tracker.address, self.request.name, finished)
+                with contextlib.suppress(StudyUnavailable):
+                    finished = [trial.number for trial in study.trials if trial.state.is_finished()]
+                    end_lost_trials(self.tracker.address, self.request.name, finished)
 
     def _end(self, study: Study, status: Status) -> None:
+        with contextlib.suppress(StudyUnavailable):
+            self._add_trials(study)
+        self.tracker.close(status)
+        self.folder.close(status)
+
+    def _add_trials(self, study: Study) -> None:
         self.tracker.save_text(_csv(study), "sweep/trials.csv")
         copy = self.folder.path / "artifacts" / "study.db"
-        copy.parent.mkdir(exist_ok=True)
-        copy.unlink(missing_ok=True)
         with contextlib.suppress(Exception):  # a full disk: the study itself is where it was
+            copy.parent.mkdir(exist_ok=True)
+            copy.unlink(missing_ok=True)
             optuna.copy_study(from_study_name=study.study.study_name, from_storage=study.study._storage, to_storage=f"sqlite:///{copy}")
             self.tracker.save_file(copy, "sweep", move=True)
         counts = study.counts()
         self.tracker.set_tags({f"sweep.{state.name.lower()}": str(counts[state]) for state in TrialState if counts[state]})
-        self.tracker.close(status)
-        self.folder.close(status)
 
 
 def _as_key(name: str) -> str:

@@ -1,80 +1,179 @@
 """From the words of a command line to a sweep, and to the configs of its trials, names checked."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
 
-from tunebook.checks import MODES, Count, SettingError, conform
-from tunebook.commandline.names import compose_config
-from tunebook.sweep.final import settings_of_winner
-from tunebook.sweep.request import Request, make_request
-from tunebook.sweep.space import make_space, split
+from tunebook.checks import MODES, InputError, SettingError, conform
+from tunebook.commandline.names import compose_config, default_choices, keys, with_choices
+from tunebook.paths import CONF
+from tunebook.sweep.final import Winner, find_winner
+from tunebook.sweep.outside import check_storage
+from tunebook.sweep.request import Request, Trials, make_request
+from tunebook.sweep.space import Space, make_space, split
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config"
+# Settings that hold for a whole sweep.
+WHOLE = ("sweep", "hydra", "outputs", "tracking", "resume", "experiment_name")
+MANY = 50  # trials whose check takes a second or more
 MOST_CORNERS = 64  # points of a search that are checked
 
 
 def sweep(overrides: Sequence[str]) -> int:
     """Does what `train.py -m <overrides>` asks for. The exit status. SettingError, ConfigError, InputError before anything is made."""
     request, base = read(overrides)
-    configs = list(to_check(request))
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    next(iter(to_check(request, composed)), None)  # names are answered before torch is imported
 
-    from tunebook.sweep.driver import drive  # imports torch: names were answered before
+    from tunebook.experiment.early import EarlyCheck
 
-    return drive(request, base, configs)
+    check = EarlyCheck()
+    request = fitting(request, lambda cfg: check(_without_hydra(cfg)), composed)
+
+    from tunebook.sweep.start import drive  # imports all the rest
+
+    return drive(request, base)
+
+
+def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
+    own = cfg.copy()
+    with open_dict(own):
+        del own["hydra"]
+    found = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def fitting(
+    request: Request,
+    check: Callable[[DictConfig], None],
+    composed: dict[tuple[str, ...], DictConfig] | None = None,
+) -> Request:
+    """Check the config of every trial. InputError for one that can't run, with its settings.
+
+    A value that nobody typed, of a space in conf/sweep/, is left out instead, with a line. Returns
+    the sweep without such values. composed: see `to_check`.
+    """
+    composed = {} if composed is None else composed
+    while True:
+        configs = to_check(request, composed)
+        total = request.trials if request.is_grid else MOST_CORNERS
+        shown = tqdm(configs, "checking", total, leave=False, disable=None if total > MANY and request.is_grid else True)
+        unfit = next(filter(None, (_refusal(check, cfg, words) for cfg, words in shown)), None)
+        if unfit is None:
+            return request
+        error, words = unfit
+        smaller = request.space.without_unfit(error.key, error.value)
+        if smaller is None:
+            raise InputError(f"{error} (in the trial {' '.join(words)}){_removable(request, error.key)}")
+        log.warning("left out of the space of sweep=%s: %s", request.kind, error)
+        request = replace(request, space=smaller)
+
+
+def _refusal(check: Callable[[DictConfig], None], cfg: DictConfig, words: list[str]) -> tuple[SettingError, list[str]] | None:
+    try:
+        check(cfg)
+    except SettingError as error:
+        return error, words
+    return None
+
+
+def _removable(request: Request, key: str) -> str:
+    """Return how a setting is kept from varying that a space in conf/sweep/ varies."""
+    shipped = any(one.key == key and one.is_shipped for one in request.space.dimensions)
+    return f"; sweep={request.kind} varies it: {key}=<a value> keeps it" if shipped else ""
 
 
 def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     """The sweep that is asked for, and the config that its trials start from."""
     fixed, varying = split(overrides)
-    fixed, varying, parent = _with_winner(fixed, varying)
-    for override in varying:
-        if override.get_key_element().startswith(("sweep", "hydra", "outputs", "tracking", "resume")):
-            raise SettingError(
-                override.get_key_element(), (override.input_line or "").partition("=")[2], "holds for the whole sweep, and can't vary in it"
-            )
+    base = compose_config(CONFIG, fixed)
+    winner = None
+    if "of" in base.sweep:
+        fixed, varying, winner = _with_winner(base, fixed, varying)
+        base = compose_config(CONFIG, fixed)
+    _refuse_what_cannot_vary(fixed, varying)
     if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
         key, _, value = own_folder[0].partition("=")
         raise SettingError(key, value, "each trial has a folder of its own, below outputs")
-    base = compose_config(CONFIG, fixed)
     if base.resume is not None:
         raise SettingError("resume", base.resume, "goes on with one run, without -m; the same -m command goes on with its sweep")
     choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
     given = {override.partition("=")[0]: override.partition("=")[2] for override in fixed}
     settings = OmegaConf.to_container(base.sweep, resolve=True)
     assert isinstance(settings, dict)
-    space = make_space(varying, settings["space"] or {}, given, choices)
+    written = settings["space"]
+    if written is not None and not isinstance(written, dict):
+        raise SettingError("sweep.space", written, "must be settings and what they vary over, such as {seed: 'range(3)'}")
+    is_shipped = bool(written) and written == OmegaConf.to_container(with_choices(dict(base.hydra.runtime.choices), CONFIG).sweep.space)
+    space = make_space(varying, written or {}, given, choices, is_shipped)
+    missing: list[str] = []
+    if is_shipped:
+        space, missing = space.without_missing(_known_keys(base, space))
+    if missing:
+        log.warning(
+            "left out of the space of sweep=%s, since the chosen options have no such setting: %s", choices["sweep"], ", ".join(missing)
+        )
     own = {str(key): value for key, value in settings.items()}
     kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
-    mode = MODES.get(base.objective)
+    mode = MODES.get(str(base.objective))
     if mode is None:
         raise SettingError("objective", base.objective, f"must be one of {', '.join(MODES)}: what is compared is validation")
-    return make_request(kind, parent, own, space, fixed, base.objective, mode), base
+    return make_request(kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode), base
 
 
-def _with_winner(fixed: list[str], varying: list[Override]) -> tuple[list[str], list[Override], str]:
-    """What `sweep=final` stands for: another sweep's winner with several seeds; and the key of that sweep's own run."""
-    base = compose_config(CONFIG, fixed)
-    if "of" not in base.sweep:
-        return fixed, varying, ""
+def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) -> None:
+    given = [word.partition("=")[0].lstrip("+") for word in fixed]
+    for override in varying:
+        key, text = override.get_key_element().lstrip("+~"), (override.input_line or "").partition("=")[2]
+        if key.startswith(WHOLE):
+            raise SettingError(key, text, "holds for the whole sweep, and can't vary in it")
+        if override.is_delete():
+            raise SettingError(f"~{key}", text, "a setting is taken away for the whole sweep: ~key")
+        if key in given:
+            raise SettingError(key, text, "is given twice")
+        given.append(key)
+
+
+def _known_keys(base: DictConfig, space: Space) -> set[str]:
+    """Return the keys that every config of the sweep has, whichever options it varies."""
+    choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items() if choice}
+    varied = {one.key: one.values for one in space.dimensions if one.when is None and one.key in default_choices(CONFIG) and one.values}
+    found = set(keys(base)) | set(default_choices(CONFIG))
+    for group, options in varied.items():
+        for option in options:
+            if f"{option}.yaml" in {path.name for path in (CONF / group).glob("*.yaml")}:
+                own = {key for key in keys(with_choices({**choices, group: str(option)}, CONFIG)) if key.startswith(f"{group}.")}
+                found = {key for key in found if not key.startswith(f"{group}.")} | (own & found)
+    return found
+
+
+def _with_winner(base: DictConfig, fixed: list[str], varying: list[Override]) -> tuple[list[str], list[Override], Winner]:
+    """What `sweep=final` stands for: another sweep's winner with several seeds; and the winner."""
     if base.sweep.of is None:
         raise SettingError("sweep.of", None, "is required: the name of a sweep, as its first line says it")
-    seeds = conform("sweep.seeds", base.sweep.seeds, Count)
-    words, parent = settings_of_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
+    seeds = conform("sweep.seeds", base.sweep.seeds, Trials)
+    check_storage(base.sweep.storage)
+    winner = find_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
     if any(override.get_key_element() != "seed" for override in varying):
         raise SettingError("sweep", "final", "trains one configuration: nothing but seed may vary")
     _, seeded = split([f"seed=range(1,{seeds + 1})"])
-    return [*words, *fixed], varying or seeded, parent
+    return [*winner.words, *fixed], varying or seeded, winner
 
 
-def to_check(request: Request) -> Iterator[tuple[DictConfig, list[str]]]:
+def to_check(request: Request, composed: dict[tuple[str, ...], DictConfig] | None = None) -> Iterator[tuple[DictConfig, list[str]]]:
     """The config of each point of a grid; of a search those that hold each value and each end of a range.
 
-    Points that differ in numbers only are composed once: that takes Hydra a tenth of a second.
+    Points that differ in numbers only are composed once, in `composed`: that takes Hydra a tenth of a second.
     """
-    composed: dict[tuple[str, ...], DictConfig] = {}
+    composed = {} if composed is None else composed
     for point in request.space.points() if request.is_grid else request.space.corners(MOST_CORNERS):
         words = request.space.overrides(point)
         numbers = {d.key: point[d.name] for d in request.space.dimensions if isinstance(point.get(d.name), int | float)}

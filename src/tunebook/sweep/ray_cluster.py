@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.checks import InputError, SettingError
+from tunebook.secrets import redact
 from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor
 from tunebook.sweep.worker import Order
@@ -161,9 +162,9 @@ def _join(address: str | None) -> None:
             socket.create_connection((host, int(port)), timeout=LONGEST_KNOCK_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"sweep.ray.address={address or 'null'}: no Ray cluster can be joined ({_line(error)})") from None
+        raise InputError(f"sweep.ray.address={redact(address or 'null')}: no Ray cluster can be joined ({_line(error)})") from None
 
 
 def _line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(redact(str(error)).split()) or type(error).__name__
     return text if len(text) <= 150 else text[:147] + "..."

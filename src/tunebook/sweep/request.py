@@ -5,32 +5,45 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
-from tunebook.sweep.space import Space
+from pydantic import Field
+
+from tunebook import machine
+from tunebook.checks import Count, Name, NonNegativeInt, PositiveSeconds, Seconds, Seed, SettingError, conform
+from tunebook.secrets import redacted
+from tunebook.sweep.outside import check_cluster, check_storage
+from tunebook.sweep.space import MAX_TRIALS, Space
+
+Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+WORKERS_A_PROCESSOR = 4  # more only take turns
 
 # How a sweep is worked off and how far, which does not make it another one.
 HOW = (
     "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run",
-    "ray", "slurm",
+    "ray", "slurm", "patience_s",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
-    "name": Name | None, "trials": Count | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
+    "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
-    "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "trial_timeout": PositiveSeconds | None, "patience_s": Seconds,
+    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
+TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line."""
+    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line.
 
-    kind: str  # the option of the group `sweep`
-    parent: str  # the key of the sweep that it belongs to; "": it is one of its own
+    winner: the settings of another sweep's best trial, which all trials have; () for none.
+    """
+
+    kind: str  # the option, and of a final sweep whose winner it trains: what a name begins with
+    winner: tuple[str, ...]
     settings: Mapping[str, Any]
     space: Space
     fixed: tuple[str, ...]
@@ -43,17 +56,33 @@ class Request:
         return self.settings["sampler"] is None
 
     @property
+    def is_final(self) -> bool:
+        """Whether it trains another sweep's winner, on the validation images too."""
+        return "of" in self.settings
+
+    @property
+    def figure(self) -> str:
+        """The metric that its trials are told by: the test's where they were trained on the validation images."""
+        return TESTED if self.is_final else self.objective
+
+    @property
+    def option(self) -> str:
+        """The option of the group `sweep` that was chosen."""
+        return "final" if self.is_final else self.kind
+
+    @property
     def trials(self) -> int:
         """How many trials make it whole."""
         points = len(self.space.points()) if self.is_grid else None
         return int(points if points is not None else self.settings["trials"])
 
     def identity(self) -> dict[str, Any]:
-        """What makes it this sweep and no other, as plain values."""
+        """What makes it this sweep and no other, as plain values without secrets: it is kept in the study and in MLflow."""
         steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
-        return {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
+        found: dict[str, Any] = redacted({"space": space, "settings": own, "sweep": steering, "objective": self.objective})
+        return found
 
     @property
     def name(self) -> str:
@@ -68,18 +97,20 @@ class Request:
 
 
 def make_request(
-    kind: str, parent: str, settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
+    kind: str, winner: tuple[str, ...], settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
 ) -> Request:
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
-    conform("sweep.ray.address", settings["ray"]["address"], Name | None)
-    conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
-    conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Count)
+    check_cluster(settings)
+    check_storage(settings["storage"])
+    _check_processes(settings)
     if not space.dimensions:
         raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
     if settings["sampler"] is not None and settings["trials"] is None:
         raise SettingError("sweep.trials", None, "must be an integer: a search has no end of its own")
+    if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
+        raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
     if settings["sampler"] is None and settings["trials"] is not None:
         raise SettingError(
             "sweep.trials", settings["trials"], "a grid runs every combination; allowed: null, or a search such as sweep=random"
@@ -87,7 +118,20 @@ def make_request(
     name = settings["name"]
     if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
         raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
-    return Request(kind, parent, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+    return Request(kind, winner, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+
+
+def _check_processes(settings: Mapping[str, Any]) -> None:
+    """Raise SettingError for more workers or threads than this machine serves, where it is this machine that they work on."""
+    if settings["executor"] == "local" or (settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"):
+        there = machine.processors()
+        bounds = {
+            "workers": (WORKERS_A_PROCESSOR * there, f"{WORKERS_A_PROCESSOR} for each processor"),
+            "threads": (there, "one for each processor"),
+        }
+        for key, (most, what) in bounds.items():
+            if settings[key] is not None and settings[key] > most:
+                raise SettingError(f"sweep.{key}", settings[key], f"must be at most {most}: {what} that may be used")
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

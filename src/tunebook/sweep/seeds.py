@@ -7,23 +7,31 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tunebook.analysis.leaderboard import Configuration, leaderboard
 from tunebook.analysis.results import Results, Run
+from tunebook.sweep.request import TESTED, Request
 from tunebook.sweep.space import Space, in_short
 
-TESTED = "test/acc"
 
+def over_seeds(trials: Sequence[FrozenTrial], space: Space, request: Request) -> list[list[str]]:
+    """Rows of a table below the names of its columns: n, the objective, test/acc where there is one, settings. [] without seeds.
 
-def over_seeds(trials: Sequence[FrozenTrial], space: Space, objective: str, direction: str) -> list[list[str]]:
-    """Rows of a table below the names of its columns: n, the objective, test/acc where there is one, settings. [] without seeds."""
+    A final sweep's trials were trained on the validation images, whose figures are left out.
+    """
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE and "seed" in trial.params and trial.value is not None]
-    found = _grouped(done, {trial.number: float(trial.value or 0.0) for trial in done}, direction)
-    if not any(one.n > 1 for one in found):
-        return []
     tests = {trial.number: float(trial.user_attrs[TESTED]) for trial in done if TESTED in trial.user_attrs}
-    tested = {_numbers(one): one for one in _grouped([trial for trial in done if trial.number in tests], tests, direction)}
-    rows = [["n", objective, *([TESTED] if tests else []), "settings"]]
-    for one in found:
-        test = tested.get(_numbers(one))
-        rows.append([str(one.n), _said(one), *([_said(test) if test else ""] if tests else []), in_short(space.overrides(one.values))])
+    values = {trial.number: float(trial.value or 0.0) for trial in done}
+    columns = {TESTED: tests} if request.is_final else {request.objective: values, **({TESTED: tests} if tests else {})}
+    found = {
+        name: _grouped([trial for trial in done if trial.number in figures], figures, request.direction)
+        for name, figures in columns.items()
+    }
+    first, *_ = found.values()
+    if not any(one.n > 1 for one in first):
+        return []
+    rows = [["n", *found, "settings"]]
+    for one in first:
+        same = [{_numbers(other): other for other in others}.get(_numbers(one)) for others in found.values()]
+        said = ["" if other is None else _said(other, name) for name, other in zip(found, same, strict=True)]
+        rows.append([str(one.n), *said, in_short([*request.winner, *space.overrides(one.values)])])
     return rows
 
 
@@ -46,5 +54,7 @@ def _numbers(one: Configuration) -> frozenset[str]:
     return frozenset(run.run_id for run in one.runs)
 
 
-def _said(one: Configuration) -> str:
-    return f"{one.mean:.4f}" + ("" if math.isnan(one.half_width) else f" +- {one.half_width:.4f}")
+def _said(one: Configuration, metric: str) -> str:
+    scale, digits, unit = (100, 2, " %") if metric.endswith("acc") else (1, 4, "")
+    spread = "" if math.isnan(one.half_width) else f" +- {scale * one.half_width:.{digits}f}"
+    return f"{scale * one.mean:.{digits}f}{spread}{unit}"

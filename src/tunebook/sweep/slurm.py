@@ -18,8 +18,10 @@ import submitit
 
 from tunebook.checks import SettingError
 from tunebook.runfolder import write_atomically
+from tunebook.secrets import learn_words, redact, redact_output
 from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor, importable
+from tunebook.sweep.outside import slurm_parameters
 from tunebook.sweep.worker import PATIENCE_S, Order
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ MOST_FAILURES = 3  # of jobs that end before they are ready, before Slurm is giv
 
 def serve(job: Path) -> None:
     """What a job does: runs the orders that come into its folder, until it is told to leave or the driver is gone."""
+    redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
     driver = Pulse(job.parent / BEAT)
     (job / READY).write_text(socket.gethostname())
@@ -39,7 +42,7 @@ def serve(job: Path) -> None:
     try:
         while driver.lives and not (job / LEAVE).exists():
             try:
-                order = Order.from_text((job / f"order-{number}").read_text())
+                order = _read_order(job / f"order-{number}")
             except FileNotFoundError:
                 time.sleep(POLL_S)
                 continue
@@ -48,6 +51,15 @@ def serve(job: Path) -> None:
             number += 1
     finally:
         (job / LEFT).touch()
+
+
+def _read_order(file: Path) -> Order:
+    """Return the order, and leave its file without the secrets that it needs to be carried out."""
+    text = file.read_text()
+    order = Order.from_text(text)
+    learn_words([*order.overrides, f"sweep.storage={order.storage}"])
+    write_atomically(file, redact(text).encode())
+    return order
 
 
 def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: "Pulse") -> str:
@@ -108,7 +120,7 @@ class JobsTrial:
 class SlurmExecutor:
     """count: how many jobs; threads: None for one. cluster: slurm, or local: processes of this machine that submitit starts.
 
-    timeout_min: minutes that a job may take; more: further parameters of submitit, as its documentation names them.
+    timeout_min: minutes that a job may take; more: further resources, of those that `outside` knows.
     """
 
     def __init__(
@@ -124,7 +136,7 @@ class SlurmExecutor:
                 )
             check_addresses("slurm", addresses)
         self.count, self.threads, self._cluster = count, threads or 1, cluster
-        self._parameters = {"name": "tunebook", "timeout_min": timeout_min, "cpus_per_task": self.threads, **(more or {})}
+        self._parameters = {"name": "tunebook", "timeout_min": timeout_min, "cpus_per_task": self.threads, **slurm_parameters(more)}
         with tempfile.TemporaryDirectory() as unused:
             self._submitter(Path(unused))
         self._free: list[Job] = []
@@ -158,7 +170,7 @@ class SlurmExecutor:
             with importable():
                 handle = self._submitter(job / "log").submit(serve, job)
         except (RuntimeError, OSError) as error:  # sbatch's own words
-            raise NoWorkers(f"Slurm takes no job: {' '.join(str(error).split())[:150]}; no trial is lost") from error
+            raise NoWorkers(f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; no trial is lost") from error
         self._jobs.append(Job(job, handle))
         self._coming.append(self._jobs[-1])
 
@@ -190,7 +202,7 @@ class SlurmExecutor:
         """The trial in a free job."""
         job = self._free.pop()
         worker = Worker(order, JobsTrial(job, job.orders))
-        write_atomically(job.folder / f"order-{job.orders}", order.to_text().encode())
+        write_atomically(job.folder / f"order-{job.orders}", order.to_text().encode(), mode=0o600)
         job.orders += 1
         return worker
 

@@ -5,12 +5,13 @@
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Transformer
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 
 from tunebook.checks import SettingError
@@ -18,13 +19,18 @@ from tunebook.checks import SettingError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+MAX_TRIALS = 10_000  # of a sweep; more would take hours to check alone
+MAX_NUMBER = 1e18  # a float holds every integer up to 9e15
 Value = str | int | float | bool | None
 Point = dict[str, Value]  # a value for each dimension that applies, by its name
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that varies. values: the list, or None for the range `low` to `high`. when: (key, option) it depends on."""
+    """One setting that varies. values: the list, or None for the range `low` to `high`. when: (key, option) it depends on.
+
+    is_shipped: whether nobody typed it: it comes from an option of conf/sweep/.
+    """
 
     key: str
     text: str
@@ -33,6 +39,7 @@ class Dimension:
     high: float = 0.0
     log: bool = False
     when: tuple[str, str] | None = None
+    is_shipped: bool = False
 
     @property
     def name(self) -> str:
@@ -41,7 +48,14 @@ class Dimension:
 
     def written(self) -> dict[str, Any]:
         """As plain values, for whoever reads what was tried."""
-        return {**vars(self), "name": self.name}
+        fields = {key: value for key, value in vars(self).items() if key != "is_shipped"}
+        return {**fields, "name": self.name}
+
+    def without(self, value: Value) -> "Dimension":
+        """Return the same setting with one value less."""
+        values = tuple(other for other in self.values or () if other != value)
+        text = f"choice({','.join(as_text(other) for other in values)})"
+        return replace(self, values=values, text=text)
 
     def suggest(self, trial: "Trial") -> Value:
         """A value that the study's sampler draws."""
@@ -71,13 +85,33 @@ class Space:
             if dimension.applies(chosen):
                 chosen[dimension.key] = dimension.suggest(trial)
 
+    def without_missing(self, keys: Container[str]) -> tuple["Space", list[str]]:
+        """Return the space without shipped settings that no config has, and their keys."""
+        missing = [one.key for one in self.dimensions if one.is_shipped and one.when is None and one.key not in keys]
+        kept = tuple(one for one in self.dimensions if one.key not in missing)
+        return Space(kept, self.given), list(dict.fromkeys(missing))
+
+    def without_unfit(self, key: str, value: object) -> "Space | None":
+        """Return the space without a shipped value that does not fit; None where it is not one, or the only one."""
+        for number, one in enumerate(self.dimensions):
+            fits = one.is_shipped and one.key == key and one.values is not None
+            if fits and value in (one.values or ()) and len(one.values or ()) > 1:
+                changed = (*self.dimensions[:number], one.without(as_value(value)), *self.dimensions[number + 1 :])
+                return Space(changed, self.given)
+        return None
+
     def points(self) -> list[Point]:
         """Every combination. SettingError where a range has no list of values."""
         for dimension in self.dimensions:
             if dimension.values is None:
                 message = "a grid needs values; a range is for a search: sweep=random, sobol, tpe or asha"
                 raise SettingError(dimension.key, dimension.text, message)
-        return list(self._combinations(0, dict(self.given), {}))
+        found = list(itertools.islice(self._combinations(0, dict(self.given), {}), MAX_TRIALS + 1))
+        if len(found) > MAX_TRIALS:
+            names = ", ".join(dict.fromkeys(dimension.key for dimension in self.dimensions))
+            message = f"make more than {MAX_TRIALS} combinations; a search draws some of them: sweep=random"
+            raise SettingError("sweep", names, message)
+        return found
 
     def _combinations(self, number: int, chosen: dict[str, Value], point: Point) -> Iterator[Point]:
         if number == len(self.dimensions):
@@ -117,6 +151,11 @@ def as_text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
 
 
+def as_value(value: object) -> Value:
+    """Return numbers as numbers, so that a sampler knows their order, and anything else as it is written."""
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
 def in_short(words: Sequence[str]) -> str:
     """For reading: `optimizer.lr=0.00123456` as `lr=0.001235`, `optimizer=adam` as `adam`."""
     found: list[str] = []
@@ -150,19 +189,22 @@ def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
 def _parsed(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # ValueError: of an integer with thousands of digits
         raise SettingError(text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())) from None
     return override
 
 
-def make_space(varying: Sequence[Override], written: Mapping[str, Any], fixed: Mapping[str, str], given: Mapping[str, str]) -> Space:
-    """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options.
+def make_space(
+    varying: Sequence[Override], written: Mapping[str, Any], fixed: Mapping[str, str], given: Mapping[str, str], is_shipped: bool = False
+) -> Space:
+    """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options;
+    is_shipped: whether `written` is as conf/sweep/ has it.
 
     A key on the command line takes the place of the YAML's.
     """
     from_line = [_dimension(override, None) for override in varying]
     keys = {dimension.key for dimension in from_line} | set(fixed)
-    from_yaml = [dimension for dimension in _written(written, None) if dimension.key not in keys]
+    from_yaml = [replace(dimension, is_shipped=is_shipped) for dimension in _written(written, None) if dimension.key not in keys]
     dimensions = sorted([*from_yaml, *from_line], key=lambda dimension: dimension.when is not None)
     return Space(tuple(dimensions), {**given, **fixed})
 
@@ -175,6 +217,8 @@ def _written(room: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[
                 raise SettingError(f"sweep.space.{key}", value, "holds settings where another one is chosen: write it as optimizer=adam")
             yield from _written(value, (condition, option))
             continue
+        if not isinstance(value, str):
+            raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
         override = _parsed(f"{key}={value}")
         if not override.is_sweep_override():
             raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
@@ -187,20 +231,57 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     if tags - {"log"}:
         raise SettingError(key, text, f"the only tag is log, not {', '.join(sorted(tags - {'log'}))}")
     if isinstance(value, IntervalSweep):
-        low, high, log = value.start, value.end, "log" in tags
-        assert low is not None
-        assert high is not None
-        if not low < high or (log and low <= 0):
-            raise SettingError(key, text, "must go from a lower to a higher value" + (", above 0" if log else ""))
-        return Dimension(key, text, None, low, high, log, when)
+        return _range(key, text, value, when)
     if isinstance(value, Glob):
         raise SettingError(key, text, "glob(...) is not supported: name the options")
-    values = [_kept(item) for item in override.sweep_iterator(transformer=Transformer.encode)]
-    if len({str(item) for item in values}) < len(values):
+    if isinstance(value, RangeSweep):
+        _check_length(key, text, value)
+    try:
+        values = [as_value(item) for item in override.sweep_iterator(transformer=Transformer.encode)]
+    except (ValueError, TypeError, OverflowError, HydraException) as error:
+        raise SettingError(key, text, f"can't be listed: {' '.join(str(error).split())}") from None
+    if not values:
+        raise SettingError(key, text, "holds no value")
+    _check_count(key, text, len(values))
+    if len({_same(item) for item in values}) < len(values):
         raise SettingError(key, text, "holds a value twice")
     return Dimension(key, text, tuple(values), when=when)
 
 
-def _kept(item: object) -> Value:
-    """Numbers as numbers, so that a sampler knows their order; anything else as it is written."""
-    return item if isinstance(item, str | int | float | bool) or item is None else str(item)
+def _same(value: Value) -> tuple[str, object]:
+    """Return what tells values apart: 1 and 1.0 are the same setting, 1 and true are not."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return ("number", value) if is_number else (type(value).__name__, str(value))
+
+
+def _range(key: str, text: str, value: IntervalSweep, when: tuple[str, str] | None) -> Dimension:
+    low, high, log = value.start, value.end, "log" in value.tags
+    if not (_is_number(low) and _is_number(high)):
+        raise SettingError(key, text, "must go from one finite number to another")
+    assert low is not None
+    assert high is not None
+    if not low < high or (log and low <= 0):
+        raise SettingError(key, text, "must go from a lower to a higher value" + (", above 0" if log else ""))
+    return Dimension(key, text, None, low, high, log, when)
+
+
+def _is_number(value: object) -> bool:
+    """Return whether it is a number that a sampler can draw between."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and abs(value) < MAX_NUMBER
+
+
+def _check_length(key: str, text: str, value: RangeSweep) -> None:
+    """Raise SettingError for a range that is not to be listed: it has no end, or too many values."""
+    start, stop, step = value.start, value.stop, value.step
+    if not (_is_number(start) and _is_number(stop) and _is_number(step)) or not step:
+        raise SettingError(key, text, "must go from one finite number to another, by a step that is not 0")
+    assert start is not None
+    assert stop is not None
+    _check_count(key, text, math.ceil((stop - start) / step))
+
+
+def _check_count(key: str, text: str, count: int) -> None:
+    if count > MAX_TRIALS:
+        raise SettingError(key, text, f"holds {count} values: must be at most {MAX_TRIALS}")

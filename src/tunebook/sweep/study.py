@@ -1,5 +1,6 @@
 """A sweep's Optuna study: the only truth of which trials there are, what they are made of and what became of them."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,46 +11,51 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tunebook.checks import InputError, construct
-from tunebook.secrets import redact
+from tunebook import targets
+from tunebook.checks import InputError, SettingError
+from tunebook.sweep.outside import sqlite_file
 from tunebook.sweep.request import Request, differences
-from tunebook.sweep.space import Space
-from tunebook.targets import resolve
+from tunebook.sweep.space import MAX_TRIALS, Space
+from tunebook.sweep.storage import PatientStorage, StudyUnavailable, open_storage
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+log = logging.getLogger(__name__)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # What a trial says of itself in the study.
 RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = "retry_of", "begun", "error", "how", "seconds", "not begun", "losses"
+EPOCHS = "epochs"  # trained; also where nothing may be compared by an epoch's figures
 
 
 def check(request: Request) -> None:
     """SettingError, InputError where the sampler, the pruner or the storage can't be used."""
     make(request.settings["sampler"], "sweep.sampler")
     make(request.settings["pruner"], "sweep.pruner")
-    if request.settings["storage"] is not None:
-        open_storage(request.settings["storage"]).remove_session()
-
-
-def open_storage(address: str) -> optuna.storages.RDBStorage:
-    """The database at `address`. InputError where there is none."""
-    waiting = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {"pool_pre_ping": True}
-    try:
-        return optuna.storages.RDBStorage(address, engine_kwargs=waiting)
-    except Exception as error:  # whatever a database driver raises
-        reason = " ".join(redact(str(error)).split())
-        if isinstance(error, ImportError) and "postgres" in address:
-            reason = "needs the package psycopg, which is an extra: pip install '.[postgresql]'"
-        raise InputError(f"sweep.storage: can't be opened ({type(error).__name__}: {reason[:150]})") from None
+    address = request.settings["storage"]
+    file = None if address is None else sqlite_file(address)
+    if address is not None and (file is None or file.exists()):  # opening would make the file
+        open_storage(address).remove_session()
 
 
 def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
     """A sampler or a pruner from its settings; None where there are none."""
     if settings is None:
         return None
-    target = resolve(settings.get("_target_"), kind, f"{kind}._target_")
+    for key, value in settings.items():
+        if isinstance(value, int | float) and value > MAX_TRIALS:
+            raise SettingError(f"{kind}.{key}", value, f"must be at most {MAX_TRIALS}, as many as a sweep may have trials")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of options that TPE is known to do better with
-        return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, kind, **given)
+        return targets.make(settings, kind, **given)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial came to. curve: the objective of each epoch; figures: of the test."""
+
+    state: TrialState
+    value: float
+    curve: Mapping[int, float]
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Study:
         self.study = optuna.create_study(
             storage=storage, study_name=request.name, direction=request.direction, load_if_exists=True, pruner=optuna.pruners.NopPruner()
         )
+        if isinstance(storage, PatientStorage):
+            storage.belongs_to(self.study)
         self.interrupted: list[FrozenTrial] = []  # trials that an earlier process began and did not end
 
     def begin(self) -> None:
@@ -152,12 +160,27 @@ class Study:
             self.interrupted.append(self.study._storage.get_trial(trial._trial_id))
         return losses < most
 
-    def complete(self, trial_id: int, state: TrialState, value: float, figures: Mapping[str, float]) -> None:
+    def put_back(self, trial_id: int) -> None:
+        """Let a trial that could not be begun or told of be run, or go on, later."""
+        self.interrupted.append(self.study._storage.get_trial(trial_id))
+
+    def pass_over(self, trial_id: int) -> None:
+        """Leave a trial's number to another one; its point, if it is one of a grid, waits again."""
+        params = self.study._storage.get_trial(trial_id).params
+        self.end(trial_id, TrialState.FAIL, NOT_BEGUN)
+        if self.request.is_grid:
+            self.study.enqueue_trial(params)
+
+    def complete(self, trial_id: int, result: Result) -> None:
         """Puts down a trial's results, where its worker could not."""
         storage = self.study._storage
-        for name, figure in figures.items():
+        reported = storage.get_trial(trial_id).intermediate_values
+        for epoch, value in result.curve.items():
+            if epoch not in reported:
+                storage.set_trial_intermediate_value(trial_id, epoch, value)
+        for name, figure in result.figures.items():
             storage.set_trial_user_attr(trial_id, name, figure)
-        storage.set_trial_state_values(trial_id, state, [value])
+        storage.set_trial_state_values(trial_id, result.state, [result.value])
 
     def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
         """Puts down what became of a trial, where its worker could not."""
@@ -198,19 +221,43 @@ def _is_whole(trial: FrozenTrial, space: Space) -> bool:
 
 
 class WorkersTrial:
-    """A trial as the worker that runs it sees it."""
+    """A trial as the worker that runs it sees it.
 
-    def __init__(self, storage: optuna.storages.BaseStorage, name: str, trial_id: int, pruner: Mapping[str, Any] | None) -> None:
+    Training does not wait for the study: what can't be told of an epoch is told with the next.
+    """
+
+    def __init__(self, storage: PatientStorage, name: str, trial_id: int, pruner: Mapping[str, Any] | None) -> None:
         made = make(pruner, "sweep.pruner") or optuna.pruners.NopPruner()
-        self._study = optuna.load_study(study_name=name, storage=storage, pruner=made)
-        self._trial, self._id, self._storage = Trial(self._study, trial_id), trial_id, storage
+        try:
+            self._study = optuna.load_study(study_name=name, storage=storage, pruner=made)
+            storage.belongs_to(self._study)
+            self._trial = Trial(self._study, trial_id)
+        except KeyError as error:
+            reason = f"the study's database can't be used (it does not hold {error})"
+            raise StudyUnavailable(reason) from None
+        self._id, self._cached, self._storage = trial_id, self._study._storage, storage
+        self._untold: dict[int, float] = {}
         self.number = self._trial.number
 
     def report(self, epoch: int, value: float) -> bool:
         """Tells an epoch's objective. Whether the trial is to be given up."""
-        if epoch not in self._storage.get_trial(self._id).intermediate_values:  # an epoch that is trained again after a kill
-            self._trial.report(value, epoch)
-        return self._trial.should_prune()
+        said = bool(self._untold)
+        self._untold[epoch] = value
+        try:
+            with self._storage.waiting(0.0):
+                self._tell_epochs()
+                return self._trial.should_prune()
+        except StudyUnavailable as error:
+            if not said:
+                log.warning("%s: training goes on, and tells it later", error)
+            return False
+
+    def _tell_epochs(self) -> None:
+        told = self._cached.get_trial(self._id).intermediate_values
+        for epoch, value in list(self._untold.items()):
+            if epoch not in told:  # an epoch that is trained again after a kill is told already
+                self._trial.report(value, epoch)
+            del self._untold[epoch]
 
     def note(self, **attributes: Any) -> None:
         """Puts down more of what became of it."""
@@ -219,4 +266,6 @@ class WorkersTrial:
 
     def tell(self, state: TrialState, value: float | None = None) -> None:
         """Its end."""
-        self._storage.set_trial_state_values(self._id, state, None if value is None else [value])
+        self._tell_epochs()
+        values = None if value is None else [value]
+        self._cached.set_trial_state_values(self._id, state, values)

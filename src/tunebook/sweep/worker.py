@@ -22,9 +22,12 @@ from tunebook.commandline.names import quoted
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
-from tunebook.secrets import redact
-from tunebook.sweep.study import BEGUN, ERROR, HOW, SECONDS, WorkersTrial, open_storage
-from tunebook.tracking import journal
+from tunebook.runfolder import FILE as RUN_FILE
+from tunebook.secrets import learn_words, redact, redact_output
+from tunebook.sweep.endings import NO_ROOM, NO_STUDY
+from tunebook.sweep.storage import StudyUnavailable, is_disk_full, open_existing
+from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, WorkersTrial
+from tunebook.tracking import records
 from tunebook.tracking.shipper import JOURNAL
 
 LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
@@ -48,6 +51,8 @@ class Order:
     parent: str  # the key of the sweep's own run
     tests: bool
     threads: int
+    option: str = "grid"  # of the group `sweep`
+    patience_s: float = 0.0  # that it waits for the study's database
 
     def to_text(self) -> str:
         """As JSON."""
@@ -64,8 +69,10 @@ class SweepsTrial(Trial):
     """A run's place in a sweep, through the study."""
 
     def __init__(self, order: Order) -> None:
-        self.study = WorkersTrial(open_storage(order.storage), order.sweep, order.trial_id, order.pruner)
+        storage = open_existing(order.storage, order.patience_s)
+        self.study = WorkersTrial(storage, order.sweep, order.trial_id, order.pruner)
         self.name, self.parent, self.tests = order.name, order.parent, order.tests
+        self.option = order.option
         self.study.note(**{BEGUN: time.time()})
         self.tags = {"sweep.name": order.sweep, "sweep.trial": str(order.number), "sweep.state": "running"}
 
@@ -89,14 +96,26 @@ def work(order: Order, lifeline: Connection, gpu: str) -> None:
     """Runs the trial to its end, whatever that is. lifeline: breaks where the sweep's process ends; the run is then stopped.
     gpu: the only one that it sees; "": all."""
     os.setsid()  # Ctrl-C in a terminal is the sweep's process's to pass on
-    _say_it_in(order.folder / LOG)
+    learn_words(order.overrides)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    torch.set_num_threads(order.threads)
-    if gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    quiet()
+    try:
+        _say_it_in(order.folder / LOG)
+        torch.set_num_threads(order.threads)
+        if gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        quiet()
+        _train(order, SweepsTrial(order))
+    except StudyUnavailable as error:
+        print(error, file=sys.stderr)
+        sys.exit(NO_STUDY)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        sys.exit(NO_ROOM)
+
+
+def _train(order: Order, trial: SweepsTrial) -> None:
     begun = time.monotonic()
-    trial = SweepsTrial(order)
     sys.argv = [order.script, *order.overrides, *_places(order.folder)]
     found: list[float] = []
 
@@ -108,34 +127,41 @@ def work(order: Order, lifeline: Connection, gpu: str) -> None:
     except Stopped as stopped:
         sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep goes on with it
     except Exception as error:
+        if isinstance(error, StudyUnavailable) or is_disk_full(error):
+            raise
         line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_ERROR]
         trial.study.note(**{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun})
         trial.study.tell(TrialState.FAIL)
         sys.exit(1)
-    trial.study.note(**{SECONDS: time.monotonic() - begun, **trial.figures})
+    trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCHS: trial.epochs, **trial.figures})
     trial.study.tell(TrialState.PRUNED if trial.given_up_at else TrialState.COMPLETE, found[0])
 
 
-def told(folder: Path, objective: str) -> tuple[TrialState, float, dict[str, float]] | None:
+def told(folder: Path, objective: str) -> Result | None:
     """What a run's journal says it came to, where it ended well and its process was killed before the study heard of it."""
     points: dict[str, float] = {}
+    curve: dict[int, float] = {}
     tags: dict[str, str] = {}
     end = None
-    for record, _ in journal.read(folder / JOURNAL):
-        points |= {name: value for name, value, *_ in record.get("points", [])}
+    for record in records.read(folder / JOURNAL):
+        for name, value, _, step in record.get("points", []):
+            points[name] = value
+            if name == objective:
+                curve[int(step)] = value
         tags |= record.get("tags", {})
         end = record.get("status") if record["kind"] == "end" else None
     best = points.get(f"best/{objective.replace('/', '_')}")
     if end != "FINISHED" or best is None:
         return None
     state = TrialState.PRUNED if tags.get("sweep.state") == "pruned" else TrialState.COMPLETE
-    return state, best, {name: value for name, value in points.items() if name.startswith("test/")}
+    figures = {name: value for name, value in points.items() if name.startswith("test/")}
+    return Result(state, best, curve, figures)
 
 
 def _places(folder: Path) -> list[str]:
     """Where it works; and where it has been at work before, that it goes on."""
     places = [f"hydra.run.dir={quoted(str(folder))}"]
-    return [*places, f"resume={quoted(str(folder))}"] if any((folder / "checkpoints").glob("*.ckpt")) else places
+    return [*places, f"resume={quoted(str(folder))}"] if (folder / RUN_FILE).exists() else places
 
 
 def _say_it_in(file: Path) -> None:
@@ -144,6 +170,7 @@ def _say_it_in(file: Path) -> None:
     os.dup2(out, 1)
     os.dup2(out, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    redact_output()
 
 
 def _end_with(lifeline: Connection) -> None:

@@ -2,10 +2,15 @@
 
 tracker    the run itself, as training sees it: opened, told, closed with the status that the process ends with
 journal    its record on disk, which a kill leaves whole
-shipper    sends the journal to MLflow, in a thread of its own and as often as it takes
+records    what may stand in it
+arrived    what of it the store has received
+sending    how each kind of record is sent
+delivery   sends what waits, in order
+shipper    does so in a thread of its own and as often as it takes; and delivers what earlier runs have left
 finished   a finished run, read back
 store      the store's address, the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
+git        asks git for a commit and its state, without running what a repository names
 model      the network as an MLflow model
 pictures   confusion matrix, learning curves, the worst-classified images
 system_metrics   what the machine is doing

@@ -4,13 +4,13 @@ import importlib.metadata
 import platform
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunebook.secrets import redact
+from tunebook.tracking import git
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
 LONGEST_NAME = 200  # characters; MLflow's own limit is 250
@@ -31,14 +31,14 @@ def run_name(
 
 def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
     """Where the run came from: git commit and state, host, versions, and the command that repeats it."""
-    commit = _git(root, "rev-parse", "HEAD")
+    commit, changed = git.commit_and_state(root)
     command = shlex.join(["python", str(script.relative_to(root) if script.is_relative_to(root) else script), *arguments])
     found = {
         "command": redact(command),
         "host": socket.gethostname(),
         "cpu": cpu_name(),
         "git.commit": commit or "none",
-        "git.dirty": str(bool(_git(root, "status", "--porcelain"))).lower() if commit else "unknown",
+        "git.dirty": "unknown" if changed is None else str(changed).lower(),
         "python": platform.python_version(),
         "mlflow.source.name": str(script),
         "mlflow.source.type": "LOCAL",
@@ -62,12 +62,3 @@ def cpu_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} x {names[0]}" if names else platform.processor() or platform.machine()
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git prints, or nothing where there is no git or no repository."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -11,16 +11,19 @@ import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from tunebook.untrusted import LONGEST_LINE, open_regular, parse_json
 
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
+BLOCK = 1 << 16  # bytes read at once from the end
 
 
 def encode(record: Record) -> bytes:
     """One line."""
-    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
@@ -29,26 +32,43 @@ def decode(line: bytes) -> Record | None:
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
-    record: Record = json.loads(text)
-    return record
+    try:
+        record = parse_json(text)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
     """Each whole record from byte `offset` on, with the offset after it. Damaged lines are left out, and said; a last line that is
     not finished yet is left for the next time."""
-    if not path.exists():
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
         return
-    with path.open("rb") as file:
+    except OSError as error:
+        log.warning("%s is not read: %s", path, error.strerror or error)
+        return
+    with file:
         file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            offset += len(line)
+        for line in _lines(file):
+            offset = file.tell()
             record = decode(line)
             if record is None:
                 log.warning("%s: the line before byte %d is damaged, and is left out", path, offset)
             else:
                 yield record, offset
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield each finished line; of one that is too long to be ours, its last part."""
+    while line := file.readline(LONGEST_LINE):
+        while not line.endswith(b"\n"):
+            more = file.readline(LONGEST_LINE)
+            if not more:
+                return
+            line = more
+        yield line
 
 
 class Journal:
@@ -58,7 +78,7 @@ class Journal:
         self.path = path
         self._waiting: list[bytes] = []  # what a full disk has not taken yet
         self._lock = threading.Lock()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         self._size = _whole_lines(path)
         os.ftruncate(self._file, self._size)  # a line that a kill cut short
 
@@ -100,5 +120,12 @@ class Journal:
 
 def _whole_lines(path: Path) -> int:
     """Bytes up to the end of the last finished line."""
-    data = path.read_bytes()
-    return data.rfind(b"\n") + 1
+    with open_regular(path) as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - BLOCK)
+            file.seek(start)
+            if (found := file.read(end - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+            end = start
+    return 0

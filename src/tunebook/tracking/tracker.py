@@ -5,6 +5,7 @@ Nothing here waits for a store. What is told goes to the run's journal; the ship
 
 import logging
 import math
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -16,10 +17,10 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from tunebook.checks import Name, NonNegative, checked
+from tunebook.checks import Name, Seconds, checked
 from tunebook.runfolder import RunFolder
-from tunebook.secrets import redact, redacted
-from tunebook.tracking import journal
+from tunebook.secrets import learn, redact, redacted
+from tunebook.tracking import records
 from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Shipper
 from tunebook.tracking.store import check_address, refuse_unusable
@@ -159,9 +160,10 @@ class MLflowTracker(Tracker):
     """
 
     @checked
-    def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: NonNegative) -> None:
+    def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: Seconds) -> None:
         super().__init__()
         check_address(uri)
+        learn(uri)
         self.address, self.uri = uri, redact(uri)
         self.system_metrics, self.patience_s = system_metrics, patience_s
         self.wants_model, self.wants_pictures = save_model, save_pictures
@@ -176,15 +178,15 @@ class MLflowTracker(Tracker):
         """Opens the journal and starts sending it."""
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.folder, path = folder, folder.path / JOURNAL
-        earlier = [record for record, _ in journal.read(path)]
+        earlier = list(records.read(path))
         self._known = {(name, step) for record in earlier if record["kind"] == "points" for name, _, _, step in record["points"]}
         for record in earlier:
             self.run_name = record["name"] if record["kind"] == "run" else self.run_name
         new = all(record["kind"] != "run" for record in earlier)  # killed before it could say what it is, it is new still
         self._journal = Journal(path)
+        self._shipper = Shipper(folder, self.address, self._journal)  # before more is told: it looks for what is missing
         if not new:
             self._journal.append({"kind": "again"})
-        self._shipper = Shipper(folder, self.address, self._journal)
         self._shipper.start()
         self._samples: SystemMetrics | None = None
         if self.system_metrics:
@@ -195,7 +197,7 @@ class MLflowTracker(Tracker):
 
     def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
         """The journal's first record."""
-        self.run_name = name
+        self.run_name = name = redact(name)
         values = {key: str(value) for key, value in params.items()}
         place = {"key": self.folder.key, "experiment": experiment, "name": name, "parent": parent}
         self._tell("run", **place, params=values, tags=dict(tags), time=_now_ms())
@@ -226,9 +228,13 @@ class MLflowTracker(Tracker):
     def _artifact(self, path: str) -> Iterator[Path]:
         """The place of a new artifact in the run's folder, from which it is sent. A full disk costs the artifact, not the run."""
         file = self.folder.path / ARTIFACTS / path
+        unfinished = file.with_name(f".{file.name}.part")  # the shipper may be sending an earlier one from its place
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            yield file
+            unfinished.unlink(missing_ok=True)
+            yield unfinished
+            with self._shipper.writing:
+                unfinished.replace(file)
         except OSError as error:
             self.unsaved.append(f"{path} ({error.strerror or error})")
             return
@@ -252,10 +258,14 @@ class MLflowTracker(Tracker):
         """As an MLflow model `runs:/<run id>/model`, with signature and input example; any batch size, nothing pickled."""
         from tunebook.tracking.model import write_model
 
+        unfinished, folder = self.folder.path / f".{MODEL}.part", self.folder.path / MODEL
         try:
-            write_model(network, example, self.folder.path / MODEL)
+            write_model(network, example, unfinished)
+            with self._shipper.writing:
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.rename(folder)
         except Exception as error:  # a full disk, or a network that can't be exported: the run is none the worse
-            self.unsaved.append(f"{MODEL} ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+            self.unsaved.append(f"{MODEL} ({type(error).__name__}: {redact(' '.join(str(error).split()))[:200]})")
             return
         self._tell("model", folder=MODEL, name=MODEL)
 

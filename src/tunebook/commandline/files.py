@@ -1,0 +1,107 @@
+"""Reads the files of conf/ for Hydra. A file of a group sets nothing of Hydra's own, and no file outside conf/ is read.
+
+Hydra's own settings choose log files, the environment and the classes that it creates. They come from the primary
+config and the command line only. Importing this module makes Hydra read every configuration file through `FileConfigSource`.
+"""
+
+import functools
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra._internal.core_plugins import file_config_source
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tunebook.checks import one_line, shown
+from tunebook.paths import CONF
+from tunebook.untrusted import require_plain_yaml
+
+HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")  # as a part of a key, a group, a path or a package
+PACKAGE = re.compile(r"(?m)^\s*#\s*@.*$")  # a header line, such as `# @package _global_`
+
+
+class ConfigError(ValueError):
+    """A config that can't be composed. Its text is one line for a user."""
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """Return the plain values that YAML text holds; interpolations stay text.
+
+    Raises ConfigError where it is no YAML, holds anything but plain values, or would grow while it is read.
+    """
+    try:
+        return OmegaConf.to_container(OmegaConf.create(require_plain_yaml(text)), resolve=False)
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AssertionError, RecursionError) as error:
+        raise ConfigError(f"{where}: {one_line(str(error))}") from None
+
+
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Reads conf/ in place of Hydra's class of the same name, which reads any file. (Hydra tells classes by their name.)"""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return the configuration file, verified. Raises ConfigError where it may not be read or says what it may not."""
+        name = self._normalize_file_name(config_path)
+        file = regular_file(Path(self.path), name)
+        where = f"conf/{name}"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: can't be read: {shown(error)}") from None
+        verify(config_path.removesuffix(".yaml"), text)
+        try:
+            return super().load_config(config_path)
+        except ValueError as error:  # a header line that Hydra does not understand
+            raise ConfigError(f"{where}: {shown(error)}") from None
+
+
+def regular_file(folder: Path, name: str) -> Path:
+    """Return the file of conf/ that is called `name`. Raises ConfigError where it lies elsewhere, or is no ordinary file."""
+    file = (folder / name).resolve()
+    is_named_inside = folder.resolve() == CONF.resolve() and not {"", ".", ".."} & set(name.split("/"))
+    if not is_named_inside or not file.is_relative_to(CONF.resolve()):
+        raise ConfigError(f"{shown(name.removesuffix('.yaml'))}: is outside conf/; one conf/ folder holds all configs")
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"conf/{name}: can't be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"conf/{name}: is not a file")
+    return file
+
+
+@functools.lru_cache(maxsize=256)  # a sweep composes the same files for each trial
+def verify(config_path: str, text: str) -> None:
+    """Raise ConfigError where a file holds more than plain values, or that of a group sets or chooses anything of Hydra's."""
+    where = f"conf/{config_path}.yaml"
+    content = read_yaml(text, where)
+    if "/" not in config_path:
+        return  # a primary config
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: must hold settings, such as `seed: 1`")
+    for word in (config_path, *PACKAGE.findall(text), *map(str, content), *_words(content.get("defaults"))):
+        if HYDRA.search(word):
+            raise ConfigError(f"{where}: sets hydra ({shown(word)}), which only the primary config in conf/ may do")
+
+
+def _words(defaults: Any) -> Iterator[str]:
+    """Yield every text in a defaults list, keys and values."""
+    if isinstance(defaults, dict):
+        for key, value in defaults.items():
+            yield str(key)
+            yield from _words(value)
+    elif isinstance(defaults, list):
+        for entry in defaults:
+            yield from _words(entry)
+    elif defaults is not None:
+        yield str(defaults)
+
+
+Plugins.instance()  # registers Hydra's own sources
+SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource

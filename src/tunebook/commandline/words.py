@@ -1,0 +1,154 @@
+"""Checks the words of a command line before a config is composed from them."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.errors import HydraException
+
+from tunebook.checks import InputError, SettingError, shown
+from tunebook.commandline.files import ConfigError
+from tunebook.paths import CONF
+from tunebook.secrets import HIDDEN
+
+# Of Hydra's own settings, those that a command line may set. Others write files, read configs from elsewhere, or set the
+# environment.
+HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
+# The settings that an expression from outside may refer to: `${optimizer.lr}`. Others hold places, addresses and secrets.
+REFERRED_TO = ("augmentation", "data", "model", "objective", "optimizer", "scheduler", "seed", "trainer")
+PLACES = ("data.root", "data.source")
+MOST_REFERENCES = 8
+REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Return the words as Hydra understands them. Raises ConfigError for one that it does not understand."""
+    parser = OverridesParser.create()
+    parsed: list[Override] = []
+    for text in overrides:
+        try:
+            parsed += parser.parse_overrides([text])
+        except (HydraException, ValueError, RecursionError) as error:  # e.g. a number of 5,000 digits
+            said = next((line for e in (error, error.__cause__) for line in str(e or "").splitlines() if line.strip()), "")
+            raise ConfigError(f"{shown(text)}: {said.strip() or 'is nested too deeply'}") from error
+    return parsed
+
+
+def check_word(override: Override, groups: Collection[str]) -> None:
+    """Raise ConfigError or SettingError for a word that no command line may hold, whatever the config. groups: their names."""
+    key = override.key_or_group
+    if not key:
+        raise ConfigError(f"{shown(override.input_line)}: names no setting; write key=value")
+    if override.package is not None:
+        raise ConfigError(f"{shown(override.input_line)}: an option's place in the config (@) can't be chosen; write {key}=...")
+    if re.split(r"[./]", key)[0] == "hydra":
+        _check_hydra_word(override)
+    if key in groups or "/" in key or (CONF / key).is_dir():
+        for option in _texts(override._value):
+            if {"", ".", ".."} & set(option.replace("\\", "/").split("/")) or "\0" in option:
+                raise ConfigError(f"{key}={shown(option)}: no such option; an option is the name of a file in conf/{key}/")
+
+
+def _check_hydra_word(override: Override) -> None:
+    key, value = override.key_or_group, override.value()
+    if key == "hydra.mode":
+        raise ConfigError(f"hydra.mode={shown(value)}: is chosen by the flag -m")
+    if key == "hydra.sweeper.params":
+        raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
+    if key not in HYDRA_SETTINGS or override.is_delete():
+        allowed = ", ".join(HYDRA_SETTINGS)
+        raise SettingError(key, value, f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}")
+    if key == "hydra.run.dir" and (not isinstance(value, str) or not value.strip()):
+        raise SettingError(key, value, "must be a folder")
+    if key == "hydra.verbose" and not isinstance(value, bool | str | list):
+        raise SettingError(key, value, "must be true, false, or the name of a logger")
+
+
+def words_taken_over(words: object, given: Collection[str], where: str) -> list[str]:
+    """Return the words of a recorded run that go on in this call, none of which evaluates an expression on this machine.
+
+    Words that hold a hidden secret or such an expression have to be given again. given: the settings that this call's own
+    words give. where: names the run, for the InputError.
+    """
+    kept: list[str] = []
+    for word in words if isinstance(words, list) else [words]:
+        if isinstance(word, str) and HIDDEN in word:
+            if word.partition("=")[0].lstrip("+") not in given:
+                raise InputError(f"{word}: is not kept with the run, since it holds a secret: give it again")
+            continue
+        key = _outside_word(word, where).key_or_group
+        if key in given and _is_evaluated(str(word)):
+            continue
+        if re.split(r"[./]", key)[0] in ("hydra", "resume", "resume_changes"):
+            raise InputError(f"{where}: holds {shown(word)}, which is no setting of a run")
+        kept += check_outside_words([word], where)
+    return kept
+
+
+def check_outside_words(words: object, where: str) -> list[str]:
+    """Return the words of a run from outside as a list, none of which evaluates an expression on this machine.
+
+    Which settings they name is checked where a config is composed from them. where: names the run, for the InputError.
+    """
+    texts: list[str] = []
+    for word in words if isinstance(words, list) else [words]:
+        text = str(_outside_word(word, where).input_line)
+        if _is_evaluated(text):
+            raise InputError(f"{where}: holds {shown(text)}, which would be looked up on this machine: give it again")
+        texts.append(text)
+    return texts
+
+
+def _outside_word(word: object, where: str) -> Override:
+    """Return a word from outside as Hydra understands it. Raises InputError where it is no setting."""
+    try:
+        if not isinstance(word, str) or word.startswith("-"):
+            raise ConfigError("no setting")
+        (override,) = parse([word])
+    except ConfigError:
+        raise InputError(f"{where}: holds {shown(word)}, which is no setting") from None
+    return override
+
+
+def _is_evaluated(word: str) -> bool:
+    """Return whether a word's value evaluates an expression. Its text does not tell: `\\$\\{` is `${` to Hydra."""
+    (override,) = parse([word])
+    return any(evaluates(text) for text in _texts(override._value))
+
+
+def check_outside_values(content: Any, where: str) -> None:
+    """Raise InputError where plain values from outside hold an expression that would be evaluated on this machine."""
+    references = [text for text in _texts(content) if "${" in text]
+    for text in references:
+        if evaluates(text):
+            raise InputError(f"{where}: holds {shown(text)}, which would be looked up on this machine")
+    if len(references) > MOST_REFERENCES:  # references to references grow without bound
+        raise InputError(f"{where}: holds {len(references)} references to other settings; at most {MOST_REFERENCES} are followed")
+
+
+def evaluates(text: str) -> bool:
+    """Return whether a text is an expression, other than a reference to one of a run's own settings."""
+    match = REFERENCE.fullmatch(text)
+    if match is None:
+        return "${" in text
+    key = match[1]
+    return key.split(".")[0] not in REFERRED_TO or any(key == place or key.startswith(f"{place}.") for place in PLACES)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a value, keys too."""
+    if isinstance(value, QuotedString):
+        yield value.text
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, ChoiceSweep):
+        yield from _texts(value.list)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

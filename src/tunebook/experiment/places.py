@@ -1,0 +1,41 @@
+"""Places that a run's folder names for itself. A folder may be another person's: nothing is sent or written there unasked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from tunebook.checks import InputError, shown
+from tunebook.runfolder import RUNS, RunFolder
+
+PLACES = ("data.root", "tracking.uri", "outputs", "hydra")
+OPTIONS = ("off", "mlflow")  # of the group `tracking`
+
+
+def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """InputError where a folder that is not one of `outputs` names places that neither this call nor conf/ does.
+
+    A store would be given the user's password or token, and files be written to the other places.
+    """
+    link = Path(str(cfg.outputs)) / RUNS / folder.key
+    if link.is_symlink() and link.resolve() == folder.path.resolve():
+        return  # this user's process has worked in it before
+    given = {_key(override) for override in overrides}
+    foreign = [override for override in folder.overrides if _key(override) not in given and _names_a_place(override, cfg)]
+    if foreign:
+        said = "; ".join(shown(override) for override in foreign[:3])
+        message = f"is no run of {cfg.outputs}, and its run.json names places ({said}): give each of them as you want it"
+        raise InputError(f"resume={shown(cfg.resume)}: {message}")
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip().lstrip("+~")
+
+
+def _names_a_place(override: str, cfg: DictConfig) -> bool:
+    key, value = _key(override), override.partition("=")[2].strip()
+    if key == "tracking":
+        return value not in OPTIONS
+    if not any(key == place or key.startswith((f"{place}.", f"{place}/", f"{place}@")) for place in PLACES):
+        return False
+    return str(OmegaConf.select(cfg, key, default=None)) != value.strip("'\"")

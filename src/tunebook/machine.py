@@ -1,0 +1,60 @@
+"""What this machine lets this process use: processors and memory."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def processors() -> int:
+    """Return how many processors this process may use; hyperthreads count one by one."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use; hyperthreads share one."""
+    there = processors()
+    return max(1, min(there, psutil.cpu_count(logical=False) or there))
+
+
+def memory() -> int:
+    """Return the bytes that this process may use at most: the machine's, or less where a limit is set."""
+    return min([int(psutil.virtual_memory().total), *_cgroup_limits(), *_address_space()])
+
+
+def _address_space() -> Iterator[int]:
+    """Yield the limit that `ulimit -v` sets, where there is one."""
+    with contextlib.suppress(ImportError):  # Windows has none
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            yield int(soft)
+
+
+def _cgroup_limits() -> Iterator[int]:
+    """Yield every memory limit of the control groups that this process is in: a container's, a batch job's."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:  # another system than Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, name = CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            base, name = CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = base / path.lstrip("/")
+        # Inside a container its own group may be mounted as the root, so that the path is not there.
+        for folder in (own, *own.parents):
+            if folder.is_relative_to(base):
+                with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+                    yield int((folder / name).read_text())

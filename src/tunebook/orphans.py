@@ -1,0 +1,43 @@
+"""Ending a process soon after the one that started it, however that one ended.
+
+Lightning starts a process for each device. If the first process is killed, the others would wait for it in a
+collective operation or at a rendezvous, for up to half an hour.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+PARENT = "TUNEBOOK_FIRST_PROCESS"  # environment variable: the id of the process that starts the others
+POLL_S = 0.5
+EXIT_CODE = 1
+
+
+@contextlib.contextmanager
+def naming_the_parent() -> Iterator[None]:
+    """Let the processes that are started in the block know which process started them."""
+    os.environ[PARENT] = str(os.getpid())
+    try:
+        yield
+    finally:
+        os.environ.pop(PARENT, None)
+
+
+def end_with_first_process() -> None:
+    """End this process within a second after the first, if this is a device's process that Lightning started."""
+    parent = os.environ.get(PARENT, "")
+    if os.environ.get("LOCAL_RANK", "0") != "0" and parent.isdigit():
+        end_with_parent(int(parent))
+
+
+def end_with_parent(parent: int, *_: object) -> None:
+    """End this process within a second after its parent, whose id is given. Further arguments: a loader gives its workers one."""
+    threading.Thread(target=_watch, args=(parent,), name="watch the parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    os._exit(EXIT_CODE)

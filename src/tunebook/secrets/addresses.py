@@ -1,0 +1,106 @@
+"""Where the secrets in an address are.
+
+A password may hold characters that an address should hold in encoded form only, and libraries differ in what they make of them.
+Every reading counts: each `@` may be the one that ends the password.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote, unquote_plus
+
+from tunebook.secrets.names import is_secret_in_query
+
+SCHEME = re.compile(r"[A-Za-z][\w+.-]*$")
+LONGEST_SCHEME = 40
+END_OF_AUTHORITY = re.compile(r"[/?#\\]")
+TOKEN_USERS = ("http", "https")  # a user without a password is a token there
+NO_PASSWORDS = ("", "x-oauth-basic")  # beside a user that is a token
+LONG = 20  # characters, from which a user is more likely a token
+MOST_READINGS = 16  # of one address
+INTERPOLATION = re.compile(r"\$\{[\w.:@-]{1,200}\}")  # one with a default tells that
+PORT = re.compile(r"\d{0,5}")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret at text[start:end]. values: what it may be elsewhere; user: whose password it is."""
+
+    start: int
+    end: int
+    values: tuple[str, ...]
+    user: str = ""
+
+
+def is_interpolation(text: str) -> bool:
+    """Return whether a text names a value without telling it: ${oc.env:DB_PASSWORD}."""
+    return INTERPOLATION.fullmatch(text) is not None
+
+
+def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:
+    """Yield the secrets in the address whose `://` stands at text[at]; it ends where the text ends.
+
+    is_setting: whether the text is known to be an address: what is doubtful is taken for a secret then.
+    """
+    found = SCHEME.search(text[max(0, at - LONGEST_SCHEME) : at])
+    scheme, start = (found[0].lower() if found else ""), at + 3
+    rest = text[start:]
+    is_web = scheme.rpartition("+")[2] in TOKEN_USERS
+    ends = _possible_ends(rest, is_web, is_setting)
+    passwords: list[str] = []
+    users: list[str] = []
+    for end in ends:
+        user, colon, password = rest[:end].partition(":")
+        is_lone = not colon or password in NO_PASSWORDS
+        if (is_web and is_lone) or (colon and len(user) >= LONG):
+            users.append(user)
+        if colon and not is_lone and not is_interpolation(password):
+            passwords.append(password)
+    users = [user for user in users if user and not is_interpolation(user)]
+    if users or passwords:
+        user = rest.partition(":")[0]
+        yield Secret(start, start + ends[-1], tuple(_decoded(users + passwords)), unquote(user))
+    yield from _in_query(text, start + (ends[-1] if ends else 0))
+
+
+def _possible_ends(rest: str, is_web: bool, is_setting: bool) -> list[int]:
+    """Return where user and password may end: the places of all `@`; none where those belong to a path."""
+    ends = [match.start() for match in re.finditer("@", rest)]
+    ends = [*ends[: MOST_READINGS - 1], ends[-1]] if len(ends) > MOST_READINGS else ends
+    if not ends or rest.startswith("/"):
+        return []
+    authority = END_OF_AUTHORITY.split(rest, maxsplit=1)[0]
+    if "@" in authority:
+        return ends
+    host, colon, port = authority.partition(":")
+    if not colon or host.startswith("["):
+        return []
+    if PORT.fullmatch(port) is None:
+        return ends  # a password with a slash in it
+    is_host = is_web and (host == "localhost" or "." in host)
+    return ends if is_setting and not is_host else []
+
+
+def _in_query(text: str, start: int) -> Iterator[Secret]:
+    """Yield the parameters that are secrets. A part without `=` belongs to the value before it, which held a raw `&`."""
+    question = text.find("?", start)
+    if question < 0:
+        return
+    parts: list[tuple[int, int]] = []
+    at = question + 1
+    for part in text[question + 1 :].split("&"):
+        if "=" in part or not parts:
+            parts.append((at, at + len(part)))
+        else:
+            parts[-1] = (parts[-1][0], at + len(part))
+        at += len(part) + 1
+    for first, last in parts:
+        name, _, value = text[first:last].partition("=")
+        if value and is_secret_in_query(unquote(name).removeprefix("amp;")) and not is_interpolation(value):
+            values = dict.fromkeys((value, value.partition("#")[0]))
+            yield Secret(first + len(name) + 1, last, tuple(_decoded([text for text in values if text])))
+
+
+def _decoded(values: list[str]) -> list[str]:
+    """Return the values as they are, and as they are meant."""
+    return list(dict.fromkeys([*values, *map(unquote, values), *map(unquote_plus, values)]))

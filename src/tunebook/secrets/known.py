@@ -1,0 +1,152 @@
+"""The secrets that this process knows, found in a text in whatever form they were encoded.
+
+Encoders leave letters and digits alone, and each writes the other characters in its own way: %2F, \\/, \\u002f, &#47;. So a secret is
+looked for character by character, each in any of these ways; and beside that in base64.
+"""
+
+import base64
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from tunebook.secrets import patterns
+from tunebook.secrets.addresses import is_interpolation, secrets_in
+from tunebook.secrets.encodings import base64_cores, in_any_form
+from tunebook.secrets.names import is_secret
+
+SHORTEST = 6  # characters; a shorter value is hidden in its own place only: elsewhere it is more likely a word than a secret
+STRONG = 8  # characters, from which a value is hidden also as a part of a word
+WORD = re.compile(r"\w{3,}", re.ASCII)
+# Passwords that are words of this project and its tools: hidden in their own place only.
+COMMON = {
+    "password", "passwd", "secret", "secrets", "username", "postgres", "postgresql", "mlflow", "optuna", "sqlite", "tunebook", "default",
+    "required", "enabled", "disabled", "localhost", "x-access-token", "x-oauth-basic", "oauth2", "digits", "anonymous",
+}  # fmt: skip
+IN_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]")
+WORD_BEGINS = r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv]))"
+WORD_ENDS = r"(?![0-9A-Za-z])"
+NUMBER_BEGINS, NUMBER_ENDS = r"(?<![\w.])", r"(?!\w|\.\d)"
+
+
+class _Known:
+    """One secret. before, after: what it stands between where it is hidden; "": it is hidden everywhere."""
+
+    def __init__(self, value: str, before: str = "", after: str = "") -> None:
+        begins, ends = "", ""
+        if not before and len(value) < STRONG:
+            begins, ends = WORD_BEGINS, WORD_ENDS
+        if not before and value.isdigit():
+            begins, ends = NUMBER_BEGINS, NUMBER_ENDS
+        words = WORD.findall(value) or WORD.findall(before) or [""]
+        self.anchor = max(words, key=len)
+        self._pattern: re.Pattern[str] | None = None
+        self._text = f"{begins}(?={in_any_form(before)}({in_any_form(value)}){in_any_form(after)}{ends})"
+        self._cores = () if before else base64_cores(value)
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield where it stands."""
+        if self.anchor in text:
+            if self._pattern is None:
+                self._pattern = re.compile(self._text)
+            yield from (match.span(1) for match in self._pattern.finditer(text))
+        for core in self._cores:
+            start = text.find(core)
+            while start >= 0:
+                end = start + len(core)
+                while start > 0 and IN_BASE64.match(text[start - 1]):
+                    start -= 1
+                while end < len(text) and IN_BASE64.match(text[end]):
+                    end += 1
+                yield start, end
+                start = text.find(core, end)
+
+
+class KnownSecrets:
+    """A set of secrets that grows."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str], _Known] = {}
+        self._lock = threading.Lock()
+        self._environment: dict[Any, Any] = {}
+
+    def hide(self, text: str) -> str:
+        """Return `text` without them. Where some overlap, they are hidden as one."""
+        spans = [span for known in list(self._known.values()) for span in known.spans(text)]
+        return patterns.without(text, spans)
+
+    def add(self, value: str, before: str = "", after: str = "") -> None:
+        """Add one, if it can be told from a word that is none."""
+        value = value.strip()
+        if not value or value == patterns.HIDDEN or is_interpolation(value) or not value.strip("*"):
+            return
+        if not before and (len(value) < SHORTEST or value.lower() in COMMON):
+            return
+        with self._lock:
+            if (value, before, after) not in self._known:
+                self._known[value, before, after] = _Known(value, before, after)
+
+    def learn_environment(self, environment: Mapping[str, str]) -> None:
+        """Add the secrets in variables. Costs little where nothing has changed since the last call."""
+        now = getattr(environment, "_data", environment)  # of os.environ, what it keeps: reading it through costs more than a redaction
+        if now == self._environment:
+            return
+        self._environment = dict(now)
+        for name, value in environment.items():
+            if is_secret(name) and not (os.path.isabs(value) and os.path.exists(value)):
+                self._learn_secret(value, name)
+            self._learn_text(value)
+        user, password = environment.get("MLFLOW_TRACKING_USERNAME"), environment.get("MLFLOW_TRACKING_PASSWORD")
+        if user and password:
+            self._learn_basic(user, password)
+
+    def learn_words(self, words: Iterable[str]) -> None:
+        """Add the secrets in words of a command line."""
+        for word in words:
+            key, _, value = word.partition("=")
+            for text in dict.fromkeys((value, unquoted(value))):
+                if is_secret(key.lstrip("+~")):
+                    self._learn_secret(text, key.lstrip("+~"))
+                self._learn_text(text)
+            self._learn_text(word)
+
+    def learn(self, value: Any, name: str = "") -> None:
+        """Add the secrets in settings. name: the nearest key that is a secret's."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                self.learn(item, str(key) if is_secret(str(key)) else name)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                self.learn(item, name)
+        elif name and isinstance(value, str | int | float) and not isinstance(value, bool):
+            self._learn_secret(str(value), name)
+        if isinstance(value, str):
+            self._learn_text(value)
+
+    def _learn_secret(self, value: str, name: str) -> None:
+        if value.lower() not in patterns.NOT_VALUES:
+            self.add(value)
+            self.add(value, before=f"{name}=")
+
+    def _learn_text(self, text: str) -> None:
+        for found in re.finditer("://", text):
+            for secret in secrets_in(text, found.start(), is_setting=True):
+                self.add(text[secret.start : secret.end], text[found.start() : secret.start][-40:], text[secret.end : secret.end + 1])
+                for value in secret.values:
+                    self.add(value)
+                    if secret.user:
+                        self._learn_basic(secret.user, value)
+        for value in patterns.values_in(text):
+            self.add(value)
+
+    def _learn_basic(self, user: str, password: str) -> None:
+        """Add what HTTP's basic authentication makes of them: it may be found where the password is too short to be looked for."""
+        self.add(base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode())
+
+
+def unquoted(text: str) -> str:
+    """Return the text that Hydra takes a quoted or escaped value for."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    return re.sub(r"\\(.)", r"\1", text)

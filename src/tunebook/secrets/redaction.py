@@ -1,0 +1,73 @@
+"""Texts and settings without their secrets, and what this process learns of them."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tunebook.secrets import patterns
+from tunebook.secrets.known import KnownSecrets
+from tunebook.secrets.names import is_secret
+from tunebook.secrets.patterns import HIDDEN
+
+PROCESS = KnownSecrets()
+MOST_PASSES = 5  # a text is redacted until nothing changes, so that redacting it again changes nothing
+
+
+def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return `text` with every secret replaced by ***. environment: in place of the process's own variables."""
+    sources = [PROCESS]
+    if environment is None:
+        PROCESS.learn_environment(os.environ)
+    else:
+        sources.append(KnownSecrets())
+        sources[1].learn_environment(environment)
+    for _ in range(MOST_PASSES):
+        before = text
+        for source in sources:
+            text = source.hide(text)
+        text = patterns.hide(text)
+        if text == before:
+            break
+    return text
+
+
+def redacted(value: Any, name: str = "") -> Any:
+    """Return a plain value with every text in it redacted. name: the key that holds it; below a secret's, everything is hidden."""
+    if isinstance(value, dict):
+        return {key: redacted(item, key if is_secret(str(key)) else name) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item, name) for item in value]
+    if name and value is not None and not isinstance(value, bool) and _is_told(str(value)):
+        return HIDDEN
+    return redact(value) if isinstance(value, str) else value
+
+
+def _is_told(text: str) -> bool:
+    """Return whether a secret's setting holds the secret itself, and not nothing or where it is to be found."""
+    return text.strip().lower() not in patterns.NOT_VALUES and not patterns.is_interpolation(text)
+
+
+def learn(value: Any) -> None:
+    """Remember the secrets in settings: an address, or nested dictionaries and lists."""
+    PROCESS.learn(value)
+
+
+def learn_words(words: Iterable[str]) -> None:
+    """Remember the secrets in words of a command line, such as `tracking.uri=http://me:password@host`."""
+    PROCESS.learn_words(words)
+
+
+def fits(kept: str, address: str) -> bool:
+    """Return whether `address` is the one that was kept as `kept`, without its secrets."""
+    if kept == address:
+        return True
+    rest = address
+    first, *parts = kept.split(HIDDEN)
+    if not parts or not rest.startswith(first):
+        return False
+    rest, last = rest[len(first) :], parts.pop()
+    for part in parts:
+        _, found, rest = rest.partition(part)
+        if not found and part:
+            return False
+    return rest.endswith(last)

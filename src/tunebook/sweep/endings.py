@@ -1,0 +1,45 @@
+"""How a worker's process ends where its trial is not at fault, and how long a sweep puts up with it."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+from tunebook.sweep.storage import StudyUnavailable
+
+log = logging.getLogger(__name__)
+
+NO_STUDY, NO_ROOM = 75, 74  # exit statuses: EX_TEMPFAIL and EX_IOERR of sysexits.h
+SETBACKS = {
+    f"status {NO_STUDY}": "a worker can't use the study's database",
+    f"status {NO_ROOM}": "the disk is full",
+}
+ORPHANED = "the loss of the process that started it"
+PAUSE_S = 2.0  # before the next trial is started after a setback
+
+
+@dataclass
+class Setbacks:
+    """Workers that could not work, for which no trial is at fault. patience_s: how long they are put up with in a row."""
+
+    patience_s: float
+    _since: float | None = None
+    _until: float = 0.0
+
+    def hit(self, ending: str) -> None:
+        """Wait a while before the next trial is started. StudyUnavailable where it has gone on for too long."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            log.warning("%s: the sweep waits, for at most %.0f s", SETBACKS[ending], self.patience_s)
+        if now - self._since >= self.patience_s:
+            raise StudyUnavailable(SETBACKS[ending])
+        self._until = now + PAUSE_S
+
+    def over(self) -> None:
+        """A worker has worked."""
+        self._since, self._until = None, 0.0
+
+    @property
+    def pauses(self) -> bool:
+        """Whether no trial is to be started now."""
+        return time.monotonic() < self._until

@@ -1,0 +1,60 @@
+"""What a sweep would run, and how long that would take: `sweep.dry_run=true`."""
+
+import logging
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from tunebook.checks import InputError, SettingError
+from tunebook.sweep.request import Request
+from tunebook.sweep.show import duration
+from tunebook.sweep.study import Study
+
+log = logging.getLogger(__name__)
+
+START_S = 2.0  # from its process's start until a trial's run is on record
+
+
+def say_what_would_run(request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int) -> None:
+    """The trials, and how long they would take going by the runs in the store."""
+    study = Study(request, optuna.storages.InMemoryStorage())
+    study.begin()
+    while (trial := study.next()) is not None:
+        log.info("%03d  %s", trial.number, " ".join(trial.overrides))
+    if not request.is_grid and not isinstance(study.study.sampler, optuna.samplers.RandomSampler | optuna.samplers.QMCSampler):
+        log.info("(what this search draws depends on results; these are its draws without any)")
+    seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
+    if not seconds:
+        log.info("%d trials; no earlier run of this data and network in the store tells how long they take", request.trials)
+        return
+    epochs = int(settings["trainer"]["max_epochs"])
+    epoch_s, beside_s = (statistics.median(column) for column in zip(*seconds, strict=True))
+    estimate = max(1.0, (epoch_s * epochs + beside_s) * request.trials / workers)
+    basis = f"{len(seconds)} earlier runs of this data and network, {epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
+    log.info("%d trials, epochs of each: %d, %d workers: about %s, going by %s", request.trials, epochs, workers, duration(estimate), basis)
+
+
+def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> list[tuple[float, float]]:
+    """(seconds an epoch, seconds beside its epochs) of each of the same data and network."""
+    from tunebook.tracking.store import open_client, require_store
+
+    if uri is None:
+        return []
+    try:
+        require_store(uri)
+    except (InputError, SettingError):
+        return []
+    client = open_client(uri)
+    same = " and ".join(f"params.`{group}` = '{choices[group]}'" for group in ("data", "model"))
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(ids, f"attributes.status = 'FINISHED' and {same}", max_results=200)
+    timed = [run for run in found if {"time/epoch_s", "time/fit_s"} <= run.data.metrics.keys()]
+    return [
+        (
+            run.data.metrics["time/epoch_s"],
+            START_S + max(0.0, (run.info.end_time - run.info.start_time) / 1000 - run.data.metrics["time/fit_s"]),
+        )
+        for run in timed
+    ]

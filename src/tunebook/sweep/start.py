@@ -1,0 +1,104 @@
+"""Checks every trial of a sweep, and the place that it works in, before its driver starts."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, open_dict
+
+from tunebook.checks import InputError, SettingError
+from tunebook.commandline.entry import fail
+from tunebook.experiment.assembly import build, plain
+from tunebook.experiment.check import check
+from tunebook.machine import cores
+from tunebook.secrets import RedactingFormatter, redact
+from tunebook.sweep.driver import Driver
+from tunebook.sweep.executor import Executor, NoWorkers, make_executor
+from tunebook.sweep.points import fitting
+from tunebook.sweep.preview import say_what_would_run
+from tunebook.sweep.request import Request
+from tunebook.sweep.storage import StudyUnavailable, is_disk_full
+from tunebook.sweep.study import check as check_study
+
+LOCK = ".driver.lock"
+
+
+def drive(request: Request, base: DictConfig) -> int:
+    """Runs the sweep. The exit status. SettingError, InputError before anything is made.
+
+    base: what all trials start from.
+    """
+    _log_to_terminal()
+    executor = None if request.settings["dry_run"] else _executor(request, base)
+    choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
+    request = fitting(request, _check)
+    with open_dict(base):
+        del base["hydra"]
+    settings = plain(base)
+    check_study(request)
+    if not request.is_grid and (used := build(settings).data.validate_on) != "split":
+        raise SettingError("data.validate_on", used, f"a search would choose by {used} figures; allowed: split")
+    if executor is None:
+        say_what_would_run(request, settings, choices, int(request.settings["workers"] or min(cores(), request.trials)))
+        return 0
+    folder = (Path(settings["outputs"]) / "sweeps" / request.name).absolute()
+    try:
+        with _alone(folder, request):
+            return Driver(request, settings, folder, executor).run()
+    except NoWorkers as error:
+        fail(str(error), 1)
+    except StudyUnavailable as error:
+        fail(f"{error}; no trial is lost: the same command goes on", 1)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        fail(f"the disk is full ({error.filename or folder}); no trial is lost: the same command goes on", 1)
+    finally:
+        executor.close()
+
+
+def _executor(request: Request, base: DictConfig) -> Executor:
+    addresses = {"sweep.storage": request.settings["storage"]}
+    if "uri" in base.tracking:
+        addresses["tracking.uri"] = str(base.tracking.uri)
+        if addresses["sweep.storage"] == addresses["tracking.uri"]:  # each would take the other's schema for an old one of its own
+            message = "must be another database than tracking.uri: MLflow and Optuna can't share one"
+            raise SettingError("sweep.storage", redact(str(base.tracking.uri)), message)
+    return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.raiseExceptions = False  # a terminal or a file that takes no more lines is no reason to stop
+
+
+def _check(cfg: DictConfig) -> None:
+    """A trial's config, checked like a single run's."""
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    check(cfg, choices)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, request: Request) -> Iterator[None]:
+    """One driver a sweep, but for those that join it. What it makes and what it is told ends here."""
+    if request.settings["join"]:
+        if not folder.is_dir() and request.settings["storage"] is None:
+            raise InputError(f"sweep.join=true: there is no sweep {request.name} in {folder.parent}")
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        message = f"is at work already; to add workers to it: the same command with sweep.join=true (sweep.name='{request.name}')"
+        raise InputError(f"sweep {request.name}: {message}") from None
+    with lock:
+        yield

@@ -1,0 +1,209 @@
+"""The study's database, which may be removed, locked, damaged or on a full disk while a sweep is at work.
+
+Each call is tried again until the database answers or patience ends. A call is one transaction, so
+that trying again does no harm.
+"""
+
+import contextlib
+import errno
+import functools
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from tunebook.checks import InputError
+from tunebook.secrets import learn, redact
+from tunebook.sweep.outside import sqlite_file
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+LOCK_TIMEOUT_S = 10.0  # that SQLite itself waits for another process's transaction
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What Optuna's cache and a study call.
+CALLS = (
+    "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
+    "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
+    "get_study_user_attrs", "get_study_system_attrs", "get_all_studies", "create_new_trial",
+    "_create_new_trial", "set_trial_param", "_set_trial_param", "get_trial_param",
+    "set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr",
+    "set_trial_system_attr", "get_trial_id_from_study_id_trial_number", "get_trial",
+    "get_all_trials", "_get_trials", "get_best_trial", "_get_best_trial_id",
+)  # fmt: skip
+
+
+class StudyUnavailable(RuntimeError):
+    """The study's database can't be used, and patience has ended. Nothing is lost: the same command goes on."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether there was no room for what was to be written."""
+    return isinstance(error, OSError) and error.errno in NO_ROOM
+
+
+class _Missing(RuntimeError):
+    """The file is not there, or holds another study."""
+
+
+class PatientStorage(RDBStorage):
+    """Optuna's storage, which waits while the database can't be used.
+
+    patience_s: how long a call waits. gives_up: asked meanwhile whether to wait no longer.
+    """
+
+    def __init__(self, address: str, patience_s: float = 0.0, must_exist: bool = False) -> None:
+        learn(address)
+        self.patience_s, self.gives_up = patience_s, _never
+        self._file = sqlite_file(address)
+        self._study: tuple[str, int] | None = None
+        self._inode: tuple[int, int] | None = None
+        if must_exist and self._file is not None and not self._file.is_file():
+            raise _Missing(f"{self._file} is not there")
+        if self._file is None:
+            options: dict[str, Any] = {"pool_pre_ping": True}
+        else:
+            options = {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
+        super().__init__(address, engine_kwargs=options)
+        if self._file is not None:
+            self._inode = _inode(self._file)
+
+    def belongs_to(self, study: optuna.Study) -> None:
+        """Remember the study: a file that takes this one's place must hold it as well."""
+        self._study = (study.study_name, study._study_id)
+
+    @contextlib.contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Wait as long as this, within the block."""
+        before, self.patience_s = self.patience_s, seconds
+        try:
+            yield
+        finally:
+            self.patience_s = before
+
+    def look(self) -> None:
+        """Wait until the database can be used, where it can't be."""
+        if self._study is not None:
+            self.get_study_id_from_name(self._study[0])
+
+    def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a method of Optuna's storage, again and again while that fails."""
+        began, said = time.monotonic(), False
+        while True:
+            try:
+                self._look_at_file()
+                return method(self, *args, **kwargs)
+            except IntegrityError:
+                raise  # the database works: two processes wrote the same
+            except (StorageInternalError, SQLAlchemyError, _Missing) as error:
+                reason = why(error)
+            if time.monotonic() - began >= self.patience_s or self.gives_up():
+                raise StudyUnavailable(f"the study's database can't be used ({reason})")
+            if not said:
+                message = "the study's database can't be used (%s): waiting, for at most %.0f s"
+                log.warning(message, reason, self.patience_s)
+                said = True
+            time.sleep(RETRY_S)
+
+    def _look_at_file(self) -> None:
+        """Open the file anew where another took its place: a connection would go on with the old."""
+        if self._file is None:
+            return
+        try:
+            inode = _inode(self._file)
+        except OSError:
+            raise _Missing(f"{self._file} is not there") from None
+        if inode != self._inode:
+            self.engine.dispose()
+            try:
+                if self._study is not None:
+                    name, number = self._study
+                    if RDBStorage.get_study_id_from_name(self, name) != number:
+                        raise KeyError(name)
+            except KeyError:
+                raise _Missing(f"{self._file} holds another study") from None
+            self._inode = inode
+
+
+def _never() -> bool:
+    return False
+
+
+def _inode(file: Path) -> tuple[int, int]:
+    found = os.stat(file)
+    return found.st_dev, found.st_ino
+
+
+def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def patient(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        return self.call(method, *args, **kwargs)
+
+    return patient
+
+
+for _name in CALLS:
+    setattr(PatientStorage, _name, _patient(getattr(RDBStorage, _name)))
+
+
+def why(error: BaseException) -> str:
+    """Return the reason in a few words: the database driver's own, where there is one."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause = getattr(cause, "orig", None) or cause or error
+    return " ".join(redact(str(cause)).split())[:150] or type(cause).__name__
+
+
+def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
+    """Return the database at `address`, made where it is a file that is not there. InputError where it can't be opened."""
+    try:
+        return PatientStorage(address, patience_s)
+    except Exception as error:  # whatever a database driver raises
+        reason = why(error)
+        if isinstance(error, ImportError) and "postgres" in address:
+            reason = "needs the package psycopg, which is an extra: pip install '.[postgresql]'"
+        message = f"can't be opened ({type(error).__name__}: {reason[:150]})"
+        raise InputError(f"sweep.storage: {message}") from None
+
+
+def open_existing(address: str, patience_s: float) -> PatientStorage:
+    """Return a database that another process made. StudyUnavailable where it does not answer in time."""
+    began = time.monotonic()
+    while True:
+        try:
+            return PatientStorage(address, patience_s, must_exist=True)
+        except (StorageInternalError, SQLAlchemyError, _Missing, RuntimeError) as error:
+            reason = why(error)
+        if time.monotonic() - began >= patience_s:
+            raise StudyUnavailable(f"the study's database can't be used ({reason})")
+        time.sleep(RETRY_S)
+
+
+def set_damaged_aside(file: Path) -> Path | None:
+    """Rename a file that is no whole SQLite database, so that a new one can be made. Return its new name, None where it is whole.
+
+    A file that is locked or can't be read is left where it is: it may be whole.
+    """
+    if not file.is_file():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    except sqlite3.DatabaseError:
+        found = "damaged"
+    if found == "ok":
+        return None
+    aside = file.with_name(f"{file.name}.damaged-{time.time_ns()}")
+    for suffix in ("-journal", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{file}{suffix}", f"{aside}{suffix}")
+    return file.rename(aside)

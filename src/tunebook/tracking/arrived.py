@@ -1,0 +1,98 @@
+"""What of a run's folder a store has received: `delivered.json`, checked against the journal that it speaks of."""
+
+import json
+import logging
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from tunebook.runfolder import write_atomically
+from tunebook.secrets import redact
+from tunebook.untrusted import open_regular, read_json_object, require_key
+
+log = logging.getLogger(__name__)
+
+JOURNAL, DELIVERED = "journal.jsonl", "delivered.json"
+
+
+@dataclass
+class Arrived:
+    """What has arrived in the store at `uri` (written without its secrets).
+
+    offset: bytes of the journal that have arrived. uncertain: whether an earlier call may have arrived without
+    our knowing. rebuilt: whether the journal was lost in part and told again, so that the store may hold points
+    that it will be sent with another time.
+    """
+
+    uri: str
+    run_id: str = ""
+    experiment_id: str = ""
+    offset: int = 0
+    has_ended: bool = False
+    rebuilt: bool = False
+    uncertain: bool = False
+
+    @classmethod
+    def read(cls, folder: Path, uri: str) -> Self:
+        """Return what a folder's `delivered.json` says of the store at `uri`."""
+        fresh = cls(redact(uri))
+        fresh.uncertain = True  # until it is known what has arrived, a run is looked for before it is created
+        try:
+            found = read_json_object(folder / DELIVERED)
+            said = cls(redact(uri), _id(found["run_id"]), _experiment(found["experiment_id"]))
+            said.offset, said.has_ended = found["offset"], found["has_ended"] is True
+            said.rebuilt = found.get("rebuilt") is True
+            said.uncertain = said.offset == 0 or found.get("uncertain") is True
+            if type(said.offset) is not int or said.offset < 0:
+                raise ValueError("offset is not a number of bytes")
+        except FileNotFoundError:
+            fresh.uncertain = (folder / JOURNAL).exists()
+            return fresh
+        except (OSError, ValueError, KeyError, TypeError):
+            return fresh
+        if found.get("uri", said.uri) != said.uri:
+            return fresh  # another store has received that
+        if not ends_a_line(folder / JOURNAL, said.offset):
+            message = "%s: lacks what was delivered of it already; it is delivered again from its start"
+            log.warning(message, folder / JOURNAL)
+            said.offset, said.uncertain, said.rebuilt = 0, True, True
+            said.write(folder)  # before the journal grows, and can't be told from a whole one
+        return said
+
+    def write(self, folder: Path) -> None:
+        """Remember it on disk. A later start sends again what a full disk did not let us remember."""
+        try:
+            write_atomically(folder / DELIVERED, json.dumps(asdict(self)).encode())
+        except OSError:
+            self.uncertain = True
+
+
+def run_id_of(folder: Path) -> str:
+    """Return the MLflow id of the run in a folder, or "" where it is not known."""
+    try:
+        return _id(read_json_object(folder / DELIVERED)["run_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _id(value: object) -> str:
+    return "" if value == "" else require_key(value, "run_id")
+
+
+def _experiment(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\d{0,40}", value):
+        raise ValueError("experiment_id is not a number")
+    return value
+
+
+def ends_a_line(path: Path, offset: int) -> bool:
+    """Return whether byte `offset` of a journal is where a line has ended."""
+    if offset == 0:
+        return True
+    try:
+        with open_regular(path) as file:
+            file.seek(offset - 1)
+            return file.read(1) == b"\n"
+    except OSError:
+        return False

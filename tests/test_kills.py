@@ -1,0 +1,118 @@
+"""Killed at any moment of its life, from its start to its end and on a busy machine, a run comes out as if nothing had been."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests import faults
+from tests.conftest import Cli, artifacts_of, runs_in
+from tests.runs import RUN, Outcome, outcome, with_store
+from tunebook.runfolder import PENDING
+
+BUSY = 8  # other processes
+TRIES = 20  # to hit a process before it ends
+# What is the same to the byte in every run of these settings. The rest holds times, places or ids.
+SAME = ("config/overrides.yaml", "config/requirements.txt", "pictures/confusion_matrix.png", "pictures/worst_images.png")
+SETTINGS = (*RUN, "tracking.save_pictures=true")
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a run that nobody killed came to, and how long it took."""
+
+    seconds: float
+    outcome: Outcome
+    artifacts: dict[str, bytes]
+    models: int
+
+
+def artifacts(folder: Path) -> dict[str, bytes]:
+    """Every artifact of the only run, and the content of those that are always the same."""
+    (run,) = runs_in(folder)
+    client, found = MlflowClient(f"sqlite:///{folder}/mlflow.db"), dict[str, bytes]()
+    for name in artifacts_of(folder, run):
+        file = Path(client.download_artifacts(run.info.run_id, name, str(folder))) if name in SAME else None
+        found[name] = file.read_bytes().replace(str(folder).encode(), b"") if file else b""
+    return found
+
+
+def models(folder: Path) -> int:
+    (run,) = runs_in(folder)
+    return len(run.outputs.model_outputs) if run.outputs else 0
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[None]:
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def wholes(busy: None, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Whole]:
+    """With a model and without one."""
+    found = {}
+    for with_model in (False, True):
+        folder = tmp_path_factory.mktemp("whole")
+        log, start = folder / "log.txt", time.monotonic()
+        assert faults.run_train(words_of(folder, with_model), log) == 0, log.read_text()
+        seconds = time.monotonic() - start
+        found[with_model] = Whole(seconds, outcome(folder), artifacts(folder), models(folder))
+    return found
+
+
+def words_of(folder: Path, with_model: bool) -> tuple[str, ...]:
+    return (*SETTINGS, f"tracking.save_model={str(with_model).lower()}", *with_store(folder))
+
+
+def killed(folder: Path, with_model: bool, after_s: float) -> bool:
+    """Whether the process still ran when it was killed."""
+    process = faults.start_train(words_of(folder, with_model), folder / "log.txt")
+    time.sleep(after_s)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def gone_on_with(folder: Path, with_model: bool) -> None:
+    """What a user does after a crash: the run again where it had not begun, else `resume=last`."""
+    log = folder / "resumed.txt"
+    code = faults.run_train(("resume=last", *with_store(folder)), log)
+    said = log.read_text()
+    if code == 2 and "there is no run in" in said:
+        code = faults.run_train(words_of(folder, with_model), log)
+    assert code == 0 or (code == 2 and "the run is finished" in said), said
+
+
+def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, cli: Cli) -> None:
+    for number in range(TRIES):
+        here = folder / str(number)
+        here.mkdir()
+        if killed(here, with_model, draw.random() * whole.seconds):
+            break
+    else:
+        raise AssertionError("no process was there to be killed")
+    gone_on_with(here, with_model)
+    synced = cli("sync.py", *with_store(here))
+    assert (synced.code, synced.out.splitlines()[-1].endswith(" delivered, 0 not")) == (0, True), synced.out
+    assert [path.name for path in (here / "out" / PENDING).iterdir()] == []
+    assert outcome(here).differences(whole.outcome) == []
+    assert artifacts(here) == whole.artifacts
+    assert models(here) == whole.models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trial", range(50))
+def test_killed_at_any_moment(cli: Cli, wholes: dict[bool, Whole], tmp_path: Path, trial: int) -> None:
+    with_model = trial % 5 == 0  # making one takes seconds
+    survives(tmp_path, random.Random(trial), with_model, wholes[with_model], cli)

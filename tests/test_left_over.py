@@ -1,0 +1,277 @@
+"""What a kill leaves is delivered whole: in the closing phase, before the first checkpoint, with a journal cut, by two at once."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.conftest import Cli, artifacts_of, runs_in
+from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
+from tests.strangers import make_half, tell
+from tests.test_delivery import assert_delivered_once, lock, store_in
+from tunebook.runfolder import PENDING, RunFolder, acquire, release
+from tunebook.tracking.arrived import DELIVERED, JOURNAL
+
+
+def kill_once_there_is(outputs: str, pattern: str) -> None:
+    """Kill this process as soon as its run's folder holds such a file."""
+
+    def watch() -> None:
+        while not any(Path(outputs).glob(f"2*/*/{pattern}")):
+            time.sleep(0.0002)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def assert_nothing_is_pending(folder: Path) -> None:
+    assert [path.name for path in (folder / "out" / PENDING).iterdir()] == []
+
+
+CLOSING = [
+    "artifacts/log/train.log",
+    pytest.param("model/MLmodel", marks=pytest.mark.slow),
+    pytest.param("artifacts/config/requirements.txt", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("pattern", CLOSING)
+def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, pattern: str) -> None:
+    """Nothing can be delivered meanwhile: the run that is redone tells of its model and files a second time."""
+    connection = lock(tmp_path)
+    log = tmp_path / "log.txt"
+    words = (*RUN, "tracking.save_model=true", "tracking.patience_s=0", *with_store(tmp_path))
+    assert faults.run_train(words, log, kill_once_there_is, f"{tmp_path}/out", pattern) == -signal.SIGKILL, log.read_text()
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
+    connection.close()
+    assert cli("sync.py", *with_store(tmp_path)).out == "1 runs delivered, 0 not\n"
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/requirements.txt"}
+    assert len(run.outputs.model_outputs) == 1
+    assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
+    assert_nothing_is_pending(tmp_path)
+
+
+def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path: Path) -> None:
+    folder = make_half(tmp_path)
+    (folder / "model").mkdir()
+    (folder / "model" / "weights").write_text("no model")
+    tell(folder, {"kind": "model", "folder": "model", "name": "model"}, {"kind": "tags", "tags": {"behind": "it"}})
+    result = cli("sync.py", *with_store(tmp_path))
+    assert result.out.endswith("1 runs delivered, 0 not\n")
+    assert "left out: model: its MLmodel can't be read" in result.out
+    (run,) = runs_in(tmp_path)
+    assert (run.info.status, run.data.tags["behind"]) == ("KILLED", "it")
+
+
+def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
+    folder = make_half(tmp_path)
+    tell(folder, *({"kind": "tags", "tags": {"x" * 300: str(number)}} for number in range(3)), {"kind": "tags", "tags": {"behind": "it"}})
+    said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
+    assert said.startswith("3 records of")
+    assert told == "1 runs delivered, 0 not"
+    (run,) = runs_in(tmp_path)
+    assert run.data.tags["behind"] == "it"
+
+
+def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, "tracking.save_model=true", *with_store(tmp_path)), log) == 0, log.read_text()
+    more = ("resume=last", "trainer.max_epochs=4", "resume_changes=true", *with_store(tmp_path))
+    assert faults.run_train(more, log) == 0, log.read_text()
+    assert "SQL" not in log.read_text()
+    assert "left out" not in log.read_text()
+    (run,) = runs_in(tmp_path)
+    assert len(run.outputs.model_outputs) == 1
+
+
+def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
+    """Started in the same moment, five times over."""
+    make_half(tmp_path, "trainer.max_epochs=30")
+    logs = [tmp_path / f"{number}.txt" for number in range(3)]
+    processes = [faults.start_train(("resume=last", *with_store(tmp_path)), log) for log in logs]
+    for process in processes:
+        process.join(180)
+    assert sorted(process.exitcode or 0 for process in processes) == [0, 2, 2]
+    for process, log in zip(processes, logs, strict=True):
+        if process.exitcode == 2:
+            (line,) = [text for text in log.read_text().splitlines() if text.startswith("error:")]
+            assert "another process works in this run's folder" in line or "at work still" in line
+            assert "Traceback" not in log.read_text()
+    (run,) = runs_in(tmp_path)
+    assert run.info.status == "FINISHED"
+    assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
+
+
+def hold(folder: str, ready: str) -> None:
+    acquire(Path(folder))
+    Path(ready).touch()
+    time.sleep(60)
+
+
+def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(cli: Cli, tmp_path: Path) -> None:
+    folder = make_half(tmp_path)
+    process = faults.FORKSERVER.Process(target=hold, args=(str(folder), str(tmp_path / "ready")))
+    process.start()
+    faults.wait_for((tmp_path / "ready").exists)
+    result = cli("train.py", f"resume={folder}", *with_store(tmp_path))
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "another process works in this run's folder" in result.err
+    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
+    process.kill()
+    process.join()
+    acquire(folder, patience_s=1)
+    release(folder)
+
+
+def test_two_that_deliver_at_once_double_nothing(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        make_half(tmp_path / str(number))
+        shutil.copytree(tmp_path / str(number) / "out", tmp_path / "out", dirs_exist_ok=True, symlinks=True)
+    pending = tmp_path / "out" / PENDING
+    for link in list(pending.iterdir()):
+        here = tmp_path / "out" / link.resolve().relative_to(link.resolve().parents[1])
+        link.unlink()
+        link.symlink_to(here)
+        folder = RunFolder.read(here)
+        folder.uri = store_in(tmp_path)
+        folder.write()
+        (here / DELIVERED).unlink(missing_ok=True)
+    with_store(tmp_path)
+    processes = [faults.FORKSERVER.Process(target=sync, args=(str(tmp_path),)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    runs = runs_in(tmp_path)
+    assert [run.info.status for run in runs] == ["KILLED"] * 3
+    for run in runs:
+        (folder,) = [
+            path.parent
+            for path in (tmp_path / "out").glob("2*/*/run.json")
+            if RunFolder.read(path.parent).key == run.data.tags["tunebook.key"]
+        ]
+        assert_delivered_once(store_in(tmp_path), run, folder)
+    assert_nothing_is_pending(tmp_path)
+
+
+def sync(folder: str) -> None:
+    from tunebook.tracking.shipper import deliver_left_over
+
+    assert not deliver_left_over(Path(folder) / "out", store_in(Path(folder))).problems
+
+
+CUTS = ["gone", "empty", "a third", "in a line", "all but the first line"]
+
+
+def cut(file: Path, how: str) -> None:
+    data = file.read_bytes()
+    lines = data.splitlines(keepends=True)
+    if how == "gone":
+        file.unlink()
+        return
+    kept = {
+        "empty": b"",
+        "a third": b"".join(lines[: len(lines) // 3]),
+        "in a line": data[: len(data) // 2],
+        "all but the first line": lines[0],
+    }
+    file.write_bytes(kept[how])
+
+
+@pytest.mark.parametrize("how", [CUTS[0], CUTS[2], *(pytest.param(how, marks=pytest.mark.slow) for how in (CUTS[1], *CUTS[3:]))])
+def test_a_journal_that_was_cut_is_told_again(cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str) -> None:
+    """More of it had been delivered than is left: the epochs so far come from the checkpoint, and nothing is there twice."""
+    folder = make_half(tmp_path, step=26)
+    assert cli("sync.py", *with_store(tmp_path)).code == 0
+    cut(folder / JOURNAL, how)
+    log = tmp_path / "log.txt"
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert "lacks what was delivered of it already" in log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+    assert len(runs_in(tmp_path)) == 1
+    assert_nothing_is_pending(tmp_path)
+
+
+def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    words = (*RUN, "trainer.max_epochs=1000", *with_store(tmp_path))
+    process = faults.start_train(words, log)
+    faults.wait_for(lambda: runs_in(tmp_path) and "val/acc" in runs_in(tmp_path)[0].data.metrics)
+    process.kill()
+    process.join()
+    (folder_of_run(tmp_path) / JOURNAL).unlink()
+    said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
+    assert "lacks what was delivered of it already" in said
+    assert told == "1 runs delivered, 0 not"
+    assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
+
+
+def kill_before_the_first_checkpoint(moment: str) -> None:
+    from tunebook.experiment import record
+    from tunebook.recovery import KeepCheckpoints
+    from tunebook.tracking.tracker import MLflowTracker
+
+    owner, name = {
+        "described": (KeepCheckpoints, "setup"),
+        "opened": (MLflowTracker, "open"),
+        "told": (record, "describe_run"),
+        "saving": (KeepCheckpoints, "save"),
+    }[moment]
+    faults.at_call(owner, name, 1, faults.send(signal.SIGKILL))
+
+
+@pytest.mark.parametrize(
+    "moment", ["opened", "saving", *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("told", "described"))]
+)
+@pytest.mark.parametrize("by", ["last", pytest.param("folder", marks=pytest.mark.slow)])
+def test_a_kill_before_the_first_checkpoint(cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, moment: str, by: str) -> None:
+    """It begins again in its folder, as the same run."""
+    log = tmp_path / "log.txt"
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log, kill_before_the_first_checkpoint, moment) == -signal.SIGKILL
+    folder = folder_of_run(tmp_path)
+    key = RunFolder.read(folder).key
+    refused = cli("train.py", "resume=last", "optimizer.lr=0.5", *with_store(tmp_path))
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "leave out optimizer.lr=0.5" in refused.err
+    name = "last" if by == "last" else f"{folder}"
+    assert faults.run_train((f"resume={name}", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert folder_of_run(tmp_path) == folder
+    (run,) = runs_in(tmp_path)
+    assert run.data.tags["tunebook.key"] == key == RunFolder.read(folder).key
+    assert outcome(tmp_path).differences(undisturbed()) == []
+    assert_nothing_is_pending(tmp_path)
+
+
+def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
+    make_half(tmp_path)  # in its 18th step and validation: 11 steps and 1 validation batch make the first epoch
+    log = tmp_path / "resumed.txt"
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert "resuming in epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()
+
+
+def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Path) -> None:
+    """The same address, and another file there."""
+    make_half(tmp_path)
+    assert cli("sync.py", *with_store(tmp_path)).code == 0
+    (run,) = runs_in(tmp_path)
+    for file in tmp_path.glob("mlflow.db*"):
+        file.unlink()
+    log = tmp_path / "log.txt"
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:  # MLflow's client holds the old file open in this process
+        ((new, status),) = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
+        steps = connection.execute("SELECT step FROM metrics WHERE key = 'val/acc' ORDER BY step").fetchall()
+    connection.close()
+    assert new != run.info.run_id
+    assert (status, steps) == ("FINISHED", [(1,), (2,), (3,)])
