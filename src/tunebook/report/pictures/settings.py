@@ -54,16 +54,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
         for x, level in enumerate(found):
             of_level = np.array([factor * values[member] for member in level.members])
             spread = x + np.linspace(-0.18, 0.18, len(of_level)) if len(of_level) > 1 else np.array([float(x)])
-            axes.plot(
-                spread,
-                of_level,
-                "o",
-                color=BLUE,
-                markersize=4,
-                markeredgecolor=edge(BLUE, "o", len(ys)),
-                markeredgewidth=0.5,
-                rasterized=len(ys) > MANY,
-            )
+            _dots(axes, spread, of_level, len(ys))
             axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
         axes.set_xticks(
             range(len(found)), [f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})" for level in found]
@@ -71,9 +62,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
         axes.set_xlim(-0.6, len(found) - 0.4)
     else:
         xs = np.array([number(rows[member][setting.name]) or 0.0 for member in having])
-        axes.plot(
-            xs, ys, "o", color=BLUE, markersize=4, markeredgecolor=edge(BLUE, "o", len(ys)), markeredgewidth=0.5, rasterized=len(ys) > MANY
-        )
+        _dots(axes, xs, ys, len(ys))
         _envelope(axes, xs, ys, ends, results.direction)
         if ends[2]:
             log_scale(axes, "x")
@@ -84,10 +73,21 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     keep_in_bounds(axes, "y", results.objective)
     axes.set_xlabel(short(setting.name))
     axes.set_ylabel(label + (f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""))
+    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best so far along the range, in tenths."
+    return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure)
+
+
+def _dots(axes: Axes, xs: Any, ys: Any, total: int) -> None:
+    """Draw runs as dots. total: how many the whole picture has."""
+    axes.plot(xs, ys, "o", color=BLUE, markersize=5, markeredgecolor=edge(BLUE, "o", total),
+              markeredgewidth=0.5, rasterized=total > MANY)  # fmt: skip
+
+
+def _verdict(effect: Effect) -> str:
+    """Return whether the setting matters, with its p value."""
     says = "matters" if effect.matters else "cannot be told from chance" if effect.p is not None else "not tested"
     p = "" if effect.p is None else f", adjusted p = {effect.p:.2g}" if effect.p >= 1e-4 else ", adjusted p < 0.0001"
-    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best so far along the range, in tenths."
-    return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{says.capitalize()}{p}. {kind}", figure)
+    return says.capitalize() + p
 
 
 def _envelope(axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], direction: str) -> None:
@@ -113,7 +113,7 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
         for y, row in enumerate(medians):
             for x, value in enumerate(row):
                 text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
-                colour = INK if math.isnan(value) else ink_on(image.to_rgba([value])[0])
+                colour = INK if math.isnan(value) else ink_on(image.to_rgba(np.array([value]))[0])
                 axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
         axes.set_xticks(range(len(across)), [clipped(level.text, max(6, 40 // len(across))) for level in across])
         axes.set_yticks(range(len(down)), [clipped(level.text, 16) for level in down])
