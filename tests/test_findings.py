@@ -44,7 +44,7 @@ def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tu
     compared = comparable(results)
     model = design(results, compared)
     found = effects(results, compared, model)
-    return found, edges(model, found), interactions(model, found)
+    return found, edges(model, compared, found), interactions(model, found)
 
 
 def rates(studies: int, tail: float = 0.0) -> dict[str, float]:

@@ -36,8 +36,8 @@ def findings(results: Results, fixed: Sequence[str] = ()) -> Findings:
     model = design(results, compared)
     settings = effects(results, compared, model)
     found = Found(
-        results, board, noise, compared, settings, importances(results, compared), interactions(model, settings), edges(model, settings),
-        against_the_leader(ranked, noise), gaps(results, compared, settings), failing(results),
+        results, board, noise, compared, settings, importances(results, compared), interactions(model, settings),
+        edges(model, compared, settings), against_the_leader(ranked, noise), gaps(results, compared, settings), failing(results),
     )  # fmt: skip
     commands = next_commands(results, ranked, found.pairs, found.edges, fixed)
     return Findings(**vars(found), warnings=warnings(found), sentences=sentences(found), next_commands=commands)

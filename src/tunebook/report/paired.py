@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from tunebook.analysis.leaderboard import is_ranked
+from tunebook.analysis.learning import is_ranked
 from tunebook.checks import InputError, nearest
 from tunebook.report.read import Study
 

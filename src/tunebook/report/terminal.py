@@ -44,5 +44,5 @@ def _table(study: Study, findings: Findings) -> Table:
     table.add_column("settings", overflow="fold")
     for row in shown:
         tested = [row.tested] if has_tested else []
-        table.add_row(str(row.place), str(row.n), row.mean, row.sd, row.interval, *tested, row.time, row.settings)
+        table.add_row(str(row.place), str(row.n), row.median, row.sd, row.interval, *tested, row.time, row.settings)
     return table

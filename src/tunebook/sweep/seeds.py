@@ -1,4 +1,4 @@
-"""A sweep's trials that differ in their seed only, taken together: mean and 95 % interval."""
+"""A sweep's trials that differ in their seed only, taken together: median and 95 % interval."""
 
 import math
 from collections.abc import Sequence
@@ -47,4 +47,4 @@ def _numbers(one: Configuration) -> frozenset[str]:
 
 
 def _said(one: Configuration) -> str:
-    return f"{one.mean:.4f}" + ("" if math.isnan(one.half_width) else f" +- {one.half_width:.4f}")
+    return f"{one.median:.4f}" + ("" if math.isnan(one.half_width) else f" +- {one.half_width:.4f}")

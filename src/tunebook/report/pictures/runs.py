@@ -37,18 +37,18 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     for place, one in enumerate(ranked):
         axes.plot([factor * value for value in objectives(one.ranked)], [place] * one.n, "o", color=SKY, markersize=4, zorder=2)
         if one.n > 1:
-            axes.errorbar(factor * one.mean, place, xerr=factor * one.half_width, fmt="D", color=BLUE, markersize=6, capsize=3, zorder=3)
+            axes.errorbar(factor * one.median, place, xerr=factor * one.half_width, fmt="D", color=BLUE, markersize=6, capsize=3, zorder=3)
         else:
-            axes.plot(factor * one.mean, place, "D", color=BLUE, markersize=6, zorder=3)
+            axes.plot(factor * one.median, place, "D", color=BLUE, markersize=6, zorder=3)
     if findings.noise is not None:
-        best, sd = ranked[0].mean, findings.noise.sd
+        best, sd = ranked[0].median, findings.noise.sd
         axes.axvspan(factor * (best - 2 * sd), factor * (best + 2 * sd), color=GREY, alpha=0.18, lw=0)
     first = [effect.setting.name for effect in findings.effects]
     axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked], fontsize=8)
     axes.set_ylim(len(ranked) - 0.4, -0.6)
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
-    caption = f"Diamonds: means, with 95 % intervals where there are several seeds. Dots: runs.{band}"
+    caption = f"Diamonds: medians, with 95 % intervals where there are several seeds. Dots: runs.{band}"
     return Picture("leaderboard", "Leaderboard", caption, figure)
 
 
