@@ -1,7 +1,7 @@
 """How often findings are wrong, over random studies of which the truth is known."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -74,8 +74,7 @@ class Halving:
             alive = ranked[: max(1, len(ranked) // 3)]
             reached |= dict.fromkeys(ranked[len(alive) :], rung)
         runs = [self._run(trial, rows[trial], curves[trial][: reached[trial]]) for trial in range(self.trials)]
-        made = Results("asha", "val/acc", "max", tuple(settings), tuple(runs))
-        return replace(made, last_epoch=last)
+        return Results("asha", "val/acc", "max", tuple(settings), tuple(runs))
 
     def _curve(self, settings: Sequence[Setting], row: dict, rng: np.random.Generator) -> list[float]:  # type: ignore[type-arg]
         last = self.rungs[-1]

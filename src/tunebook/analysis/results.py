@@ -42,7 +42,7 @@ class Run:
 class Results:
     """All of them. adaptive: whether later runs were chosen by the results of earlier ones (TPE).
 
-    classes: how many classes the images have, None where it is not known. last_epoch: the last that a run can reach, None likewise.
+    classes: how many classes the images have, None where it is not known.
     """
 
     name: str
@@ -52,4 +52,3 @@ class Results:
     runs: tuple[Run, ...]
     adaptive: bool = False
     classes: int | None = None
-    last_epoch: int | None = None

@@ -270,6 +270,8 @@ def warnings(found: Found) -> tuple[str, ...]:
     """What biases the findings, and runs that do not count."""
     results, compared = found.results, found.compared
     said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
+    if results.objective.startswith("test/"):
+        said.append(f"{results.objective} is for telling how good the winner is, not for choosing it: choose by validation figures.")
     if results.adaptive:
         said.append("The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings.")
     if compared.epoch is not None:

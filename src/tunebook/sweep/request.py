@@ -19,6 +19,7 @@ TYPES: dict[str, Any] = {
     "name": Name | None, "trials": Count | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
     "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "test": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
@@ -39,8 +40,13 @@ class Request:
 
     @property
     def is_grid(self) -> bool:
-        """Whether every combination is run, and tested; a search draws its points by validation figures and leaves the test alone."""
+        """Whether every combination is run; a search draws its points by validation figures."""
         return self.settings["sampler"] is None
+
+    @property
+    def tests(self) -> bool:
+        """Return whether each trial is tested: those of a search never are, for it is validation figures that choose."""
+        return self.is_grid and bool(self.settings["test"])
 
     @property
     def trials(self) -> int:
@@ -51,6 +57,8 @@ class Request:
     def identity(self) -> dict[str, Any]:
         """What makes it this sweep and no other, as plain values."""
         steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
+        if steering["test"]:
+            del steering["test"]  # as in sweeps that began before there was this setting
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
         return {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
