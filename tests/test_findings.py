@@ -280,11 +280,11 @@ def test_commands_can_be_typed() -> None:
     """Seeds that are new to all, the same for each; options before their values."""
     found = findings(results(run(0, 0.90), run(1, 0.91), run(0, 0.7, optimizer="sgd"), adaptive=True), ["data=digits"])
     *seeds, comparison = found.next_commands
-    for place, (command, optimizer) in enumerate(zip(seeds, ("adam", "sgd"), strict=True), 1):
+    for rank, (command, optimizer) in enumerate(zip(seeds, ("adam", "sgd"), strict=True), 1):
         words = f"python src/train.py -m data=digits optimizer={optimizer} lr=0.001 'seed=range(2,7)' sweep.test=false "
         assert command.startswith(words)
-        assert re.fullmatch(rf"sweep\.name='s finalist {place} \w{{6}}'", shlex.split(command)[-1])
-    assert shlex.split(comparison)[2:] == ["runs=tags.`sweep.name` LIKE 's finalist %'"]
+        assert re.fullmatch(rf'sweep\.name="s finalist {rank} \w{{6}}"', shlex.split(command)[-1])
+    assert shlex.split(comparison)[2:] == ['runs=tags."sweep.name" LIKE "s finalist %"']
     assert any("adaptive" in warning for warning in found.warnings)
 
 

@@ -44,7 +44,7 @@ def in_full(value: Value) -> str:
 
 def quoted(text: str) -> str:
     """Return the text between quotes, as Hydra takes it whatever is in it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def command(start: Start, parts: Sequence[str], kind: str, first: Sequence[str] 
 
 def comparison(start: Start, kind: str) -> str:
     """Return the command that compares the runs of all sweeps of this kind."""
-    found = f"runs=tags.`sweep.name` LIKE '{start.stem} {kind} %'"
+    found = f'runs=tags."sweep.name" LIKE "{start.stem} {kind} %"'
     return shlex.join([*shlex.split(COMPARE), found, *start.places])
 
 

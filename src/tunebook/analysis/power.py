@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import f, ncf
 from statsmodels.robust.robust_linear_model import RLM
-from statsmodels.robust.scale import mad
+from statsmodels.robust.scale import qn_scale
 
 from tunebook.analysis.design import Array, Design, fit
 
@@ -39,11 +39,14 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
 
 
 def residual_noise(model: Design, spare: int) -> float:
-    """Return the standard deviation that settings do not explain, by a robust fit (Huber 1964)."""
+    """Return the standard deviation that settings do not explain, by a robust fit (Huber 1964).
+
+    Its scale is Qn (Rousseeuw & Croux 1993), which a few runs far off do not move.
+    """
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says so where residuals are 0
         left = np.asarray(RLM(model.values, model.matrix()).fit().resid)
-    return float(mad(left, center=0.0)) * float(np.sqrt(len(left) / max(1, spare)))
+    return float(qn_scale(left)) * float(np.sqrt(len(left) / max(1, spare)))
 
 
 def _shapes(model: Design, name: str, block: Array) -> list[Array]:
