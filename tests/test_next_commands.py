@@ -5,20 +5,24 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from tests.conftest import SMALL, Cli, run_process, runs_in
 from tests.stored import Store
 from tests.test_report import SPACE
+from tunebook.analysis.commands import PLAIN, in_full
 
 FIXED = [*SMALL, "scheduler=cosine"]
 
 
 def commands_of(out: str) -> list[list[str]]:
-    """Return the printed commands as words, without the program."""
+    """Return the printed commands as words, the script first."""
     lines = out.partition("\nnext\n")[2].partition("\n\n")[0].splitlines()
     words = [shlex.split(line) for line in lines if line.startswith("  python src/")]
     assert all(word[0] == "python" for word in words)
-    return [word[1:] for word in words]
+    return [[word[1].removeprefix("src/"), *word[2:]] for word in words]
 
 
 def sweep_with_an_end(folder: Path, name: str) -> Store:
@@ -41,7 +45,7 @@ def test_each_command_passes_the_check(cli: Cli, tmp_path: Path, name: str) -> N
     assert result.code == 0, result.err
     found = commands_of(result.out)
     assert len({tuple(words) for words in found}) == len(found)
-    train = [words for words in found if words[0] == "src/train.py"]
+    train = [words for words in found if words[0] == "train.py"]
     assert any("model.filters=32,64" in words for words in train)
     assert len(train) == 4
     for words in train:
@@ -51,7 +55,7 @@ def test_each_command_passes_the_check(cli: Cli, tmp_path: Path, name: str) -> N
         assert len({word.partition("=")[0] for word in words[2:]}) == len(words[2:])
         checked = cli(words[0], *words[1:], "sweep.dry_run=true")
         assert checked.code == 0, checked.err
-    comparisons = [words for words in found if words[0] == "src/compare.py"]
+    comparisons = [words for words in found if words[0] == "compare.py"]
     assert len(comparisons) == 2
     assert all({store.words[0], store.words[1]} <= set(words) for words in comparisons)
 
@@ -78,7 +82,7 @@ def test_runs_of_different_origin_have_whole_commands(cli: Cli, tmp_path: Path) 
     assert result.code == 0, result.err
     assert re.search(r"^1 +2 ", result.out, re.M)  # both runs of a configuration
     assert "trainer.precision" not in result.out.partition("\nnext")[0]
-    train = [words for words in commands_of(result.out) if words[0] == "src/train.py"]
+    train = [words for words in commands_of(result.out) if words[0] == "train.py"]
     assert len(train) == 2
     for words in train:
         assert {"data=digits", "model.filters=16", "trainer.max_epochs=2", *store.words} <= set(words)
@@ -90,7 +94,7 @@ def test_finalists_are_chosen_by_validation_and_the_winner_alone_is_tested(tmp_p
     store = sweep_with_an_end(tmp_path, "s")
     said = run_process("compare.py", "sweep=s", "report=false", *store.words)
     found = commands_of(said.out)
-    finalists = [words for words in found if "finalist" in words[-1] and words[0] == "src/train.py"]
+    finalists = [words for words in found if "finalist" in words[-1] and words[0] == "train.py"]
     assert len(finalists) == 3
     before = {run.info.run_id for run in runs_in(tmp_path)}
     for words in finalists:
@@ -100,7 +104,7 @@ def test_finalists_are_chosen_by_validation_and_the_winner_alone_is_tested(tmp_p
     trials = [run for run in made if "sweep.trial" in run.data.tags]
     assert len(trials) == 15
     assert not any(name.startswith("test/") for run in trials for name in run.data.metrics)
-    (comparison,) = [words for words in found if words[0] == "src/compare.py" and "finalist" in words[1]]
+    (comparison,) = [words for words in found if words[0] == "compare.py" and "finalist" in words[1]]
     compared = run_process(*comparison)
     assert compared.code == 0, compared.err
     assert re.search(r"^ *1 +5 ", compared.out, re.M)
@@ -111,3 +115,12 @@ def test_finalists_are_chosen_by_validation_and_the_winner_alone_is_tested(tmp_p
     tested = [run for run in runs_in(tmp_path) if "test/acc" in run.data.metrics]
     assert len(tested) == 5
     assert len({run.data.params["optimizer.lr"] for run in tested}) == 1
+
+
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12))
+def test_a_texts_word_is_read_back_as_it_was(text: str) -> None:
+    """But for lists and dictionaries, which are theirs to write, and what Hydra takes to be of another type."""
+    assume(not text.startswith(("[", "{")) and "${" not in text)
+    assume(re.fullmatch(r"[A-Za-z_]\w*", text) is None)
+    parsed = OverridesParser.create().parse_override(f"key={in_full(text)}").value()
+    assert str(parsed) == text or PLAIN.fullmatch(text)

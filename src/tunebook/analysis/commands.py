@@ -43,8 +43,12 @@ def in_full(value: Value) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the text between quotes, as Hydra takes it whatever is in it."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """Return the text between quotes, as Hydra takes it whatever is in it.
+
+    Backslashes are doubled before a quote only, which is what Hydra undoes.
+    """
+    escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 @dataclass(frozen=True)
