@@ -1,6 +1,8 @@
 """Findings are true: planted effects are found, noise is not, and results without a truth have sensible sentences."""
 
 import math
+import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +46,7 @@ def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tu
     compared = comparable(results)
     model = design(results, compared)
     found = effects(results, compared, model)
-    return found, edges(model, found), interactions(model, found)
+    return found, edges(model, compared, found), interactions(model, found)
 
 
 def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
@@ -277,10 +279,12 @@ def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> Non
 def test_commands_can_be_typed() -> None:
     """Seeds that are new to all, the same for each; options before their values."""
     found = findings(results(run(0, 0.90), run(1, 0.91), run(0, 0.7, optimizer="sgd"), adaptive=True), ["data=digits"])
-    assert found.next_commands == (
-        "python src/train.py -m data=digits optimizer=adam lr=0.001 'seed=range(2,7)'",
-        "python src/train.py -m data=digits optimizer=sgd lr=0.001 'seed=range(2,7)'",
-    )
+    *seeds, comparison = found.next_commands
+    for rank, (command, optimizer) in enumerate(zip(seeds, ("adam", "sgd"), strict=True), 1):
+        words = f"python src/train.py -m data=digits optimizer={optimizer} lr=0.001 'seed=range(2,7)' sweep.test=false "
+        assert command.startswith(words)
+        assert re.fullmatch(rf'sweep\.name="s finalist {rank} \w{{6}}"', shlex.split(command)[-1])
+    assert shlex.split(comparison)[2:] == ['runs=tags."sweep.name" LIKE "s finalist %"']
     assert any("adaptive" in warning for warning in found.warnings)
 
 

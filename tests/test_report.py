@@ -78,7 +78,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     rows = list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
     assert len(rows) == 18
     assert rows[0]["n"] == "3"
-    assert float(rows[0]["mean"]) == max(float(row["mean"]) for row in rows)
+    assert float(rows[0]["median"]) == max(float(row["median"]) for row in rows)
     (own,) = [run for run in runs_in(tmp_path) if run.info.run_id == parent]
     assert {f"report/{file.name}" for file in folder.iterdir()} <= artifacts_of(tmp_path, own)
     again = cli("compare.py", f"sweep={parent}", "report=false", *store.words)
@@ -94,12 +94,16 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
             params = {"model": model, f"model.{model}_size": 4, "model.rate": rate, "seed": seed}
             tags = {"command": f"python src/train.py data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"}
             store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
-    everything = cli("compare.py", *store.words)
+    validated = cli("compare.py", "report=false", *store.words)
+    assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)  # what runs are chosen by
+    everything = cli("compare.py", "metric=test/acc", *store.words)
     assert everything.code == 0, everything.err
+    assert "! test/acc is for telling how good the winner is, not for choosing it" in everything.out
+    assert "\nnext" not in everything.out
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
     assert "model.cnn_size" not in everything.out  # it follows from the network
     assert "model=cnn model.rate=0.1" in everything.out  # this does as well, but was given on the command line
-    only = cli("compare.py", "runs=params.model = 'mlp'", "report=false", *store.words)
+    only = cli("compare.py", "runs=params.model = 'mlp'", "metric=test/acc", "report=false", *store.words)
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
     assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
@@ -111,7 +115,7 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
     for seed, precision, value in values:
         params = {"seed": seed, "trainer": precision[:2], "trainer.precision": precision, "model": "mlp"}
         store.run(f"{precision} {seed}", params, metrics={"test/acc": value})
-    said = "bf16-mixed minus 32-true = +0.15 +- 0.64 (95 %, 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
+    said = "bf16-mixed minus 32-true = +15.00 points +- 63.53 points (95 %, 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
     result = cli("compare.py", "paired=trainer", "report=false", *store.words)
     assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out  # what belongs to an option goes with it
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
@@ -240,7 +244,7 @@ def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
     start = time.monotonic()
     result = cli("compare.py", "sweep=s", *store.words)
     assert result.code == 0, result.err
-    assert "Some runs were pruned: settings are compared by the best value up to epoch 2" in result.out
+    assert "Some runs were pruned: settings are compared by the best value up to epoch 6, which 667 of 2000 have reached" in result.out
     assert time.monotonic() - start < 20
 
 

@@ -1,8 +1,11 @@
 """What to run next, as commands: more seeds for the best configurations, a range beyond an end where the best values lie."""
 
+import hashlib
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tunebook.analysis.effects import Edge
 from tunebook.analysis.leaderboard import Configuration
@@ -10,7 +13,12 @@ from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import Pair
 from tunebook.analysis.results import Results, Setting, Value
 
-SCRIPT = "python src/train.py"
+SCRIPT, COMPARE = "python src/train.py", "python src/compare.py"
+BEYOND, FINALIST, WINNER = "beyond", "finalist", "winner"  # in names of sweeps, after what was compared
+UNTESTED = "sweep.test=false"
+NOT_IN_A_NAME = re.compile(r"[^\w.,=+ -]+")
+LONGEST_STEM = 60
+PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")  # what Hydra takes without quotes
 BEST = 3  # configurations that get more seeds
 USUAL_SEEDS, MOST_SEEDS = 5, 20  # in one go
 SEARCH = ("sweep=random", "sweep.space=null", "sweep.trials=20")
@@ -28,25 +36,82 @@ def words(values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]
 
 
 def in_full(value: Value) -> str:
-    """As the command line takes it, to the last digit."""
+    """Return the value as Hydra's command line takes it, to the last digit."""
+    if isinstance(value, str) and not PLAIN.fullmatch(value) and not value.startswith(("[", "{")):
+        return quoted(value)
     return repr(value) if isinstance(value, float) else as_text(value)
 
 
-def command(parts: Sequence[str]) -> str:
-    """A line for a shell."""
-    return shlex.join([*shlex.split(SCRIPT), "-m", *parts])
+def quoted(text: str) -> str:
+    """Return the text between quotes, as Hydra takes it whatever is in it.
+
+    Backslashes are doubled before a quote only, which is what Hydra undoes.
+    """
+    escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the commands start from.
+
+    name: of what was compared; fixed: settings that all runs share; places: where the runs are and go, for every program, as
+    tracking.uri=...; finalists: whether what was compared is the runs that earlier commands of this kind made.
+    """
+
+    name: str
+    fixed: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    finalists: bool = False
+
+    @property
+    def stem(self) -> str:
+        """Return the name as the name of a sweep may begin."""
+        return NOT_IN_A_NAME.sub(" ", self.name)[:LONGEST_STEM].strip(". ") or "runs"
+
+
+def command(start: Start, parts: Sequence[str], kind: str, first: Sequence[str] = ()) -> str:
+    """Return a sweep's command as a line for a shell; the last word of a key holds. kind: what its name says after the stem."""
+    last = {word.partition("=")[0]: word for word in [*start.fixed, *start.places, *parts]}
+    digest = hashlib.sha256("\n".join(last.values()).encode()).hexdigest()[:6]
+    name = f"sweep.name={quoted(f'{start.stem} {kind} {digest}')}"
+    return shlex.join([*shlex.split(SCRIPT), "-m", *first, *last.values(), name])
+
+
+def comparison(start: Start, kind: str) -> str:
+    """Return the command that compares the runs of all sweeps of this kind."""
+    found = f'runs=tags."sweep.name" LIKE "{start.stem} {kind} %"'
+    return shlex.join([*shlex.split(COMPARE), found, *start.places])
 
 
 def next_commands(
-    results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], edges: Sequence[Edge], fixed: Sequence[str]
+    results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], edges: Sequence[Edge], start: Start
 ) -> tuple[str, ...]:
-    """Beyond ends first, then more seeds. () where nothing is ranked."""
-    beyond = [found for edge in edges if (found := _beyond(results, ranked, edge, fixed))]
-    return (*beyond, *_more_seeds(results, ranked, pairs, fixed))
+    """Return what to run next: beyond ends first, then more seeds, each followed by the comparison of what it gives.
+
+    Everything is chosen by validation figures, and no test set is touched, but by the runs of the winner among finalists. () where
+    nothing is ranked, and where test figures were compared: these are no ground to choose by.
+    """
+    if results.objective.startswith("test/"):
+        return ()
+    beyond = [found for edge in edges if (found := _beyond(results, ranked, edge, start))]
+    if beyond:
+        beyond.append(comparison(start, BEYOND))
+    seeds = _more_seeds(results, ranked, pairs, start)
+    if seeds:
+        seeds.append(comparison(start, FINALIST))
+    winner = _test_of_the_winner(results, ranked, start) if start.finalists else []
+    return tuple(dict.fromkeys([*beyond, *seeds, *winner]))
 
 
-def _more_seeds(results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], fixed: Sequence[str]) -> list[str]:
-    """New seeds, the same for each, so that they pair; as many as would tell the first two apart, within 5 to 20.
+def _test_of_the_winner(results: Results, ranked: Sequence[Configuration], start: Start) -> list[str]:
+    if not ranked or ranked[0].n < USUAL_SEEDS:
+        return []
+    return [command(start, [*words(ranked[0].values), _new_seeds(results, USUAL_SEEDS)], WINNER)]
+
+
+def _more_seeds(results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], start: Start) -> list[str]:
+    """Return new seeds, the same for each, so that they pair; as many as would tell the first two apart, within 5 to 20.
 
     None where no pair is undecided.
     """
@@ -56,7 +121,10 @@ def _more_seeds(results: Results, ranked: Sequence[Configuration], pairs: Sequen
     have = min(len(configuration.seeds) for configuration in ranked[:BEST])
     wanted = max([USUAL_SEEDS, *(pair.needed for pair in undecided[:1] if pair.needed is not None)])
     seeds = _new_seeds(results, min(MOST_SEEDS, max(wanted - have, USUAL_SEEDS)))
-    return [command([*fixed, *words(configuration.values), seeds]) for configuration in ranked[:BEST]]
+    return [
+        command(start, [*words(configuration.values), seeds, UNTESTED], f"{FINALIST} {place}")
+        for place, configuration in enumerate(ranked[:BEST], 1)
+    ]
 
 
 def _new_seeds(results: Results, count: int) -> str:
@@ -64,7 +132,7 @@ def _new_seeds(results: Results, count: int) -> str:
     return f"seed=range({count})" if first == 0 else f"seed=range({first},{first + count})"
 
 
-def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, fixed: Sequence[str]) -> str:
+def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start: Start) -> str:
     """Half of its range further, from its outermost third on, the best configuration otherwise; '' where there is nothing beyond."""
     name = edge.setting.name
     best = next((configuration for configuration in ranked if name in configuration.values), None)
@@ -74,8 +142,10 @@ def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, fixed
     varied, seeds = (_next_values(edge, whole), [_new_seeds(results, 3)]) if edge.setting.values else (_range_beyond(edge, whole), [])
     if not varied:
         return ""
-    search = [] if edge.setting.values else SEARCH
-    return command([*search, *fixed, *words(best.values, [key(name)]), f"{key(name)}={varied}", *seeds])
+    parts = [*words(best.values, [key(name)]), f"{key(name)}={varied}", *seeds]
+    if edge.setting.values:
+        return command(start, [*parts, UNTESTED], f"{BEYOND} {key(name)}")
+    return command(start, parts, f"{BEYOND} {key(name)}", first=SEARCH)
 
 
 def _next_values(edge: Edge, whole: bool) -> str:

@@ -5,7 +5,6 @@ Normal scores (Blom 1958) are a function of ranks alone: a few runs at chance le
 
 import itertools
 import warnings
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,25 +14,30 @@ from scipy.stats import norm, rankdata
 from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
 from tunebook.analysis.comparable import Comparable
-from tunebook.analysis.leaderboard import configuration_key
 from tunebook.analysis.levels import as_text, coordinate, number, scale
-from tunebook.analysis.results import Results, Setting, Value
+from tunebook.analysis.results import Results, Run, Setting, Value
 
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
 SPARE = 4  # degrees of freedom that have to be left for the noise
-ENOUGH_CONFIGURATIONS = 10  # degrees of freedom from which configurations, not runs, are what is counted
+COMFORTABLE = 10  # those that are left over before curves are given up for straight lines
+LEAST = 3  # those without which configurations are not tested at all
+NOT_THERE = object()
 
 
 @dataclass(frozen=True)
 class Design:
-    """rows: settings of each unit. values: higher is better; scores: their normal scores. blocks: a setting's columns; base: the rest."""
+    """rows: settings of each unit. values: higher is better; scores: their normal scores. blocks: a setting's columns; base: the rest.
+
+    is_numeric: setting -> whether its columns are powers of its place in its range, else one a category.
+    """
 
     rows: tuple[Mapping[str, Value], ...]
     values: Array
     scores: Array
     base: Array
     blocks: Mapping[str, Array]
+    is_numeric: Mapping[str, bool]
 
     def matrix(self, without: str | None = None) -> Array:
         """The model's columns, or those of the model without a setting."""
@@ -54,33 +58,38 @@ def normal_scores(values: Array) -> Array:
 
 
 def design(results: Results, compared: Comparable) -> Design | None:
-    """The largest model that leaves enough degrees of freedom: curved in numbers, else linear; None where neither does.
+    """Return the largest model that leaves enough degrees of freedom: curved in numbers, else linear; None where neither does.
 
-    Its units are configurations (means over seeds): what a model misses of a configuration is the same in all its seeds, and counting
-    each as evidence of its own would make noise significant. Where configurations are few, as in a small grid, its units are runs.
+    Its units are configurations (medians over seeds): what a model misses of a configuration is the same in all its seeds, and counting
+    each as evidence of its own would make noise significant. Runs are its units only where a single setting varies: a configuration is
+    then nothing but a value of it, and a model of its values misses nothing.
     """
-    if len(compared.runs) <= SPARE:
-        return None
     sign = 1.0 if results.direction == "max" else -1.0
-    rows, values = _configurations(compared, sign)
-    for degree in (2, 1):
+    units = compared.units()
+    rows, values = [unit.row for unit in units], sign * np.array([unit.value for unit in units])
+    for enough, degree in itertools.product((COMFORTABLE, SPARE, LEAST), (2, 1)):
         found = _design(results.settings, rows, values, np.ones((len(rows), 1)), degree)
-        if found is not None and _spare(found) >= ENOUGH_CONFIGURATIONS:
+        if found is not None and _spare(found) >= enough:
             return found
-    rows = [run.values for run in compared.runs]
-    for base, degree in itertools.product((_seed_columns(compared), np.ones((len(rows), 1))), (2, 1)):
-        found = _design(results.settings, rows, sign * np.array(compared.values), base, degree)
+    return _of_runs(results, compared, sign) if only_one_varies(results.settings, rows) else None
+
+
+def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
+    """Return whether these rows differ in one setting alone, which all of them have."""
+    varying = [setting.name for setting in settings if len({repr(row.get(setting.name, NOT_THERE)) for row in rows}) > 1]
+    return len(varying) == 1 and all(varying[0] in row for row in rows)
+
+
+def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | None:
+    """Return a model whose units are the runs that learned, with what is due to a seed told apart where that can be done."""
+    kept = compared.learned(range(len(compared.runs)))
+    runs = [compared.runs[member] for member in kept]
+    rows, values = [run.values for run in runs], sign * np.array([compared.values[member] for member in kept])
+    for base, degree in itertools.product((_seed_columns(runs), np.ones((len(rows), 1))), (2, 1)):
+        found = _design(results.settings, rows, values, base, degree)
         if found is not None and _spare(found) >= SPARE:
             return found
     return None
-
-
-def _configurations(compared: Comparable, sign: float) -> tuple[list[Mapping[str, Value]], Array]:
-    groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
-    for position, run in enumerate(compared.runs):
-        groups[configuration_key(run.values)].append(position)
-    rows = [compared.runs[members[0]].values for members in groups.values()]
-    return rows, sign * np.array([np.mean([compared.values[position] for position in members]) for members in groups.values()])
 
 
 def _design(settings: Sequence[Setting], rows: Rows, values: Array, base: Array, degree: int) -> Design | None:
@@ -89,16 +98,17 @@ def _design(settings: Sequence[Setting], rows: Rows, values: Array, base: Array,
     wide = base.shape[1] + sum(found.shape[1] for found in blocks.values())
     if not blocks or wide > 2 * len(rows) or np.ptp(values) == 0:
         return None
-    return Design(tuple(rows), values, normal_scores(values), base, blocks)
+    numeric = {setting.name: scale(setting, rows) is not None for setting in settings}
+    return Design(tuple(rows), values, normal_scores(values), base, blocks, numeric)
 
 
 def _spare(found: Design) -> int:
     return len(found.rows) - int(np.linalg.matrix_rank(found.matrix()))
 
 
-def _seed_columns(compared: Comparable) -> Array:
+def _seed_columns(runs: Sequence[Run]) -> Array:
     """A constant, and a column for each seed but one where every seed has several runs: what is due to a seed is then not noise."""
-    seeds = [run.seed for run in compared.runs]
+    seeds = [run.seed for run in runs]
     different = sorted({seed for seed in seeds if seed is not None})
     ones = np.ones((len(seeds), 1))
     if None in seeds or len(different) < 2 or min(seeds.count(seed) for seed in different) < 2 or 2 * len(different) > len(seeds):

@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.design import Array, Design, fit
 from tunebook.analysis.levels import Level, coordinate, levels, number, scale
+from tunebook.analysis.power import smallest_found
 from tunebook.analysis.results import Results, Setting
 
 LEVEL = 0.05  # of every test
@@ -30,12 +31,15 @@ class LevelValue:
 class Effect:
     """Whether a setting matters. p: of the partial F test, adjusted over settings (Holm 1979); None: cannot be tested.
 
-    levels: the best first; those with fewer than 3 runs only where fewer than two have more.
+    levels: the best first, or in the order of their values where pruning selected what is compared; those with fewer than 3 runs only
+    where fewer than two have more. smallest: of one that does not matter, the effect that would have been found with a power of 80 %,
+    in the objective's unit; None where it is not known.
     """
 
     setting: Setting
     p: float | None
     levels: tuple[LevelValue, ...]
+    smallest: float | None = None
 
     @property
     def matters(self) -> bool:
@@ -45,7 +49,8 @@ class Effect:
     @property
     def difference(self) -> float:
         """Between the medians of the best and the worst level, in the objective's unit, at least 0."""
-        return abs(self.levels[0].median - self.levels[-1].median) if self.levels else 0.0
+        medians = [level.median for level in self.levels]
+        return max(medians) - min(medians) if medians else 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,12 @@ def effects(results: Results, compared: Comparable, model: Design | None) -> tup
     """Of every setting, in order: those that can be tested by p, the others last."""
     raw = {name: partial_p(model.scores, model.matrix(name), model.matrix()) for name in model.blocks} if model else {}
     adjusted = holm(raw)
-    found = [Effect(setting, adjusted.get(setting.name), _level_values(results, compared, setting)) for setting in results.settings]
+    missed = [name for name, p in adjusted.items() if not p < LEVEL]
+    smallest = {name: smallest_found(model, name, LEVEL / len(missed)) for name in missed} if model else {}
+    found = [
+        Effect(setting, adjusted.get(setting.name), _level_values(results, compared, setting), smallest.get(setting.name))
+        for setting in results.settings
+    ]
     return tuple(sorted(found, key=lambda effect: (2.0 if effect.p is None else effect.p, raw.get(effect.setting.name) or 0.0)))
 
 
@@ -89,28 +99,35 @@ def holm(raw: Mapping[Key, float | None]) -> dict[Key, float]:
 
 def _level_values(results: Results, compared: Comparable, setting: Setting) -> tuple[LevelValue, ...]:
     rows = [run.values for run in compared.runs]
-    found = [
-        LevelValue(level, len(level.members), float(np.median([compared.values[member] for member in level.members])))
-        for level in levels(setting, rows)
-        if level.members
-    ]
+    of_all = [level for level in levels(setting, rows) if level.members]
+    found = [LevelValue(level, len(level.members), compared.median(level.members)) for level in of_all]
     judged = [one for one in found if one.n >= FEWEST_RUNS]
-    return tuple(sorted(judged if len(judged) > 1 else found, key=lambda one: one.median, reverse=results.direction == "max"))
+    kept = judged if len(judged) > 1 else found
+    if compared.selected:
+        return tuple(kept)
+    return tuple(sorted(kept, key=lambda one: one.median, reverse=results.direction == "max"))
 
 
-def edges(model: Design | None, found: Sequence[Effect]) -> tuple[Edge, ...]:
-    """Of numbers that matter: at most one end each."""
-    if model is None:
+def edges(model: Design | None, compared: Comparable, found: Sequence[Effect]) -> tuple[Edge, ...]:
+    """Return the ends of numbers that matter, at most one each: where the level with the best median is the outermost one, too.
+
+    There is none where pruning selected what is compared: what is best early need not be best in the end.
+    """
+    if model is None or compared.selected:
         return ()
-    pairs = [(effect.setting, upwards) for effect in found if effect.matters for upwards in (True, False)]
-    edges = (edge(model, setting, upwards) for setting, upwards in pairs if setting.name in model.blocks)
+    edges = (edge(model, effect.setting, upwards) for effect in found for upwards in (True, False) if _is_outermost(effect, upwards))
     return tuple(one for one in edges if one is not None)
+
+
+def _is_outermost(effect: Effect, upwards: bool) -> bool:
+    places = [one.level.place for one in effect.levels]
+    return effect.matters and len(places) > 1 and places[0] == (max(places) if upwards else min(places))
 
 
 def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
     """Where the fitted curve still gets better outwards at an end, significantly, and so do the values near it; else None."""
     ends = scale(setting, model.rows)
-    if ends is None:
+    if ends is None or setting.name not in model.blocks:
         return None
     fitted = fit(model.scores, model.matrix())
     columns, before = model.blocks[setting.name], model.base.shape[1]

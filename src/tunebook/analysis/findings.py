@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tunebook.analysis.commands import next_commands
+from tunebook.analysis.commands import Start, next_commands
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.design import design
 from tunebook.analysis.effects import edges, effects
@@ -25,8 +25,9 @@ class Findings(Found):
     next_commands: tuple[str, ...]
 
 
-def findings(results: Results, fixed: Sequence[str] = ()) -> Findings:
-    """Of any results, none and failed ones included; the same for each call. fixed: words put into every command, as data=mnist.
+def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = None) -> Findings:
+    """Of any results, none and failed ones included; the same for each call. fixed: words put into every command, as data=mnist;
+    start: the same and more of what the commands start from.
 
     2,000 runs of 8 settings take some seconds, most of them for the bootstraps of importance.
     """
@@ -36,8 +37,8 @@ def findings(results: Results, fixed: Sequence[str] = ()) -> Findings:
     model = design(results, compared)
     settings = effects(results, compared, model)
     found = Found(
-        results, board, noise, compared, settings, importances(results, compared), interactions(model, settings), edges(model, settings),
-        against_the_leader(ranked, noise), gaps(results, compared, settings), failing(results),
+        results, board, noise, compared, settings, importances(results, compared), interactions(model, settings),
+        edges(model, compared, settings), against_the_leader(ranked, noise), gaps(results, compared, settings), failing(results),
     )  # fmt: skip
-    commands = next_commands(results, ranked, found.pairs, found.edges, fixed)
+    commands = next_commands(results, ranked, found.pairs, found.edges, start or Start(results.name, tuple(fixed)))
     return Findings(**vars(found), warnings=warnings(found), sentences=sentences(found), next_commands=commands)

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, create_trial
 from tqdm import tqdm
 
 from tunebook.analysis.comparable import Comparable
-from tunebook.analysis.design import normal_scores
+from tunebook.analysis.design import Rows, normal_scores
 from tunebook.analysis.levels import as_text, coordinate, number, scale
 from tunebook.analysis.results import Results, Setting
 
@@ -21,7 +21,7 @@ SOURCE = "fANOVA (Hutter et al. 2014)"
 BOOTSTRAPS = 40
 TREES, DEPTH = 4, 6  # of each; leaves of single runs would explain noise, and take a hundred times as long
 MOST_RUNS = 200  # a bootstrap, so that 2,000 runs take seconds
-FEWEST_RUNS = 10
+FEWEST_UNITS = 10  # configurations, which are what is drawn: the seeds of one are not independent
 NOT_APPLYING = "does not apply"
 
 
@@ -39,11 +39,15 @@ class Importance:
 
 
 def importances(results: Results, compared: Comparable) -> tuple[Importance, ...]:
-    """Of each that varies, largest first; () for fewer than 10 runs or two settings, or one value in all. The same for each call."""
-    values = np.array(compared.values)
-    columns = {setting.name: _column(setting, compared) for setting in results.settings}
+    """Of each that varies, largest first; the same for each call.
+
+    () for fewer than 10 configurations or two settings, or one value in all.
+    """
+    units = compared.units()
+    rows, values = [unit.row for unit in units], np.array([unit.value for unit in units])
+    columns = {setting.name: _column(setting, rows) for setting in results.settings}
     varying = [setting for setting in results.settings if len(set(columns[setting.name][0])) > 1]
-    if len(values) < FEWEST_RUNS or np.ptp(values) == 0 or len(varying) < 2:
+    if len(values) < FEWEST_UNITS or np.ptp(values) == 0 or len(varying) < 2:
         return ()
     distributions = {setting.name: columns[setting.name][1] for setting in varying}
     scores = normal_scores(values)
@@ -61,9 +65,8 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
     return tuple(sorted(found, key=lambda importance: -importance.share))
 
 
-def _column(setting: Setting, compared: Comparable) -> tuple[list[str | float], BaseDistribution]:
-    """A value a run. Where the setting does not apply, a number is in the middle: there the forest learns nothing of it."""
-    rows = [run.values for run in compared.runs]
+def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistribution]:
+    """A value a configuration. Where the setting does not apply, a number is in the middle: there the forest learns nothing of it."""
     ends = scale(setting, rows)
     if ends is None:
         texts: list[str | float] = [as_text(row[setting.name]) if setting.name in row else NOT_APPLYING for row in rows]

@@ -77,7 +77,7 @@ def _pair(leader: Configuration, other: Configuration, p: float | None, noise: S
     """level: at which as many seeds as are needed are to show the difference."""
     differences = _differences(leader.by_seed(), other.by_seed())
     n, values = len(differences), list(differences.values())
-    difference = statistics.fmean(values) if values else leader.mean - other.mean
+    difference = statistics.fmean(values) if values else leader.median - other.median
     pooled = math.sqrt(2) * noise.sd if noise else math.nan  # of few pairs, a standard deviation is little more than chance
     half_width = float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= FEWEST_SEEDS else math.nan
     verdict: Verdict = "better" if p is not None and p < LEVEL else "indistinguishable from another seed"

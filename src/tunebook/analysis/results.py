@@ -40,7 +40,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """All of them. adaptive: whether later runs were chosen by the results of earlier ones (TPE)."""
+    """All of them. adaptive: whether later runs were chosen by the results of earlier ones (TPE).
+
+    classes: how many classes the images have, None where it is not known.
+    """
 
     name: str
     objective: str  # val/acc
@@ -48,3 +51,4 @@ class Results:
     settings: tuple[Setting, ...]
     runs: tuple[Run, ...]
     adaptive: bool = False
+    classes: int | None = None

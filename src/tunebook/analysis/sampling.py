@@ -1,15 +1,21 @@
 """What was tried too little to say anything of it, and values under which runs fail."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy.stats import fisher_exact
 
 from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.design import only_one_varies
 from tunebook.analysis.effects import FEWEST_RUNS, LEVEL, Effect, holm
+from tunebook.analysis.leaderboard import configuration_key, objectives
+from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import Level, is_listed, levels, scale
-from tunebook.analysis.results import Results, Setting
+from tunebook.analysis.results import Results, Run, Setting, Value
 
+PERMUTATIONS = 5000
 FAILED = {"failed", "diverged", "killed", "timed out"}
 
 
@@ -33,12 +39,15 @@ class Failing:
     elsewhere: int
     of_elsewhere: int
     p: float
+    learns: bool = True  # False: these runs ended, at chance level
 
 
 def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tuple[Gap, ...]:
     """Settings that never varied, values with fewer than 3 runs, thirds without any; then those that no test was possible for."""
     rows = [run.values for run in compared.runs]
     gaps: list[Gap] = []
+    untested = all(effect.p is None for effect in found)
+    too_few = f"{len(compared.units())} different configurations are too few for so many settings"
     for effect in found:
         setting = effect.setting
         tried = {repr(row[setting.name]) for row in rows if setting.name in row}
@@ -47,33 +56,69 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
         if len(tried) < 2:
             gaps.append(Gap(setting, "one value in all runs that can be compared" if tried else "no run that can be compared"))
         elif effect.p is None:
-            gaps.append(Gap(setting, "too few runs for so many settings, or varied only together with others"))
+            gaps.append(Gap(setting, too_few if untested else "varied only together with others"))
         elif few:
             gaps.append(Gap(setting, "fewer than 3 runs" if least == FEWEST_RUNS else "no run", few))
     return tuple(gaps)
 
 
 def failing(results: Results) -> tuple[Failing, ...]:
-    """Fisher's exact test of each value against the rest of its setting, one-sided; the significant ones, by p."""
+    """Return the values under which significantly more runs fail, or do not learn, than elsewhere; the surest first."""
     ended = [run for run in results.runs if run.state in FAILED | {"complete", "pruned"}]
-    bad = [run.state in FAILED for run in ended]
+    failed = _more_often(results, ended, [run.state in FAILED for run in ended])
+    chance = chance_level(results)
+    if chance is None:
+        return failed
+    ranked = [run for run in results.runs if is_ranked(run)]
+    at_chance = [chance.holds(objective) for objective in objectives(ranked)]
+    found = _more_often(results, ranked, at_chance)
+    return (*failed, *(replace(one, learns=False) for one in found))
+
+
+def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> tuple[Failing, ...]:
+    """Return the levels with significantly more bad runs than the rest of their setting, adjusted over all levels (Holm 1979).
+
+    Fisher's exact test, one-sided. Where configurations repeat, it is whole configurations that are permuted: runs of the same
+    settings fail together.
+    """
     if not any(bad) or all(bad):
         return ()
-    rows = [run.values for run in ended]
+    rows = [run.values for run in runs]
+    groups = _groups(rows)
+    permute = len(groups) < len(rows) and not only_one_varies(results.settings, rows)
     counted: dict[tuple[int, int], Failing] = {}
     for place, setting in enumerate(results.settings):
-        of_setting = levels(setting, rows)
-        total, all_failed = sum(len(one.members) for one in of_setting), sum(bad[member] for one in of_setting for member in one.members)
-        for one in of_setting:
-            n, failed = len(one.members), sum(bad[member] for member in one.members)
-            if 0 < n < total:
-                table = [[failed, n - failed], [all_failed - failed, total - n - all_failed + failed]]
+        having = {member for level in levels(setting, rows) for member in level.members}
+        for level in levels(setting, rows):
+            inside = set(level.members)
+            if not 0 < len(inside) < len(having):
+                continue
+            failed, elsewhere = (sum(bad[m] for m in part) for part in (inside, having - inside))
+            n, rest = len(inside), len(having) - len(inside)
+            if permute:
+                p = _permuted_p([group for group in groups if group[0] in having], inside, bad)
+            else:
+                table = [[failed, n - failed], [elsewhere, rest - elsewhere]]
                 p = float(fisher_exact(table, alternative="greater").pvalue)
-                counted[place, one.place] = Failing(setting, one, failed, n, all_failed - failed, total - n, p)
+            counted[place, level.place] = Failing(setting, level, failed, n, elsewhere, rest, p)
     adjusted = holm({key: one.p for key, one in counted.items()})
-    significant = [
-        Failing(one.setting, one.level, one.failed, one.of, one.elsewhere, one.of_elsewhere, adjusted[key])
-        for key, one in counted.items()
-        if adjusted[key] < LEVEL
-    ]
-    return tuple(sorted(significant, key=lambda one: one.p))
+    found = [replace(one, p=adjusted[key]) for key, one in counted.items() if adjusted[key] < LEVEL]
+    return tuple(sorted(found, key=lambda one: one.p))
+
+
+def _groups(rows: Sequence[Mapping[str, Value]]) -> list[list[int]]:
+    """Return the positions of the rows of each configuration."""
+    groups: dict[object, list[int]] = defaultdict(list)
+    for position, row in enumerate(rows):
+        groups[configuration_key(row)].append(position)
+    return list(groups.values())
+
+
+def _permuted_p(groups: Sequence[Sequence[int]], inside: set[int], bad: Sequence[bool]) -> float:
+    """Return how often configurations drawn at random have as large a share of bad runs as those of this level, one-sided."""
+    counts = np.array([[sum(bad[m] for m in group), len(group)] for group in groups], dtype=float)
+    members = np.array([group[0] in inside for group in groups])
+    drawn = np.random.default_rng(0).permuted(np.tile(members, (PERMUTATIONS, 1)), axis=1)
+    shares = (drawn @ counts[:, 0]) / (drawn @ counts[:, 1])
+    share = counts[members, 0].sum() / counts[members, 1].sum()
+    return float((1 + np.sum(shares >= share - 1e-12)) / (1 + PERMUTATIONS))

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tunebook.analysis.commands import words
-from tunebook.analysis.comparable import Comparable
+from tunebook.analysis.comparable import ENOUGH, Comparable
 from tunebook.analysis.effects import Edge, Effect
 from tunebook.analysis.importance import SOURCE, Importance
 from tunebook.analysis.interactions import Interaction
-from tunebook.analysis.leaderboard import Configuration, SeedNoise, usable
+from tunebook.analysis.leaderboard import Configuration, SeedNoise
+from tunebook.analysis.learning import chance_level, is_ranked, usable
+from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import MOST_SEEDS, Pair
-from tunebook.analysis.results import Results
+from tunebook.analysis.results import Results, Value
 from tunebook.analysis.sampling import Failing, Gap
 
 MOST_NAMED = 5  # failing values, and levels of a gap
@@ -50,6 +52,11 @@ def configuration_text(configuration: Configuration) -> str:
     return " ".join(words(short)) or "the only configuration"
 
 
+def configuration_value(value: Value) -> str:
+    """Return a setting's value as a configuration shows it: numbers to four digits."""
+    return as_text(float(f"{value:.4g}") if isinstance(value, float) else value)
+
+
 def p_text(p: float) -> str:
     """To two digits; tiny ones as a bound."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
@@ -59,7 +66,7 @@ def sentences(found: Found) -> tuple[str, ...]:
     """The leader, then settings that matter, interactions, ends of ranges, failures, pairs, noise, gaps."""
     if not any(configuration.n for configuration in found.leaderboard):
         return tuple(_nothing(found))
-    parts = (_leader, _effects, _interactions, _edges, _failing, _pairs, _indifferent, _noise, _gaps)
+    parts = (_leader, _learning, _effects, _interactions, _edges, _failing, _pairs, _not_found, _noise, _gaps)
     return tuple(sentence for part in parts for sentence in part(found))
 
 
@@ -78,28 +85,86 @@ def _nothing(found: Found) -> Iterator[str]:
 
 def _leader(found: Found) -> Iterator[str]:
     leader, name = found.leaderboard[0], found.results.objective
-    text = f"Best: {configuration_text(leader)} with {name} {value_text(name, leader.mean)}"
-    if leader.n > 1:
-        yield f"{text} on average over {leader.n} runs (95 % interval +- {difference_text(name, leader.half_width)})."
-    else:
+    text = f"Best: {configuration_text(leader)} with {name} {value_text(name, leader.median)}"
+    n = len(leader.learned)
+    if leader.n == 1:
         yield f"{text}, from one run: how much of that is its seed, is not known."
+    elif n == 1:
+        yield f"{text}, from the only one of {leader.n} runs that learned."
+    else:
+        runs = f"{n} runs" if n == leader.n else f"the {n} of {leader.n} runs that learned"
+        width = difference_text(name, leader.half_width)
+        average = "on average over" if n == 2 else "in the median of"
+        yield f"{text} {average} {runs} (95 % interval +- {width})."
+
+
+def _learning(found: Found) -> Iterator[str]:
+    ranked = [run for run in found.results.runs if is_ranked(run)]
+    chance = chance_level(found.results)
+    failed = sum(one.at_chance for one in found.leaderboard)
+    if chance is None or not failed:
+        return
+    name = found.results.objective
+    basis = (
+        f"what guessing gives with {chance.classes} classes"
+        if chance.classes
+        else "within 5 points of the worst run, whose level is at most half of what others reach"
+    )
+    share = f"{100 * failed / len(ranked):.0f} %"
+    kind = "above" if chance.sign < 0 else "up to"
+    limit = value_text(name, chance.limit)
+    yield (
+        f"{failed} of {len(ranked)} runs ({share}) did not learn: {name} {kind} {limit}, {basis}. "
+        "They are counted here and left out of medians, intervals and the noise between seeds."
+    )
 
 
 def _effects(found: Found) -> Iterator[str]:
-    importances = {importance.setting.name: importance for importance in found.importances}
     for effect in found.effects:
-        if not effect.matters or not effect.levels:
-            continue
-        name, best, worst = found.results.objective, effect.levels[0], effect.levels[-1]
-        text = f"{effect.setting.name} matters ({p_text(effect.p or 0.0)}): best {best.level.text}, median {value_text(name, best.median)}"
-        if len(effect.levels) > 1:
-            text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
-        if found.noise and effect.difference < found.noise.sd:
-            text += ", which is less than another seed makes"
-        if importance := importances.get(effect.setting.name):
-            low, high = 100 * importance.low, 100 * importance.high
-            text += f"; {100 * importance.share:.0f} % of what settings explain (95 % interval {low:.0f} to {high:.0f} %, {SOURCE})"
-        yield text + "."
+        if effect.matters and effect.levels:
+            yield _early_effect(found, effect) if found.compared.selected else _effect(found, effect)
+
+
+def _early_effect(found: Found, effect: Effect) -> str:
+    """Say that a setting matters, and no more: pruning selected which runs are compared, or when."""
+    epoch = found.compared.epoch
+    when = "among the runs that pruning left" if epoch is None else f"at epoch {epoch}"
+    difference = difference_text(found.results.objective, effect.difference)
+    text = f"{effect.setting.name} makes a difference {when} ({p_text(effect.p or 0.0)}), {difference} between medians of its values"
+    return f"{text}; which value is best in the end, pruned runs do not show{_importance(found, effect)}."
+
+
+def _effect(found: Found, effect: Effect) -> str:
+    name, best, worst = found.results.objective, effect.levels[0], effect.levels[-1]
+    p = p_text(effect.p or 0.0)
+    text = f"{effect.setting.name} matters ({p}): best {best.level.text}, median {value_text(name, best.median)}"
+    if len(effect.levels) > 1:
+        text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
+    if found.noise and effect.difference < found.noise.sd:
+        text += ", which is less than another seed makes"
+    return f"{text}{_importance(found, effect)}{_leader_differs(found, effect)}."
+
+
+def _importance(found: Found, effect: Effect) -> str:
+    importance = next((one for one in found.importances if one.setting.name == effect.setting.name), None)
+    if importance is None:
+        return ""
+    low, high = 100 * importance.low, 100 * importance.high
+    share = f"{100 * importance.share:.0f} % of what settings explain"
+    return f"; {share} (95 % interval {low:.0f} to {high:.0f} %, {SOURCE})"
+
+
+def _leader_differs(found: Found, effect: Effect) -> str:
+    """Explain where the best configuration has another value than the one that is best on the whole."""
+    values = found.leaderboard[0].values
+    best, name = effect.levels[0].level, effect.setting.name
+    if name not in values:
+        return ""
+    runs = found.compared.runs
+    if any(repr(runs[member].values[name]) == repr(values[name]) for member in best.members):
+        return ""
+    value = configuration_value(values[name])
+    return f". That is over all configurations; the best single one has {value}, where other settings or chance make up for it"
 
 
 def _interactions(found: Found) -> Iterator[str]:
@@ -117,13 +182,14 @@ def _edges(found: Found) -> Iterator[str]:
     for edge in found.edges:
         side, end = ("upwards", "upper") if edge.upwards else ("downwards", "lower")
         where = f"the {end} end of its range, {edge.end:.4g} ({p_text(edge.p)})"
-        yield f"{edge.setting.name} is best at {where}: extend {side}, where it can be."
+        yield f"{edge.setting.name} is best at {where} over all configurations: extend {side}, where it can be."
 
 
 def _failing(found: Found) -> Iterator[str]:
     for one in found.failing[:MOST_NAMED]:
         elsewhere = f"{one.elsewhere} of {one.of_elsewhere} elsewhere"
-        yield f"Runs fail with {one.setting.name} {one.level.text}: {one.failed} of {one.of}, {elsewhere} ({p_text(one.p)})."
+        verb = "fail" if one.learns else "do not learn"
+        yield f"Runs {verb} with {one.setting.name} {one.level.text}: {one.failed} of {one.of}, {elsewhere} ({p_text(one.p)})."
 
 
 def _pairs(found: Found) -> Iterator[str]:
@@ -153,16 +219,30 @@ def _needed(found: Found, pair: Pair) -> str:
     return f"{number} seeds each would show a difference of {gap}, with a power of 80 %"
 
 
-def _indifferent(found: Found) -> Iterator[str]:
-    names = [effect.setting.name for effect in found.effects if effect.p is not None and not effect.matters]
-    if names:
-        yield f"No effect shows of {', '.join(names)}: what differs is within the noise, or too small for so many runs."
+def _not_found(found: Found) -> Iterator[str]:
+    """Name the settings of which no effect was found, each with the smallest one that would have been."""
+    missed = [effect for effect in found.effects if effect.p is not None and not effect.matters]
+    if not missed:
+        return
+    parts = [
+        effect.setting.name
+        if effect.smallest is None
+        else f"{effect.setting.name} ({difference_text(found.results.objective, effect.smallest)})"
+        for effect in missed
+    ]
+    text = f"No effect was found of {', '.join(parts)}"
+    if all(effect.smallest is None for effect in missed):
+        yield f"{text}: there may be one that so few runs do not show."
+        return
+    across = "across the range or between two values"
+    yield f"{text}. In brackets is the smallest effect {across} that would have been found with a power of 80 %: smaller ones may be there."
 
 
 def _noise(found: Found) -> Iterator[str]:
     if found.noise:
         name = found.results.objective
-        yield f"Another seed alone changes {name} by {difference_text(name, found.noise.sd)} (standard deviation, df = {found.noise.df})."
+        sd = difference_text(name, found.noise.sd)
+        yield f"Another seed alone changes {name} by {sd} (typical standard deviation, df = {found.noise.df})."
 
 
 def _gaps(found: Found) -> Iterator[str]:
@@ -180,16 +260,24 @@ def _gaps(found: Found) -> Iterator[str]:
         yield f"Too little was sampled to say anything of {', '.join(names)}: {reason}."
 
 
+def _reached(compared: Comparable) -> str:
+    if len(compared.runs) == compared.of:
+        return "all have reached"
+    return f"{len(compared.runs)} of {compared.of} have reached (the highest that at least {ENOUGH} have, or else all)"
+
+
 def warnings(found: Found) -> tuple[str, ...]:
     """What biases the findings, and runs that do not count."""
     results, compared = found.results, found.compared
     said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
+    if results.objective.startswith("test/"):
+        said.append(f"{results.objective} is for telling how good the winner is, not for choosing it: choose by validation figures.")
     if results.adaptive:
         said.append("The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings.")
     if compared.epoch is not None:
         said.append(
-            f"Some runs were pruned: settings are compared by the best value up to epoch {compared.epoch}, which all have reached;"
-            " later epochs may tell otherwise, and the leaderboard holds only what pruning left."
+            f"Some runs were pruned: settings are compared by the best value up to epoch {compared.epoch}, which {_reached(compared)};"
+            " later epochs may tell otherwise, so no value is called the best, and the leaderboard holds only what pruning left."
         )
     ranked = [configuration for configuration in found.leaderboard if configuration.n]
     if ranked and all(configuration.n == 1 for configuration in ranked):

@@ -1,12 +1,16 @@
 """From the settings of compare.py to its answer."""
 
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
 from tunebook.report import page, terminal
 from tunebook.report.paired import pairs
 from tunebook.report.read import Study, read_runs, read_sweep
+from tunebook.secrets import redact
 from tunebook.tracking.run_lookup import find_sweep
 from tunebook.tracking.store import add_artifacts, folder_name, require_store
 
@@ -23,12 +27,18 @@ def compare(
     within = None if runs is not None else experiment
     study = read_runs(uri, within, runs, metric) if sweep is None else read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
     in_pairs = None if paired is None else pairs(study, paired)
-    found = findings(study.results, study.fixed)
+    start = Start(study.stem, study.fixed, _places(sys.argv[1:]), study.finalists)
+    found = findings(study.results, start=start)
     terminal.say(study, found)
     if in_pairs is not None:
         print("\n" + in_pairs.said())
     if reports is not None:
         _report(uri, study, found, reports / folder_name(study.results.name))
+
+
+def _places(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the settings of this call that say where runs are, which hold for what is run next."""
+    return tuple(redact(word) for word in words if word.startswith(("tracking.", "outputs=")))
 
 
 def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
 from tunebook.analysis.findings import Findings
-from tunebook.analysis.leaderboard import Configuration, is_ranked
+from tunebook.analysis.leaderboard import Configuration
+from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import configuration_text, value_text
@@ -33,7 +34,7 @@ class Row:
     place: int
     settings: str
     n: int
-    mean: str
+    median: str
     sd: str
     interval: str
     tested: str
@@ -50,8 +51,13 @@ def rows(study: Study, findings: Findings) -> list[Row]:
         tested = _tested(study, one)
         said = "" if tested is None else value_text("acc", tested)
         took = "" if math.isnan(one.seconds) else duration(one.seconds)
-        found.append(Row(place, configuration_text(one), one.n, value_text(objective, one.mean), sd, interval, said, took))
+        found.append(Row(place, _settings(one), one.n, value_text(objective, one.median), sd, interval, said, took))
     return found
+
+
+def _settings(one: Configuration) -> str:
+    failed = f"  ({one.at_chance} of {one.n} did not learn)" if one.at_chance else ""
+    return configuration_text(one) + failed
 
 
 def _tested(study: Study, one: Configuration) -> float | None:
@@ -104,9 +110,9 @@ def _csv(study: Study, findings: Findings) -> str:
     names = [setting.name for setting in study.results.settings]
     text = io.StringIO()
     out = csv.writer(text)
-    out.writerow(map(csv_cell, [*names, "n", "mean", "sd", "half_width_95", "test/acc", "seconds", "seeds", "states", "runs"]))
+    out.writerow(map(csv_cell, [*names, "n", "median", "mean", "sd", "half_width_95", "test/acc", "seconds", "seeds", "states", "runs"]))
     for one in findings.leaderboard:
-        figures = ("" if math.isnan(value) else repr(value) for value in (one.mean, one.sd, one.half_width))
+        figures = ("" if math.isnan(value) else repr(value) for value in (one.median, one.mean, one.sd, one.half_width))
         tested = _tested(study, one)
         states = " ".join(f"{count} {state}" for state, count in one.states.items())
         cells = [

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from tunebook.analysis.leaderboard import is_ranked
+from tunebook.analysis.learning import is_ranked
+from tunebook.analysis.sentences import difference_text
 from tunebook.checks import InputError, nearest
 from tunebook.report.read import Study
 
@@ -20,6 +21,7 @@ class Paired:
     first: str
     second: str
     differences: tuple[float, ...]
+    objective: str
 
     @property
     def mean(self) -> float:
@@ -35,7 +37,9 @@ class Paired:
     def said(self) -> str:
         """In a line."""
         n = len(self.differences)
-        figures = f"{self.mean:+.4g} +- {self.half_width:.2g} (95 %, {n} pairs)" if n > 1 else f"{self.mean:+.4g} (1 pair)"
+        mean = ("+" if self.mean >= 0 else "") + difference_text(self.objective, self.mean)
+        width = difference_text(self.objective, self.half_width)
+        figures = f"{mean} +- {width} (95 %, {n} pairs)" if n > 1 else f"{mean} (1 pair)"
         return f"{self.setting}: {self.second} minus {self.first} = {figures}"
 
 
@@ -60,4 +64,4 @@ def pairs(study: Study, setting: str) -> Paired:
     differences = tuple(cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2)
     if not differences:
         raise InputError(f"paired={setting}: no two runs differ in it only")
-    return Paired(setting, values[0], values[1], differences)
+    return Paired(setting, values[0], values[1], differences, study.results.objective)

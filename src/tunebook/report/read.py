@@ -1,41 +1,41 @@
 """From MLflow's runs to results: those of a sweep, of a filter, or of an experiment."""
 
+import contextlib
 import csv
 import json
 import logging
 import math
-import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
+from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.checks import MODES, InputError, nearest
+from tunebook.report.params import as_value, listed, params_of, settings_of, shared_words
 from tunebook.tracking.store import open_client
 
 log = logging.getLogger(__name__)
 
 PAGE = 1000  # runs a request
 STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running", "SCHEDULED": "running"}
-GEOMETRIC = 4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
 CURVES = 20  # learning curves that are read where no trial was pruned: of the best, and of those that failed
-NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "trainer.accelerator")
-TESTED = "test/acc"
+TESTED, VALIDATED = "test/acc", "val/acc"
 
 
 @dataclass(frozen=True)
 class Study:
     """Results and where they come from. fixed: words of the command line that all runs share; parent: id of the sweep's own run, or "".
 
-    params: run id -> its MLflow parameters; tested: run id -> test/acc, of those that were tested.
+    params: run id -> its MLflow parameters; tested: run id -> test/acc, of those that were tested. stem: what the
+    names of further sweeps begin with; finalists: whether all runs are of such sweeps already.
     """
 
     results: Results
@@ -43,6 +43,8 @@ class Study:
     parent: str
     params: Mapping[str, Mapping[str, str]]
     tested: Mapping[str, float]
+    stem: str
+    finalists: bool = False
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> Study:
@@ -60,13 +62,13 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
     errors = _errors(client, parent)
     rows = [_of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), "")) for run in runs]
-    settings = tuple(dimension.setting for dimension in dimensions) or _settings(runs)
+    settings = tuple(dimension.setting for dimension in dimensions) or settings_of(runs, objective)
     if not dimensions:
         rows = [_of_runs(run, objective, settings) for run in runs]
     rows = _with_curves(client, rows, objective)
-    results = Results(name, objective, _direction(objective), settings, tuple(rows), adaptive)
+    results = Results(name, objective, _direction(objective), settings, tuple(rows), adaptive, _classes(runs))
     fixed = tuple(str(word) for word in asked.get("settings", []))
-    return Study(results, fixed, parent.info.run_id, _params(runs), _tested(runs))
+    return Study(results, fixed, parent.info.run_id, _params(runs), _tested(runs), name)
 
 
 def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric: str | None) -> Study:
@@ -87,13 +89,36 @@ def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric:
     runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]  # a sweep's own run is none
     if not runs:
         raise InputError(f"runs={filter_text}: finds no run" if filter_text else f"experiment_name={experiment}: has no run")
-    objective = metric or (TESTED if any(TESTED in run.data.metrics for run in runs) else "val/acc")
+    objective = metric or _objective(runs)
     _require(objective, runs)
-    settings = _settings(runs)
+    settings = settings_of(runs, objective)
     rows = _with_curves(client, [_of_runs(run, objective, settings) for run in runs], objective)
     name = filter_text or str(experiment)
-    results = Results(name, objective, _direction(objective), settings, tuple(rows))
-    return Study(results, _shared_words(runs), "", _params(runs), _tested(runs))
+    results = Results(name, objective, _direction(objective), settings, tuple(rows), classes=_classes(runs))
+    stems = {str(run.data.tags.get("sweep.name", "")).partition(f" {FINALIST} ") for run in runs}
+    of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
+    stem = next(iter(stems))[0] if of_finalists else name
+    return Study(results, shared_words(runs, settings), "", _params(runs), _tested(runs), stem, of_finalists)
+
+
+def _objective(runs: Sequence[MLflowRun]) -> str:
+    """Return what runs are chosen by: the validation figure that all of them name; a test figure only where there is nothing else."""
+    asked = {run.data.params.get("objective", VALIDATED) for run in runs}
+    objective = asked.pop() if len(asked) == 1 else VALIDATED
+    known = {name for run in runs for name in run.data.metrics}
+    if objective not in known and TESTED in known:
+        return TESTED
+    return objective
+
+
+def _classes(runs: Sequence[MLflowRun]) -> int | None:
+    """Return how many classes the images have, where the runs' data sets say it, and say the same."""
+    found: set[int] = set()
+    for run in runs:
+        for one in run.inputs.dataset_inputs if run.inputs else ():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                found.add(int(json.loads(str(one.dataset.profile))["classes"]))
+    return found.pop() if len(found) == 1 else None
 
 
 def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowRun]:
@@ -169,58 +194,18 @@ def _dimension(one: Mapping[str, Any]) -> Dimension:
     if one["values"] is None:
         setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
     else:
-        setting = _listed(name, list(one["values"]))
+        setting = listed(name, list(one["values"]))
     return Dimension(setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1])))
 
 
-def _listed(name: str, values: Sequence[Value]) -> Setting:
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(numbers) < len(values):
-        return Setting(name, False, tuple(values))
-    low, high = min(numbers), max(numbers)
-    return Setting(name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC)
-
-
-def _settings(runs: Sequence[MLflowRun]) -> tuple[Setting, ...]:
-    """Parameters in which runs differ, but for those that follow from an option (`model.filters` where each model has always the same), and
-    that no command gave."""
-    names = sorted({name for run in runs for name in run.data.params} - set(NOT_SETTINGS))
-    texts = {name: [run.data.params.get(name) for run in runs] for name in names}
-    varying = [name for name in names if len(set(texts[name])) > 1]
-    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
-    kept = [name for name in varying if name in given or not _follows(name, texts, varying)]
-    return tuple(_listed(name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))) for name in kept)
-
-
-def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence[str]) -> bool:
-    option = name.partition(".")[0]
-    if option == name or option not in varying:
-        return False
-    return len(set(zip(texts[option], texts[name], strict=True))) == len(set(texts[option]))
-
-
-def as_value(text: str) -> Value:
-    """A parameter as it was before MLflow made a text of it."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, str):
-        try:
-            return float(value) if value.lower() not in ("nan", "inf", "-inf") else value  # YAML takes 1e-3 for a text
-        except ValueError:
-            return value
-    return value if isinstance(value, int | float | bool) or value is None else text
-
-
 def _of_sweep(run: MLflowRun, objective: str, dimensions: Sequence[Dimension], error: str) -> Run:
-    params = {key: as_value(text) for key, text in run.data.params.items()}
+    params = {key: as_value(text) for key, text in params_of(run).items()}
     values = {one.setting.name: params[one.key] for one in dimensions if one.key in params and one.applies(params)}
     return _row(run, objective, values, error)
 
 
 def _of_runs(run: MLflowRun, objective: str, settings: Sequence[Setting]) -> Run:
-    params = run.data.params
+    params = params_of(run)
     return _row(run, objective, {one.name: as_value(params[one.name]) for one in settings if one.name in params}, "")
 
 
@@ -259,23 +244,8 @@ def _direction(metric: str) -> Any:
     return "min" if metric.startswith("time/") or metric.endswith("loss") else "max"
 
 
-def _words(run: MLflowRun) -> list[str]:
-    """The settings of the command that made it. [] where it has none, or one that is no shell's."""
-    try:
-        return shlex.split(run.data.tags.get("command", ""))[2:]
-    except ValueError:
-        return []
-
-
-def _shared_words(runs: Sequence[MLflowRun]) -> tuple[str, ...]:
-    """Settings that all runs' commands have, in the order of the first, but for places, sweeps and seeds."""
-    commands = [_words(run) for run in runs]
-    words = [word for word in commands[0] if not word.startswith(("-", "seed=", "tracking", "outputs", "sweep", "hydra", "resume"))]
-    return tuple(word for word in words if all(word in command for command in commands))
-
-
 def _params(runs: Sequence[MLflowRun]) -> dict[str, dict[str, str]]:
-    return {run.info.run_id: dict(run.data.params) for run in runs}
+    return {run.info.run_id: params_of(run) for run in runs}
 
 
 def _tested(runs: Sequence[MLflowRun]) -> dict[str, float]:

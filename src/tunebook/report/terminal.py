@@ -45,5 +45,5 @@ def _table(objective: str, shown: Sequence[Row]) -> Table:
     table.add_column("settings", overflow="fold")
     for row in shown:
         tested = [row.tested] if has_tested else []
-        table.add_row(str(row.place), str(row.n), row.mean, row.sd, row.interval, *tested, row.time, printable(row.settings))
+        table.add_row(str(row.place), str(row.n), row.median, row.sd, row.interval, *tested, row.time, printable(row.settings))
     return table

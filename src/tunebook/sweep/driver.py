@@ -194,7 +194,7 @@ class Driver:
             script=str(Path(sys.argv[0]).resolve()), storage=self.address, sweep=self.request.name, trial_id=trial.trial_id,
             number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
-            tests=self.request.is_grid, threads=self.threads if trial.is_new else self.threads_at_first,
+            tests=self.request.tests, threads=self.threads if trial.is_new else self.threads_at_first,
             option=self.request.option, patience_s=self.patience_s,
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ TYPES: dict[str, Any] = {
     "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
     "trial_timeout": PositiveSeconds | None, "patience_s": Seconds,
-    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool, "test": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
@@ -52,7 +52,7 @@ class Request:
 
     @property
     def is_grid(self) -> bool:
-        """Whether every combination is run, and tested; a search draws its points by validation figures and leaves the test alone."""
+        """Whether every combination is run; a search draws its points by validation figures."""
         return self.settings["sampler"] is None
 
     @property
@@ -71,6 +71,11 @@ class Request:
         return "final" if self.is_final else self.kind
 
     @property
+    def tests(self) -> bool:
+        """Return whether each trial is tested: those of a search never are, for it is validation figures that choose."""
+        return self.is_grid and bool(self.settings["test"])
+
+    @property
     def trials(self) -> int:
         """How many trials make it whole."""
         points = len(self.space.points()) if self.is_grid else None
@@ -79,6 +84,8 @@ class Request:
     def identity(self) -> dict[str, Any]:
         """What makes it this sweep and no other, as plain values without secrets: it is kept in the study and in MLflow."""
         steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
+        if steering["test"]:
+            del steering["test"]  # as in sweeps that began before there was this setting
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
         found: dict[str, Any] = redacted({"space": space, "settings": own, "sweep": steering, "objective": self.objective})

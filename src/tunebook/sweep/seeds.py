@@ -1,4 +1,4 @@
-"""A sweep's trials that differ in their seed only, taken together: mean and 95 % interval."""
+"""A sweep's trials that differ in their seed only, taken together: median and 95 % interval."""
 
 import math
 from collections.abc import Sequence
@@ -57,4 +57,4 @@ def _numbers(one: Configuration) -> frozenset[str]:
 def _said(one: Configuration, metric: str) -> str:
     scale, digits, unit = (100, 2, " %") if metric.endswith("acc") else (1, 4, "")
     spread = "" if math.isnan(one.half_width) else f" +- {scale * one.half_width:.{digits}f}"
-    return f"{scale * one.mean:.{digits}f}{spread}{unit}"
+    return f"{scale * one.median:.{digits}f}{spread}{unit}"

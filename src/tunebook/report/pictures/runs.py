@@ -42,11 +42,11 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     for place, one in enumerate(ranked):
         axes.plot([factor * value for value in objectives(one.ranked)], [place] * one.n, "o", color=SKY, markersize=4, zorder=2)
         if one.n > 1:
-            axes.errorbar(factor * one.mean, place, xerr=factor * one.half_width, fmt="D", color=BLUE, markersize=6, capsize=3, zorder=3)
+            axes.errorbar(factor * one.median, place, xerr=factor * one.half_width, fmt="D", color=BLUE, markersize=6, capsize=3, zorder=3)
         else:
-            axes.plot(factor * one.mean, place, "D", color=BLUE, markersize=6, zorder=3)
+            axes.plot(factor * one.median, place, "D", color=BLUE, markersize=6, zorder=3)
     if findings.noise is not None:
-        best, sd = ranked[0].mean, findings.noise.sd
+        best, sd = ranked[0].median, findings.noise.sd
         band_of_noise(axes, "x", factor * best, factor * sd)
     first = [effect.setting.name for effect in findings.effects]
     axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked])
@@ -58,7 +58,7 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     keep_in_bounds(axes, "x", results.objective)
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
-    caption = f"Diamonds: means, with 95 % intervals where there are several seeds. Dots: runs.{band}"
+    caption = f"Diamonds: medians, with 95 % intervals where there are several seeds. Dots: runs.{band}"
     return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
 
 

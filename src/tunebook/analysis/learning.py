@@ -1,0 +1,62 @@
+"""Runs that did not learn: their objective is at chance level, whatever their settings are worth otherwise."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunebook.analysis.results import Results, Run
+
+MARGIN = 0.05  # of an accuracy above chance: classes are of unequal size, and the best epoch is picked
+FEWEST_RUNS = 5  # from which chance level is taken from the runs where the number of classes is unknown
+
+
+@dataclass(frozen=True)
+class ChanceLevel:
+    """The level up to which a run counts as one that did not learn.
+
+    limit: in the objective's unit; sign: 1 where higher is better, else -1; classes: their number, None where it is unknown.
+    """
+
+    limit: float
+    sign: float
+    classes: int | None
+
+    def holds(self, value: float) -> bool:
+        """Return whether this objective is no better than chance."""
+        return self.sign * value <= self.sign * self.limit
+
+
+def usable(value: float | None) -> bool:
+    """Return whether the value is finite, and its square is: float32 ends at 3e38."""
+    return value is not None and abs(value) < 1e100
+
+
+def is_ranked(run: Run) -> bool:
+    """Return whether the run was trained to its end, with a finite objective."""
+    return run.state == "complete" and usable(run.objective)
+
+
+def chance_level(results: Results) -> ChanceLevel | None:
+    """Return the chance level of accuracies and losses; None where nothing is known of it.
+
+    With a known number of classes, it is that of guessing. Without, accuracies within 5 points of the worst are at chance level, if
+    the worst is at most half of what the better half of the runs reaches in the median.
+    """
+    name, classes = results.objective, results.classes
+    if classes is not None and classes > 1 and name.endswith("acc"):
+        return ChanceLevel(1 / classes + min(MARGIN, 0.5 / classes), 1.0, classes)
+    if classes is not None and classes > 1 and name.endswith("loss"):
+        return ChanceLevel(0.98 * math.log(classes), -1.0, classes)
+    values = sorted(run.objective for run in results.runs if is_ranked(run) and run.objective is not None)
+    if not name.endswith("acc") or results.direction != "max" or len(values) < FEWEST_RUNS:
+        return None
+    reached = float(np.median(values[len(values) // 2 :]))
+    return ChanceLevel(values[0] + MARGIN, 1.0, None) if 0 <= values[0] <= reached / 2 and reached <= 1 else None
+
+
+def learned(runs: Sequence[Run], chance: ChanceLevel | None) -> tuple[Run, ...]:
+    """Return the runs above chance level; all of them where none is."""
+    above = tuple(run for run in runs if chance is None or run.objective is None or not chance.holds(run.objective))
+    return above or tuple(runs)

@@ -1,0 +1,96 @@
+"""What the parameters and commands of MLflow's runs say: which settings vary, and which all runs share."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+import yaml
+from mlflow.entities import Run as MLflowRun
+
+from tunebook.analysis.results import Setting, Value
+
+GEOMETRIC = 4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
+NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "experiment", "debug")
+# They say how a run is executed, not what it computes: no settings, unless it is times that are compared.
+EXECUTION = ("trainer", "trainer.accelerator", "trainer.strategy")
+TIMES = ("time/", "speed/", "system/")
+PRECISION = "trainer.precision"
+PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")  # no settings of what a run computes
+
+
+def listed(name: str, values: Sequence[Value]) -> Setting:
+    """Return the setting with these values: a number where all of them are, else categories."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values):
+        return Setting(name, False, tuple(values))
+    low, high = min(numbers), max(numbers)
+    return Setting(name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC)
+
+
+def params_of(run: MLflowRun) -> dict[str, str]:
+    """Return a run's parameters, with the precision that was taken in place of the one that was asked for."""
+    params, taken = dict(run.data.params), run.data.tags.get("precision")
+    return params | {PRECISION: taken} if PRECISION in params and taken else params
+
+
+def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...]:
+    """Parameters in which runs differ, but for those that follow from an option (`model.filters` where each model has always the same), and
+    that no command gave."""
+    params = [params_of(run) for run in runs]
+    left_out = {*NOT_SETTINGS, *(() if objective.startswith(TIMES) else EXECUTION)}
+    names = sorted({name for of_run in params for name in of_run} - left_out)
+    texts = {name: [of_run.get(name) for of_run in params] for name in names}
+    varying = [name for name in names if len(set(texts[name])) > 1]
+    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
+    kept = [name for name in varying if name in given or not _follows(name, texts, varying)]
+    return tuple(listed(name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))) for name in kept)
+
+
+def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence[str]) -> bool:
+    option = name.partition(".")[0]
+    if option == name or option not in varying:
+        return False
+    return len(set(zip(texts[option], texts[name], strict=True))) == len(set(texts[option]))
+
+
+def as_value(text: str) -> Value:
+    """A parameter as it was before MLflow made a text of it."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            return float(value) if value.lower() not in ("nan", "inf", "-inf") else value  # YAML takes 1e-3 for a text
+        except ValueError:
+            return value
+    return value if isinstance(value, int | float | bool) or value is None else text
+
+
+def _words(run: MLflowRun) -> list[str]:
+    """The settings of the command that made it. [] where it has none, or one that is no shell's."""
+    try:
+        return shlex.split(run.data.tags.get("command", ""))[2:]
+    except ValueError:
+        return []
+
+
+def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
+    """Return the settings that commands gave and all runs have, whoever gave them, but for places, sweeps and seeds.
+
+    A parameter is shared where it is the same in all runs; what is none, where all commands have it.
+    """
+    commands = [_words(run) for run in runs]
+    params = [params_of(run) for run in runs]
+    varying = {setting.name for setting in settings}
+    words = list(dict.fromkeys(word for command in commands for word in command))
+    return tuple(word for word in words if _is_shared(word, commands, params) and word.partition("=")[0] not in varying)
+
+
+def _is_shared(word: str, commands: Sequence[list[str]], params: Sequence[Mapping[str, str]]) -> bool:
+    name, _, value = word.lstrip("+").partition("=")
+    if word.startswith(("-", *PLACES)) or name == "seed" or "=" not in word or (name == PRECISION and value == "auto"):
+        return False
+    values = {of_run.get(name) for of_run in params}
+    if values == {None}:
+        return all(word in command for command in commands)
+    return len(values) == 1
