@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "tunebook"
-FOUNDATION = {"paths", "checks", "targets", "randomness", "runfolder", "secrets", "torchvision_operators"}
+FOUNDATION = {"paths", "machine", "checks", "targets", "randomness", "runfolder", "secrets", "torchvision_operators"}
 LEAVES = {"networks", "schedules", "classifier", "data", "precision", "training", "recovery", "tracking", "analysis"}
 UPPER = {"experiment", "commandline", "report", "sweep"}
 # The batch that a loader makes is the classifier's input: a type, no behaviour.

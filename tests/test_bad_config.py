@@ -27,6 +27,10 @@ WRONG_NAMES = [
     (["++model.filtres=32"], "++model.filtres=32", "'model.filters'"),
     (["+experiment=keras_notebook"], "+experiment=keras_notebook", "Did you mean 'experiment'?"),
     (["+new=1"], "+new=1", "is set, not added"),
+    (["+new=1"], "+new=1", "no such setting"),
+    (["+trainer.max_time=1"], "+trainer.max_time=1", "no such setting"),
+    (["++trainer.max_time=1"], "++trainer.max_time=1", "no such setting"),
+    (["trainer.max_time=1"], "trainer.max_time=1", "no such setting"),
     (["~model.filters"], "model.filters", "is required"),
     (["~model"], "model", "is required"),
     (["optimizer=null"], "optimizer", "is required; allowed: adadelta"),
@@ -131,6 +135,39 @@ WRONG_VALUES = [
     (["outputs=/proc/there"], "/proc/there", "cannot be written"),
     (["tracking.uri=/tmp/x"], "tracking.uri=/tmp/x", "address"),
 ]
+TOO_MUCH = [
+    (["model.filters=1000000000"], "model.filters=1000000000", "too large"),
+    (["model.filters=2147483647"], "model.filters=2147483647", "too large"),
+    (["model.filters=99999999999"], "model.filters=99999999999", "less than or equal to 2147483647"),
+    (["model.filters=1e99"], "model.filters=1e+99", ""),
+    (["model.filters=" + "9" * 40], "model.filters=999", "less than or equal to 2147483647"),
+    (["model.filters=" + "9" * 5000], "model.filters=999", ""),
+    (["model.dense_units=1000000000"], "model.dense_units=1000000000", "too large"),
+    (["model=mlp", "model.dense_units=1000000"], "model.dense_units=1000000", "too large"),
+    (["model=mlp", "model.hidden_layers=1000000000"], "model.hidden_layers=1000000000", "less than or equal to 1000"),
+    (["model=batchnorm_cnn", "model.pool_size=1", "model.stages=900"], "model.stages=900", "too large"),
+    (["model=batchnorm_cnn", "model.pool_size=1", "model.stages=40"], "model.stages=40", "too large"),
+    (["model=batchnorm_cnn", "model.kernel_size=999999999"], "model.kernel_size=999999999", "too large"),
+    (["model=batchnorm_cnn", "model.filters=4000", "model.stages=1", "data.batch_size=50000"], "data.batch_size=50000", "must be at most"),
+    (["trainer.max_epochs=1e99"], "trainer.max_epochs=1e+99", ""),
+    (["trainer.max_epochs=1000001"], "trainer.max_epochs=1000001", "less than or equal to 1000000"),
+    (["trainer.max_epochs=inf"], "trainer.max_epochs=inf", "finite"),
+    (["trainer=cpu", "trainer.devices=1000"], "trainer.devices=1000", "must be at most"),
+    (["trainer=cpu", "trainer.devices=1e9", "trainer.strategy=ddp"], "trainer.devices=1000000000", "must be at most"),
+    (["trainer.devices=1e99"], "trainer.devices=1e+99", ""),
+    (["+trainer.num_nodes=1000"], "+trainer.num_nodes=1000", "no such setting"),
+    (["trainer.num_nodes=1000"], "trainer.num_nodes=1000", "no such setting"),
+    (["data.num_workers=100000"], "data.num_workers=100000", "must be at most"),
+    (["data.num_workers=1e12"], "data.num_workers=1000000000000", "less than or equal to"),
+    (["data.batch_size=1e99"], "data.batch_size=1e+99", ""),
+    (["data.eval_batch_size=1e12"], "data.eval_batch_size=1000000000000", "less than or equal to"),
+    (["data.eval_batch_size=0"], "data.eval_batch_size=0", "greater than or equal to 1"),
+    (["checkpoint_every_s=1e99"], "checkpoint_every_s=1e+99", "less than or equal to"),
+    (["tracking.patience_s=1e99"], "tracking.patience_s=1e+99", "less than or equal to"),
+    (["trainer.limit_train_batches=1e99"], "trainer.limit_train_batches=1e+99", ""),
+    (["trainer.limit_val_batches=1e30"], "trainer.limit_val_batches=1e+30", ""),
+    (["seed=1e99"], "seed=1e+99", ""),
+]
 WRONG_TARGETS = [
     (["model._target_=os.system"], "model._target_=os.system", "never run"),
     (["model._target_=torch.optim.Adam"], "model._target_=torch.optim.Adam", "tunebook.networks"),
@@ -151,7 +188,7 @@ WRONG_TARGETS = [
     (["hydra.sweeper._target_=os.system"], "hydra.sweeper._target_=os.system", "Hydra's own"),
     (["hydra.job_logging.handlers.file.class=os.system"], "hydra.job_logging.handlers.file.class=os.system", "logging."),
 ]
-CASES = [*WRONG_NAMES, *WRONG_VALUES, *WRONG_TARGETS]
+CASES = [*WRONG_NAMES, *WRONG_VALUES, *WRONG_TARGETS, *TOO_MUCH]
 
 
 def entries(folder: Path) -> set[Path]:

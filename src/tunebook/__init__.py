@@ -1,6 +1,7 @@
 """Tunebook: image-classification experiments that run from one line of config. The map, a line a module:
 
 paths          where things are, and whether they can be written
+machine        what this machine has: processors, memory
 checks         a setting's type and range, checked where it is used; the one error a wrong setting raises
 targets        which class a `_target_` may name: trusted packages, and the kind its group makes
 randomness     random numbers as a pure function of (seed, epoch, step or sample)

@@ -19,8 +19,15 @@ from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapt
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Count = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+MOST = 2**31 - 1  # of anything that is counted: what fits into 32 bits
+Count = Annotated[int, Field(ge=1, le=MOST)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=MOST)]
+Layers = Annotated[int, Field(ge=1, le=1000)]  # each is made, one by one
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+Trials = Annotated[int, Field(ge=1, le=1_000_000)]
+LONGEST_S = 1e9  # seconds, thirty years: a longer wait is more than the clock of an operating system takes
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)]
+NonNegativeSeconds = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Dropout = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -88,7 +95,8 @@ def conform(key: str, value: Any, annotation: Any) -> Any:
         try:
             return adapter.validate_python(candidate, strict=True)
         except ValidationError as error:
-            first = first or error
+            # Of a whole number such as 1e12, what is wrong is not that it is written with an exponent.
+            first = error if isinstance(value, float) else first or error
     assert first is not None
     raise SettingError(key, value, _said(first, value, annotation))
 

@@ -5,7 +5,7 @@
 
 from torch import Tensor, nn
 
-from tunebook.checks import Count, Dropout, SettingError, checked
+from tunebook.checks import Count, Dropout, Layers, SettingError, checked
 
 
 def glorot_(module: nn.Module) -> None:
@@ -74,7 +74,7 @@ class MLP(nn.Module):
         self,
         image_shape: tuple[int, int, int],
         num_classes: int,
-        hidden_layers: Count,
+        hidden_layers: Layers,
         dense_units: Count,
         dense_dropout: Dropout,
     ) -> None:
@@ -105,7 +105,7 @@ class BatchNormCNN(nn.Module):
         num_classes: int,
         filters: Count,
         kernel_size: Count,
-        stages: Count,
+        stages: Layers,
         pool_size: Count,
         dense_dropout: Dropout,
     ) -> None:

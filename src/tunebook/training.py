@@ -13,7 +13,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
-from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, checked
+from tunebook.checks import Count, Epochs, Name, NonNegative, Positive, SettingError, checked
+from tunebook.machine import processors
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def make_trainer(
     devices: Devices,
     strategy: Literal["auto", "ddp"],
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
-    max_epochs: Count,
+    max_epochs: Epochs,
     deterministic: bool,
     gradient_clip_val: NonNegative,
     limit_train_batches: Limit,
@@ -43,9 +44,7 @@ def make_trainer(
     logger: Logger,
 ) -> Trainer:
     """A Trainer; the names and meanings are Lightning's. SettingError where the machine has not what is asked for."""
-    device = device_kind(accelerator)
-    if device == "cpu" and precision == "16-mixed":
-        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
+    device = _device(accelerator, devices, precision)
     bar = _bar(progress_bar)
     return Trainer(
         accelerator=device,
@@ -66,6 +65,18 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the data module gives each device its part
     )
+
+
+def _device(accelerator: str, devices: int | Literal["auto"], precision: str) -> Literal["cpu", "gpu"]:
+    """Return the kind of device to compute on. SettingError where this machine lacks it, has too few, or it can't be so precise."""
+    kind = device_kind(accelerator)
+    if kind == "cpu" and precision == "16-mixed":
+        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
+    there = processors() if kind == "cpu" else max(torch.cuda.device_count(), 1)
+    if devices != "auto" and devices > there:
+        name = "processors" if kind == "cpu" else "GPUs"
+        raise SettingError("devices", devices, f"must be at most {there}, the {name} of this machine, or auto")
+    return kind
 
 
 def _bar(wanted: bool) -> list[Callback]:

@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import SettingError, nearest
+from tunebook.checks import SettingError, nearest, shown
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.words import check_word, parse
 from tunebook.paths import CONF, ROOT, why_unwritable
@@ -229,9 +229,12 @@ def _check_override(config_name: str, override: Override) -> None:
         raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
         known = [*default_choices(config_name), *keys(compose(config_name, return_hydra_config=True))]
-        if override.is_add() or override.key_or_group not in known:
-            hint = nearest(override.key_or_group, known)
-            raise ConfigError(f"{override.input_line}: is set, not added: write it without +, or add the key in conf/.{hint}")
+        name, line = override.key_or_group, shown(override.input_line)
+        if name not in known:
+            hint = nearest(name, known) or _leaf_elsewhere(name, known)
+            raise ConfigError(f"{line}: no such setting; a setting that conf/ has is set, not added with +.{hint}")
+        if override.is_add():
+            raise ConfigError(f"{line}: is set, not added: write it without +.{nearest(name, known)}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:

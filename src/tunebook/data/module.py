@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tunebook.checks import Count, Name, NonNegativeInt, OpenFraction, Seed, SettingError, checked
 from tunebook.data.batches import BatchIndices, BatchLoader, GatheredImages, RawBatch
 from tunebook.data.sources import Source
+from tunebook.machine import most_processes, processors
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
 
@@ -56,6 +57,8 @@ class ImageDataModule(LightningDataModule):
             raise SettingError("val_fraction", val_fraction, message)
         if batch_size > self.train_size:
             raise SettingError("batch_size", batch_size, f"must be at most {self.train_size}, the images to train on")
+        if num_workers > (most := most_processes()):
+            raise SettingError("num_workers", num_workers, f"must be at most {most}: this machine has {processors()} processors")
         self.sets: dict[str, GatheredImages] = {}
 
     def prepare_data(self) -> None:

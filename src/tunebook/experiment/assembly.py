@@ -9,11 +9,13 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from tunebook.checks import MODES, Name, Positive, Seed, SettingError, conform, construct
+from tunebook.checks import MODES, Name, Positive, Seconds, Seed, SettingError, conform, construct
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
+from tunebook.experiment.size import check_weights
 from tunebook.recovery import VerifiedCheckpoints
 from tunebook.targets import resolve
 from tunebook.tracking import Tracker
@@ -57,7 +59,7 @@ def build(settings: Settings) -> Parts:
     objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
     conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
     conform("experiment_name", settings["experiment_name"], Name)
-    conform("checkpoint_every_s", settings["checkpoint_every_s"], Positive)
+    conform("checkpoint_every_s", settings["checkpoint_every_s"], Seconds)
     conform("resume_changes", settings["resume_changes"], bool)
     data_settings = dict(settings["data"])
     source = make(data_settings.pop("source", None), "data.source")
@@ -65,7 +67,7 @@ def build(settings: Settings) -> Parts:
     classes = len(source.class_names)
     conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     classifier = Classifier(
-        make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
+        make_network(settings["model"], source.image_shape, classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
         # The steps are worked out here: asking Lightning would make it open the data before it knows where a resumed run stands.
         schedule=lambda optimizer: make_schedule(settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective),
@@ -90,6 +92,17 @@ def make(settings: object, kind: str, where: str | None = None, **given: Any) ->
         raise SettingError(where, settings, "must be settings with a _target_")
     target = resolve(settings.get("_target_"), kind, f"{where}._target_")
     return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
+
+
+def make_network(settings: Any, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Return the network that the settings describe. SettingError where it is too large for this machine."""
+
+    def make_it() -> nn.Module:
+        network: nn.Module = make(settings, "model", image_shape=image_shape, num_classes=num_classes)
+        return network
+
+    check_weights(make_it, settings if isinstance(settings, dict) else {})
+    return make_it()
 
 
 def batches_of(trainer: Settings, data: ImageDataModule) -> int:

@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tunebook.checks import SettingError
 from tunebook.experiment import resume
 from tunebook.experiment.assembly import Parts, build, plain, steps_of, trainer_for
+from tunebook.experiment.size import check_batches
 from tunebook.recovery import VerifiedCheckpoints
+from tunebook.training import device_kind
 
 NOTEBOOK = "keras_notebook"
 SIMULATED_STEPS = 5000  # of a schedule, at most
@@ -26,7 +28,8 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
-    trainer_for(parts, Path(), [], VerifiedCheckpoints())
+    trainer = trainer_for(parts, Path(), [], VerifiedCheckpoints())
+    check_batches(parts.classifier.network, parts.data, device_kind(settings["trainer"]["accelerator"]), trainer.world_size)
     _check_limits(parts)
     _check_schedule(parts)
     parts.data.source.check(parts.data.root)

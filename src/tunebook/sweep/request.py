@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tunebook.checks import Count, Name, NonNegativeInt, Positive, Seed, SettingError, conform
+from tunebook.checks import Count, Name, NonNegativeInt, Seconds, Seed, SettingError, Trials, conform
+from tunebook.machine import most_processes, processors
 from tunebook.sweep.space import Space
 
 # How a sweep is worked off and how far, which does not make it another one.
@@ -16,12 +17,13 @@ HOW = (
     "ray", "slurm",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
-    "name": Name | None, "trials": Count | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
+    "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
     "threads": Count | None, "storage": Name | None, "seed": Seed,
-    "trial_timeout": Positive | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "trial_timeout": Seconds | None, "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
 }  # fmt: skip
 PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
 LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
+MOST_WORKERS, MOST_THREADS = 10_000, 1024  # of a cluster, and of a machine of it
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
@@ -73,6 +75,7 @@ def make_request(
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
+    _check_size(settings)
     conform("sweep.ray.address", settings["ray"]["address"], Name | None)
     conform("sweep.slurm.cluster", settings["slurm"]["cluster"], Literal["slurm", "local"])
     conform("sweep.slurm.timeout_min", settings["slurm"]["timeout_min"], Count)
@@ -88,6 +91,16 @@ def make_request(
     if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
         raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
     return Request(kind, parent, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+
+
+def _check_size(settings: Mapping[str, Any]) -> None:
+    """Raise SettingError where a sweep would take more than there is: of this machine, or of any cluster."""
+    is_here = settings["executor"] == "local"
+    limits = {"workers": most_processes() if is_here else MOST_WORKERS, "threads": processors() if is_here else MOST_THREADS}
+    for key, most in limits.items():
+        if (value := settings[key]) is not None and value > most:
+            why = f": this machine has {processors()} processors" if is_here else ""
+            raise SettingError(f"sweep.{key}", value, f"must be at most {most}{why}")
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from tunebook.checks import Name, NonNegative, checked
+from tunebook.checks import Name, NonNegativeSeconds, checked
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import redact, redacted
 from tunebook.tracking import journal
@@ -159,7 +159,7 @@ class MLflowTracker(Tracker):
     """
 
     @checked
-    def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: NonNegative) -> None:
+    def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: NonNegativeSeconds) -> None:
         super().__init__()
         check_address(uri)
         self.address, self.uri = uri, redact(uri)
