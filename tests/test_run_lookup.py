@@ -1,10 +1,12 @@
 """A run is found by what a user has at hand, and what is no run is refused before anything heavy is imported."""
 
+import http.server
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import ROOT, Cli
+from tests.conftest import ROOT, Cli, Finished, in_folder
 from tests.servers import Server
 from tests.stored import Store
 from tunebook.checks import InputError
 from tunebook.tracking.run_lookup import AmbiguousRun, find_run, find_sweep, require_experiment
 from tunebook.tracking.run_reader import ClientReader, Query, Reader, RestReader, SqliteReader
-from tunebook.tracking.store import RunNotFound
+from tunebook.tracking.store import RunNotFound, require_store
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "mlflow", "scipy", "statsmodels")
 LONGEST_S = 2.0  # of processor time
@@ -197,3 +199,32 @@ def test_what_is_no_run_is_refused_in_a_moment(runs: Runs, script: str, argument
     assert said in line
     assert_light(result.stderr)
     assert spent < LONGEST_S
+
+
+def test_resume_takes_what_evaluate_takes(cli: Cli, finished: Finished, tmp_path: Path) -> None:
+    """A run that is found is refused since it is finished; another text since it is no run."""
+    store = in_folder(finished.folder)[0]
+    for outputs in (finished.folder / "out", tmp_path / "elsewhere"):
+        for text in (finished.run.info.run_id[:6], finished.run.info.run_name, finished.run.info.run_id):
+            result = cli("train.py", f"resume={text}", store, f"outputs={outputs}")
+            assert "the run is finished" in result.err, text
+            assert result.code == 2
+        result = cli("train.py", "resume=none of them", store, f"outputs={outputs}")
+        assert "resume=none of them: no such run in" in result.err
+        assert result.err.count("\n") == 1
+
+
+class NotFound(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_whose_address_holds_a_password_is_reached() -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), NotFound)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    require_store(f"http://me:secret@127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()

@@ -1,5 +1,6 @@
 """The exported model loads and serves in processes that know nothing of Tunebook."""
 
+import contextlib
 import json
 import os
 import signal
@@ -70,8 +71,10 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "--port", str(port)]
+    # MLflow calls uvicorn by its name, as it is found in an activated environment.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with (tmp_path / "log.txt").open("w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         deadline = time.monotonic() + 200
         while server.poll() is None and time.monotonic() < deadline:
@@ -80,6 +83,7 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
                 break
             except OSError:
                 time.sleep(0.5)
+        assert server.poll() is None, (tmp_path / "log.txt").read_text()
         for size in (1, 3):
             images = np.random.default_rng(size).random((size, 1, 8, 8), dtype=np.float32)
             body = json.dumps({"inputs": images.tolist()}).encode()
@@ -88,5 +92,6 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
             answer = json.load(urllib.request.urlopen(request, timeout=60))
             assert np.allclose(answer["predictions"], expected(network, images), atol=1e-5)
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
@@ -158,7 +159,9 @@ def _knock(uri: str) -> None:
     """InputError where no server answers. (One that asks for a password does answer.)"""
     try:
         if uri.startswith("http"):
-            urllib.request.urlopen(uri, timeout=LONGEST_KNOCK_S).close()
+            parts = urlsplit(uri)
+            address = parts._replace(netloc=parts.netloc.rpartition("@")[2])  # urllib takes a password for a part of the host
+            urllib.request.urlopen(address.geturl(), timeout=LONGEST_KNOCK_S).close()
         elif "://" in uri:
             import sqlalchemy
 
