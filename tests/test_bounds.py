@@ -118,7 +118,7 @@ NOT_SERVED = [
     (["data.num_workers=100000"], "data.num_workers=100000: must be at most"),
     (["data.num_workers=1000"], "data.num_workers=1000: must be at most"),
     (["model.filters=1000000000"], "model.filters=1000000000: must be less than or equal to"),
-    (["model.filters=1000000"], "model.filters=1000000: needs about 36 TB of memory"),
+    (["model.filters=1000000"], "model.filters=1000000: needs about 145 TB of memory"),
     (["model.filters=" + "9" * 30], "model.filters=" + "9" * 30 + ": must be less than or equal to"),
     (["model.dense_units=1000000"], "model.dense_units=1000000: needs about"),
     (["data.batch_size=50000", "model.filters=500"], "data.batch_size=50000: needs about"),

@@ -17,6 +17,8 @@ def check_memory(parts: Parts) -> None:
     trainer, data, network = parts.settings["trainer"], parts.data, parts.classifier.network
     try:
         train = training_bytes(parts, data.batch_size)
+    except SettingError:  # of the optimizer
+        raise
     except (RuntimeError, ValueError) as error:  # batch norm of a single value; a size that overflows
         message = f"cannot be trained in batches of {data.batch_size} images: {error}"
         raise SettingError("model", parts.settings["model"]["_target_"], message) from error
