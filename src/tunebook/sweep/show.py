@@ -184,7 +184,7 @@ class Display:
         found = over_seeds(self.study.trials, self.study.space, request.objective, request.direction)
         if not found:
             return
-        shown = Table(box=None, pad_edge=False, title="over seeds: mean +- 95 % interval", title_justify="left", title_style="")
+        shown = Table(box=None, pad_edge=False, title="over seeds: median +- 95 % interval", title_justify="left", title_style="")
         for name in found[0]:
             shown.add_column(name, justify="left" if name == "settings" else "right", overflow="fold")
         for row in found[1:MOST_ROWS]:
