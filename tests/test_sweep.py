@@ -248,7 +248,7 @@ def space_of(*words: str) -> Space:
 def test_a_search_draws_what_applies_and_nothing_twice(seed: int, trials: int, stops: list[int]) -> None:
     """However often it is interrupted: the draws are those of a sweep that was not."""
     own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
-           "trial_timeout": None, "patience_s": 1, "max_failures": None,
+           "trial_timeout": None, "patience_s": 1, "max_failures": None, "test": True,
            "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
            "ray": {"address": None}, "slurm": {"cluster": "slurm", "timeout_min": 1},
            "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
