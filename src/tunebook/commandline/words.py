@@ -60,7 +60,7 @@ def _check_hydra_word(override: Override) -> None:
     if key not in HYDRA_SETTINGS or override.is_delete():
         allowed = ", ".join(HYDRA_SETTINGS)
         raise SettingError(key, value, f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}")
-    if key == "hydra.run.dir" and (not isinstance(value, str) or not value.strip()):
+    if key == "hydra.run.dir" and not (isinstance(value, str) and value.strip() and value.isprintable()):
         raise SettingError(key, value, "must be a folder")
     if key == "hydra.verbose" and not isinstance(value, bool | str | list):
         raise SettingError(key, value, "must be true, false, or the name of a logger")

@@ -4,7 +4,8 @@ tracker    the run itself, as training sees it: opened, told, closed with the st
 journal    its record on disk, which a kill leaves whole
 shipper    sends the journal to MLflow, in a thread of its own and as often as it takes
 finished   a finished run, read back
-store      the store's address, the local sqlite file
+address    what is wrong with a store's address
+store      the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
 git        asks git for a commit and its state, without running what a repository names
 model      the network as an MLflow model
