@@ -47,7 +47,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
         _check_hydra_word(override)
     if key in groups or "/" in key or (CONF / key).is_dir():
         for option in _texts(override._value):
-            if {"", ".", ".."} & set(option.replace("\\", "/").split("/")) or "\0" in option:
+            if {"", ".", ".."} & set(option.replace("\\", "/").split("/")) or "\0" in option or "${" in option:
                 raise ConfigError(f"{key}={shown(option)}: no such option; an option is the name of a file in conf/{key}/")
 
 
