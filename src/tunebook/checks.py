@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
-from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from tunebook.secrets import redact
 
@@ -39,7 +39,16 @@ Dropout = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Name = Annotated[str, Field(min_length=1)]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be blank")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+ExperimentName = Annotated[Name, Field(max_length=250)]  # what MLflow's database takes
 
 MODES = {"val/acc": "max", "val/loss": "min"}  # what runs are compared by, and whether more or less of it is better
 
@@ -139,7 +148,11 @@ def _held(value: Any) -> Any:
 
 def _said(error: ValidationError, value: object, annotation: Any) -> str:
     """What is allowed, in a line, from pydantic's own words."""
-    messages = dict.fromkeys(e["msg"].replace("Input should be ", "must be ") for e in error.errors() if e["type"] != "is_instance_of")
+    messages = dict.fromkeys(
+        e["msg"].replace("Input should be ", "must be ").removeprefix("Value error, ")
+        for e in error.errors()
+        if e["type"] != "is_instance_of"
+    )
     # A union reports a complaint per member: those that differ are all of what is allowed.
     text = " or ".join(messages) or str(error.errors()[0]["msg"])
     hint = nearest(shown(value), _choices(annotation))

@@ -26,6 +26,7 @@ from tunebook.paths import CONF
 from tunebook.secrets import learn_words, redact, redact_output
 
 BAD_INPUT = 2
+LONGEST_LINE, SHORT = 1000, 80  # characters
 ADVICE = (
     ".*does not have many workers.*",  # gathering from memory needs none
     ".*smaller than the logging interval.*",  # figures are logged once an epoch
@@ -201,6 +202,14 @@ def _fail_with(error: Exception) -> NoReturn:
 
 def fail(message: str, status: int) -> NoReturn:
     """Print one line on standard error, without secrets and control characters, and end with the exit status."""
-    message = one_line(redact(message))
+    message = one_line(redact(shortened(message)))
     print(f"error: {message}" if status in (1, BAD_INPUT) else message, file=sys.stderr)
     sys.exit(status)
+
+
+def shortened(message: str) -> str:
+    """Return a message of at most about a thousand characters, cut between two words, so that no secret is cut in two."""
+    if len(message) <= LONGEST_LINE:
+        return message
+    head = message[:LONGEST_LINE].rpartition(" ")[0]
+    return f"{head or message[:SHORT]} ..."

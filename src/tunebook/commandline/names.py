@@ -96,6 +96,7 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
         if key not in known and not key.startswith(NEW_AS_A_WHOLE):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
     check_targets(cfg)
+    refuse_control_characters(cfg)
     if "outputs" in cfg:
         if not isinstance(cfg.outputs, str) or not cfg.outputs.strip():
             raise SettingError("outputs", cfg.outputs, "must be a folder")
@@ -176,6 +177,13 @@ def check_targets(cfg: DictConfig) -> None:
     """SettingError for a target that a config may not name."""
     for path, value in targets(cfg):
         _check_target(path, value)
+
+
+def refuse_control_characters(cfg: DictConfig) -> None:
+    """Raise SettingError for a text that no file, no terminal and no store should get: one with a NUL, ESC or newline in it."""
+    for key, value in leaves(cfg):
+        if not key.startswith("hydra.") and isinstance(value, str) and not value.isprintable():
+            raise SettingError(key, value, "must be without control characters")
 
 
 def _check_target(path: str, value: Any) -> None:

@@ -47,7 +47,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
         _check_hydra_word(override)
     if key in groups or "/" in key or (CONF / key).is_dir():
         for option in _texts(override._value):
-            if {"", ".", ".."} & set(option.replace("\\", "/").split("/")) or "\0" in option:
+            if {"", ".", ".."} & set(option.replace("\\", "/").split("/")) or "\0" in option or "${" in option:
                 raise ConfigError(f"{key}={shown(option)}: no such option; an option is the name of a file in conf/{key}/")
 
 
@@ -60,7 +60,7 @@ def _check_hydra_word(override: Override) -> None:
     if key not in HYDRA_SETTINGS or override.is_delete():
         allowed = ", ".join(HYDRA_SETTINGS)
         raise SettingError(key, value, f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}")
-    if key == "hydra.run.dir" and (not isinstance(value, str) or not value.strip()):
+    if key == "hydra.run.dir" and not (isinstance(value, str) and value.strip() and value.isprintable()):
         raise SettingError(key, value, "must be a folder")
     if key == "hydra.verbose" and not isinstance(value, bool | str | list):
         raise SettingError(key, value, "must be true, false, or the name of a logger")

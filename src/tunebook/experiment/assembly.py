@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from tunebook.checks import MODES, Name, Positive, PositiveSeconds, Seed, SettingError, conform, construct
+from tunebook.checks import MODES, ExperimentName, Positive, PositiveSeconds, Seed, SettingError, conform, construct
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
@@ -64,7 +64,7 @@ def build(settings: Settings) -> Parts:
     seed = conform("seed", settings["seed"], Seed)
     objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
     conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
-    conform("experiment_name", settings["experiment_name"], Name)
+    conform("experiment_name", settings["experiment_name"], ExperimentName)
     conform("checkpoint_every_s", settings["checkpoint_every_s"], PositiveSeconds)
     conform("resume_changes", settings["resume_changes"], bool)
     data_settings = dict(settings["data"])

@@ -10,7 +10,8 @@ shipper    does so in a thread of its own and as often as it takes; and delivers
 run_reader reads which runs a store holds, without MLflow's client
 run_lookup finds the run or the sweep that a user names
 finished   a finished run, read back
-store      the store's address, the local sqlite file
+address    what is wrong with a store's address
+store      the local sqlite file
 describe   a run's name, parameters and tags, from plain settings
 git        asks git for a commit and its state, without running what a repository names
 model      the network as an MLflow model

@@ -20,6 +20,7 @@ from filelock import FileLock
 from tunebook.checks import InputError, SettingError
 from tunebook.secrets import redact
 from tunebook.tracking import view
+from tunebook.tracking.address import what_is_wrong, without_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,17 +28,12 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 LONGEST_FOLDER_NAME = 80  # characters
 LONGEST_KNOCK_S = 10.0  # at a server's door
-SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")  # a driver may follow: postgresql+psycopg
 
 
 def check_address(uri: str) -> None:
     """SettingError where `uri` is no address of a store that MLflow could open."""
-    scheme, separator, rest = uri.partition("://")
-    if uri == "databricks":
-        return
-    if not separator or scheme.partition("+")[0] not in SCHEMES or not rest.strip("/"):
-        message = "must be an address such as sqlite:////path/to/mlflow.db or http://host:5000"
-        raise SettingError("uri", redact(uri), message)
+    if reason := what_is_wrong(uri):
+        raise SettingError("uri", redact(without_user(uri)), reason)
 
 
 def refuse_unusable(uri: str) -> None:

@@ -1,0 +1,70 @@
+"""Parses the address of a store, and says what is wrong with it before anything is opened."""
+
+import re
+from urllib.parse import urlsplit
+
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")  # a driver may follow: postgresql+psycopg
+DATABASES = ("postgresql", "mysql", "mssql")
+EXAMPLES = "an address such as sqlite:////path/to/mlflow.db or http://host:5000"
+LONGEST = 2000  # characters
+HIGHEST_PORT = 65535
+
+
+def what_is_wrong(uri: str) -> str:
+    """Return why `uri` can't be the address of a store; "" where it can."""
+    if uri == "databricks":
+        return ""
+    scheme, separator, rest = uri.partition("://")
+    kind, plus, _ = scheme.partition("+")
+    if not separator or not rest.strip("/ ") or not uri.isprintable() or len(uri) > LONGEST:
+        return f"must be {EXAMPLES}"
+    if kind not in SCHEMES or (plus and kind not in DATABASES):
+        return f"must be {EXAMPLES}; allowed before :// are {', '.join(SCHEMES)}, and a driver for a database, such as +psycopg"
+    if kind == "sqlite":
+        return _wrong_with_file(rest)
+    if kind in ("http", "https"):
+        return _wrong_with_server(uri)
+    return _wrong_with_database(uri) if kind in DATABASES else ""
+
+
+def without_user(uri: str) -> str:
+    """Return an address without the user and password in it, wherever they end: for an address that can't be parsed."""
+    return re.sub(r"://.*@", "://***@", uri)
+
+
+def _wrong_with_file(rest: str) -> str:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or path.endswith("/") or path == ":memory:" or "?" in path:
+        return "must name a file: sqlite:////absolute/path.db, or sqlite:///relative/path.db"
+    return ""
+
+
+def _wrong_with_server(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:  # a port that is none, half an IPv6 address
+        return f"is no address of a server ({error}); in a password, / is written %2F and @ is written %40"
+    if not host or not re.fullmatch(r"[\w.:%-]+", host) or host.startswith("."):
+        return "names no host; must be such as http://host:5000"
+    return _wrong_with_port(port)
+
+
+def _wrong_with_database(uri: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(uri)
+        url.get_dialect()
+    except (ArgumentError, ValueError) as error:  # no such driver is an ArgumentError, too
+        return f"is no address of a database ({without_user(str(error))}); must be such as postgresql://user@host/name"
+    except ImportError as error:
+        return f"needs a driver that is not installed ({error})"
+    if not url.host and not url.database:
+        return "names neither a host nor a database; must be such as postgresql://user@host/name"
+    return _wrong_with_port(url.port)
+
+
+def _wrong_with_port(port: int | None) -> str:
+    return "" if port is None or 1 <= port <= HIGHEST_PORT else f"has the port {port}; allowed: 1 to {HIGHEST_PORT}"
