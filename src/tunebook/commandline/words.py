@@ -1,5 +1,6 @@
 """Checks the words of a command line before a config is composed from them."""
 
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -57,6 +58,8 @@ def _check_hydra_word(override: Override) -> None:
         raise ConfigError(f"hydra.mode={shown(value)}: is chosen by the flag -m")
     if key == "hydra.sweeper.params":
         raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
+    if "LOCAL_RANK" in os.environ and (key, value) in _words_of_lightning():
+        return
     if key not in HYDRA_SETTINGS or override.is_delete():
         allowed = ", ".join(HYDRA_SETTINGS)
         raise SettingError(key, value, f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}")
@@ -64,6 +67,12 @@ def _check_hydra_word(override: Override) -> None:
         raise SettingError(key, value, "must be a folder")
     if key == "hydra.verbose" and not isinstance(value, bool | str | list):
         raise SettingError(key, value, "must be true, false, or the name of a logger")
+
+
+def _words_of_lightning() -> tuple[tuple[str, object], ...]:
+    """Return what Lightning adds to the command line of the process that it starts for a device."""
+    rank = os.environ["LOCAL_RANK"]
+    return ("hydra.job.name", f"train_ddp_process_{rank}"), ("hydra.output_subdir", None)
 
 
 def words_taken_over(words: object, given: Collection[str], where: str) -> list[str]:
