@@ -28,6 +28,7 @@ from tunebook.report.pictures.style import (
     clipped,
     edge,
     leave_out_the_tail,
+    legend_below,
     named,
     short,
     shown,
@@ -87,7 +88,7 @@ def curves(results: Results) -> Picture:
     ranked = sorted(complete, key=lambda run: -sign * (run.objective or 0.0))
     top, failed = ranked[:MOST_CURVES], [run for run in results.runs if run.state in FAILED and run.curve][:MOST_CURVES]
     others = [run for run in results.runs if run.curve and run not in top and run not in failed][:MOST_LINES]
-    figure, axes = axes_of(3.2)
+    figure, axes = axes_of(3.4)
     for run in others:
         axes.plot(*_points(run, factor), color=GREY, lw=0.8, rasterized=len(others) > MANY)
     for run in failed:
@@ -97,7 +98,7 @@ def curves(results: Results) -> Picture:
     for name, colour, style, there in (("best", BLUE, "-", top), ("failed", RED, "--", failed), ("others", GREY, "-", others)):
         if there:
             axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
-    axes.legend()
+    legend_below(figure)
     if top:  # what the others do far off would press these into a line
         ys = np.array([factor * value for run in top for _, value in run.curve])
         below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
@@ -115,7 +116,7 @@ def _points(run: Run, factor: float) -> tuple[list[int], list[float]]:
 def time(results: Results) -> Picture:
     """Time against the objective, with what nothing else beats in both."""
     factor, label = shown(results.objective)
-    figure, axes = axes_of(2.9)
+    figure, axes = axes_of(3.1)
     timed = [(run.seconds, run.objective, run) for run in results.runs if run.seconds is not None and run.objective is not None]
     unit, length = time_unit([seconds for seconds, _, _ in timed])
     points = [(max(seconds, 0.001) / length, factor * objective, run) for seconds, objective, run in timed]
@@ -140,12 +141,12 @@ def time(results: Results) -> Picture:
         if not front or sign * y > sign * front[-1][1]:
             front.append((x, y))
     if front:
-        axes.plot(*zip(*front, strict=True), color=RED, lw=1.6, drawstyle="steps-post", label="nothing is better and faster")
+        axes.plot(*zip(*front, strict=True), color=RED, lw=1.6, drawstyle="steps-post", label="none is better and faster")
     axes.set(xlabel=f"time of the run, {unit}", ylabel=label)
     log_scale(axes, "x")
     leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
     keep_in_bounds(axes, "y", results.objective)
-    axes.legend(loc="best")
+    legend_below(figure)
     title = "Accuracy against time" if factor > 1 else "Objective against time"
     return Picture("time", title, "Red: no complete run is both better and faster.", figure)
 
@@ -157,7 +158,7 @@ def _kind(run: Run) -> str:
 def history(results: Results) -> Picture:
     """Every run in the order of its start: what became of it, and the best so far."""
     factor, label = shown(results.objective)
-    figure, axes = axes_of(2.9)
+    figure, axes = axes_of(3.1)
     known = [factor * run.objective for run in results.runs if run.objective is not None]
     floor = (min(known) if results.direction == "max" else max(known)) if known else 0.0
     for state, (colour, marker) in SHOWN.items():
@@ -178,5 +179,5 @@ def history(results: Results) -> Picture:
     leave_out_the_tail(axes, np.array(known), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    legend_below(figure)
     return Picture("history", "What ran, was pruned and failed", "Each run, and the best complete one so far.", figure)

@@ -33,6 +33,7 @@ from tunebook.report.pictures.style import (
     edge,
     ink_on,
     leave_out_the_tail,
+    on_two_lines,
     short,
     shown,
 )
@@ -73,7 +74,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     keep_in_bounds(axes, "y", results.objective)
     axes.set_xlabel(short(setting.name))
     axes.set_ylabel(label + (f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""))
-    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best so far along the range, in tenths."
+    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best in each tenth of the range."
     return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure)
 
 
@@ -115,8 +116,10 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
                 text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
                 colour = INK if math.isnan(value) else ink_on(image.to_rgba(np.array([value]))[0])
                 axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
-        axes.set_xticks(range(len(across)), [clipped(level.text, max(6, 40 // len(across))) for level in across])
-        axes.set_yticks(range(len(down)), [clipped(level.text, 16) for level in down])
+        axes.set_xticks(
+            range(len(across)), [on_two_lines(level.text, max(6, (32 if len(pairs) > 2 else 48) // len(across))) for level in across]
+        )
+        axes.set_yticks(range(len(down)), [on_two_lines(level.text, 16) for level in down])
         axes.set(xlabel=short(first.name), ylabel=short(second.name))
         axes.grid(False)
     found = "These pairs interact" if findings.interactions else "No pair is known to interact; these two settings are the strongest"

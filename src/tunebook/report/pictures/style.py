@@ -7,6 +7,7 @@ Okabe & Ito (2008), which people of any colour vision tell apart; shapes and hat
 import html
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,18 @@ def clipped(text: str, longest: int = LONGEST_LABEL) -> str:
         return shown
     end = longest // 2
     return f"{shown[: longest - end - 1]}…{shown[-end:]}"
+
+
+def on_two_lines(text: str, longest: int) -> str:
+    """Return the text on one or two lines, broken at a space where it is longer than `longest`; clipped where two don't do."""
+    shown = printable(text)
+    lines = textwrap.wrap(shown, longest, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(clipped(line, longest) for line in lines) if len(lines) == 2 else clipped(shown, longest)
+
+
+def legend_below(figure: Figure) -> None:
+    """Put the legend of the figure under its axes, where it covers nothing."""
+    figure.legend(loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
 
 
 def short(name: str) -> str:
