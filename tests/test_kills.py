@@ -1,5 +1,9 @@
-"""Killed at any moment of its life, from its start to its end and on a busy machine, a run comes out as if nothing had been."""
+"""Killed at any moment of its life, from its start to its end and on a busy machine, a run comes out as if nothing had been.
 
+Other tests would be late beside these: `make test-all` runs them last.
+"""
+
+import os
 import random
 import signal
 import subprocess
@@ -17,7 +21,7 @@ from tests.conftest import Cli, artifacts_of, runs_in
 from tests.runs import RUN, Outcome, outcome, with_store
 from tunebook.runfolder import PENDING
 
-BUSY = 8  # other processes
+BUSY = 8 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # other processes: eight in all
 TRIES = 20  # to hit a process before it ends
 # What is the same to the byte in every run of these settings. The rest holds times, places, ids or the words of the call.
 SAME = ("config/requirements.txt", "pictures/confusion_matrix.png", "pictures/worst_images.png")
@@ -112,6 +116,7 @@ def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("trial", range(50))
 def test_killed_at_any_moment(cli: Cli, wholes: dict[bool, Whole], tmp_path: Path, trial: int) -> None:
     with_model = trial % 5 == 0  # making one takes seconds

@@ -171,7 +171,7 @@ def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
     settings = (Setting(f"{start} name", False, (start, "plain")), Setting("optimizer.lr", True, (-1.5, 2), -1.5, 2))
     runs = [Run(f"r{seed}", start, {settings[0].name: start, "optimizer.lr": -1.5}, seed, start, 0.5) for seed in range(2)]
     results = Results(start, "val/acc", "max", settings, tuple(runs))
-    text = page._csv(Study(results, (), "", {}, {}), findings(results))
+    text = page._csv(Study(results, (), "", {}, {}, "stem"), findings(results))
     assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f]", text)
     for line in csv.reader(text.splitlines()):
         for cell in line:
@@ -184,7 +184,7 @@ def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixtu
     settings = (Setting(name, False, (name, "plain")),)
     runs = [Run(f"r{i}", name, {name: (name, "plain")[i % 2]}, i, "complete", 0.5 + i % 2 / 9) for i in range(12)]
     results = Results(name, f"val/{name}", "max", settings, tuple(runs))
-    terminal.say(Study(results, (), "", {}, {}), dataclasses.replace(findings(results), next_commands=()))
+    terminal.say(Study(results, (), "", {}, {}, "stem"), dataclasses.replace(findings(results), next_commands=()))
     said = capsys.readouterr().out
     assert "\\x1b[31m" in said.replace("\n", "").replace(" ", "")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", said)

@@ -101,14 +101,14 @@ def test_names_are_no_code_in_pictures_and_page() -> None:
         svg = ElementTree.fromstring(picture.svg())
         assert svg.get("onload") is None
         assert svg.get("aria-label") == picture.title
-    text = page.page(Study(found, (), "", {}, {}), findings(found), made)
+    text = page.page(Study(found, (), "", {}, {}, "stem"), findings(found), made)
     assert "<script" not in text
     assert text.count("<svg") == text.count("</svg>") == len(made)
 
 
 def test_print_keeps_headings_with_what_follows() -> None:
     found = results(settings=(LR,))
-    text = page.page(Study(found, (), "", {}, {}), findings(found), [])
+    text = page.page(Study(found, (), "", {}, {}, "stem"), findings(found), [])
     (rule,) = re.findall(r"@media print \{.*", text)
     assert "h1, h2 { break-after: avoid; }" in rule
     assert text.index("prefers-color-scheme: dark") < text.index("@media print")

@@ -83,7 +83,7 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
     [
         ("--config-dir=/tmp", "is no setting"),
         ("-m", "is no setting"),
-        (["model.filters=3"], "is no setting"),
+        (["model.filters=3"], "its tunebook.overrides is not what a run writes there"),
         ("experiment_name=${oc.env:HOME}", "looked up"),
         ("experiment_name='${oc.env:HOME}'", "looked up"),
         ("experiment_name=$\\{oc.env:HOME\\}", "looked up"),
@@ -102,8 +102,8 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
         ("sed=3", "no such setting"),
         ("experiment=../../evil", "no such option"),
         ("experiment@hydra=keras_notebook", "can't be chosen"),
-        (None, "is no setting"),
-        (7, "is no setting"),
+        (None, "its tunebook.overrides is not what a run writes there"),
+        (7, "its tunebook.overrides is not what a run writes there"),
         ("model._target_=os.system", "model._target_"),
         ("optimizer=../../evil", "no such option"),
         ("+callbacks.x._target_=subprocess.run", "+callbacks.x._target_"),
@@ -131,14 +131,14 @@ def test_a_hostile_checkpoint_changes_nothing(
         ("--config-dir=/tmp", "is no setting"),
         ("experiment_name=${oc.env:HOME}", "looked up"),
         ("model.filters=$\\{oc.env:A_PASSWORD\\}", "looked up"),
-        ("hydra.run.dir=/tmp/x", "no setting of a run"),
-        ("hydra.job.env_set.A=b", "no setting of a run"),
-        ("++hydra.searchpath=[file:///tmp]", "no setting of a run"),
-        ("hydra/job_logging=disabled", "no setting of a run"),
+        ("hydra.run.dir=/tmp/x", "names places (hydra.run.dir=/tmp/x)"),
+        ("hydra.job.env_set.A=b", "names places (hydra.job.env_set.A=b)"),
+        ("++hydra.searchpath=[file:///tmp]", "names places (++hydra.searchpath=[file:///tmp])"),
+        ("hydra/job_logging=disabled", "names places (hydra/job_logging=disabled)"),
         ("resume_changes=true", "no setting of a run"),
         ("model._target_=os.system", "model._target_"),
         ("experiment=../../evil", "no such option"),
-        ({"a": 1}, "is no setting"),
+        ({"a": 1}, "its run.json is not readable"),
     ],
     ids=str,
 )
@@ -171,7 +171,7 @@ def test_an_expression_of_ones_own_is_given_again(cli: Cli, last: Path, tmp_path
     (folder / "run.json").write_text(json.dumps(record))
     refused = cli("train.py", f"resume={folder}")
     assert refused.code == 2
-    assert "give it again" in refused.err
+    assert "names places (outputs=${oc.env:PLACE}/out): give each of them as you want it" in refused.err
     result = cli("train.py", f"resume={folder}", own)
     assert result.code == 0, result.err
 

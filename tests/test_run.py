@@ -136,7 +136,11 @@ class TestFinishedRun:
     def test_is_in_the_comparison(self, finished: Finished, cli: Cli) -> None:
         result = cli("compare.py", f"tracking.uri=sqlite:///{finished.folder}/mlflow.db", "experiment_name=debug", "report=false")
         assert result.code == 0
-        assert re.search(rf"^1 +1 +{100 * finished.run.data.metrics['test/acc']:.2f} %", result.out, re.M)
+        assert re.search(
+            rf"^1 +1 +{100 * finished.run.data.metrics['best/val_acc']:.2f} %.* {100 * finished.run.data.metrics['test/acc']:.2f} %",
+            result.out,
+            re.M,
+        )
 
 
 @shares_a_run
@@ -176,7 +180,7 @@ def test_without_tracking_nothing_is_written_but_the_runs_folder(cli: Cli, tmp_p
     )
     assert result.code == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "out/run.json", "out/train.log", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt",
+        "out/run.json", "out/.run.lock", "out/train.log", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt",
     }  # fmt: skip
 
 

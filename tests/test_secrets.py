@@ -20,11 +20,11 @@ from tests import faults
 from tests.conftest import run_process
 from tests.runs import RUN, with_store
 from tunebook.checks import SettingError
-from tunebook.commandline.names import quoted
 from tunebook.experiment.assembly import without_secrets
 from tunebook.secrets import HIDDEN, fits, redact, redacted, redaction
 from tunebook.secrets.known import KnownSecrets
 from tunebook.secrets.names import is_secret
+from tunebook.text_output import quoted
 
 NASTY = "/@#?'\"` ,&%=+;:!$\\|<>[]{}()*~^-_.éß漢😀\t"
 # Long enough to be told from a word wherever it stands.
@@ -330,7 +330,7 @@ def raise_with_secrets() -> None:
 
 
 def places(folder: Path) -> tuple[str, ...]:
-    address = f"http://me:{IN_ADDRESS}@127.0.0.1:9/x?password={IN_QUERY}"
+    address = f"http://me:{quote(IN_ADDRESS, safe='')}@127.0.0.1:9/x?password={quote(IN_QUERY, safe='')}"
     return (f"outputs={folder}/out", f"tracking.uri={quoted(address)}", "tracking.patience_s=0", f"experiment_name={quoted(IN_VARIABLE)}")
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ParamSpec, Self, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
 from tunebook.secrets import redact
+from tunebook.text_output import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,7 +82,7 @@ def shown(value: object) -> str:
 
 def one_line(text: str) -> str:
     """Return a text on one line, its control characters written as escapes: a terminal would obey them."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return printable(" ".join(text.split()))
 
 
 def nearest(word: str, words: Iterable[object]) -> str:

@@ -1,4 +1,4 @@
-"""Makes text from outside (file names, names of runs) safe to print and to write into tables."""
+"""Makes text from outside (file names, names of runs) safe to print, to write into tables and to put on a command line."""
 
 import re
 import unicodedata
@@ -15,6 +15,15 @@ def printable(text: str) -> str:
     characters (`\u202e`). A byte of a file name that is not UTF-8 becomes `\xff`.
     """
     return "".join(char if _is_visible(char) else _escaped(char) for char in text)
+
+
+def quoted(text: str) -> str:
+    """Return the text between quotes, as Hydra's command line takes it whatever is in it.
+
+    Backslashes are doubled before a quote only, which is what Hydra undoes.
+    """
+    escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 def csv_cell(value: object) -> object:

@@ -12,6 +12,7 @@ from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import Pair
 from tunebook.analysis.results import Results, Setting, Value
+from tunebook.text_output import quoted
 
 SCRIPT, COMPARE = "python src/train.py", "python src/compare.py"
 BEYOND, FINALIST, WINNER = "beyond", "finalist", "winner"  # in names of sweeps, after what was compared
@@ -40,15 +41,6 @@ def in_full(value: Value) -> str:
     if isinstance(value, str) and not PLAIN.fullmatch(value) and not value.startswith(("[", "{")):
         return quoted(value)
     return repr(value) if isinstance(value, float) else as_text(value)
-
-
-def quoted(text: str) -> str:
-    """Return the text between quotes, as Hydra takes it whatever is in it.
-
-    Backslashes are doubled before a quote only, which is what Hydra undoes.
-    """
-    escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
-    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from tunebook.commandline.words import check_word, parse
 from tunebook.paths import CONF, ROOT, why_unwritable
 from tunebook.secrets import learn, learn_words
 from tunebook.targets import KINDS, check_name
+from tunebook.text_output import quoted
 
 # Hydra's own machinery: its launcher and sweeper are named by _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
-# What Hydra fills in from the words themselves, so that it differs where they do.
-HYDRA_FINDINGS = ("runtime.choices", "overrides.", "job.override_dirname")
+# What Hydra fills in itself, so that it differs where the words or the folder do.
+HYDRA_FINDINGS = ("runtime.", "overrides.", "job.override_dirname")
 SQLITE = "sqlite:///"
 # What an experiment or a command line may bring along; its class checks what is in it.
 NEW_AS_A_WHOLE = ("hydra", "callbacks.", "sweep.sampler.", "sweep.pruner.", "sweep.space.", "sweep.slurm.more.")
@@ -32,6 +33,8 @@ LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.Null
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
 
 
+# A text that Hydra takes for nothing else: a letter makes it no number (but e, which stands in 1e5).
+PLAIN_TEXT = re.compile(r"(?!(?:true|false|null|nan|inf)$)(?=.*[A-DF-Za-df-z])[\w./-]+", re.ASCII | re.IGNORECASE)
 # Settings of the scripts that are texts, whatever is in them: Hydra would take `1e5` for a number and refuse `a, b`.
 TEXTS = {
     "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"), "reproduce": ("run",),
@@ -48,16 +51,11 @@ def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
     for word in overrides:
         key, separator, value = word.partition("=")
         if separator and key in TEXTS.get(config_name, ()):
-            if value not in ("", "null", "???") and value[0] not in "'\"":
+            if value not in ("", "null", "???") and value[0] not in "'\"" and not PLAIN_TEXT.fullmatch(value):
                 value = quoted(value)
             key = "sweep_name" if key == "sweep" else key
         found.append(f"{key}{separator}{value}")
     return found
-
-
-def quoted(text: str) -> str:
-    """A text as Hydra's command line takes it, whatever is in it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
@@ -244,9 +242,13 @@ def _hydra() -> Any:
 
 def _check_override(config_name: str, override: Override, overrides: Sequence[str]) -> None:
     """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
-    if default_choices(config_name).get(override.key_or_group) is not None and override.value() is None:
-        allowed = ", ".join(options(override.key_or_group))
-        raise SettingError(override.key_or_group, None, f"is required; allowed: {allowed}")
+    group, value = override.key_or_group, override.value()
+    if group in default_choices(config_name) and not override.is_delete():
+        allowed = ", ".join(options(group))
+        if value is None and default_choices(config_name)[group] is not None:
+            raise SettingError(group, None, f"is required; allowed: {allowed}")
+        if isinstance(value, dict | list):
+            raise SettingError(group, value, f"must be the name of one option; allowed: {allowed}")
     if override.is_add() or override.is_force_add():
         groups = default_choices(config_name)
         chosen = [word for word in overrides if word.partition("=")[0] in groups]

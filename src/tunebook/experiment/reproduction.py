@@ -24,7 +24,7 @@ from pydantic import Field
 from tunebook.checks import InputError, conform, shown
 from tunebook.commandline.entry import start
 from tunebook.commandline.files import read_yaml
-from tunebook.commandline.names import check_targets, compose_config, leaves, quoted
+from tunebook.commandline.names import check_targets, compose_config, leaves
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere
 from tunebook.experiment.comparison import Account, Comparison
@@ -35,6 +35,7 @@ from tunebook.precision import Precision
 from tunebook.recovery import checkpoint
 from tunebook.recovery.checkpoint import LAST
 from tunebook.secrets import HIDDEN
+from tunebook.text_output import quoted
 from tunebook.tracking.describe import LONGEST_NAME
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.run_lookup import find_run
@@ -120,7 +121,8 @@ def read(cfg: DictConfig, folder: Path) -> Original:
     finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
     require_finished(finished.run_id, finished.run.info.status, finished.tags)
     asked = HydraConfig.get().overrides
-    places = [word for word in (*asked.task, *asked.hydra) if word.lstrip("+~").startswith(OURS)]
+    words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]  # Hydra's own
+    places = [word for word in words if word.lstrip("+~").startswith(OURS)]
     if cfg.data_root:
         places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
     words, notes = _words(finished, places, folder)

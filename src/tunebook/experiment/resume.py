@@ -15,7 +15,6 @@ from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
-from tunebook.commandline.names import quoted
 from tunebook.commandline.words import words_taken_over
 from tunebook.experiment import elsewhere
 from tunebook.experiment.assembly import Parts, Settings, build, plain, without_secrets
@@ -29,6 +28,7 @@ from tunebook.recovery.contents import require_state
 from tunebook.recovery.position import Position
 from tunebook.runfolder import LOCK, RunFolder, folders, held
 from tunebook.secrets import redact, redacted
+from tunebook.text_output import quoted
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.finished import FinishedRun

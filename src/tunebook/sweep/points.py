@@ -1,6 +1,7 @@
 """From the words of a command line to a sweep, and to the configs of its trials, names checked."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from tunebook.checks import MODES, InputError, SettingError, conform
 from tunebook.commandline.names import compose_config, default_choices, keys, with_choices
 from tunebook.paths import CONF
+from tunebook.secrets import RedactingFormatter
 from tunebook.sweep.final import Winner, find_winner
 from tunebook.sweep.outside import check_storage
 from tunebook.sweep.request import Request, Trials, make_request
@@ -29,6 +31,7 @@ MOST_CORNERS = 64  # points of a search that are checked
 
 def sweep(overrides: Sequence[str]) -> int:
     """Does what `train.py -m <overrides>` asks for. The exit status. SettingError, ConfigError, InputError before anything is made."""
+    _log_to_terminal()
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
     next(iter(to_check(request, composed)), None)  # names are answered before torch is imported
@@ -41,6 +44,13 @@ def sweep(overrides: Sequence[str]) -> int:
     from tunebook.sweep.start import drive  # imports all the rest
 
     return drive(request, base)
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.raiseExceptions = False  # a terminal or a file that takes no more lines is no reason to stop
 
 
 def _without_hydra(cfg: DictConfig) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Checks every trial of a sweep, and the place that it works in, before its driver starts."""
 
 import contextlib
-import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from tunebook.commandline.entry import fail
 from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
 from tunebook.machine import cores
-from tunebook.secrets import RedactingFormatter, redact
+from tunebook.secrets import redact
 from tunebook.sweep.driver import Driver
 from tunebook.sweep.executor import Executor, NoWorkers, make_executor
 from tunebook.sweep.points import fitting
@@ -31,7 +29,6 @@ def drive(request: Request, base: DictConfig) -> int:
 
     base: what all trials start from.
     """
-    _log_to_terminal()
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
     request = fitting(request, _check)
@@ -68,13 +65,6 @@ def _executor(request: Request, base: DictConfig) -> Executor:
             message = "must be another database than tracking.uri: MLflow and Optuna can't share one"
             raise SettingError("sweep.storage", redact(str(base.tracking.uri)), message)
     return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
-
-
-def _log_to_terminal() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(RedactingFormatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.raiseExceptions = False  # a terminal or a file that takes no more lines is no reason to stop
 
 
 def _check(cfg: DictConfig) -> None:

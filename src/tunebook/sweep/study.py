@@ -40,7 +40,7 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
     """A sampler or a pruner from its settings; None where there are none."""
     if settings is None:
         return None
-    for key, value in settings.items():
+    for key, value in settings.items() if isinstance(settings, Mapping) else ():
         if isinstance(value, int | float) and value > MAX_TRIALS:
             raise SettingError(f"{kind}.{key}", value, f"must be at most {MAX_TRIALS}, as many as a sweep may have trials")
     with warnings.catch_warnings():

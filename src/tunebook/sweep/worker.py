@@ -18,7 +18,6 @@ from optuna.trial import TrialState
 
 from tunebook.classifier import NonFiniteLoss
 from tunebook.commandline.entry import quiet, start
-from tunebook.commandline.names import quoted
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
@@ -27,6 +26,7 @@ from tunebook.secrets import learn_words, redact, redact_output
 from tunebook.sweep.endings import NO_ROOM, NO_STUDY
 from tunebook.sweep.storage import StudyUnavailable, is_disk_full, open_existing
 from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, WorkersTrial
+from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.shipper import JOURNAL
 
