@@ -21,6 +21,7 @@ LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 FIGURES = {"epoch", "time/epoch_s", "speed/samples_per_s", "train/loss", "train/acc", "val/loss", "val/acc"}
 LARGEST = 2**53  # of a count: what a float holds as well
+MAX_STEPS = 10**8  # of a run: a changed schedule is walked through them again
 LONGEST_TEXT = 1 << 20
 MAX_ITEMS = 1 << 20
 
@@ -126,7 +127,7 @@ def _require_order(content: Content, name: str) -> None:
     position, history = Position.of(content), content["callbacks"]["EpochReport"]["history"]
     epochs = [epoch["epoch"] for epoch in history]
     in_order = epochs == list(range(1, len(epochs) + 1)) and len(epochs) == position.epoch
-    if not in_order or position.batch > position.batches or position.step >= LARGEST:
+    if not in_order or position.batch > position.batches or position.step > MAX_STEPS:
         raise CheckpointError(f"{name}: its epochs and its position do not belong together")
     if content["tunebook"].get("trained") and not epochs:
         raise CheckpointError(f"{name}: its training is said to be over, but it has no epoch")
