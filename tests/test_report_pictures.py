@@ -114,3 +114,16 @@ def test_print_keeps_headings_with_what_follows() -> None:
     assert text.index("prefers-color-scheme: dark") < text.index("@media print")
     assert "<thead>" in text
     assert mpl.rcParams["text.parse_math"]  # the style is this report's only
+
+
+@pytest.mark.parametrize("values", [(0.1, 1e30, 0.2, 3.0, 1e30), (0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.17, 1e30)])
+def test_a_huge_loss_does_not_press_the_leaderboard_into_a_line(values: tuple[float, ...]) -> None:
+    runs = tuple(Run(f"r{i}", f"r{i}", {"lr": 0.001 * (i + 1)}, 1, "complete", value) for i, value in enumerate(values))
+    (picture,) = [one for one in drawn(Results("s", "val/loss", "min", (LR,), runs)) if one.name == "leaderboard"]
+    axes = picture.figure.axes[0]
+    assert axes.get_xscale() == "log" or axes.get_xlim()[1] < 10
+
+
+def test_a_name_does_not_turn_the_text_after_it() -> None:
+    found = dataclasses.replace(results(settings=(LR,)), name="a\u202eb")
+    assert "a\\u202eb" in page.page(Study(found, (), "", {}, {}), findings(found), [])

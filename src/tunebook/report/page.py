@@ -18,10 +18,11 @@ from tunebook.analysis.levels import as_text
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import configuration_text, value_text
 from tunebook.report.pictures import Picture, pictures
+from tunebook.report.pictures.style import clipped
 from tunebook.report.read import Study
 from tunebook.runfolder import write_atomically
 from tunebook.secrets import redact
-from tunebook.text_output import csv_cell
+from tunebook.text_output import csv_cell, printable
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
 MOST_ROWS = 50  # of the page's tables; the CSV has all
@@ -88,12 +89,15 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
 def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
     """The page as text. What comes from runs (names, errors) is escaped."""
     shown = rows(study, findings)
-    environment = Environment(loader=PackageLoader("tunebook.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("tunebook.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_as_shown
+    )
     results = study.results
     failed = [run for run in results.runs if run.state in FAILED]
     return environment.get_template("page.html").render(
         name=results.name,
         objective=results.objective,
+        short_objective=clipped(results.objective),
         findings=findings,
         rows=shown,
         most=MOST_ROWS,
@@ -103,6 +107,11 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
         ranked=sum(map(is_ranked, results.runs)),
         has_tested=any(row.tested for row in shown),
     )
+
+
+def _as_shown(value: object) -> object:
+    """Return text with visible escapes for characters that turn or hide what follows; pictures as they are."""
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _csv(study: Study, findings: Findings) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
@@ -22,10 +23,12 @@ def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
     if is_accuracy:
         high = min(100.0, high) if low < 100 else high
     (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
-    # Markers on the last value are shown whole.
+    # Markers on the last value are shown whole; lines that go on beyond the limits end there.
     box = TransformedBbox(Bbox([[-0.03, -0.05], [1.03, 1.05]]), axes.transAxes)
     for line in axes.lines:
-        if line.get_clip_on():
+        values = np.asarray(line.get_xdata() if name == "x" else line.get_ydata(), dtype=float)
+        is_inside = bool(((low <= values) & (values <= high)).all())
+        if line.get_clip_on() and (is_inside or line.get_linestyle() == "None"):
             line.set_clip_path(None)
             line.set_clip_box(box)
 

@@ -1,6 +1,9 @@
 """Pictures of runs: who leads, how they learnt, what they took, what became of them; and how much each setting explains."""
 
+from typing import Any
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from tunebook.analysis.findings import Findings
@@ -15,6 +18,7 @@ from tunebook.report.pictures.style import (
     GREEN,
     GREY,
     INK,
+    LONGEST_UPRIGHT,
     MANY,
     MOST_CONFIGURATIONS,
     MOST_CURVES,
@@ -22,14 +26,18 @@ from tunebook.report.pictures.style import (
     RED,
     SHOWN,
     SKY,
+    SMALLEST,
     Picture,
+    are_far_apart,
     axes_of,
     band_of_noise,
     clipped,
     edge,
+    in_the_tail,
     leave_out_the_tail,
     legend_below,
     named,
+    on_two_lines,
     short,
     shown,
 )
@@ -52,15 +60,28 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     first = [effect.setting.name for effect in findings.effects]
     axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked])
     axes.set_ylim(len(ranked) - 0.4, -0.6)
-    means = [factor * value for one in ranked for value in objectives(one.ranked)]
-    reach = 1.5 * float(np.ptp(means)) + 1e-9  # or an interval of two runs would press all others into a line
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, min(means) - reach), min(high, max(means) + reach))
-    keep_in_bounds(axes, "x", results.objective)
+    _limit_leaderboard(axes, np.array([factor * value for one in ranked for value in objectives(one.ranked)]), results)
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
     caption = f"Diamonds: medians, with 95 % intervals where there are several seeds. Dots: runs.{band}"
     return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
+
+
+def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
+    """Show the runs and not all of wide intervals; on a logarithmic axis where positive values are far apart."""
+    left_out = in_the_tail(values, results.direction)
+    kept = values[~left_out]
+    low, high = axes.get_xlim()
+    if are_far_apart(kept):
+        axes.set_xlim(kept.min() / 2, 2 * kept.max())
+        log_scale(axes, "x")
+    elif np.ptp(kept) > 1e-9 * np.abs(kept).max():
+        reach = 1.5 * float(np.ptp(kept))  # or an interval of two runs would press all others into a line
+        axes.set_xlim(max(low, kept.min() - reach), min(high, kept.max() + reach))
+    if left_out.any():
+        side = "left" if results.direction == "max" else "right"
+        axes.set_title(f"{left_out.sum()} more runs further {side}", loc="right", fontsize=SMALLEST)
+    keep_in_bounds(axes, "x", results.objective)
 
 
 def importance(findings: Findings) -> Picture:
@@ -105,7 +126,7 @@ def curves(results: Results) -> Picture:
         axes.set_ylim(ys.min() - below * (np.ptp(ys) or 1e-6), ys.max() + above * (np.ptp(ys) or 1e-6))
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=label)
+    axes.set(xlabel="epoch", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
     return Picture("curves", "Learning curves", "Blue: the best complete runs; red, dashed: those that failed; grey: others.", figure)
 
 
@@ -142,7 +163,7 @@ def time(results: Results) -> Picture:
             front.append((x, y))
     if front:
         axes.plot(*zip(*front, strict=True), color=RED, lw=1.6, drawstyle="steps-post", label="none is better and faster")
-    axes.set(xlabel=f"time of the run, {unit}", ylabel=label)
+    axes.set(xlabel=f"time of the run, {unit}", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
     log_scale(axes, "x")
     leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
     keep_in_bounds(axes, "y", results.objective)
@@ -175,7 +196,7 @@ def history(results: Results) -> Picture:
             so_far.append((place, best([factor * run.objective, *[y for _, y in so_far[-1:]]])))
     if so_far:
         axes.plot(*zip(*so_far, strict=True), color=GREEN, lw=1.6, drawstyle="steps-post", label="best so far")
-    axes.set(xlabel="run, in the order of their start", ylabel=label)
+    axes.set(xlabel="run, in the order of their start", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
     leave_out_the_tail(axes, np.array(known), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

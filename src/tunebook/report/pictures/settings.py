@@ -19,6 +19,7 @@ from tunebook.report.pictures.style import (
     FULL_WIDTH,
     GREY,
     INK,
+    LONGEST_UPRIGHT,
     MANY,
     MOST_LINES,
     ORANGE,
@@ -73,7 +74,8 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     leave_out_the_tail(axes, ys, results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.set_xlabel(short(setting.name))
-    axes.set_ylabel(label + (f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""))
+    at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
+    axes.set_ylabel(on_two_lines(label + at, LONGEST_UPRIGHT))
     kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best in each tenth of the range."
     return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure)
 
@@ -120,7 +122,7 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
             range(len(across)), [on_two_lines(level.text, max(6, (32 if len(pairs) > 2 else 48) // len(across))) for level in across]
         )
         axes.set_yticks(range(len(down)), [on_two_lines(level.text, 16) for level in down])
-        axes.set(xlabel=short(first.name), ylabel=short(second.name))
+        axes.set(xlabel=short(first.name), ylabel=on_two_lines(short(second.name), LONGEST_UPRIGHT))
         axes.grid(False)
     found = "These pairs interact" if findings.interactions else "No pair is known to interact; these two settings are the strongest"
     return Picture("interactions", "Two settings at a time", f"Median of {label} in each cell. {found}.", figure, len(pairs) > 1)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.results import Value
+from tunebook.report.pictures.axes import log_scale
 from tunebook.text_output import printable
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#C87600", "#009E73", "#D62839", "#2F93D0", "#888888"
@@ -34,9 +35,10 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 SHOWN = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}  # colour and marker of each state
 MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES = 15, 8, 300
+FAR_APART = 1000  # times the smallest value
 MANY = 600  # points above which they are one image within the SVG
 WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
-LONGEST_LABEL, LONGEST_TITLE = 24, 60  # characters
+LONGEST_LABEL, LONGEST_UPRIGHT, LONGEST_TITLE = 24, 26, 60  # characters
 
 
 @dataclass(frozen=True)
@@ -142,17 +144,32 @@ def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
     return " ".join([*kept, *(["…"] if len(kept) < len(words) else [])])
 
 
+def in_the_tail(values: Any, direction: str) -> Any:
+    """Return which values are so much worse than most that they would press all others into a line."""
+    if len(values) < 8:
+        return np.zeros(len(values), dtype=bool)
+    q1, q3 = np.quantile(values, (0.25, 0.75))
+    if q1 == q3:
+        return np.zeros(len(values), dtype=bool)
+    return values < q1 - 4 * (q3 - q1) if direction == "max" else values > q3 + 4 * (q3 - q1)
+
+
+def are_far_apart(values: Any) -> bool:
+    """Return whether values need a logarithmic axis: all are positive, of very different sizes, such as losses of 0.1 and 1e30."""
+    return bool(len(values) and values.min() > 0 and values.max() > FAR_APART * values.min())
+
+
 def leave_out_the_tail(axes: Axes, ys: Any, direction: str) -> None:
     """Runs at chance level would press all others into a line: they are left out below, and counted."""
-    if len(ys) < 8:
-        return
-    q1, q3 = np.quantile(ys, (0.25, 0.75))
-    limit = q1 - 4 * (q3 - q1) if direction == "max" else q3 + 4 * (q3 - q1)
-    left_out = ys < limit if direction == "max" else ys > limit
-    if not left_out.any() or q1 == q3:
-        return
+    left_out = in_the_tail(ys, direction)
     kept = ys[~left_out]
-    margin = 0.06 * float(np.ptp(kept))
-    axes.set_ylim(kept.min() - margin, kept.max() + margin)
+    if are_far_apart(kept):
+        axes.set_ylim(kept.min() / 2, 2 * kept.max())
+        log_scale(axes, "y")
+    if not left_out.any():
+        return
+    if not are_far_apart(kept):
+        margin = 0.06 * float(np.ptp(kept))
+        axes.set_ylim(kept.min() - margin, kept.max() + margin)
     where = "below" if direction == "max" else "above"
     axes.set_title(f"{left_out.sum()} more {where}", loc="right", fontsize=SMALLEST)
