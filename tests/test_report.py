@@ -262,6 +262,7 @@ def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
     state = json.loads(zlib.decompress(b64decode(text["state"].removeprefix("deflate;"))))
     assert "tags.`sweep.state`" in state["selectedColumns"]
     assert "tags.`sweep.pruned_at_epoch`" in state["selectedColumns"]
+    assert state["columnOrder"][0] == "tags.`sweep.state`"  # in sight, not behind all parameters
 
 
 @pytest.mark.slow

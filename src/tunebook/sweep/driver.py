@@ -69,7 +69,7 @@ class Driver:
                 self.executor.open(self.folder)
                 self._work()
             status = "KILLED" if self.signum else "FINISHED"
-        except (StudyUnavailable, OSError):
+        except (StudyUnavailable, NoWorkers, OSError):  # a signal to the whole group ends the fork server too
             self._let_workers_stop()
             if not self.signum:
                 raise

@@ -28,6 +28,7 @@ PRELOADED = ("tunebook.sweep.worker", "tunebook.experiment.check", "mlflow.store
 MAX_STARTS = 3  # of a trial's process, where the fork server is killed meanwhile
 UNKNOWN_STATUS = 255  # what multiprocessing says of a process whose fork server is gone
 POLL_S = 0.2  # between looks at a process of which nobody tells
+RESTART_S = 0.5  # between two starts
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class LocalExecutor:
         for _ in range(MAX_STARTS - 1):
             with contextlib.suppress(EOFError, ConnectionError):  # the fork server was killed: the next start makes another
                 return self._start(order, gpu)
+            time.sleep(RESTART_S)  # until the system has taken note of its end
         try:
             return self._start(order, gpu)
         except (OSError, EOFError) as error:

@@ -45,9 +45,9 @@ def tags_of_sweep(name: str, objective: str, ascending: bool, settings: Sequence
 
 
 def _columns(metrics: Sequence[str], params: Sequence[str]) -> list[str]:
-    """Return MLflow's names of the columns: metrics, the trial's state, parameters."""
+    """Return MLflow's names of the columns, in their order: the trial's state, metrics, parameters."""
     states = [f"tags.`{tag}`" for tag in STATE_TAGS]
-    return [f"metrics.`{name}`" for name in metrics] + states + [f"params.`{name}`" for name in params]
+    return states + [f"metrics.`{name}`" for name in metrics] + [f"params.`{name}`" for name in params]
 
 
 def _key_of(sweep: str) -> str:
@@ -87,7 +87,9 @@ def _state(
     """shown: MLflow's filter; order: the column that rows are sorted by."""
     return {
         "searchFilter": shown, "orderByKey": order, "orderByAsc": ascending, "startTime": "ALL", "lifecycleFilter": "Active",
-        "datasetsFilter": [], "modelVersionFilter": "All Runs", "selectedColumns": columns, "columnOrder": [], "columnWidths": {},
+        "datasetsFilter": [], "modelVersionFilter": "All Runs", "selectedColumns": columns,
+        # Without an order, MLflow puts tags last, out of sight.
+        "columnOrder": columns, "columnWidths": {},
         "runsHiddenMode": "FIRST_20_RUNS", "viewMaximized": False, "runListHidden": False, "isAccordionReordered": True,
         "useGroupedValuesInCharts": True, "hideEmptyCharts": True, "groupBy": None, "groupsExpanded": {},
         "compareRunCharts": charts, "compareRunSections": sections,
