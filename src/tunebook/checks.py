@@ -213,7 +213,7 @@ def construct(cls: Callable[..., Any], settings: Mapping[str, Any], where: str, 
         return cls(**given, **values)
     except SettingError as error:
         raise error.under(where) from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise _blamed(str(error), where, settings) from error
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from tunebook import precision
 from tunebook.checks import Seed, conform
+from tunebook.classifier import NonFiniteLoss
 from tunebook.experiment import record, resume
 from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_for
 from tunebook.experiment.trial import GiveUp, Trial
@@ -98,7 +99,8 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
         close(job, folder, "KILLED", stopped)
         raise
     except BaseException as error:
-        log.exception("the run failed")
+        # Of a loss that is not a number, the last line says all; any other traceback helps who looks for the fault.
+        log.error("the run failed", exc_info=not isinstance(error, NonFiniteLoss))
         parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
         close(job, folder, "FAILED", error)
         raise
