@@ -169,6 +169,8 @@ WRONG_VALUES = [
     (["model._target_='${oc.env:HOME}'"], "model._target_", "dotted name"),
     (["callbacks='${oc.decode:\"{x: 1}\"}'"], "callbacks", ""),
     (["trainer={}"], "trainer", ""),
+    ([f"outputs=/tmp/{'a' * 300}"], "outputs=", "File name too long"),
+    (["scheduler=onecycle", "scheduler.final_div_factor=0"], "scheduler", "division by zero"),
     (["trainer=[auto,cpu,nothing]"], "trainer", "nothing"),
     (["model.filters='${nothing:x}'"], "nothing", ""),
     (["model.filters='${oc.env:NOT_THERE}'"], "NOT_THERE", ""),

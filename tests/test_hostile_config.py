@@ -112,6 +112,12 @@ FILES: dict[str, tuple[dict[str, str], list[str]]] = {
     "a bad header": ({"experiment/e.yaml": "# @package a b c\nseed: 1\n"}, ["experiment=e"]),
     "a key that is nobody's": ({"experiment/e.yaml": GLOBAL + "sed: 3\n"}, ["experiment=e"]),
     "a package left out": ({"experiment/e.yaml": "seed: 3\n"}, ["experiment=e"]),
+    "a file that includes itself": ({"experiment/e.yaml": "# @package _global_\ndefaults: [e]\n"}, ["experiment=e"]),
+    "a file that includes the primary config": ({"experiment/e.yaml": "# @package _global_\ndefaults: [/config]\n"}, ["experiment=e"]),
+    "less than a run needs": ({}, ["~seed"]),
+    "a callback that writes files": (
+        {"callbacks/e.yaml": "x: {_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: elsewhere}\n"}, ["callbacks=e"],
+    ),
     "a key twice": ({"experiment/e.yaml": GLOBAL + "seed: 1\nseed: 2\n"}, ["experiment=e"]),
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from tests.conftest import Cli, Result, artifacts_of, in_folder, runs_in
 from tests.runs import with_store
 from tests.strangers import canary, change_run_json, hand_over, listing, make_half, tell
+from tunebook.checks import InputError
 from tunebook.runfolder import FILE, RunFolder
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 
@@ -73,6 +74,25 @@ def test_a_link_in_a_folder_is_refused(cli: Cli, strange: Path, tmp_path: Path, 
     before = listing(tmp_path)
     result = cli("train.py", f"resume={strange}", *in_folder(tmp_path))
     assert_refused(result, "resume=")
+    assert listing(tmp_path) == before
+
+
+def test_a_hard_link_in_a_folder_is_refused(cli: Cli, strange: Path, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (strange / "train.log").unlink(missing_ok=True)
+    os.link(tmp_path / "victim", strange / "train.log")
+    assert_refused(cli("train.py", f"resume={strange}", *in_folder(tmp_path)), "is a hard link")
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_a_copied_key_takes_no_run_from_its_owner(tmp_path: Path) -> None:
+    """Everybody who reads a shared tracker knows the keys of its runs."""
+    ours = RunFolder(tmp_path / "ours", tmp_path / "out", uri="sqlite:////x.db")
+    ours.open()
+    ours.close("KILLED")
+    before = listing(tmp_path)
+    with pytest.raises(InputError, match=f"has the key of another run, {ours.path}"):
+        RunFolder(tmp_path / "theirs", tmp_path / "out", key=ours.key, uri="sqlite:////y.db").open()
     assert listing(tmp_path) == before
 
 

@@ -144,11 +144,19 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     image.touch()
     (tmp_path / "old.csv").touch()
+    (tmp_path / "table.csv").write_text("image,class,0,1\n")
+    (tmp_path / "precious.md").write_text("# Years of work\n")
+    (tmp_path / "precious.csv").symlink_to("precious.md")
+    (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "link.csv").symlink_to("old.csv")
     (tmp_path / "device.csv").symlink_to("/dev/null")
     os.mkfifo(tmp_path / "pipe.csv")
     assert check_output(str(tmp_path / "new.csv"), [image]) == tmp_path / "new.csv"
     assert check_output(str(tmp_path / "link.csv"), [image]) == tmp_path / "old.csv"
+    assert check_output(str(tmp_path / "table.csv"), [image, tmp_path / "loop.png"]) == tmp_path / "table.csv"
+    for name in ("precious.md", "precious.csv"):
+        with pytest.raises(SettingError, match="a file that predict did not write"):
+            check_output(str(tmp_path / name), [image])
     for name, said in {
         "/dev/null": "is a device", str(tmp_path / "device.csv"): "is a device", str(tmp_path / "pipe.csv"): "is a named pipe",
         str(tmp_path): "is a folder", str(tmp_path / "no" / "x.csv"): "its folder is not there", str(image): "one of the images",
@@ -156,7 +164,9 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     }.items():  # fmt: skip
         with pytest.raises(SettingError, match=said):
             check_output(name, [image])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "device.csv", "link.csv", "old.csv", "pipe.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["a.png", "device.csv", "link.csv", "loop.png", "old.csv", "pipe.csv", "precious.csv", "precious.md", "table.csv"]
+    )
 
 
 def test_predict_goes_past_what_it_cannot_read(cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

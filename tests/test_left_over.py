@@ -16,7 +16,8 @@ from tests.conftest import Cli, artifacts_of, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.strangers import make_half, tell
 from tests.test_delivery import assert_delivered_once, lock, store_in
-from tunebook.runfolder import PENDING, RunFolder, acquire, release
+from tunebook.checks import InputError
+from tunebook.runfolder import PENDING, RUNS, RunFolder, acquire, release
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 
 
@@ -201,6 +202,46 @@ def test_a_journal_that_was_cut_is_told_again(cli: Cli, undisturbed: Callable[..
     assert outcome(tmp_path).differences(undisturbed()) == []
     assert len(runs_in(tmp_path)) == 1
     assert_nothing_is_pending(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", pytest.param("headless", marks=pytest.mark.slow)])
+def test_a_journal_that_lost_its_beginning_is_not_called_delivered(cli: Cli, tmp_path: Path, how: str) -> None:
+    """Nothing of it had arrived, and MLflow can't be told which run it is: that is said, each time."""
+    folder = make_half(tmp_path)
+    if how == "headless":
+        file = folder / JOURNAL
+        file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
+    else:
+        cut(folder / JOURNAL, how)
+    for _ in range(2):
+        result = cli("sync.py", *with_store(tmp_path))
+        assert result.code == 1
+        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
+        assert f"its journal was cut or is gone, and does not say which run it is; resume={folder} tells it again" in result.out
+    assert runs_in(tmp_path) == []
+
+
+def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path: Path) -> None:
+    """Whoever waited for its lock reads its state again."""
+    first = RunFolder(tmp_path / "run", tmp_path / "out")
+    first.open()
+    late = RunFolder.read(first.path)
+    first.close("FINISHED")
+    with pytest.raises(InputError, match="another process has finished this run meanwhile"):
+        late.open()
+    again = RunFolder.read(first.path)  # as resume_changes=true does
+    again.open()
+    again.close("FINISHED")
+
+
+def test_a_run_is_found_however_early_it_is_killed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run", tmp_path / "out")
+    link, found = tmp_path / "out" / RUNS / folder.key, []
+    write = folder.write
+    folder.write = lambda: (found.append(link.is_symlink()), write())  # type: ignore[method-assign, assignment, func-returns-value]
+    folder.open()
+    folder.close("KILLED")
+    assert found[0]
 
 
 def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from tunebook.secrets import HIDDEN, fits, redact, redacted, redaction
 from tunebook.secrets.known import KnownSecrets
 from tunebook.secrets.names import is_secret
 from tunebook.text_output import quoted
+from tunebook.tracking.address import what_is_wrong
 
 NASTY = "/@#?'\"` ,&%=+;:!$\\|<>[]{}()*~^-_.éß漢😀\t"
 # Long enough to be told from a word wherever it stands.
@@ -311,6 +313,14 @@ def files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file():
             yield path
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "postgresql", "mysql"])
+@pytest.mark.parametrize("password", ["CorrectHorse9/x", "a/b:c@d", "[half", "x#y?z/Battery77", "9999999/Staple55"])
+def test_no_part_of_a_password_is_in_the_answer_to_a_bad_address(scheme: str, password: str) -> None:
+    """A parser's own words quote what it took for a port or a host."""
+    said = what_is_wrong(f"{scheme}://me:{password}@127.0.0.1:9/x")
+    assert [part for part in re.findall(r"\w{5,}", password) if part in said] == []
 
 
 IN_ADDRESS, IN_VARIABLE, IN_QUERY = "p/a@s#s?w'o\"r d,&%é", "va/ri@able'1\" x,y&z%", "s/i g=n&a'tu\"re"

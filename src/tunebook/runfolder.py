@@ -89,16 +89,38 @@ class RunFolder:
         require_plain(self.path, CONTENTS)
 
     def open(self) -> None:
-        """This process works here from now on. InputError if another process does."""
+        """This process works here from now on. InputError if another process does, or the key is another run's."""
+        self._require_own_key()
         self.path.mkdir(parents=True, exist_ok=True)
         acquire(self.path)
+        self._require_unfinished()
         self.host, self.pid, self.opened = socket.gethostname(), os.getpid(), time.time()
         self.process_started = psutil.Process().create_time()
         self.status = "RUNNING"
+        self._link()  # so that a kill leaves no folder that cannot be found
         self.write()
+        self._link()  # whoever lists links removes those to folders that say nothing of themselves yet
+
+    def _link(self) -> None:
         _link(self.outputs / RUNS / self.key, self.path)
         if self.uri:
             _link(self.outputs / PENDING / self.key, self.path)
+
+    def _require_unfinished(self) -> None:
+        """InputError if another process has finished the run since this one read its state."""
+        try:
+            there = RunFolder.read(self.path).status
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # a new folder
+        if there == "FINISHED" != self.status:
+            release(self.path)
+            raise InputError(f"{self.path}: another process has finished this run meanwhile")
+
+    def _require_own_key(self) -> None:
+        """InputError if the key is that of another run's folder here: a tracker's tags can be copied, and its links would be lost."""
+        there = (self.outputs / RUNS / self.key).resolve()
+        if there != self.path.resolve() and (there / FILE).is_file():
+            raise InputError(f"{self.path}: has the key of another run, {there}; resume that one, or remove its folder")
 
     def close(self, status: str) -> None:
         """The work has ended. (A disk too full to say so: the journal says it.)"""

@@ -18,6 +18,7 @@ class Kind:
 
     base: str
     modules: tuple[str, ...]
+    refused: tuple[str, ...] = ()  # names of classes that write files where a config says
 
 
 KINDS = {
@@ -27,7 +28,11 @@ KINDS = {
     "augmentation": Kind("torch.nn:Module", ("tunebook.data.augmentation",)),
     "optimizer": Kind("torch.optim:Optimizer", ("torch.optim",)),
     "scheduler": Kind("torch.optim.lr_scheduler:LRScheduler", ("tunebook.schedules", "torch.optim.lr_scheduler")),
-    "callbacks": Kind("pytorch_lightning:Callback", ("pytorch_lightning.callbacks", "tunebook.training")),
+    "callbacks": Kind(
+        "pytorch_lightning:Callback",
+        ("pytorch_lightning.callbacks", "tunebook.training"),
+        ("Checkpoint", "ModelCheckpoint", "OnExceptionCheckpoint", "BasePredictionWriter", "SpikeDetection"),
+    ),
     "sweep.sampler": Kind("optuna.samplers:BaseSampler", ("optuna.samplers",)),
     "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
     "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",)),
@@ -41,6 +46,8 @@ def check_name(target: object, kind: str, where: str) -> str:
         raise SettingError(where, target, f"must be the dotted name of a class in {' or '.join(allowed)}")
     if not any(target.startswith(module + ".") for module in allowed):
         raise SettingError(where, target, f"must be a class in {' or '.join(allowed)}: other code is never run from a config")
+    if target.rpartition(".")[2] in KINDS[kind].refused:
+        raise SettingError(where, target, "writes files where a config says; the run keeps its own checkpoints")
     return target
 
 

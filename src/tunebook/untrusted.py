@@ -101,6 +101,8 @@ def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
         if not entry.is_file(follow_symlinks=False) and not entry.is_dir(follow_symlinks=False):
             kind = "a symbolic link" if entry.is_symlink() else "not a regular file"
             raise ValueError(f"{entry.path} is {kind}")
+        if entry.is_file(follow_symlinks=False) and os.stat(entry.path, follow_symlinks=False).st_nlink > 1:
+            raise ValueError(f"{entry.path} is a hard link: what is written there would change another file")
 
 
 def require_plain_yaml(text: str) -> str:

@@ -249,6 +249,8 @@ def _check_override(config_name: str, override: Override, overrides: Sequence[st
             raise SettingError(group, None, f"is required; allowed: {allowed}")
         if isinstance(value, dict | list):
             raise SettingError(group, value, f"must be the name of one option; allowed: {allowed}")
+    if override.is_delete() and group in _top_keys(config_name) - set(default_choices(config_name)):
+        raise ConfigError(f"{override.input_line}: {group} is required; write {group}=<a value>")
     if override.is_add() or override.is_force_add():
         groups = default_choices(config_name)
         chosen = [word for word in overrides if word.partition("=")[0] in groups]
@@ -274,6 +276,8 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explained(config_name, error, overrides)) from error
+    except RecursionError as error:
+        raise ConfigError(f"{' '.join(overrides)}: cannot be composed: a file in conf/ includes itself") from error
     except (ValueError, TypeError, AttributeError) as error:  # what Hydra did not foresee
         raise ConfigError(f"{' '.join(overrides)}: cannot be composed: {_first_line(error)}") from error
 

@@ -29,7 +29,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
-    trainer_for(parts, Path(), [], VerifiedCheckpoints())
+    trainer_for(parts, Path(), parts.callbacks, VerifiedCheckpoints())
     _check_limits(parts)
     with torch.device("meta"):
         check_memory(parts)

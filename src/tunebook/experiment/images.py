@@ -99,6 +99,24 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values // 257).astype(np.uint8))
 
 
+TABLE = ("image", "class")  # the first columns of what predict writes
+
+
+def _is_same(path: Path, image: Path) -> bool:
+    """Return whether an image is this file. One that cannot be found out about is none."""
+    try:
+        return path == image.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return False
+
+
+def _is_table(path: Path) -> bool:
+    """Return whether a file is empty, or begins like a table that predict wrote."""
+    with path.open("rb") as file:
+        start = file.read(64)
+    return not start or start.startswith(",".join(TABLE).encode() + b",")
+
+
 def check_output(name: str, images: Sequence[Path]) -> Path:
     """Return the file that `output` names, links followed.
 
@@ -111,8 +129,10 @@ def check_output(name: str, images: Sequence[Path]) -> Path:
             raise SettingError("output", printable(name), f"is {kind}; give a file's name")
         if not path.parent.is_dir():
             raise SettingError("output", printable(name), "its folder is not there")
-        if any(path == image.resolve() for image in images):
+        if any(_is_same(path, image) for image in images):
             raise SettingError("output", printable(name), "is one of the images")
+        if mode is not None and not _is_table(path):
+            raise SettingError("output", printable(name), "is a file that predict did not write; give another name")
         if (reason := why_unwritable(path.parent)) or (mode is not None and not os.access(path, os.W_OK)):
             raise SettingError("output", printable(name), f"can't be written: {reason or 'Permission denied'}")
     except (OSError, ValueError, RuntimeError) as error:

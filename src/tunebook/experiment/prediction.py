@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from tunebook.checks import InputError
 from tunebook.experiment import restore
-from tunebook.experiment.images import check_output, image_files, read_image
+from tunebook.experiment.images import TABLE, check_output, image_files, read_image
 from tunebook.experiment.restore import Restored
 from tunebook.runfolder import write_atomically
 from tunebook.text_output import csv_cell, printable
@@ -87,7 +87,7 @@ def _predictions(cfg: DictConfig, restored: Restored, paths: Sequence[Path]) -> 
 
 
 def _table(found: Sequence[Prediction], class_names: Sequence[str]) -> str:
-    rows: list[list[object]] = [["image", "class", *class_names]]
+    rows: list[list[object]] = [[*TABLE, *class_names]]
     for one in found:
         best = class_names[int(np.argmax(one.probabilities))] if one.probabilities else ""
         figures: list[object] = [round(value, 6) for value in one.probabilities]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shlex
 import statistics
 import sys
 import time
@@ -146,17 +147,25 @@ def say_where(parts: Parts, folder: RunFolder) -> None:
     lines = [
         f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
         "",
-        f"next           {_where_to_look(parts)}",
-        f"               python src/evaluate.py run={parts.tracker.run_id}",
-        "               python src/train.py optimizer=adam model.filters=16",
+        f"next           {_where_to_look(parts, folder)}",
+        f"               {command('evaluate.py', f'run={parts.tracker.run_id}', folder, 'tracking.uri=')}",
     ]
     log.info("\n".join(lines))
 
 
-def _where_to_look(parts: Parts) -> str:
+def command(script: str, word: str, folder: RunFolder, *places: str) -> str:
+    """Return a command that goes on from a run, with those places that the run's own command gave, such as `outputs=`."""
+    return shlex.join(["python", f"src/{script}", word, *(text for text in folder.overrides if text.startswith(places))])
+
+
+def _where_to_look(parts: Parts, folder: RunFolder) -> str:
     """Return the page of the run's experiment on a server, or the command that serves a local store's pages."""
     uri, page = redact(str(parts.settings["tracking"]["uri"])), view.page(str(parts.tracker.experiment_id))
-    return f"{uri.rstrip('/')}{page}" if uri.startswith("http") else "make ui   (MLflow's pages; it prints their addresses)"
+    if uri.startswith("http"):
+        return f"{uri.rstrip('/')}{page}"
+    given = [text for text in folder.overrides if text.startswith("tracking.uri=")]
+    serve = shlex.join(["python", "src/ui.py", *given]) if given else "make ui"
+    return f"{serve}   (MLflow's pages; it prints their addresses)"
 
 
 def close_run(parts: Parts, output_dir: Path, status: Status) -> None:

@@ -118,7 +118,8 @@ def close(job: Job, folder: RunFolder, status: Status, error: BaseException | No
     record.close_run(job.parts, job.output_dir, status)
     folder.close(status)  # after the journal: killed between the two, the run can be gone on with still
     if status != "FINISHED":
-        log.info("to go on: python src/train.py resume=%s", job.parts.tracker.run_id or folder.path)
+        word = f"resume={job.parts.tracker.run_id or folder.path}"
+        log.info("resume with: %s", record.command("train.py", word, folder, "tracking.uri=", "outputs="))
 
 
 def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> precision.Choice:

@@ -11,10 +11,13 @@ ENDINGS = (
     "accesskey", "secretkey", "privatekey", "accountkey", "connectionstring", "accesskeyid",
 )  # fmt: skip
 # A secret as a name's last word only: SSH_AUTH_SOCK is none.
-LAST = {"pass", "dbpass", "userpass", "pwd", "pat", "auth", "authorization", "bearer", "dsn"}
+LAST = {
+    "pass", "dbpass", "userpass", "pwd", "pw", "pat", "auth", "authorization", "bearer", "dsn", "cookie", "webhook",
+}  # fmt: skip
 PAIRS = {
     ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("account", "key"), ("storage", "key"), ("shared", "key"),
-    ("signing", "key"), ("encryption", "key"), ("master", "key"), ("auth", "key"), ("auth", "header"), ("connection", "string"),
+    ("signing", "key"), ("license", "key"),
+    ("encryption", "key"), ("master", "key"), ("auth", "key"), ("auth", "header"), ("connection", "string"),
     ("conn", "str"), ("amz", "signature"), ("goog", "signature"),
 }  # fmt: skip
 # What is said about a secret and does not tell it.

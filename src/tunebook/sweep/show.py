@@ -220,9 +220,9 @@ class Display:
     def _say_what_next(self) -> None:
         """Commands that go on from here, with the places that this one was given."""
         request = self.study.request
-        uri = [word for word in self.places if word.startswith("tracking.uri=")]
+        places = [word for word in self.places if word.startswith(("tracking.uri=", "outputs="))]
         if self.tracks:
-            words = [f"sweep={request.name}", *(["metric=test/acc"] if request.is_final else []), *uri]
+            words = [f"sweep={request.name}", *(["metric=test/acc"] if request.is_final else []), *places]
             log.info("findings       python src/compare.py %s", shlex.join(words))
         if self.study.best is not None and not request.is_grid:
             of = f"sweep.of='{request.name}'"

@@ -43,8 +43,8 @@ def _wrong_with_server(uri: str) -> str:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
-    except ValueError as error:  # a port that is none, half an IPv6 address
-        return f"is no address of a server ({error}); in a password, / is written %2F and @ is written %40"
+    except ValueError:  # a port that is none, half an IPv6 address; the error's text may quote a password
+        return "is no address of a server, such as http://host:5000; in a password, / is written %2F and @ is written %40"
     if not host or not re.fullmatch(r"[\w.:%-]+", host) or host.startswith("."):
         return "names no host; must be such as http://host:5000"
     return _wrong_with_port(port)
@@ -57,8 +57,8 @@ def _wrong_with_database(uri: str) -> str:
     try:
         url = make_url(uri)
         url.get_dialect()
-    except (ArgumentError, ValueError) as error:  # no such driver is an ArgumentError, too
-        return f"is no address of a database ({without_user(str(error))}); must be such as postgresql://user@host/name"
+    except (ArgumentError, ValueError):  # no such driver is an ArgumentError, too; the text may quote a password
+        return "is no address of a database, or names a driver that there is not; must be such as postgresql://user@host/name"
     except ImportError as error:
         return f"needs a driver that is not installed ({error})"
     if not url.host and not url.database:

@@ -156,6 +156,9 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
     except InputError:
         return False  # resumed a moment ago
     delivery.send()
+    if not delivery.run_id and (folder.status == "FINISHED" or any((folder.path / "checkpoints").glob("*.ckpt"))):
+        resumes = f"; resume={folder.path} tells it again" if folder.status != "FINISHED" else "; what there is of it stays there"
+        raise ValueError(f"its journal was cut or is gone, and does not say which run it is{resumes}")
     try:
         with held(folder.path, patience_s=0):
             if not delivery.waiting:
