@@ -126,4 +126,4 @@ def test_a_huge_loss_does_not_press_the_leaderboard_into_a_line(values: tuple[fl
 
 def test_a_name_does_not_turn_the_text_after_it() -> None:
     found = dataclasses.replace(results(settings=(LR,)), name="a\u202eb")
-    assert "a\\u202eb" in page.page(Study(found, (), "", {}, {}), findings(found), [])
+    assert "a\\u202eb" in page.page(Study(found, (), "", {}, {}, "stem"), findings(found), [])

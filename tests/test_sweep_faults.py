@@ -116,6 +116,7 @@ def fork_server_of(process: BaseProcess) -> psutil.Process:
     return found
 
 
+@pytest.mark.slow
 def test_the_end_of_the_fork_server_costs_no_trial(quiet: Path, tmp_path: Path) -> None:
     process = begun(tmp_path)
     fork_server_of(process).kill()

@@ -106,7 +106,7 @@ class KnownSecrets:
         """Add the secrets in words of a command line."""
         for word in words:
             key, _, value = word.partition("=")
-            for text in dict.fromkeys((value, unquoted(value))):
+            for text in dict.fromkeys(_readings(value)):
                 if is_secret(key.lstrip("+~")):
                     self._learn_secret(text, key.lstrip("+~"))
                 self._learn_text(text)
@@ -146,8 +146,11 @@ class KnownSecrets:
         self.add(base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode())
 
 
-def unquoted(text: str) -> str:
-    """Return the text that Hydra takes a quoted or escaped value for."""
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        text = text[1:-1]
-    return re.sub(r"\\(.)", r"\1", text)
+def _readings(text: str) -> Iterator[str]:
+    """Yield what a word's value stands for: as it is written, with each escape undone, and as Hydra reads it between quotes."""
+    yield text
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    inner = text[1:-1] if is_quoted else text
+    yield re.sub(r"\\(.)", r"\1", inner)
+    if is_quoted:  # there, backslashes escape a quote and each other before one, and nothing else
+        yield re.sub(rf"(\\+)(?={text[0]}|$)", lambda found: found[1][: len(found[1]) // 2], inner)

@@ -69,7 +69,11 @@ class Driver:
                 self.executor.open(self.folder)
                 self._work()
             status = "KILLED" if self.signum else "FINISHED"
-        except (StudyUnavailable, NoWorkers, OSError):  # a signal to the whole group ends the fork server too
+        except NoWorkers:
+            if not self.signum:  # one to the whole process group ends the fork server too
+                raise
+            status = "KILLED"
+        except (StudyUnavailable, OSError):
             self._let_workers_stop()
             if not self.signum:
                 raise
