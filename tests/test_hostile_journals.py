@@ -16,7 +16,7 @@ from tests.strangers import tell
 from tunebook.runfolder import RunFolder
 from tunebook.tracking.arrived import JOURNAL
 from tunebook.tracking.delivery import Delivery
-from tunebook.tracking.records import KINDS, read
+from tunebook.tracking.records import KINDS, problem_of, read
 
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
 ANY = st.recursive(
@@ -86,3 +86,9 @@ def test_records_of_any_shape_do_not_hold_up_the_end(store: Path, records: list[
 @quick(500)
 def test_five_hundred_journals_of_any_shape(store: Path, records: list[dict[str, Any]]) -> None:
     assert_the_end_arrives(store, records)
+
+
+@pytest.mark.parametrize("key", ["mlflow.note.content", "mlflow.experimentKindx", "owner", ""])
+def test_a_journal_changes_nothing_of_an_experiment_but_its_views(key: str) -> None:
+    assert problem_of({"kind": "view", "tags": {key: "<script>"}})
+    assert not problem_of({"kind": "view", "tags": {"mlflow.sharedViewState.tunebook": "{}", "mlflow.experimentKind": "x"}})

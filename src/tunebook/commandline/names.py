@@ -293,7 +293,7 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
         full = compose(config_name, chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
         return _first_line(error)  # an option's own file is what is wrong
-    known = list(keys(full))
+    known = [key for key in keys(full) if not key.startswith("hydra")]  # most of Hydra's own are refused
     if name in known:
         return _first_line(error)
     given = next((override for override in overrides if override.lstrip("~").startswith(name)), name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunebook.tracking import journal
 from tunebook.tracking.journal import Record
+from tunebook.tracking.view import KIND_TAG, PREFIX
 from tunebook.untrusted import KEY
 
 STATUSES = ("FINISHED", "FAILED", "KILLED")
@@ -48,6 +49,11 @@ def _is_place(value: object) -> bool:
     return _is_text(value) and not str(value).startswith("/") and ".." not in PurePosixPath(str(value)).parts
 
 
+def _is_view(value: object) -> bool:
+    """Return whether the tags are those that make a view: others would change what the experiment says of itself."""
+    return isinstance(value, dict) and _is_texts(value) and all(key == KIND_TAG or key.startswith(PREFIX) for key in value)
+
+
 Check = Callable[[Any], bool]
 KINDS: dict[str, dict[str, Check]] = {
     "run": {
@@ -59,7 +65,7 @@ KINDS: dict[str, dict[str, Check]] = {
     "dataset": dict.fromkeys(("name", "digest", "profile", "source", "context"), _is_text),
     "model": {"folder": _is_text, "name": lambda value: _is_text(value) and re.fullmatch(r"[\w-]+", value) is not None},
     "tags": {"tags": _is_texts},
-    "view": {"tags": _is_texts},
+    "view": {"tags": _is_view},
     "again": {},
     "end": {"status": lambda value: value in STATUSES, "time": _is_int},
 }  # fmt: skip

@@ -97,6 +97,7 @@ def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try that failed; the last one's error is told
 
 
 def open_client(uri: str) -> "MlflowClient":
