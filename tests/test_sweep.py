@@ -75,7 +75,7 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     half_width = 12.7062 * abs(pair[0] - pair[1]) / 2  # Student's t, one degree of freedom
     assert re.search(rf"^ *2 +{sum(pair) / 2:.2f} \+- {half_width:.1f}\d % +\d+\.\d\d \+- \d+\.\d\d % +sgd *$", out, re.M)
     uri = f"tracking.uri=sqlite:///{grid}/mlflow.db"
-    assert re.search(rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri}$", out, re.M)
+    assert re.search(rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} outputs={grid}/out$", out, re.M)
     assert {run.data.params["sweep"] for run in (parent, *found.values())} == {"grid"}
 
 

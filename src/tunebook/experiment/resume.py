@@ -170,6 +170,8 @@ def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     if cfg.resume is None:
         return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
     folder = RunFolder.read(Path(str(cfg.resume)))
+    if folder.status == "FINISHED" and not cfg.resume_changes:  # since this process looked for it
+        raise InputError(f"{folder.path}: another process has finished this run meanwhile")
     folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # of this call, whatever the file says
     is_brought = folder.path.resolve() != output_dir.resolve()
     if is_brought:
