@@ -44,7 +44,7 @@ def _wrong_with_server(uri: str) -> str:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:  # a port that is none, half an IPv6 address; the error's text may quote a password
-        return "has no host or no port that can be one, as in http://host:5000; in a password, / is written %2F and @ is written %40"
+        return "is no address of a server with a host and a port, as in http://host:5000; in a password, / is written %2F, @ is %40"
     if not host or not re.fullmatch(r"[\w.:%-]+", host) or host.startswith("."):
         return "names no host; must be such as http://host:5000"
     return _wrong_with_port(port)
