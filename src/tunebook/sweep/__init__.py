@@ -1,6 +1,7 @@
 """`-m`: many runs as one sweep. An Optuna study is the only truth of it; a grid is a study whose trials all wait from the start.
 
 space      what varies, in Hydra's words
+command    what train.py -m calls
 points     from a command line to a sweep, and to the configs of its trials
 final      the winner of a sweep, to be trained again and tested
 request    what was asked for, checked; the name by which it is found again

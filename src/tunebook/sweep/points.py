@@ -1,20 +1,17 @@
 """From the words of a command line to a sweep, and to the configs of its trials, names checked."""
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from tunebook.checks import MODES, InputError, SettingError, conform
 from tunebook.commandline.names import compose_config, default_choices, keys, with_choices
 from tunebook.paths import CONF
-from tunebook.secrets import RedactingFormatter
 from tunebook.sweep.final import Winner, find_winner
 from tunebook.sweep.outside import check_storage
 from tunebook.sweep.request import Request, Trials, make_request
@@ -27,38 +24,6 @@ CONFIG = "config"
 WHOLE = ("sweep", "hydra", "outputs", "tracking", "resume", "experiment_name")
 MANY = 50  # trials whose check takes a second or more
 MOST_CORNERS = 64  # points of a search that are checked
-
-
-def sweep(overrides: Sequence[str]) -> int:
-    """Does what `train.py -m <overrides>` asks for. The exit status. SettingError, ConfigError, InputError before anything is made."""
-    _log_to_terminal()
-    request, base = read(overrides)
-    composed: dict[tuple[str, ...], DictConfig] = {}
-    next(iter(to_check(request, composed)), None)  # names are answered before torch is imported
-
-    from tunebook.experiment.early import EarlyCheck
-
-    check = EarlyCheck()
-    request = fitting(request, lambda cfg: check(_without_hydra(cfg)), composed)
-
-    from tunebook.sweep.start import drive  # imports all the rest
-
-    return drive(request, base)
-
-
-def _log_to_terminal() -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(RedactingFormatter("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.raiseExceptions = False  # a terminal or a file that takes no more lines is no reason to stop
-
-
-def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
-    own = cfg.copy()
-    with open_dict(own):
-        del own["hydra"]
-    found = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def fitting(

@@ -1,0 +1,43 @@
+"""Does what `train.py -m` asks for: names are answered before torch is imported, then all that torch alone can tell."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tunebook.secrets import RedactingFormatter
+from tunebook.sweep.points import fitting, read, to_check
+
+
+def sweep(overrides: Sequence[str]) -> int:
+    """Does what `train.py -m <overrides>` asks for. The exit status. SettingError, ConfigError, InputError before anything is made."""
+    _log_to_terminal()
+    request, base = read(overrides)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    next(iter(to_check(request, composed)), None)  # names are answered before torch is imported
+
+    from tunebook.experiment.early import EarlyCheck
+
+    check = EarlyCheck()
+    request = fitting(request, lambda cfg: check(_without_hydra(cfg)), composed)
+
+    from tunebook.sweep.start import drive  # imports all the rest
+
+    return drive(request, base)
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.raiseExceptions = False  # a terminal or a file that takes no more lines is no reason to stop
+
+
+def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
+    own = cfg.copy()
+    with open_dict(own):
+        del own["hydra"]
+    found = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
