@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 @command(
-    "config", check="tunebook.experiment.check:check", take_up="tunebook.experiment.resume:take_up", sweep="tunebook.sweep.command:sweep"
+    "config",
+    check="tunebook.experiment.check:check",
+    take_up="tunebook.experiment.resolve_resume:take_up",
+    sweep="tunebook.sweep.command:sweep",
 )
 def main(cfg: "DictConfig") -> float | None:
     """Returns the objective, for sweeps."""

@@ -190,10 +190,15 @@ def assert_light(stderr: str) -> None:
         ("compare.py", ["sweep=t"], "there is no such sweep"),
         ("compare.py", ["experiment_name=x"], "no such experiment"),
         ("compare.py", ["runs=x"], "is no filter"),
+        ("train.py", ["resume=adam filters=17"], "Did you mean 'adam filters=16'?"),
+        ("train.py", ["resume=0000"], "no such run"),
+        ("train.py", ["resume=twin"], "may be any of"),
+        ("train.py", ["resume=last"], "there is no run in"),
     ],
 )
 def test_what_is_no_run_is_refused_in_a_moment(runs: Runs, script: str, arguments: list[str], said: str) -> None:
-    spent, result = spend(script, *arguments, f"tracking.uri={runs.uri}")
+    outputs = [f"outputs={runs.store.folder / 'out'}"] if script == "train.py" else []
+    spent, result = spend(script, *arguments, f"tracking.uri={runs.uri}", *outputs)
     assert result.returncode == 2
     (line,) = [line for line in result.stderr.splitlines() if not line.startswith("import time:")]
     assert said in line

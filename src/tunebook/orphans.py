@@ -13,6 +13,12 @@ from collections.abc import Iterator
 PARENT = "TUNEBOOK_FIRST_PROCESS"  # environment variable: the id of the process that starts the others
 POLL_S = 0.5
 EXIT_CODE = 1
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # environment variables, as Lightning reads them
+
+
+def is_first_process() -> bool:
+    """Return whether this is the only process of a run, or the first: a strategy such as ddp starts one for each device."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") in ("", "0")
 
 
 @contextlib.contextmanager

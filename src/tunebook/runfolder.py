@@ -25,7 +25,8 @@ FILE = "run.json"
 LOCK = ".run.lock"  # held by the process that works in the folder
 LOCK_PATIENCE_S = 5.0  # delivery holds the lock for moments, a run for as long as it works
 CONTENTS = ("checkpoints", "artifacts", "model")  # subfolders of a run's folder
-LAST_CHECKPOINT = "checkpoints/last.ckpt"  # where it is, in a run's folder
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"  # files in its folder `checkpoints`
+LAST_CHECKPOINT = f"checkpoints/{LAST}"
 RUNS, PENDING = ".runs", ".pending"
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import psutil
 import torch
 from lightning_fabric.plugins import CheckpointIO
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pydantic import Field
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
@@ -93,11 +92,6 @@ def _batch_limits(**limits: float) -> dict[str, Any]:
         if isinstance(limit, float) and limit > 1:
             raise SettingError(f"limit_{split}_batches", limit, "must be a whole number of batches, or a fraction up to 1.0")
     return {f"limit_{split}_batches": limit for split, limit in limits.items()}
-
-
-def is_first_process() -> bool:
-    """False in the processes that a strategy such as ddp starts beside this one."""
-    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
 
 
 def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:

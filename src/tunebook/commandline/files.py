@@ -4,12 +4,12 @@ Hydra's own settings choose log files, the environment and the classes that it c
 config and the command line only. Importing this module makes Hydra read every configuration file through `FileConfigSource`.
 """
 
-import functools
+import copy
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from hydra._internal.core_plugins import file_config_source
@@ -45,6 +45,8 @@ def read_yaml(text: str, where: str) -> Any:
 class FileConfigSource(file_config_source.FileConfigSource):
     """Reads conf/ in place of Hydra's class of the same name, which reads any file. (Hydra tells classes by their name.)"""
 
+    _parsed: ClassVar[dict[tuple[str, str], ConfigResult]] = {}  # a command composes the same files several times
+
     def load_config(self, config_path: str) -> ConfigResult:
         """Return the configuration file, verified. Raises ConfigError where it may not be read or says what it may not."""
         name = self._normalize_file_name(config_path)
@@ -54,11 +56,13 @@ class FileConfigSource(file_config_source.FileConfigSource):
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{where}: can't be read: {shown(error)}") from None
-        verify(config_path.removesuffix(".yaml"), text)
-        try:
-            return super().load_config(config_path)
-        except ValueError as error:  # a header line that Hydra does not understand
-            raise ConfigError(f"{where}: {shown(error)}") from None
+        if (name, text) not in self._parsed:
+            verify(config_path.removesuffix(".yaml"), text)
+            try:
+                self._parsed[name, text] = super().load_config(config_path)
+            except ValueError as error:  # a header line that Hydra does not understand
+                raise ConfigError(f"{where}: {shown(error)}") from None
+        return copy.deepcopy(self._parsed[name, text])
 
 
 def regular_file(folder: Path, name: str) -> Path:
@@ -76,7 +80,6 @@ def regular_file(folder: Path, name: str) -> Path:
     return file
 
 
-@functools.lru_cache(maxsize=256)  # a sweep composes the same files for each trial
 def verify(config_path: str, text: str) -> None:
     """Raise ConfigError where a file holds more than plain values, or that of a group sets or chooses anything of Hydra's."""
     where = f"conf/{config_path}.yaml"

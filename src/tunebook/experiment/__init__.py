@@ -4,7 +4,8 @@ assembly   a config's plain values -> objects
 early      what can be said of a config with torch alone
 check      whether a config can run, before anything is loaded or made
 run        trains, tests once and returns the objective
-resume     finds the run to go on with, and makes sure that it is still the same
+resolve_resume  finds the run to go on with, without torch
+resume     loads its checkpoint, and makes sure that it is still the same run
 elsewhere  brings a run here that MLflow or a checkpoint alone knows
 places     what a run's folder may not choose for its user
 compatibility whether a checkpoint's state fits the run's objects

@@ -17,21 +17,18 @@ from omegaconf import DictConfig
 from tunebook.checks import InputError, shown
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.words import check_outside_words
+from tunebook.experiment.resolve_resume import ADDRESSES, PLACES
 from tunebook.experiment.restore import fetch
 from tunebook.recovery import checkpoint
-from tunebook.recovery.checkpoint import BEST, LAST
 from tunebook.recovery.contents import require_state
-from tunebook.runfolder import RunFolder
+from tunebook.runfolder import BEST, LAST, RunFolder
 from tunebook.secrets import redact
 from tunebook.tracking import records
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.journal import Journal, Record
-from tunebook.tracking.run_lookup import find_run
 from tunebook.tracking.shipper import DELIVERED, JOURNAL, KEY_TAG, Delivery
 from tunebook.tracking.store import RunNotFound
 from tunebook.untrusted import read_regular, require_key
-
-PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")  # where things lie is this machine's business
 
 
 def bring(name: str, cfg: DictConfig) -> RunFolder | None:
@@ -39,7 +36,7 @@ def bring(name: str, cfg: DictConfig) -> RunFolder | None:
 
     InputError where it can't be had, or is not what it should be.
     """
-    is_address = name.startswith(("http://", "https://"))
+    is_address = name.startswith(ADDRESSES)
     if is_address or Path(name).is_file():
         folder = _temporary()
         return _of_checkpoint(fetch(name, folder.path / LAST, "resume") if is_address else Path(name), name, folder)
@@ -47,17 +44,6 @@ def bring(name: str, cfg: DictConfig) -> RunFolder | None:
         with contextlib.suppress(RunNotFound):
             return _of_mlflow(FinishedRun(cfg.tracking.uri, name), _temporary())
     return None
-
-
-def full_id(name: str, cfg: DictConfig) -> str:
-    """Return the id of the MLflow run that a short id or a run's name means; `name` itself where that means none.
-
-    AmbiguousRun where it means several.
-    """
-    if "uri" in cfg.tracking and not name.startswith(("http://", "https://")) and not Path(name).exists():
-        with contextlib.suppress(RunNotFound):
-            return find_run(str(cfg.tracking.uri), name, "resume").run_id
-    return name
 
 
 def _temporary() -> RunFolder:

@@ -20,8 +20,7 @@ from tunebook.commandline.names import default_choices, with_choices
 from tunebook.experiment.assembly import Parts, plain, without_secrets
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
-from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS
-from tunebook.runfolder import RunFolder
+from tunebook.runfolder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.secrets import redact, redacted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status

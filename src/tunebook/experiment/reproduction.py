@@ -29,11 +29,12 @@ from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere
 from tunebook.experiment.comparison import Account, Comparison
 from tunebook.experiment.requested_run import PRUNED, require_finished
+from tunebook.experiment.resolve_resume import PLACES
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.precision import Precision
 from tunebook.recovery import checkpoint
-from tunebook.recovery.checkpoint import LAST
+from tunebook.runfolder import LAST
 from tunebook.secrets import HIDDEN
 from tunebook.text_output import quoted
 from tunebook.tracking.describe import LONGEST_NAME
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config"  # what train.py composes
 OURS = ("tracking", "outputs", "hydra.")  # settings of this call that the new run has as well
-NOT_TAKEN = (*elsewhere.PLACES, "sweep")  # settings of the stored run that it has not
+NOT_TAKEN = (*PLACES, "sweep")  # settings of the stored run that it has not
 KEY = re.compile(r"\w+(\.\w+)*")
 Threads = Annotated[int, Field(ge=1, le=4096)]
 

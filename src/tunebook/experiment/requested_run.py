@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from tunebook.checks import InputError, SettingError, conform, shown
 from tunebook.experiment.images import check_output, image_files
+from tunebook.experiment.resolve_resume import ADDRESSES
 from tunebook.tracking.run_lookup import LAST, find_run
 from tunebook.tracking.run_reader import FoundRun
 
-ADDRESSES = ("http://", "https://")
 PRUNED = "sweep.pruned_at_epoch"  # tag of a trial that its sweep gave up
 NAMES_OF_RUNS = "last, an MLflow run's id, its first digits or its name, a run's folder, a checkpoint's path or http(s) address"
 

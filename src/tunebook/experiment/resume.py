@@ -2,8 +2,7 @@
 
 import contextlib
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,25 @@ from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, conform, shown
 from tunebook.classifier import Classifier
-from tunebook.commandline.words import words_taken_over
 from tunebook.experiment import elsewhere
 from tunebook.experiment.assembly import Parts, Settings, build, plain, without_secrets
 from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.compatibility import require_fit
-from tunebook.experiment.places import require_own_places
 from tunebook.experiment.record import data_digests, varied
+from tunebook.experiment.resolve_resume import OWN_KEYS, has_checkpoint, moved_checkpoints
 from tunebook.precision import Precision
-from tunebook.recovery.checkpoint import BEST, LAST, PREVIOUS, CheckpointError, Content, load_weights, newest, require_same_network
+from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest, require_same_network
 from tunebook.recovery.contents import require_state
 from tunebook.recovery.position import Position
-from tunebook.runfolder import LOCK, RunFolder, folders, held
+from tunebook.runfolder import BEST, LAST, RunFolder
 from tunebook.secrets import redact, redacted
-from tunebook.text_output import quoted
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
-from tunebook.training import is_first_process
 
 log = logging.getLogger(__name__)
 
-OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
 SHOWN = 6  # differences in one line
 FORMAT = 2  # of what a checkpoint holds; raised when an older one can't be gone on with
 
@@ -94,77 +89,6 @@ class Resumed:
             callback.load_state_dict(self.content["callbacks"][callback.state_key])
 
 
-def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The overrides of the run that `cfg.resume` names, then those of this call. InputError where there is no such run, or it works
-    still."""
-    name, places = str(cfg.resume), []
-    folder = find(name, Path(str(cfg.outputs)))
-    if folder is None:
-        name = elsewhere.full_id(name, cfg)
-        folder = find(name, Path(str(cfg.outputs)))
-    if folder is not None:
-        places = [f"hydra.run.dir={quoted(str(folder.path))}"]
-    else:
-        folder = elsewhere.bring(name, cfg)
-    if folder is None:
-        known = "last, a run's folder, an MLflow run's id, its first digits or its name, a checkpoint's path or http(s) address"
-        raise InputError(f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}")
-    if is_first_process() and folder.is_alive:
-        raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
-    _require_usable(folder, cfg, overrides, is_here=bool(places))
-    if folder.status == "FINISHED" and not cfg.resume_changes:
-        raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
-    given = {override.partition("=")[0].lstrip("+") for override in overrides}
-    earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
-    now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
-    return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
-
-
-def _require_usable(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool) -> None:
-    """InputError where a folder can't be gone on with, whatever is in its checkpoints."""
-    where = f"resume={shown(cfg.resume)}"
-    if folder.kind != "run":
-        raise InputError(f"{where}: is a sweep, not a run: the same -m command goes on with it")
-    try:
-        folder.require_plain()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: {error}") from None
-    if is_here:
-        require_own_places(folder, cfg, overrides)
-        if is_first_process() and (folder.path / LOCK).exists():
-            with held(folder.path):
-                pass  # the run takes it again; what is refused now has made nothing
-        _require_no_changes(folder, cfg, overrides)
-
-
-def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """InputError where a run that has no checkpoint yet, and so begins again, would begin as another run."""
-    if has_checkpoint(folder.path):
-        return
-    asked = [text for text in overrides if text.partition("=")[0] not in OWN_KEYS and not text.lstrip("+~").startswith(elsewhere.PLACES)]
-    if new := [text for text in asked if redact(text) not in folder.overrides]:
-        message = "has no checkpoint yet, and begins again with the settings that it had"
-        raise InputError(f"resume={shown(cfg.resume)}: {message}; leave out {shown(' '.join(new))}, or start another run")
-
-
-def find(name: str, outputs: Path) -> RunFolder | None:
-    """The run of this machine that is called "last", by its MLflow id, or by its folder."""
-    try:
-        if (Path(name) / "run.json").is_file():
-            return RunFolder.read(Path(name).resolve())
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"resume={shown(name)}: its run.json is not readable") from None
-    there = sorted((folder for folder in folders(outputs) if folder.kind == "run"), key=lambda folder: folder.opened)
-    if name == "last" and there:
-        return there[-1]
-    if name == "last":
-        raise InputError(f"resume=last: there is no run in {outputs}")
-    for folder in there:
-        if name and name in (folder.key, run_id_of(folder.path)):
-            return folder
-    return None
-
-
 def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     """The run's folder: as it was left, or a new one."""
     if cfg.resume is None:
@@ -194,7 +118,7 @@ def load(settings: Settings) -> Resumed | None:
     if settings["resume"] is None:
         return None
     folder = RunFolder.read(Path(settings["resume"]))
-    checkpoints, moved, is_there = folder.path / "checkpoints", _moved(folder.path), has_checkpoint(folder.path)
+    checkpoints, moved, is_there = folder.path / "checkpoints", moved_checkpoints(folder.path), has_checkpoint(folder.path)
     is_told = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
     if not is_there and (folder.status == "FINISHED" or not is_told):
         moved = [LAST, BEST]  # MLflow may have them all the same: the journal is gone
@@ -205,19 +129,6 @@ def load(settings: Settings) -> Resumed | None:
         return None
     path, content, problems = newest(checkpoints, _require_usable_content)
     return Resumed(path, content, problems, folder.origin)
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Return whether a run has a checkpoint to go on from, in its folder or moved to MLflow."""
-    there = any(os.path.lexists(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
-    return there or LAST in _moved(folder)
-
-
-def _moved(folder: Path) -> list[str]:
-    """Return the checkpoints that a run's folder has no more, since MLflow has them."""
-    told = {record["file"] for record in records.read(folder / JOURNAL) if record["kind"] == "artifact" and record["move"]}
-    gone = [name for name in (LAST, BEST) if f"checkpoints/{name}" in told and not (folder / "checkpoints" / name).exists()]
-    return [name for name in gone if name != LAST or not (folder / "checkpoints" / PREVIOUS).exists()]
 
 
 def _require_usable_content(content: Content, name: str) -> None:

@@ -17,15 +17,15 @@ from tunebook.classifier import NonFiniteLoss
 from tunebook.experiment import record, resume
 from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_for
 from tunebook.experiment.trial import GiveUp, Trial
-from tunebook.orphans import naming_the_parent
+from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, VerifiedCheckpoints
-from tunebook.recovery.checkpoint import BEST, load_weights
+from tunebook.recovery.checkpoint import load_weights
 from tunebook.recovery.checkpoint import read as read_checkpoint
-from tunebook.runfolder import LAST_CHECKPOINT, RunFolder, held
+from tunebook.runfolder import BEST, LAST_CHECKPOINT, RunFolder, held
 from tunebook.tracking import describe
 from tunebook.tracking.store import folder_name
 from tunebook.tracking.tracker import Status, rounded
-from tunebook.training import EpochReport, device_kind, is_first_process
+from tunebook.training import EpochReport, device_kind
 
 log = logging.getLogger(__name__)
 

@@ -20,12 +20,11 @@ from lightning_fabric.plugins import CheckpointIO
 from torch import Tensor, nn
 
 from tunebook.checks import InputError
-from tunebook.runfolder import write_atomically
+from tunebook.runfolder import LAST, PREVIOUS, write_atomically
 from tunebook.untrusted import open_regular
 
 Content = dict[str, Any]
 
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 MARK = b"tunebook sha256 "
 COMMENT_BYTES = len(MARK) + 64
 # The record at a zip archive's end: its signature, its length, and (its last two bytes) the length of the comment that follows.

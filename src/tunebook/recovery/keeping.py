@@ -11,8 +11,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from tunebook.checks import Positive, checked
 from tunebook.recovery import checkpoint
-from tunebook.recovery.checkpoint import BEST, LAST, VerifiedCheckpoints
+from tunebook.recovery.checkpoint import VerifiedCheckpoints
 from tunebook.recovery.position import Position, put_into
+from tunebook.runfolder import BEST, LAST
 
 log = logging.getLogger(__name__)
 

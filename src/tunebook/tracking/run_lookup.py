@@ -40,7 +40,7 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
     found = reader.search(Query.id_prefix(digits)) if SHORT_ID.fullmatch(digits) else []
     with contextlib.suppress(NotReadable):  # a name that MLflow's filter can't hold is no run's
         found += reader.search(Query.name(text))
-    return _only_one(found, f"{key}={_line(text)}", lambda: f"no such run in {redact(uri)}{_hint(reader, text)}")
+    return _only_one(found, f"{key}={_line(text)}", lambda: f"no such run in {redact(uri)}{nearest_run(reader, text)}")
 
 
 def find_sweep(uri: str, text: str) -> FoundRun:
@@ -80,8 +80,8 @@ def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str])
     return runs[0]
 
 
-def _hint(reader: Reader, text: str) -> str:
-    """Return the nearest id or name among the newest runs, or else the newest of them."""
+def nearest_run(reader: Reader, text: str) -> str:
+    """Return a hint for a message: the nearest id or name among the newest runs, or else the newest of them."""
     runs = reader.search(Query.every())
     if not runs:
         return "; there is none yet"

@@ -1,0 +1,128 @@
+"""Finds the run that `resume` names, and refuses what can be refused without its checkpoints. Imports no torch."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from tunebook.checks import InputError, shown
+from tunebook.commandline.words import words_taken_over
+from tunebook.experiment.places import require_own_places
+from tunebook.orphans import is_first_process
+from tunebook.runfolder import BEST, LAST, LOCK, PREVIOUS, RunFolder, folders, held
+from tunebook.secrets import redact
+from tunebook.text_output import quoted
+from tunebook.tracking import records
+from tunebook.tracking.arrived import JOURNAL, run_id_of
+from tunebook.tracking.run_lookup import find_run, nearest_run
+from tunebook.tracking.run_reader import open_reader
+from tunebook.tracking.store import RunNotFound
+
+OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
+ADDRESSES = ("http://", "https://")
+PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")  # where things lie is this machine's business
+
+
+def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """The overrides of the run that `cfg.resume` names, then those of this call. InputError where there is no such run, or it works
+    still."""
+    name, places = str(cfg.resume), []
+    outputs = Path(str(cfg.outputs))
+    folder = find(name, outputs)
+    is_outside = name.startswith(ADDRESSES) or Path(name).is_file()
+    if folder is None and not is_outside and (run_id := _id_in_mlflow(name, cfg)) is not None:
+        name, is_outside = run_id, True
+        folder = find(name, outputs)
+    if folder is not None:
+        places = [f"hydra.run.dir={quoted(str(folder.path))}"]
+    elif is_outside:
+        from tunebook.experiment import elsewhere  # imports torch
+
+        folder = elsewhere.bring(name, cfg)
+    if folder is None:
+        known = "last, a run's folder, an MLflow run's id, its first digits or its name, a checkpoint's path or http(s) address"
+        raise InputError(f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}{_hint(name, cfg)}")
+    if is_first_process() and folder.is_alive:
+        raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
+    _require_usable(folder, cfg, overrides, is_here=bool(places))
+    if folder.status == "FINISHED" and not cfg.resume_changes:
+        raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
+    now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
+    return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
+
+
+def _require_usable(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool) -> None:
+    """InputError where a folder can't be gone on with, whatever is in its checkpoints."""
+    where = f"resume={shown(cfg.resume)}"
+    if folder.kind != "run":
+        raise InputError(f"{where}: is a sweep, not a run: the same -m command goes on with it")
+    try:
+        folder.require_plain()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from None
+    if is_here:
+        require_own_places(folder, cfg, overrides)
+        if is_first_process() and (folder.path / LOCK).exists():
+            with held(folder.path):
+                pass  # the run takes it again; what is refused now has made nothing
+        _require_no_changes(folder, cfg, overrides)
+
+
+def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """InputError where a run that has no checkpoint yet, and so begins again, would begin as another run."""
+    if has_checkpoint(folder.path):
+        return
+    asked = [text for text in overrides if text.partition("=")[0] not in OWN_KEYS and not text.lstrip("+~").startswith(PLACES)]
+    if new := [text for text in asked if redact(text) not in folder.overrides]:
+        message = "has no checkpoint yet, and begins again with the settings that it had"
+        raise InputError(f"resume={shown(cfg.resume)}: {message}; leave out {shown(' '.join(new))}, or start another run")
+
+
+def find(name: str, outputs: Path) -> RunFolder | None:
+    """The run of this machine that is called "last", by its MLflow id, or by its folder."""
+    try:
+        if (Path(name) / "run.json").is_file():
+            return RunFolder.read(Path(name).resolve())
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"resume={shown(name)}: its run.json is not readable") from None
+    there = sorted((folder for folder in folders(outputs) if folder.kind == "run"), key=lambda folder: folder.opened)
+    if name == "last" and there:
+        return there[-1]
+    if name == "last":
+        raise InputError(f"resume=last: there is no run in {outputs}")
+    for folder in there:
+        if name and name in (folder.key, run_id_of(folder.path)):
+            return folder
+    return None
+
+
+def _id_in_mlflow(name: str, cfg: DictConfig) -> str | None:
+    """Return the id of the MLflow run with this id, short id or name, or None. AmbiguousRun where several have it."""
+    if "uri" in cfg.tracking:
+        with contextlib.suppress(RunNotFound):
+            return find_run(str(cfg.tracking.uri), name, "resume").run_id
+    return None
+
+
+def _hint(name: str, cfg: DictConfig) -> str:
+    with contextlib.suppress(InputError):
+        if "uri" in cfg.tracking:
+            return nearest_run(open_reader(str(cfg.tracking.uri)), name)
+    return ""
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run has a checkpoint to go on from, in its folder or moved to MLflow."""
+    there = any(os.path.lexists(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
+    return there or LAST in moved_checkpoints(folder)
+
+
+def moved_checkpoints(folder: Path) -> list[str]:
+    """Return the checkpoints that a run's folder has no more, since MLflow has them."""
+    told = {record["file"] for record in records.read(folder / JOURNAL) if record["kind"] == "artifact" and record["move"]}
+    gone = [name for name in (LAST, BEST) if f"checkpoints/{name}" in told and not (folder / "checkpoints" / name).exists()]
+    return [name for name in gone if name != LAST or not (folder / "checkpoints" / PREVIOUS).exists()]
