@@ -162,6 +162,16 @@ def test_a_project_of_ones_own_files_composes(project: Path) -> None:
     assert composed(project, [(files, each) for each in words]) == ["composed"] * len(words)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("", "must hold settings"), ("# nothing yet\n", "must hold settings"), ("seed: 3\n", f"must begin with the line `{GLOBAL.strip()}`")],
+)
+def test_an_experiment_that_sets_nothing_is_said(project: Path, content: str, said: str) -> None:
+    (line,) = composed(project, [({"experiment/mine.yaml": content}, ["experiment=mine"])])
+    assert line.startswith("conf/experiment/mine.yaml: ")
+    assert said in line
+
+
 @pytest.mark.parametrize("flag", [[], ["--cfg", "job"], ["--cfg", "hydra"], ["--info", "config"], ["--hydra-help"], ["--help"], ["-m"]])
 def test_no_flag_lets_a_log_file_be_written(project: Path, flag: list[str]) -> None:
     victim = project / "victim"

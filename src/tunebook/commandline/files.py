@@ -26,6 +26,9 @@ from tunebook.untrusted import require_plain_yaml
 HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")  # as a part of a key, a group, a path or a package
 PACKAGE = re.compile(r"(?m)^\s*#\s*@.*$")  # a header line, such as `# @package _global_`
 
+WHOLE = ("experiment/", "debug/")  # groups whose files change the whole config
+GLOBAL = "# @package _global_"
+
 
 class ConfigError(ValueError):
     """A config that can't be composed. Its text is one line for a user."""
@@ -86,11 +89,14 @@ def verify(config_path: str, text: str) -> None:
     content = read_yaml(text, where)
     if "/" not in config_path:
         return  # a primary config
-    if not isinstance(content, dict):
+    is_whole = config_path.startswith(WHOLE)
+    if not isinstance(content, dict) or (is_whole and not content):
         raise ConfigError(f"{where}: must hold settings, such as `seed: 1`")
     for word in (config_path, *PACKAGE.findall(text), *map(str, content), *_words(content.get("defaults"))):
         if HYDRA.search(word):
             raise ConfigError(f"{where}: sets hydra ({shown(word)}), which only the primary config in conf/ may do")
+    if is_whole and set(content) != {"defaults"} and GLOBAL not in PACKAGE.findall(text):
+        raise ConfigError(f"{where}: must begin with the line `{GLOBAL}`, since it changes settings of other groups")
 
 
 def _words(defaults: Any) -> Iterator[str]:

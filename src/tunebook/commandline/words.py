@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
-from tunebook.checks import InputError, SettingError, shown
+from tunebook.checks import InputError, SettingError, one_line, shown
 from tunebook.commandline.files import ConfigError
 from tunebook.paths import CONF
 from tunebook.secrets import HIDDEN
@@ -21,6 +21,7 @@ HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
 REFERRED_TO = ("augmentation", "data", "model", "objective", "optimizer", "scheduler", "seed", "trainer")
 PLACES = ("data.root", "data.source")
 MOST_REFERENCES = 8
+KEY = re.compile(r"[+~]*\w[\w.-]*(/\w[\w.-]*)*(@[\w./-]*)?")
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
 
 
@@ -31,10 +32,23 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         try:
             parsed += parser.parse_overrides([text])
-        except (HydraException, ValueError, RecursionError) as error:  # e.g. a number of 5,000 digits
-            said = next((line for e in (error, error.__cause__) for line in str(e or "").splitlines() if line.strip()), "")
-            raise ConfigError(f"{shown(text)}: {said.strip() or 'is nested too deeply'}") from error
+        except HydraException as error:
+            raise ConfigError(f"{shown(text)}: {_unreadable(text)}") from error
+        except ValueError as error:  # a number of 5,000 digits
+            raise ConfigError(f"{shown(text)}: {one_line(str(error))}") from error
+        except RecursionError as error:
+            raise ConfigError(f"{shown(text)}: is nested too deeply") from error
     return parsed
+
+
+def _unreadable(text: str) -> str:
+    """Return why Hydra's grammar has no place for a word. (Its own message names the tokens of the grammar.)"""
+    key, separator, _ = text.partition("=")
+    if not separator and not key.startswith("~"):
+        return "is no setting; write key=value"
+    if not KEY.fullmatch(key):
+        return f"{shown(key)!r} can't be the name of a setting; write key=value"
+    return f"the value can't be read; close every quote and bracket, and put a text with special characters in quotes: '{key}=\"...\"'"
 
 
 def check_word(override: Override, groups: Collection[str]) -> None:

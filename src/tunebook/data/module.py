@@ -1,9 +1,10 @@
 """The LightningDataModule: a source's images in memory, split, batched, scaled and augmented on the device."""
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 
@@ -12,6 +13,8 @@ from tunebook.data.batches import BatchIndices, BatchLoader, GatheredImages, Raw
 from tunebook.data.sources import Source
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
+
+EvaluationBatch = Annotated[int, Field(ge=1, le=1_000_000)]  # of any size: all images at once, at most
 
 
 class Batch(NamedTuple):
@@ -36,7 +39,7 @@ class ImageDataModule(LightningDataModule):
         seed: Seed,
         root: Name,
         batch_size: Count,
-        eval_batch_size: Count,
+        eval_batch_size: EvaluationBatch,
         val_fraction: OpenFraction,
         split_seed: Seed,
         validate_on: Literal["split", "test", "train"],

@@ -1,9 +1,9 @@
 """Parses the address of a store, and says what is wrong with it before anything is opened."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")  # a driver may follow: postgresql+psycopg
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")  # a driver may follow: postgresql+psycopg
 DATABASES = ("postgresql", "mysql", "mssql")
 EXAMPLES = "an address such as sqlite:////path/to/mlflow.db or http://host:5000"
 LONGEST = 2000  # characters
@@ -12,11 +12,9 @@ HIGHEST_PORT = 65535
 
 def what_is_wrong(uri: str) -> str:
     """Return why `uri` can't be the address of a store; "" where it can."""
-    if uri == "databricks":
-        return ""
     scheme, separator, rest = uri.partition("://")
     kind, plus, _ = scheme.partition("+")
-    if not separator or not rest.strip("/ ") or not uri.isprintable() or len(uri) > LONGEST:
+    if not separator or not rest.strip("/ ") or not unquote(uri).isprintable() or len(uri) > LONGEST:
         return f"must be {EXAMPLES}"
     if kind not in SCHEMES or (plus and kind not in DATABASES):
         return f"must be {EXAMPLES}; allowed before :// are {', '.join(SCHEMES)}, and a driver for a database, such as +psycopg"
@@ -24,7 +22,7 @@ def what_is_wrong(uri: str) -> str:
         return _wrong_with_file(rest)
     if kind in ("http", "https"):
         return _wrong_with_server(uri)
-    return _wrong_with_database(uri) if kind in DATABASES else ""
+    return _wrong_with_database(uri)
 
 
 def without_user(uri: str) -> str:
