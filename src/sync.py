@@ -13,10 +13,11 @@ def main(cfg: "DictConfig") -> None:
     """Says what was delivered. Exit status 1 where something could not be."""
     from pathlib import Path
 
+    from tunebook.text_output import counted
     from tunebook.tracking.shipper import deliver_left_over
 
     left_over = deliver_left_over(Path(cfg.outputs), cfg.tracking.uri)
-    print(f"{left_over.delivered} runs delivered, {len(left_over.problems)} not")
+    print(f"{counted(left_over.delivered, 'run')} delivered, {len(left_over.problems)} not")
     for problem in left_over.problems:
         print(problem)
     if left_over.problems:

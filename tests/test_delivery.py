@@ -61,7 +61,7 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     assert not runs_in(tmp_path)
     connection.close()
     result = cli("sync.py", *with_store(tmp_path))
-    assert (result.code, result.out) == (0, "1 runs delivered, 0 not\n")
+    assert (result.code, result.out) == (0, "1 run delivered, 0 not\n")
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert set(run.data.metrics) >= TOLD
@@ -247,7 +247,7 @@ def test_a_server_that_stays_away(cli: Cli, tmp_path: Path) -> None:
     assert faults.run_train((*RUN, *places, "tracking.patience_s=1"), log) == 0, log.read_text()
     assert "make sync delivers it" in log.read_text()
     with server:
-        assert cli("sync.py", *places).out == "1 runs delivered, 0 not\n"
+        assert cli("sync.py", *places).out == "1 run delivered, 0 not\n"
         client = MlflowClient(server.uri)
         (run,) = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
         assert run.info.status == "FINISHED"

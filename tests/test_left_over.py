@@ -52,7 +52,7 @@ def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, patt
     assert faults.run_train(words, log, kill_once_there_is, f"{tmp_path}/out", pattern) == -signal.SIGKILL, log.read_text()
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     connection.close()
-    assert cli("sync.py", *with_store(tmp_path)).out == "1 runs delivered, 0 not\n"
+    assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not\n"
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/requirements.txt"}
@@ -67,7 +67,7 @@ def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path:
     (folder / "model" / "weights").write_text("no model")
     tell(folder, {"kind": "model", "folder": "model", "name": "model"}, {"kind": "tags", "tags": {"behind": "it"}})
     result = cli("sync.py", *with_store(tmp_path))
-    assert result.out.endswith("1 runs delivered, 0 not\n")
+    assert result.out.endswith("1 run delivered, 0 not\n")
     assert "left out: model: its MLmodel can't be read" in result.out
     (run,) = runs_in(tmp_path)
     assert (run.info.status, run.data.tags["behind"]) == ("KILLED", "it")
@@ -78,7 +78,7 @@ def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
     tell(folder, *({"kind": "tags", "tags": {"x" * 300: str(number)}} for number in range(3)), {"kind": "tags", "tags": {"behind": "it"}})
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
     assert said.startswith("3 records of")
-    assert told == "1 runs delivered, 0 not"
+    assert told == "1 run delivered, 0 not"
     (run,) = runs_in(tmp_path)
     assert run.data.tags["behind"] == "it"
 
@@ -221,6 +221,24 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(cli: Cli, tmp
     assert runs_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("how", ["gone", pytest.param("empty", marks=pytest.mark.slow)])
+def test_a_finished_run_whose_journal_is_lost_is_told_again(
+    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
+) -> None:
+    """Nothing of it had arrived: its checkpoint has the epochs and the weights, and the test is done again."""
+    log = tmp_path / "log.txt"
+    nowhere = ("tracking.uri=http://127.0.0.1:9", f"outputs={tmp_path / 'out'}")
+    assert faults.run_train((*RUN, *nowhere, "tracking.patience_s=0"), log) == 0, log.read_text()
+    folder = folder_of_run(tmp_path)
+    cut(folder / JOURNAL, how)
+    assert cli("sync.py", *nowhere).code == 1
+    assert faults.run_train((f"resume={folder}", "tracking.patience_s=30", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+    assert len(runs_in(tmp_path)) == 1
+    assert_nothing_is_pending(tmp_path)
+    assert "the run is finished" in cli("train.py", f"resume={folder}", *with_store(tmp_path)).err
+
+
 def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path: Path) -> None:
     """Whoever waited for its lock reads its state again."""
     first = RunFolder(tmp_path / "run", tmp_path / "out")
@@ -254,7 +272,7 @@ def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path:
     (folder_of_run(tmp_path) / JOURNAL).unlink()
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
     assert "lacks what was delivered of it already" in said
-    assert told == "1 runs delivered, 0 not"
+    assert told == "1 run delivered, 0 not"
     assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 
 

@@ -17,6 +17,11 @@ def printable(text: str) -> str:
     return "".join(char if _is_visible(char) else _escaped(char) for char in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return the number with its noun: `1 run`, `3 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def quoted(text: str) -> str:
     """Return the text between quotes, as Hydra's command line takes it whatever is in it.
 

@@ -47,7 +47,7 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
     _require_usable(folder, cfg, overrides, is_here=bool(places))
-    if folder.status == "FINISHED" and not cfg.resume_changes:
+    if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
         raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
@@ -113,6 +113,13 @@ def _hint(name: str, cfg: DictConfig) -> str:
         if "uri" in cfg.tracking:
             return nearest_run(open_reader(str(cfg.tracking.uri)), name)
     return ""
+
+
+def is_record_lost(folder: RunFolder) -> bool:
+    """Return whether a run's journal was lost before MLflow knew of the run, so that its checkpoint alone can tell it again."""
+    if not folder.uri or run_id_of(folder.path) or not has_checkpoint(folder.path):
+        return False
+    return not any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from tunebook.experiment.assembly import Parts, Settings, build, plain, without_
 from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.compatibility import require_fit
 from tunebook.experiment.record import data_digests, varied
-from tunebook.experiment.resolve_resume import OWN_KEYS, has_checkpoint, moved_checkpoints
+from tunebook.experiment.resolve_resume import OWN_KEYS, has_checkpoint, is_record_lost, moved_checkpoints
 from tunebook.precision import Precision
 from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest, require_same_network
 from tunebook.recovery.contents import require_state
@@ -94,7 +94,7 @@ def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     if cfg.resume is None:
         return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
     folder = RunFolder.read(Path(str(cfg.resume)))
-    if folder.status == "FINISHED" and not cfg.resume_changes:  # since this process looked for it
+    if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):  # since this process looked for it
         raise InputError(f"{folder.path}: another process has finished this run meanwhile")
     folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # of this call, whatever the file says
     is_brought = folder.path.resolve() != output_dir.resolve()

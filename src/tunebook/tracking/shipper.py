@@ -157,8 +157,8 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
         return False  # resumed a moment ago
     delivery.send()
     if not delivery.run_id and (folder.status == "FINISHED" or any((folder.path / "checkpoints").glob("*.ckpt"))):
-        resumes = f"; resume={folder.path} tells it again" if folder.status != "FINISHED" else "; what there is of it stays there"
-        raise ValueError(f"its journal was cut or is gone, and does not say which run it is{resumes}")
+        message = "its journal was cut or is gone, and does not say which run it is"
+        raise ValueError(f"{message}; resume={folder.path} tells it again from its checkpoint")
     try:
         with held(folder.path, patience_s=0):
             if not delivery.waiting:
