@@ -105,6 +105,7 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
     assert "model=cnn model.rate=0.1" in everything.out  # this does as well, but was given on the command line
     only = cli("compare.py", "runs=params.model = 'mlp'", "metric=test/acc", "report=false", *store.words)
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
+    assert "! test/acc" not in only.out  # of one configuration there is nothing to choose
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
     assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
 
@@ -115,7 +116,7 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
     for seed, precision, value in values:
         params = {"seed": seed, "trainer": precision[:2], "trainer.precision": precision, "model": "mlp"}
         store.run(f"{precision} {seed}", params, metrics={"test/acc": value})
-    said = "bf16-mixed minus 32-true = +15.00 points +- 63.53 points (95 %, 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
+    said = "bf16-mixed minus 32-true = +15.00 points +- 63.53 points (mean and 95 % interval of 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
     result = cli("compare.py", "paired=trainer", "report=false", *store.words)
     assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out  # what belongs to an option goes with it
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
@@ -148,7 +149,7 @@ def test_poor_sweeps_have_sensible_pages(cli: Cli, tmp_path: Path, kind: str) ->
         assert trial.info.status == "RUNNING"
     result = cli("compare.py", "sweep=s", *store.words)
     assert result.code == 0, result.err
-    expected = "Best: " if kind == "one" else "nothing to compare"
+    expected = "The only configuration compared: " if kind == "one" else "nothing to compare"
     assert expected in result.out
     page = (report_of(store) / "report.html").read_text()
     assert expected in page

@@ -44,7 +44,7 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(final
     _, searched = sweeps_in(final)["random"]
     best = max(searched, key=lambda run: run.data.metrics["best/val_acc"])
     out = (final / "final.txt").read_text()
-    assert re.search(r"^test accuracy  \d+\.\d\d %, sd \d+\.\d\d, n = 2 seeds$", out, re.M)
+    assert re.search(r"^test accuracy  \d+\.\d\d % in the median of 2 runs \(95 % interval \+- \d+\.\d\d points\)$", out, re.M)
     _, trained = sweeps_in(final)["final"]
     assert {run.data.params["seed"] for run in trained} == {"1", "2"}
     for run in trained:
@@ -83,8 +83,22 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     for run in trained:
         accuracy = f"{100 * run.data.metrics['test/acc']:.2f} %"
         assert re.search(rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} seed={run.data.params['seed']} *$", out, re.M)
-    mean = statistics.fmean(100 * run.data.metrics["test/acc"] for run in trained)
-    assert re.search(rf"^ *2 +{mean:.2f} \+- \d+\.\d\d % +lr={float(lr):.4g} *$", out, re.M)
+    median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
+    (row,) = re.findall(rf"^ *2 +{median:.2f} \+- (\d+\.\d\d) % +lr={float(lr):.4g} *$", out, re.M)
+    assert f"test accuracy  {median:.2f} % in the median of 2 runs (95 % interval +- {row} points)" in out  # as the table has it
+    assert "one configuration over seeds (n of them): median +- 95 % interval" in out
+
+
+@in_one_process
+def test_compare_names_the_winner_and_finds_nothing_to_choose(final: Path, cli: Cli) -> None:
+    (words,) = re.findall(r"python src/compare\.py (.*)$", (final / "final.txt").read_text(), re.M)
+    found = cli("compare.py", *shlex.split(words), "report=false")
+    _, trained = sweeps_in(final)["final"]
+    median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
+    lr = f"optimizer.lr={float(trained[0].data.params['optimizer.lr']):.4g}"
+    assert f"- The only configuration compared: {lr} with test/acc {median:.2f} % in the median of 2 runs" in found.out
+    assert re.search(rf"^1 +2 .* {lr} *$", found.out, re.M)
+    assert "not for choosing" not in found.out
 
 
 @in_one_process

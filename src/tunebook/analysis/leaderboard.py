@@ -53,9 +53,7 @@ class Configuration:
     @property
     def half_width(self) -> float:
         """Return that of the median's 95 % interval, by Student's t; NaN for fewer than two runs. (Of two, it is the mean's.)"""
-        n = len(self.learned)
-        factor = MEDIAN_ERROR if n > 2 else 1.0
-        return factor * float(t.ppf(0.975, n - 1)) * self.sd / math.sqrt(n) if n > 1 else math.nan
+        return half_width(objectives(self.learned))
 
     @property
     def mostly_fails(self) -> bool:
@@ -78,6 +76,10 @@ class Configuration:
         """State -> how many of all its runs are in it."""
         return Counter(run.state for run in self.runs)
 
+    def figures(self, known: Mapping[str, float]) -> list[float]:
+        """Return another figure of the runs that learned, where it is known. known: by the run's id."""
+        return [known[run.run_id] for run in self.learned if run.run_id in known]
+
     def by_seed(self) -> dict[int, float]:
         """Seed -> mean objective of its runs that learned."""
         found: dict[int, list[float]] = defaultdict(list)
@@ -93,6 +95,15 @@ class SeedNoise:
 
     sd: float
     df: int
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return that of the 95 % interval of the values' median, by Student's t; NaN for fewer than two. (Of two, it is the mean's.)"""
+    n = len(values)
+    if n < 2:
+        return math.nan
+    factor = MEDIAN_ERROR if n > 2 else 1.0
+    return factor * float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
 
 
 def objectives(runs: Sequence[Run]) -> list[float]:

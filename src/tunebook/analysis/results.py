@@ -25,7 +25,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. values: of the settings that vary and apply to it. objective: of its best epoch, or None; curve: (epoch, objective)."""
+    """One run. values: of the settings that vary and apply to it; where none varies, of those that make the only configuration.
+
+    objective: of its best epoch, or None; curve: (epoch, objective).
+    """
 
     run_id: str
     name: str

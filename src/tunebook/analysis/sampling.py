@@ -47,7 +47,10 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
     rows = [run.values for run in compared.runs]
     gaps: list[Gap] = []
     untested = all(effect.p is None for effect in found)
-    too_few = f"{len(compared.units())} different configurations are too few to test settings by"
+    units = len(compared.units())
+    too_few = "one configuration is too few to test settings by"
+    if units != 1:
+        too_few = f"{units} different configurations are too few to test settings by"
     for effect in found:
         setting = effect.setting
         tried = {repr(row[setting.name]) for row in rows if setting.name in row}

@@ -1,11 +1,12 @@
 """Findings in words: short sentences with figures and their units."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunebook.analysis.commands import words
 from tunebook.analysis.comparable import ENOUGH, Comparable
+from tunebook.analysis.counts import counted
 from tunebook.analysis.effects import Edge, Effect
 from tunebook.analysis.importance import SOURCE, Importance
 from tunebook.analysis.interactions import Interaction
@@ -17,6 +18,7 @@ from tunebook.analysis.results import Results, Value
 from tunebook.analysis.sampling import Failing, Gap
 
 MOST_NAMED = 5  # failing values, and levels of a gap
+DEFAULTS = "the defaults"  # a configuration without any setting of its own
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,24 @@ def difference_text(objective: str, difference: float) -> str:
 def configuration_text(configuration: Configuration) -> str:
     """Its settings, numbers to four digits."""
     short = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in configuration.values.items()}
-    return " ".join(words(short)) or "the only configuration"
+    return " ".join(words(short)) or DEFAULTS
+
+
+def measured_text(objective: str, configuration: Configuration) -> str:
+    """Return a configuration's objective over its runs: `97.10 % in the median of 3 runs (95 % interval +- 0.21 points)`."""
+    value, n = value_text(objective, configuration.median), len(configuration.learned)
+    if configuration.n == 1:
+        return f"{value}, from one run"
+    if n == 1:
+        return f"{value}, from the only one of {configuration.n} runs that learned"
+    runs = f"{n} runs" if n == configuration.n else f"the {n} of {configuration.n} runs that learned"
+    width = difference_text(objective, configuration.half_width)
+    return f"{value} in the median of {runs} (95 % interval +- {width})"
+
+
+def failures_text(configuration: Configuration) -> str:
+    """Return how many of its runs did not learn, for a table; "" for none."""
+    return f"({configuration.at_chance} of {configuration.n} did not learn)" if configuration.at_chance else ""
 
 
 def configuration_value(value: Value) -> str:
@@ -85,37 +104,37 @@ def _nothing(found: Found) -> Iterator[str]:
 
 def _leader(found: Found) -> Iterator[str]:
     leader, name = found.leaderboard[0], found.results.objective
-    text = f"Best: {configuration_text(leader)} with {name} {value_text(name, leader.median)}"
-    n = len(leader.learned)
-    if leader.n == 1:
-        yield f"{text}, from one run: how much of that is its seed, is not known."
-    elif n == 1:
-        yield f"{text}, from the only one of {leader.n} runs that learned."
-    else:
-        runs = f"{n} runs" if n == leader.n else f"the {n} of {leader.n} runs that learned"
-        width = difference_text(name, leader.half_width)
-        average = "on average over" if n == 2 else "in the median of"
-        yield f"{text} {average} {runs} (95 % interval +- {width})."
+    start = "Best" if len(_ranked(found)) > 1 else "The only configuration compared"
+    text = f"{start}: {configuration_text(leader)} with {name} {measured_text(name, leader)}"
+    yield f"{text}: how much of that is its seed, is not known." if leader.n == 1 else f"{text}."
+
+
+def _ranked(found: Found) -> list[Configuration]:
+    return [configuration for configuration in found.leaderboard if configuration.n]
 
 
 def _learning(found: Found) -> Iterator[str]:
-    ranked = [run for run in found.results.runs if is_ranked(run)]
-    chance = chance_level(found.results)
-    failed = sum(one.at_chance for one in found.leaderboard)
+    if text := learning_text(found.results, found.leaderboard):
+        yield text
+
+
+def learning_text(results: Results, board: Sequence[Configuration]) -> str:
+    """Return how many runs did not learn, and by what that is told; "" where all learned, or nothing is known of it."""
+    chance = chance_level(results)
+    failed = sum(one.at_chance for one in board)
     if chance is None or not failed:
-        return
-    name = found.results.objective
+        return ""
+    ranked = sum(map(is_ranked, results.runs))
     basis = (
         f"what guessing gives with {chance.classes} classes"
         if chance.classes
         else "within 5 points of the worst run, whose level is at most half of what others reach"
     )
-    share = f"{100 * failed / len(ranked):.0f} %"
     kind = "above" if chance.sign < 0 else "up to"
-    limit = value_text(name, chance.limit)
-    yield (
-        f"{failed} of {len(ranked)} runs ({share}) did not learn: {name} {kind} {limit}, {basis}. "
-        "They are counted here and left out of medians, intervals and the noise between seeds."
+    limit = value_text(results.objective, chance.limit)
+    return (
+        f"{failed} of {counted(ranked, 'run')} ({100 * failed / ranked:.0f} %) did not learn: {results.objective} {kind} {limit}, {basis}. "
+        "What did not learn is counted here and left out of medians, intervals and the noise between seeds."
     )
 
 
@@ -198,13 +217,14 @@ def _pairs(found: Found) -> Iterator[str]:
         other, n = configuration_text(pair.other), len(pair.seeds)
         if pair.verdict == "better" and pair.p is not None:
             interval = f"{difference_text(name, pair.difference)} +- {difference_text(name, pair.half_width)}"
-            yield f"The best is better than {other}: by {interval} over {n} equal seeds ({p_text(pair.p)})."
+            yield f"The best is better than {other}: by {interval} in the mean over {n} equal seeds ({p_text(pair.p)})."
         elif pair.p is not None:
             gap = difference_text(name, pair.difference)
-            yield f"The best and {other} are indistinguishable from another seed: {gap} over {n} equal seeds ({_needed(found, pair)})."
+            text = f"The best and {other} are indistinguishable from another seed: {gap} in the mean over {n} equal seeds"
+            yield f"{text} ({_needed(found, pair)})."
     unclear = [pair for pair in found.pairs if pair.p is None]
     if unclear:
-        number = f"the next {len(unclear)} configurations" if len(unclear) > 1 else "the next configuration"
+        number = f"the next {counted(len(unclear), 'configuration')}" if len(unclear) > 1 else "the next configuration"
         text = f"The best and {number} have fewer than 3 seeds in common: nothing can be said of their difference"
         yield f"{text} ({_needed(found, unclear[0])})."
 
@@ -270,7 +290,8 @@ def warnings(found: Found) -> tuple[str, ...]:
     """What biases the findings, and runs that do not count."""
     results, compared = found.results, found.compared
     said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
-    if results.objective.startswith("test/"):
+    ranked = _ranked(found)
+    if results.objective.startswith("test/") and len(ranked) > 1:  # of a single configuration there is nothing to choose
         said.append(f"{results.objective} is for telling how good the winner is, not for choosing it: choose by validation figures.")
     if results.adaptive:
         said.append("The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings.")
@@ -279,10 +300,10 @@ def warnings(found: Found) -> tuple[str, ...]:
             f"Some runs were pruned: settings are compared by the best value up to epoch {compared.epoch}, which {_reached(compared)};"
             " later epochs may tell otherwise, so no value is called the best, and the leaderboard holds only what pruning left."
         )
-    ranked = [configuration for configuration in found.leaderboard if configuration.n]
-    if ranked and all(configuration.n == 1 for configuration in ranked):
+    if len(ranked) > 1 and all(configuration.n == 1 for configuration in ranked):
         said.append("Every configuration has one run: the leader may lead by its seed.")
     lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
     if lost:
-        said.append(f"{lost} of {len(results.runs)} runs ended without a finite {results.objective}; they are left out.")
+        runs = counted(len(results.runs), "run")
+        said.append(f"{lost} of {runs} ended without a finite {results.objective}, and {'is' if lost == 1 else 'are'} left out.")
     return tuple(said)

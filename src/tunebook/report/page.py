@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
+from tunebook.analysis.counts import counted
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.sampling import FAILED
-from tunebook.analysis.sentences import configuration_text, value_text
+from tunebook.analysis.sentences import configuration_text, failures_text, value_text
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.pictures.style import clipped
 from tunebook.report.read import Study
@@ -30,7 +32,7 @@ MOST_ROWS = 50  # of the page's tables; the CSV has all
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration as the tables show it. tested: test/acc, mean over its runs that were tested, or ""."""
+    """A configuration as the tables show it. tested: test/acc, median over its runs that learned and were tested, or ""."""
 
     place: int
     settings: str
@@ -57,15 +59,14 @@ def rows(study: Study, findings: Findings) -> list[Row]:
 
 
 def _settings(one: Configuration) -> str:
-    failed = f"  ({one.at_chance} of {one.n} did not learn)" if one.at_chance else ""
-    return configuration_text(one) + failed
+    return f"{configuration_text(one)}  {failures_text(one)}".rstrip()
 
 
 def _tested(study: Study, one: Configuration) -> float | None:
     if study.results.objective.startswith("test/"):
         return None
-    known = [study.tested[run.run_id] for run in one.ranked if run.run_id in study.tested]
-    return sum(known) / len(known) if known else None
+    known = one.figures(study.tested)
+    return statistics.median(known) if known else None
 
 
 def duration(seconds: float) -> str:
@@ -103,6 +104,7 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
         most=MOST_ROWS,
         pictures=[(picture, picture.svg()) for picture in drawn],
         states=Counter(run.state for run in results.runs).most_common(),
+        runs=counted(len(results.runs), "run"),
         failed=failed,
         ranked=sum(map(is_ranked, results.runs)),
         has_tested=any(row.tested for row in shown),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
+from tunebook.analysis.counts import counted
 from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.sentences import difference_text
 from tunebook.checks import InputError, nearest
@@ -39,7 +40,7 @@ class Paired:
         n = len(self.differences)
         mean = ("+" if self.mean >= 0 else "") + difference_text(self.objective, self.mean)
         width = difference_text(self.objective, self.half_width)
-        figures = f"{mean} +- {width} (95 %, {n} pairs)" if n > 1 else f"{mean} (1 pair)"
+        figures = f"{mean} +- {width} (mean and 95 % interval of {counted(n, 'pair')})" if n > 1 else f"{mean} (1 pair)"
         return f"{self.setting}: {self.second} minus {self.first} = {figures}"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 from mlflow.entities import Run as MLflowRun
 
+from tunebook.analysis.commands import in_full
 from tunebook.analysis.results import Setting, Value
 
 GEOMETRIC = 4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
@@ -64,6 +65,18 @@ def as_value(text: str) -> Value:
         except ValueError:
             return value
     return value if isinstance(value, int | float | bool) or value is None else text
+
+
+def values_of(words: Sequence[str]) -> dict[str, Value]:
+    """Return the settings in words of the command line, but for places, sweeps and seeds. A text stays as it was typed."""
+    found: dict[str, Value] = {}
+    for word in words:
+        key, is_setting, text = word.partition("=")
+        if is_setting and key != "seed" and not key.lstrip("+~").startswith((*PLACES, "experiment_name")):
+            value = as_value(text)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            found[key] = value if is_number or in_full(value) == text else text  # YAML reads `on` as true
+    return found
 
 
 def _words(run: MLflowRun) -> list[str]:

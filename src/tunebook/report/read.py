@@ -5,9 +5,10 @@ import csv
 import json
 import logging
 import math
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.checks import MODES, InputError, nearest
-from tunebook.report.params import as_value, listed, params_of, settings_of, shared_words
+from tunebook.report.params import as_value, listed, params_of, settings_of, shared_words, values_of
 from tunebook.tracking.store import open_client
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 PAGE = 1000  # runs a request
 STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running", "SCHEDULED": "running"}
 CURVES = 20  # learning curves that are read where no trial was pruned: of the best, and of those that failed
+OF_A_SWEEP = re.compile(r"(sweep|space)(\.|$)")  # parameters of its own run that say how it was made
 TESTED, VALIDATED = "test/acc", "val/acc"
 
 
@@ -65,9 +67,10 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     settings = tuple(dimension.setting for dimension in dimensions) or settings_of(runs, objective)
     if not dimensions:
         rows = [_of_runs(run, objective, settings) for run in runs]
+    fixed = tuple(str(word) for word in asked.get("settings", []))
+    rows = _named(rows, _winner(parent) or fixed)
     rows = _with_curves(client, rows, objective)
     results = Results(name, objective, _direction(objective), settings, tuple(rows), adaptive, _classes(runs))
-    fixed = tuple(str(word) for word in asked.get("settings", []))
     return Study(results, fixed, parent.info.run_id, _params(runs), _tested(runs), name)
 
 
@@ -92,13 +95,30 @@ def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric:
     objective = metric or _objective(runs)
     _require(objective, runs)
     settings = settings_of(runs, objective)
-    rows = _with_curves(client, [_of_runs(run, objective, settings) for run in runs], objective)
+    shared = shared_words(runs, settings)
+    rows = _named([_of_runs(run, objective, settings) for run in runs], shared)
+    rows = _with_curves(client, rows, objective)
     name = filter_text or str(experiment)
     results = Results(name, objective, _direction(objective), settings, tuple(rows), classes=_classes(runs))
     stems = {str(run.data.tags.get("sweep.name", "")).partition(f" {FINALIST} ") for run in runs}
     of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
     stem = next(iter(stems))[0] if of_finalists else name
-    return Study(results, shared_words(runs, settings), "", _params(runs), _tested(runs), stem, of_finalists)
+    return Study(results, shared, "", _params(runs), _tested(runs), stem, of_finalists)
+
+
+def _named(rows: Sequence[Run], words: Sequence[str]) -> list[Run]:
+    """Return the runs of a single configuration, in which nothing varies, with the settings that make it. words: those of its command."""
+    if any(row.values for row in rows):
+        return list(rows)
+    return [replace(row, values=values_of(words)) for row in rows]
+
+
+def _winner(parent: MLflowRun) -> tuple[str, ...]:
+    """Return the settings that a final sweep has of the sweep whose winner it trains; () for any other sweep."""
+    params = parent.data.params
+    if params.get("sweep") != "final":
+        return ()
+    return tuple(f"{key}={value}" for key, value in params.items() if key != "objective" and not OF_A_SWEEP.match(key))
 
 
 def _objective(runs: Sequence[MLflowRun]) -> str:

@@ -40,10 +40,11 @@ def _table(objective: str, shown: Sequence[Row]) -> Table:
     has_tested = any(row.tested for row in shown)
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
-    for name in ("n", printable(objective), "sd", "95 % +-", *(["test/acc"] if has_tested else []), "time"):
+    median, tested = f"{printable(objective)}, median", ["test/acc, median"] if has_tested else []
+    for name in ("n", median, "sd", "95 % +-", *tested, "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
     for row in shown:
-        tested = [row.tested] if has_tested else []
-        table.add_row(str(row.place), str(row.n), row.median, row.sd, row.interval, *tested, row.time, printable(row.settings))
+        figures = [row.median, row.sd, row.interval, *([row.tested] if has_tested else [])]
+        table.add_row(str(row.place), str(row.n), *figures, row.time, printable(row.settings))
     return table

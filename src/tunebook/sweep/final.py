@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunebook.checks import InputError, SettingError, nearest
 from tunebook.commandline.words import check_outside_words
 from tunebook.sweep.space import as_text
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         raise InputError(f"sweep.of={name}: there is no such sweep in {outputs / 'sweeps'}{known}")
     try:
         study = optuna.load_study(study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db"))
-        best = study.best_trial
+        best = _best(study)
         identity = study.user_attrs["identity"]
         words = list(identity["settings"])
     except KeyError as error:
@@ -47,3 +52,14 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     varied = tuple(word for word in words[-len(drawn) :] if not word.startswith("seed="))
     others = words[: len(words) - len(drawn)]
     return Winner([*others, *varied, "data.validate_on=train"], varied)
+
+
+def _best(study: "Study") -> "FrozenTrial":
+    """Return the best trial, or one of the best configuration where it has seeds. ValueError where none was trained to its end."""
+    best = study.best_trial
+    if "seed" not in best.params:
+        return best
+    from tunebook.sweep.seeds import best_over_seeds  # statistics, which no other sweep needs here
+
+    objective, direction = str(study.user_attrs["identity"]["objective"]), study.direction.name.lower()
+    return best_over_seeds(study.trials, objective, direction, study.user_attrs) or best

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 
+from tunebook.analysis.counts import counted
 from tunebook.checks import InputError, SettingError
 from tunebook.sweep.request import Request
 from tunebook.sweep.show import duration
@@ -27,13 +28,16 @@ def say_what_would_run(request: Request, settings: dict[str, Any], choices: Mapp
         log.info("(what this search draws depends on results; these are its draws without any)")
     seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
     if not seconds:
-        log.info("%d trials; no earlier run of this data and network in the store tells how long they take", request.trials)
+        them = "it takes" if request.trials == 1 else "they take"
+        message = "%s; no earlier run of this data and network in the store tells how long %s"
+        log.info(message, counted(request.trials, "trial"), them)
         return
     epochs = int(settings["trainer"]["max_epochs"])
     epoch_s, beside_s = (statistics.median(column) for column in zip(*seconds, strict=True))
     estimate = max(1.0, (epoch_s * epochs + beside_s) * request.trials / workers)
-    basis = f"{len(seconds)} earlier runs of this data and network, {epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
-    log.info("%d trials, epochs of each: %d, %d workers: about %s, going by %s", request.trials, epochs, workers, duration(estimate), basis)
+    basis = f"{counted(len(seconds), 'earlier run')} of this data and network, {epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
+    trials, at_work = counted(request.trials, "trial"), counted(workers, "worker")
+    log.info("%s, epochs of each: %d, %s: about %s, going by %s", trials, epochs, at_work, duration(estimate), basis)
 
 
 def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> list[tuple[float, float]]:

@@ -1,60 +1,150 @@
-"""A sweep's trials that differ in their seed only, taken together: median and 95 % interval."""
+"""A sweep's trials that differ in their seed only, taken together as compare.py takes them: medians, intervals, failures."""
 
+import itertools
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial, TrialState
 
-from tunebook.analysis.leaderboard import Configuration, leaderboard
+from tunebook.analysis.leaderboard import Configuration, half_width, leaderboard
 from tunebook.analysis.results import Results, Run
-from tunebook.sweep.request import TESTED, Request
-from tunebook.sweep.space import Space, in_short
+from tunebook.analysis.sentences import DEFAULTS, failures_text, learning_text, measured_text
+from tunebook.checks import InputError, SettingError
+from tunebook.commandline.files import ConfigError
+from tunebook.commandline.names import compose_config
+from tunebook.sweep.request import PLACES, TESTED, Request
+from tunebook.sweep.space import as_text, in_short
+from tunebook.targets import make
+
+CONFIG = "config"
+SEED = "seed"
+CLASSES = "classes"  # how many the images have, as the study remembers it
+DECIDE_ON_DATA = ("data", "data.source", "experiment", "debug")  # keys
 
 
-def over_seeds(trials: Sequence[FrozenTrial], space: Space, request: Request) -> list[list[str]]:
-    """Rows of a table below the names of its columns: n, the objective, test/acc where there is one, settings. [] without seeds.
+def has_seeds(request: Request) -> bool:
+    """Return whether a sweep varies the seed."""
+    return any(dimension.key == SEED for dimension in request.space.dimensions)
 
-    A final sweep's trials were trained on the validation images, whose figures are left out.
+
+def is_one_configuration(request: Request) -> bool:
+    """Return whether a sweep varies nothing but the seed, which is no setting to choose."""
+    return all(dimension.key == SEED for dimension in request.space.dimensions)
+
+
+def classes_of(request: Request) -> int | None:
+    """Return how many classes the images of all trials have; None where they differ in that, or a trial's data can't be made."""
+    varied = [
+        one
+        for one in request.space.dimensions
+        if one.values and one.when is None and (one.key in DECIDE_ON_DATA or one.key.startswith("data.source."))
+    ]
+    found: set[int] = set()
+    for values in itertools.product(*(one.values or () for one in varied)):
+        words = [f"{one.key}={as_text(value)}" for one, value in zip(varied, values, strict=True)]
+        try:
+            cfg = compose_config(CONFIG, [*request.fixed, *words])
+            found.add(len(make(OmegaConf.to_container(cfg.data.source, resolve=True), "data.source").class_names))
+        except (ConfigError, SettingError, InputError, OmegaConfBaseException):
+            return None  # settings that fit only with others that vary: the trials were checked as they are
+    return found.pop() if len(found) == 1 else None
+
+
+def over_seeds(trials: Sequence[FrozenTrial], objective: str, direction: str, classes: int | None, *, is_final: bool = False) -> Results:
+    """Return a sweep's complete trials as the results that compare.py would read of it, their numbers as the runs' ids.
+
+    A final sweep's trials were trained on the validation images, so that the test's figures are all there is.
     """
-    done = [trial for trial in trials if trial.state == TrialState.COMPLETE and "seed" in trial.params and trial.value is not None]
-    tests = {trial.number: float(trial.user_attrs[TESTED]) for trial in done if TESTED in trial.user_attrs}
-    values = {trial.number: float(trial.value or 0.0) for trial in done}
-    columns = {TESTED: tests} if request.is_final else {request.objective: values, **({TESTED: tests} if tests else {})}
-    found = {
-        name: _grouped([trial for trial in done if trial.number in figures], figures, request.direction)
-        for name, figures in columns.items()
-    }
-    first, *_ = found.values()
-    if not any(one.n > 1 for one in first):
-        return []
-    rows = [["n", *found, "settings"]]
-    for one in first:
-        same = [{_numbers(other): other for other in others}.get(_numbers(one)) for others in found.values()]
-        said = ["" if other is None else _said(other, name) for name, other in zip(found, same, strict=True)]
-        rows.append([str(one.n), *said, in_short([*request.winner, *space.overrides(one.values)])])
-    return rows
+    runs: list[Run] = []
+    for trial in trials:
+        value = trial.user_attrs.get(TESTED) if is_final else trial.value
+        if trial.state == TrialState.COMPLETE and value is not None:
+            values = {name: value for name, value in trial.params.items() if name != SEED}
+            runs.append(Run(str(trial.number), "", values, trial.params.get(SEED), "complete", float(value)))
+    better: Literal["max", "min"] = "max" if is_final or direction == "maximize" else "min"
+    return Results("", TESTED if is_final else objective, better, (), tuple(runs), classes=classes)
 
 
-def _grouped(trials: Sequence[FrozenTrial], values: dict[int, float], direction: str) -> tuple[Configuration, ...]:
-    runs = tuple(
-        Run(
-            str(trial.number),
-            "",
-            {k: v for k, v in trial.params.items() if k != "seed"},
-            trial.params["seed"],
-            "complete",
-            values[trial.number],
-        )
-        for trial in trials
-    )
-    return leaderboard(Results("", "", "max" if direction == "maximize" else "min", (), runs))
+@dataclass(frozen=True)
+class OverSeeds:
+    """What a sweep with several seeds says. classes: how many the images have, None where it is not known."""
+
+    trials: Sequence[FrozenTrial]
+    request: Request
+    classes: int | None
+
+    @cached_property
+    def results(self) -> Results:
+        """The trials that were trained to their end."""
+        request = self.request
+        return over_seeds(self.trials, request.objective, request.direction, self.classes, is_final=request.is_final)
+
+    @cached_property
+    def board(self) -> tuple[Configuration, ...]:
+        """Return the configurations, best median first."""
+        return tuple(one for one in leaderboard(self.results) if one.n)
+
+    @property
+    def is_worth_telling(self) -> bool:
+        """Return whether some configuration has several seeds, or the only one has any."""
+        return any(one.n > 1 or is_one_configuration(self.request) for one in self.board)
+
+    def words(self, one: Configuration) -> list[str]:
+        """Return the settings of a configuration: what varies; where that is the seed alone, what the command gave."""
+        request = self.request
+        varied = [*request.winner, *request.space.overrides(dict(one.values))]
+        return varied or [word for word in request.fixed if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))]
+
+    def measured(self, one: Configuration) -> str:
+        """Return its figure in words, as compare.py has it."""
+        return measured_text(self.results.objective, one)
+
+    def failures(self) -> str:
+        """Return the sentence of compare.py that says how many did not learn; "" for none."""
+        return learning_text(self.results, self.board)
+
+    def title(self) -> str:
+        """Return what the table is."""
+        subject = "one configuration " if len(self.board) == 1 else ""
+        return f"{subject}over seeds (n of them): median +- 95 % interval"
+
+    def table(self) -> list[list[str]]:
+        """Rows below the names of the columns: n, the objective, test/acc where there is one, settings."""
+        tests = {str(trial.number): float(trial.user_attrs[TESTED]) for trial in self.trials if TESTED in trial.user_attrs}
+        objective = self.results.objective
+        has_tests = objective != TESTED and bool(tests)
+        rows = [["n", objective, *([TESTED] if has_tests else []), "settings"]]
+        for one in self.board:
+            figures = [_said(objective, one.median, one.half_width)]
+            if has_tests:
+                figures.append(_of_all(TESTED, one.figures(tests)))
+            settings = f"{in_short(self.words(one)) or DEFAULTS}  {failures_text(one)}".rstrip()
+            rows.append([str(one.n), *figures, settings])
+        return rows
 
 
-def _numbers(one: Configuration) -> frozenset[str]:
-    return frozenset(run.run_id for run in one.runs)
+def _of_all(metric: str, values: Sequence[float]) -> str:
+    return _said(metric, statistics.median(values), half_width(values)) if values else ""
 
 
-def _said(one: Configuration, metric: str) -> str:
+def _said(metric: str, median: float, width: float) -> str:
     scale, digits, unit = (100, 2, " %") if metric.endswith("acc") else (1, 4, "")
-    spread = "" if math.isnan(one.half_width) else f" +- {scale * one.half_width:.{digits}f}"
-    return f"{scale * one.median:.{digits}f}{spread}{unit}"
+    spread = "" if math.isnan(width) else f" +- {scale * width:.{digits}f}"
+    return f"{scale * median:.{digits}f}{spread}{unit}"
+
+
+def best_over_seeds(trials: Sequence[FrozenTrial], objective: str, direction: str, remembered: Mapping[str, object]) -> FrozenTrial | None:
+    """Return a trial of the configuration with the best median over its seeds; None where no trial is complete.
+
+    remembered: the attributes of the study.
+    """
+    classes = remembered.get(CLASSES)
+    results = over_seeds(trials, objective, direction, classes if isinstance(classes, int) else None)
+    ranked = [one for one in leaderboard(results) if one.n]
+    return {str(trial.number): trial for trial in trials}[ranked[0].ranked[0].run_id] if ranked else None

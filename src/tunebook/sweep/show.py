@@ -3,7 +3,6 @@
 import logging
 import re
 import shlex
-import statistics
 import sys
 import time
 from collections import Counter
@@ -17,9 +16,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tunebook.analysis.counts import counted
+from tunebook.analysis.sentences import DEFAULTS
 from tunebook.sweep.executor import Worker
 from tunebook.sweep.request import TESTED, Request
-from tunebook.sweep.seeds import over_seeds
+from tunebook.sweep.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
 from tunebook.sweep.space import as_text, in_short
 from tunebook.sweep.study import EPOCHS, ERROR, HOW, SECONDS, Study
 from tunebook.sweep.worker import Order
@@ -101,12 +102,11 @@ class Display:
         self.ended_here, self.busy_s = 0, 0.0
         console = Console(file=sys.stdout)
         self.live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
-        plural = "s" if workers > 1 else ""
-        log.info(
-            "sweep %s: %d trials, %d worker%s, threads of each: %d", study.request.name, study.request.trials, workers, plural, threads
-        )
+        self.classes = study.remember(CLASSES, classes_of(study.request)) if has_seeds(study.request) else None
+        trials, at_work = counted(study.request.trials, "trial"), counted(workers, "worker")
+        log.info("sweep %s: %s, %s, threads of each: %d", study.request.name, trials, at_work, threads)
         if done := sum(count for state, count in study.counts().items() if state.is_finished()):
-            log.info("goes on: %d trials are done", done)
+            log.info("goes on: %s %s done", counted(done, "trial"), "is" if done == 1 else "are")
 
     def __enter__(self) -> Self:
         if self.live is not None:
@@ -143,15 +143,13 @@ class Display:
     def _drawn(self, workers: list[Worker]) -> Group:
         counts = Counter(state_of(trial) for trial in self.study.last_of_each())
         failed = sum(count for state, count in counts.items() if state not in STATES.values())
-        best = self.study.best
         lines = [
             f"{self.study.request.name}",
             f"{counts['complete']} complete   {counts['pruned']} pruned   {failed} failed   {counts['running']} running   "
             f"of {self.study.request.trials}   {self._left()}",
         ]
         if not self.study.request.is_final:  # its seeds are no candidates
-            said = "none yet" if best is None else f"{written(self.study.request.objective, best.value)}   {self._words(best)}"
-            lines.append(f"best so far   {said}")
+            lines.append(self._best_so_far())
         shown = Table(box=None, pad_edge=False)
         shown.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=max(30, (self.live.console.width if self.live else 80) - 40))
         is_final, objective = self.study.request.is_final, self.study.request.objective
@@ -165,6 +163,15 @@ class Display:
             shown.add_row(worker.order.name, str(epoch), *figures, duration(worker.seconds))
         return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in lines), shown)
 
+    def _best_so_far(self) -> str:
+        over = self._over_seeds()
+        if over is not None:
+            word = "so far     " if is_one_configuration(self.study.request) else "best so far"
+            return f"{word}   {over.measured(over.board[0])}   {in_short(over.words(over.board[0]))}"
+        best = self.study.best
+        said = "none yet" if best is None else f"{written(self.study.request.objective, best.value)}   {self._words(best)}"
+        return f"best so far   {said}"
+
     def _left(self) -> str:
         left = self.study.request.trials - sum(count for state, count in self.study.counts().items() if state.is_finished())
         if not self.ended_here:
@@ -177,7 +184,9 @@ class Display:
     def say_how_it_ended(self, folder: Path) -> None:
         """The table of all trials, those that failed with their error, and where everything is."""
         request = self.study.request
-        rows = sorted(table(self.study)[1:], key=lambda row: self._rank(row[2]))
+        rows = table(self.study)[1:]
+        if not is_one_configuration(request):  # whose seeds have no order but that of their numbers
+            rows.sort(key=lambda row: self._rank(row[2]))
         shown = Table(box=None, pad_edge=False)
         metrics = list(dict.fromkeys([request.figure, TESTED]))
         for name in ("trial", "state", *metrics, "epochs", "time", "settings"):
@@ -203,19 +212,22 @@ class Display:
         self._say_what_next()
 
     def _say_result(self) -> None:
-        """The best trial; of a final sweep the test's mean and spread."""
-        request = self.study.request
-        tested = [trial.user_attrs[TESTED] for trial in self.study.trials if TESTED in trial.user_attrs]
-        if not request.is_final:
-            if (best := self.study.best) is not None:
-                words = " ".join(self.study.space.overrides(best.params))
-                figure = written(request.objective, best.value)
-                log.info("\nbest           trial %d, %s %s   %s", best.number, request.objective, figure, words)
-            return
-        if tested:
-            spread = f", sd {100 * statistics.stdev(tested):.2f}" if len(tested) > 1 else ""  # their interval stands in the table
-            log.info("\ntest accuracy  %.2f %%%s, n = %d seeds", 100 * statistics.fmean(tested), spread, len(tested))
-        log.info("winner         %s   of %s, trained on its validation images too", " ".join(request.winner), request.settings["of"])
+        """The best configuration, or trial where there is one seed; of a single configuration its median over seeds."""
+        request, over = self.study.request, self._over_seeds()
+        if over is not None and is_one_configuration(request):
+            (only, *_) = over.board
+            label = "test accuracy" if request.is_final else request.objective
+            log.info("\n%-14s %s", label, over.measured(only))
+            if not request.is_final:
+                log.info("configuration  the only one: %s", " ".join(over.words(only)) or DEFAULTS)
+        elif over is not None:
+            log.info("\nbest           %s %s   %s", request.objective, over.measured(over.board[0]), " ".join(over.words(over.board[0])))
+        elif not request.is_final and (best := self.study.best) is not None:
+            words = " ".join(self.study.space.overrides(best.params))
+            figure = written(request.objective, best.value)
+            log.info("\nbest           trial %d, %s %s   %s", best.number, request.objective, figure, words)
+        if request.is_final:
+            log.info("winner         %s   of %s, trained on its validation images too", " ".join(request.winner), request.settings["of"])
 
     def _say_what_next(self) -> None:
         """Commands that go on from here, with the places that this one was given."""
@@ -229,27 +241,36 @@ class Display:
             words = ["-m", "sweep=final", of, *self.places]
             log.info("next           python src/train.py %s", " ".join(_typed(word) for word in words))
 
+    def _over_seeds(self) -> OverSeeds | None:
+        """What differs in its seed only, taken together; None where nothing does."""
+        if not has_seeds(self.study.request):
+            return None
+        over = OverSeeds(self.study.trials, self.study.request, self.classes)
+        return over if over.is_worth_telling else None
+
     def _say_over_seeds(self) -> None:
-        """Mean and 95 % interval of what differs in its seed only."""
-        request = self.study.request
-        found = over_seeds(self.study.trials, self.study.space, request)
-        if not found:
+        """Median and 95 % interval of each configuration, and what did not learn."""
+        over = self._over_seeds()
+        if over is None:
             return
-        shown = Table(box=None, pad_edge=False, title="over seeds: median +- 95 % interval", title_justify="left", title_style="")
+        found = over.table()
+        shown = Table(box=None, pad_edge=False)
         for name in found[0]:
             shown.add_column(name, justify="left" if name == "settings" else "right", overflow="fold")
         for row in found[1:MOST_ROWS]:
             shown.add_row(*row)
-        log.info("")
+        log.info("\n%s", over.title())
         Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(shown, highlight=False, markup=False)
+        if failures := over.failures():
+            log.info("%s", failures)
 
     def _what_it_took(self) -> str:
         """Wall-clock time of this process's part, and the epochs of all trials."""
         epochs = sum(epochs_of(trial) for trial in self.study.trials)
         idle = 1 - self.busy_s / (self.workers * self.worked_s)
         rate = 3600 * self.ended_here / self.worked_s
-        spent = f"{duration(self.worked_s)} from the start of the first trial, {rate:.0f} trials an hour"
-        return f"{spent}, workers idle {max(0.0, idle):.0%}; all trials together: {epochs} epochs"
+        spent = f"{duration(self.worked_s)} from the start of the first trial, {counted(round(rate), 'trial')} an hour"
+        return f"{spent}, workers idle {max(0.0, idle):.0%}; all trials together: {counted(epochs, 'epoch')}"
 
     def _rank(self, value: str) -> float:
         request = self.study.request

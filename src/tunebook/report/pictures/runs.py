@@ -6,11 +6,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from tunebook.analysis.counts import counted
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.importance import SOURCE
 from tunebook.analysis.leaderboard import objectives
 from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sampling import FAILED
+from tunebook.analysis.sentences import DEFAULTS
 from tunebook.report.pictures.axes import keep_in_bounds, log_scale, time_unit
 from tunebook.report.pictures.style import (
     BLUE,
@@ -58,7 +60,7 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
         best, sd = ranked[0].median, findings.noise.sd
         band_of_noise(axes, "x", factor * best, factor * sd)
     first = [effect.setting.name for effect in findings.effects]
-    axes.set_yticks(range(len(ranked)), [named(one.values, first) or "the only one" for one in ranked])
+    axes.set_yticks(range(len(ranked)), [named(one.values, first) or DEFAULTS for one in ranked])
     axes.set_ylim(len(ranked) - 0.4, -0.6)
     _limit_leaderboard(axes, np.array([factor * value for one in ranked for value in objectives(one.ranked)]), results)
     axes.set_xlabel(label)
@@ -80,7 +82,7 @@ def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
         axes.set_xlim(max(low, kept.min() - reach), min(high, kept.max() + reach))
     if left_out.any():
         side = "left" if results.direction == "max" else "right"
-        axes.set_title(f"{left_out.sum()} more runs further {side}", loc="right", fontsize=SMALLEST)
+        axes.set_title(f"{counted(int(left_out.sum()), 'more run')} further {side}", loc="right", fontsize=SMALLEST)
     keep_in_bounds(axes, "x", results.objective)
 
 
