@@ -8,13 +8,10 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 
-from tunebook.secrets.addresses import is_interpolation, secrets_in
+from tunebook.secrets.addresses import secrets_in
 from tunebook.secrets.names import is_secret
+from tunebook.secrets.values import HIDDEN, is_told
 
-__all__ = ["HIDDEN", "NOT_VALUES", "hide", "is_interpolation", "values_in", "without"]
-
-HIDDEN = "***"
-NOT_VALUES = ("", "null", "none", "true", "false", "???", HIDDEN)
 LONGEST = 512  # characters of an address in a text
 ADDRESS_ENDS = re.compile(r"[\s\"'<>`]")
 MAY_HOLD_A_SETTING = re.compile(r"(?i)pass|pwd|secret|token|key|cred|auth|bearer|pat|dsn|string|conn|signature")
@@ -91,17 +88,12 @@ def _in_settings(text: str) -> Iterator[tuple[int, int]]:
         if found is None or is_prose:
             continue
         span = found.span("quoted" if found["plain"] is None else "plain")
-        if _is_told(text[slice(*span)]):
+        if is_told(text[slice(*span)]):
             yield span
             until = span[1]
     for match in FLAG.finditer(text):
-        if is_secret(match["name"]) and _is_told(match[2]):
+        if is_secret(match["name"]) and is_told(match[2]):
             yield match.span(2)
-
-
-def _is_told(value: str) -> bool:
-    """Return whether a value is a secret, and not nothing or the name of one."""
-    return value.lower() not in NOT_VALUES and not is_interpolation(value)
 
 
 def values_in(text: str) -> Iterator[str]:
