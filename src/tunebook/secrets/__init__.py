@@ -7,6 +7,8 @@ views       what a text reads as once its escapes are undone
 encodings   a text in every form in which programs write it
 packed      a text in hexadecimal, base64 and base32
 known       the secrets of this process, found in a text in whatever form they were encoded
+pairs       values beside the name of a secret: in settings, on a command line
+markup      secrets in XML, and private keys
 patterns    what looks like a secret that this process does not know
 redaction   the two together, for texts and for settings
 output      the terminal and the log

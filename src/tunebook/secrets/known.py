@@ -16,6 +16,7 @@ from tunebook.secrets import packed, patterns
 from tunebook.secrets.addresses import secrets_in
 from tunebook.secrets.encodings import in_any_form
 from tunebook.secrets.names import is_secret
+from tunebook.secrets.pairs import in_settings
 from tunebook.secrets.values import HIDDEN, NOT_VALUES, is_interpolation
 from tunebook.secrets.views import View, readings
 
@@ -142,8 +143,8 @@ class KnownSecrets:
                     self.add(value)
                     if secret.user:
                         self._learn_basic(secret.user, value)
-        for value in patterns.values_in(text):
-            self.add(value)
+        for start, end in in_settings(text):
+            self.add(text[start:end])
 
     def _learn_basic(self, user: str, password: str) -> None:
         """Add what HTTP's basic authentication makes of them: it may be found where the password is too short to be looked for."""
