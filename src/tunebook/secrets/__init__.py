@@ -14,8 +14,9 @@ redaction   the two together, for texts and for settings
 output      the terminal and the log
 """
 
+from tunebook.secrets.names import is_secret
 from tunebook.secrets.output import RedactingFormatter, redact_output
 from tunebook.secrets.redaction import fits, learn, learn_words, redact, redacted
 from tunebook.secrets.values import HIDDEN
 
-__all__ = ["HIDDEN", "RedactingFormatter", "fits", "learn", "learn_words", "redact", "redact_output", "redacted"]
+__all__ = ["HIDDEN", "RedactingFormatter", "fits", "is_secret", "learn", "learn_words", "redact", "redact_output", "redacted"]

@@ -15,4 +15,6 @@ def is_interpolation(text: str) -> bool:
 def is_told(value: str) -> bool:
     """Return whether a value is a secret, and not nothing or the name of one."""
     value = value.strip()
+    if value.rstrip(".:;)]") == HIDDEN:
+        return False  # at the end of a clause
     return value.lower() not in NOT_VALUES and not is_interpolation(value)
