@@ -12,11 +12,11 @@ from tunebook.secrets.views import View
 SHORTEST_CORE = 6  # characters of base64
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
 REST_OF_RUN = re.compile(r"[A-Za-z0-9+/_=-]*")
-# The end of a line and the start of the next one, both perhaps in quotes.
-BREAK = re.compile(r"[\"'\\]{0,3}[ \t]{0,16}[\r\n][\s]{0,64}[\"']?")
+# The end of a line and the start of the next one, both perhaps in quotes, in a comment, in a reply.
+BREAK = re.compile(r"[\"'\\]{0,3}[ \t]{0,16}(?:\+[ \t]{0,8})?[\r\n]\s{0,64}(?:[>#*|/]{1,3}[ \t]{1,8})?[\"']?")
 PAIR = r"[0-9A-Fa-f]{2}"
 # Between two bytes: 68:75, 68 75, 0x68, 0x75.
-GAP = r"(?:[\s:;,.|_\"'-]{0,4}(?:0[xX]|\\{1,8}[xX]|[%=$])?)"
+GAP = r"(?:[\s:;,.|_/\\\"'-]{0,4}(?:0[xX]|\\{0,8}[xX]|[%=$])?)"
 DIGITS = re.compile(rf"(?:{PAIR}{GAP}){{6,}}+[0-9A-Fa-f]?")
 DIGIT_PAIR = re.compile(rf"({PAIR}){GAP}")
 
@@ -75,7 +75,8 @@ def cores(text: str) -> tuple[str, ...]:
         if len(core) >= SHORTEST_CORE:
             found |= {core: None, core.replace("+", "-").replace("/", "_"): None}
     for shift in range(5):
-        found[_core(base64.b32encode(bytes(shift) + data).decode(), shift, len(data), 5)] = None
+        core = _core(base64.b32encode(bytes(shift) + data).decode(), shift, len(data), 5)
+        found |= {core: None, core.lower(): None}
     return tuple(core for core in found if len(core) >= SHORTEST_CORE)
 
 

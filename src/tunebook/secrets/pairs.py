@@ -12,7 +12,7 @@ IN_NAMES = (
 SPACE = r"\s{0,8}"
 QUOTE = r"\\{0,8}[\"'`]"
 # Between name and value: of YAML and JSON, of shells, of Go, make, Pascal, Ruby, PHP, Perl and R.
-SIGN = rf"{SPACE}(?:[:+?]{{0,2}}={{1,3}}>?|:{{1,2}}|[-~]>|<-|%3[dD]){SPACE}"
+SIGN = rf"{SPACE}(?:[:+?|]{{0,2}}={{1,3}}[>~]?|:{{1,2}}|[-~]>|<-|%3[dD]){SPACE}"
 NAME = re.compile(rf"(?<![\w.-])(?<!//)(?P<name>[\w.-]{{1,100}})(?P<quote>(?:{QUOTE})?)\]?(?P<sign>{SIGN})")
 TAG = re.compile(r"(?:[!&][\w!:./-]{0,60}[ \t]{1,8}){1,2}")  # YAML: !!str &name value
 VALUE = re.compile(
@@ -23,6 +23,8 @@ VALUE = re.compile(
 # YAML: indented lines follow. Where the end of the line is escaped, they are found once it is not.
 BLOCK = re.compile(r"[|>][-+\d]{0,3}[ \t]{0,8}(?:#[^\r\n]{0,200})?(?:\r?\n|\r|(?P<escaped>\\[rn\\]))")
 
+ITEMS = re.compile(r"(?:[ \t]*-[ \t][^\r\n]*(?:\r?\n|\r|$))+")  # YAML: a list, on the lines below
+LIST = re.compile(r"\[[^\[\]\r\n]{0,4000}\]")
 MARGIN = re.compile(r"[ \t]*(?:[-?] +)*")
 LINE = re.compile(r"([ \t]*)([^\r\n]*)(?:\r?\n|\r|$)")
 NEXT_WORD = rf"(?:\s{{1,8}}|{QUOTE},\s{{0,8}}(?={QUOTE}))"  # of a command, or of the list of its words
@@ -31,12 +33,12 @@ IN_PROSE = {"pass", "pat", "auth"}  # words that a colon follows in plain Englis
 
 # Both user and password: curl -u me:password. A system's user and group are figures, or the same word.
 LOGIN = (
-    rf"(?P<open>{QUOTE})?(?!\d{{1,10}}:\d{{1,10}}(?![^\s\"'\\])|(?P<user>\w{{1,40}}):(?P=user)(?![^\s\"'\\]))"
-    r"[^\s:/\"'\\]{0,200}:(?!//)"
-    r"(?P<password>(?(open)(?:(?!(?P=open))[^\r\n]){1,4000}|[^\s\"']{1,4000}))"
+    rf"(?:\$?(?P<open>{QUOTE}))?(?!\d{{1,10}}:\d{{1,10}}(?![^\s\"'\\])|(?P<user>\w{{1,40}}):(?P=user)(?![^\s\"'\\]))"
+    r"[^\s:]{0,200}:(?!//)"
+    r"(?P<password>(?(open)(?:(?!(?P=open))[^\r\n]){1,4000}|(?:\"[^\"\r\n]{1,4000}\"|'[^'\r\n]{1,4000}'|[^\s\"']{1,4000})))"
 )
 LOGIN_FLAG = re.compile(rf"(?<![\w-])--(?:proxy-)?user(?:{NEXT_WORD}|=){LOGIN}")
-CURL = re.compile(r"\bcurl\b(?:\\\r?\n|[^\r\n]){1,2000}")
+CURL = re.compile(r"(?i)\bcurl\b(?:\\\r?\n|[^\r\n]){1,2000}")
 CURLS_FLAG = re.compile(rf"(?<![\w-])-[A-Za-z#0-9]{{0,12}}[uU](?:{NEXT_WORD}|=)?{LOGIN}")  # -sSu me:password, -ume:password
 
 
@@ -77,6 +79,10 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
     if block is not None:
         return None if block["escaped"] else _lines(text, begin, block.end())
     found = VALUE.match(text, start)
+    several = LIST.match(text, start) or ("\n" in text[begin:start] and ITEMS.match(text, start))
+    if several and is_told(several[0]):
+        rest = VALUE.match(text, several.end()) if several.re is LIST else None
+        return start, rest.end("plain") if rest and rest["plain"] else start + len(several[0].rstrip())
     if found is None:
         return None
     first, last = found.span("quoted" if found["plain"] is None else "plain")

@@ -3,7 +3,7 @@
 import re
 
 HIDDEN = "***"
-NOT_VALUES = ("", "null", "none", "true", "false", "???", HIDDEN)
+NOT_VALUES = ("", "null", "none", "true", "false", "???", "[]", "{}", HIDDEN)
 INTERPOLATION = re.compile(r"\$\{[\w.:@-]{1,200}\}")  # one with a default tells that
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from html.entities import html5
 
 H = "[0-9A-Fa-f]"
+OCTAL = r"(?:\\2[0-7]{2})"  # of a byte that goes on with a character
 MOST_LEVELS = 4  # of escapes in escapes
 SIMPLE = {
     "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a",
@@ -20,16 +21,18 @@ SIMPLE = {
 
 def _bytes_after(mark: str) -> str:
     """Return a regular expression for the bytes of one character in UTF-8, or for one other byte."""
-    longer = rf"{mark}[c-fC-F]{H}(?:{mark}[89abAB]{H}){{1,3}}"
-    return rf"{mark}[0-7]{H}|{longer}|{mark}{H}{{2}}"
+    more = f"(?:{mark}[89abAB]{H})"
+    longer = rf"{mark}[cdCD]{H}{more}|{mark}[eE]{H}{more}{{2}}|{mark}[fF]{H}{more}{{3}}"
+    return rf"{longer}|{mark}{H}{{2}}"
 
 
 ESCAPE = re.compile(
     rf"(?P<bytes>{_bytes_after(re.escape(chr(92)) + 'x')}|{_bytes_after('%')})"
-    rf"|(?P<units>\\u[dD][89abAB]{H}{{2}}\\u[dD][c-fC-F]{H}{{2}}|\\u{H}{{4}})"
-    rf"|\\(?:U(?P<long>{H}{{8}})|[ux]\{{(?P<braced>{H}{{1,6}})\}}|(?P<octal>[0-3][0-7]{{2}}))"
+    rf"|(?P<units>[\\%]u[dD][89abAB]{H}{{2}}[\\%]u[dD][c-fC-F]{H}{{2}}|[\\%]u{H}{{4}})"
+    rf"|\\(?:U(?P<long>{H}{{8}})|[ux]\{{(?P<braced>{H}{{1,6}})\}})"
+    rf"|(?P<octal>\\3[0-3][0-7]{OCTAL}|\\3[45][0-7]{OCTAL}{{2}}|\\3[67][0-7]{OCTAL}{{3}}|\\[0-3][0-7]{{2}})"
     r"|\\(?P<simple>[nrtbfva\\/\"'])"
-    rf"|&(?:\#(?P<decimal>\d{{1,9}})|\#[xX](?P<hex>{H}{{1,8}})|(?P<name>[A-Za-z]\w{{1,31}}));"
+    rf"|&(?:\#(?P<decimal>\d{{1,9}});?|\#[xX](?P<hex>{H}{{1,8}});?|(?P<name>[A-Za-z]\w{{1,31}});)"
 )
 
 
@@ -41,13 +44,15 @@ def _meaning(found: re.Match[str]) -> str | None:
         if kind == "bytes":
             return _decoded(bytes.fromhex(re.sub(r"\\x|%", "", told)))
         if kind == "units":
-            units = bytes.fromhex(told.replace("\\u", ""))
+            units = bytes.fromhex(re.sub(r"[\\%]u", "", told))
             return units.decode("utf-16-be", errors="surrogatepass")
+        if kind == "octal":
+            return _decoded(bytes(int(digits, 8) for digits in told.split("\\")[1:]))
         if kind == "simple":
             return SIMPLE[told]
         if kind == "name":
             return html5.get(f"{told};")
-        return chr(int(told, {"decimal": 10, "octal": 8}.get(kind, 16)))
+        return chr(int(told, 10 if kind == "decimal" else 16))
     except (ValueError, OverflowError):
         return None
 
