@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, unquote_plus
 
 from tunebook.secrets.names import is_secret_in_query
+from tunebook.secrets.values import is_interpolation
 
 SCHEME = re.compile(r"[A-Za-z][\w+.-]*$")
 LONGEST_SCHEME = 40
@@ -18,7 +19,6 @@ TOKEN_USERS = ("http", "https")  # a user without a password is a token there
 NO_PASSWORDS = ("", "x-oauth-basic")  # beside a user that is a token
 LONG = 20  # characters, from which a user is more likely a token
 MOST_READINGS = 16  # of one address
-INTERPOLATION = re.compile(r"\$\{[\w.:@-]{1,200}\}")  # one with a default tells that
 PORT = re.compile(r"\d{0,5}")
 
 
@@ -30,11 +30,6 @@ class Secret:
     end: int
     values: tuple[str, ...]
     user: str = ""
-
-
-def is_interpolation(text: str) -> bool:
-    """Return whether a text names a value without telling it: ${oc.env:DB_PASSWORD}."""
-    return INTERPOLATION.fullmatch(text) is not None
 
 
 def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:

@@ -1,6 +1,5 @@
-"""A text in every form in which programs write it: as a regular expression, and in base64."""
+"""A text in every form in which programs write it, as a regular expression."""
 
-import base64
 import re
 
 RUNS = re.compile(r"[A-Za-z0-9_]+|[\\'\"]+|\s+|.", re.DOTALL)
@@ -9,8 +8,8 @@ BACKSLASH = r"(?:\\|%(?:25){0,3}5[cC])"  # JSON and shells write it, and an addr
 QUOTES = rf"(?:{BACKSLASH}|['\"]|%(?:25){{0,3}}2[27]|&(?:amp;){{0,2}}(?:quot|apos|#0{{0,4}}3[49]|#x0{{0,4}}2[27]);|\\u002[27]|\\x2[27])"
 ESCAPES = BACKSLASH + "{0,8}"  # as many as quoting three times puts before a character
 ESCAPE = BACKSLASH + "{1,8}"
+PERCENT = "%(?:25){0,3}"
 HTML = {"&": "amp", "<": "lt", ">": "gt"}
-SHORTEST_CORE = 6  # characters of base64
 
 
 def in_any_form(text: str) -> str:
@@ -24,47 +23,40 @@ def _form(run: str) -> str:
     first = run[0]
     if first in "\\'\"":
         return f"{QUOTES}{{{len(run)},{16 * len(run) + 16}}}?"
-    forms = {form for character in dict.fromkeys(run) for form in _escaped(character)}
+    escaped = "|".join(form for character in dict.fromkeys(run) for form in _escaped(character))
     if first.isspace():
-        forms |= {ESCAPES + r"\s", r"\+", f"{ESCAPE}[abfnrtvNLP_]"}
-        return f"(?:{'|'.join(sorted(forms))}){{1,{4 * len(run) + 12}}}"
-    forms |= {ESCAPES + re.escape(run)}
+        one = rf"{ESCAPES}(?:\s|{escaped})|\+|{ESCAPE}[abfnrtvNLP_]"
+        return f"(?:{one}){{1,{4 * len(run) + 12}}}"
+    one = f"{ESCAPES}(?:{escaped}|{re.escape(first)})"
     if first == "$":
-        forms.add(r"\$\$")
-    if ord(first) < 32 or ord(first) == 127:
-        forms.add(f"{ESCAPE}[abe0]")
-    return f"(?:{'|'.join(sorted(forms, key=len, reverse=True))})"
+        one = rf"\$\$|{one}"
+    elif ord(first) < 32 or ord(first) == 127:
+        one = f"{one}|{ESCAPE}[abe0]"
+    return f"(?:{one})"
 
 
 def _escaped(character: str) -> list[str]:
-    """Return how addresses, JSON, Python, YAML and HTML write a character that they do not write as it is."""
+    """Return how addresses, JSON, Python, YAML and HTML write a character that they do not write as it is.
+
+    Backslashes stand before some of these. They may stand before each, and are left out: a regular
+    expression takes its time to be compiled.
+    """
     code = ord(character)
-    encoded = character.encode(errors="surrogatepass")
+    encoded = [_digits(f"{byte:02x}") for byte in character.encode(errors="surrogatepass")]
     units = character.encode("utf-16-be", errors="surrogatepass")
+    words = [_digits(units[i : i + 2].hex()) for i in range(0, len(units), 2)]
+    name = f"|{HTML[character]}" if character in HTML else ""
     forms = [
-        ESCAPES + "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in encoded),
-        "".join(f"{ESCAPE}u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)),
-        "".join(f"{ESCAPE}x{byte:02x}" for byte in encoded),
-        f"{ESCAPE}U{code:08x}",
-        f"&#0{{0,4}}{code};",
-        f"&#x0{{0,4}}{code:x};",
+        "".join(f"{PERCENT}{byte}" for byte in encoded),
+        f"u{f'{ESCAPES}u'.join(words)}|U{_digits(f'{code:08x}')}",
+        f"x{f'{ESCAPES}x'.join(encoded)}",
+        f"&(?:amp;){{0,2}}(?:#0{{0,4}}(?:{code}|x0{{0,4}}{_digits(f'{code:x}')}){name});",
     ]
-    if code < 256:
-        forms += [f"{ESCAPE}x{code:02x}", f"%{code:02x}"]
-    if character in HTML:
-        forms.append(f"&(?:amp;){{0,2}}{HTML[character]};")
-    return [f"(?i:{form})" for form in forms]
+    if len(encoded) > 1 and code < 256:
+        forms.append(f"(?:x|%){_digits(f'{code:02x}')}")
+    return forms
 
 
-def base64_cores(text: str) -> tuple[str, ...]:
-    """Return what is the same in base64 of every text that holds `text`, one for each place in a group of three bytes."""
-    data = text.encode(errors="surrogatepass")
-    cores: dict[str, None] = {}
-    for shift in range(3):
-        whole = base64.b64encode(bytes(shift) + data).decode().rstrip("=")
-        first = (0, 2, 3)[shift]
-        exact = (shift + len(data)) * 8 // 6  # characters that no following byte changes
-        core = whole[first:exact]
-        if len(core) >= SHORTEST_CORE:
-            cores |= {core: None, core.replace("+", "-").replace("/", "_"): None}
-    return tuple(cores)
+def _digits(digits: str) -> str:
+    """Return hexadecimal digits in either case."""
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)

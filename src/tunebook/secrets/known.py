@@ -1,7 +1,8 @@
 """The secrets that this process knows, found in a text in whatever form they were encoded.
 
-Encoders leave letters and digits alone, and each writes the other characters in its own way: %2F, \\/, \\u002f, &#47;. So a secret is
-looked for character by character, each in any of these ways; and beside that in base64.
+Encoders leave letters and digits alone, and each writes the other characters in its own way: %2F,
+\\/, \\u002f, &#47;. So a secret is looked for character by character, each in any of these ways, in
+the text and in what it reads as without its escapes; and beside that in hexadecimal and base64.
 """
 
 import base64
@@ -11,10 +12,13 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tunebook.secrets import patterns
-from tunebook.secrets.addresses import is_interpolation, secrets_in
-from tunebook.secrets.encodings import base64_cores, in_any_form
+from tunebook.secrets import packed, patterns
+from tunebook.secrets.addresses import secrets_in
+from tunebook.secrets.encodings import in_any_form
 from tunebook.secrets.names import is_secret
+from tunebook.secrets.pairs import in_settings
+from tunebook.secrets.values import HIDDEN, NOT_VALUES, is_interpolation
+from tunebook.secrets.views import View, readings
 
 SHORTEST = 6  # characters; a shorter value is hidden in its own place only: elsewhere it is more likely a word than a secret
 STRONG = 8  # characters, from which a value is hidden also as a part of a word
@@ -24,7 +28,6 @@ COMMON = {
     "password", "passwd", "secret", "secrets", "username", "postgres", "postgresql", "mlflow", "optuna", "sqlite", "tunebook", "default",
     "required", "enabled", "disabled", "localhost", "x-access-token", "x-oauth-basic", "oauth2", "digits", "anonymous",
 }  # fmt: skip
-IN_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]")
 WORD_BEGINS = r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv]))"
 WORD_ENDS = r"(?![0-9A-Za-z])"
 NUMBER_BEGINS, NUMBER_ENDS = r"(?<![\w.])", r"(?!\w|\.\d)"
@@ -43,7 +46,8 @@ class _Known:
         self.anchor = max(words, key=len)
         self._pattern: re.Pattern[str] | None = None
         self._text = f"{begins}(?={in_any_form(before)}({in_any_form(value)}){in_any_form(after)}{ends})"
-        self._cores = () if before else base64_cores(value)
+        self.cores = () if before else packed.cores(value)
+        self.code = "" if before else packed.hex_of(value)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where it stands."""
@@ -51,16 +55,6 @@ class _Known:
             if self._pattern is None:
                 self._pattern = re.compile(self._text)
             yield from (match.span(1) for match in self._pattern.finditer(text))
-        for core in self._cores:
-            start = text.find(core)
-            while start >= 0:
-                end = start + len(core)
-                while start > 0 and IN_BASE64.match(text[start - 1]):
-                    start -= 1
-                while end < len(text) and IN_BASE64.match(text[end]):
-                    end += 1
-                yield start, end
-                start = text.find(core, end)
 
 
 class KnownSecrets:
@@ -68,24 +62,35 @@ class KnownSecrets:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str], _Known] = {}
+        self._cores: tuple[str, ...] = ()
+        self._codes: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._environment: dict[Any, Any] = {}
 
     def hide(self, text: str) -> str:
         """Return `text` without them. Where some overlap, they are hidden as one."""
-        spans = [span for known in list(self._known.values()) for span in known.spans(text)]
+        known = list(self._known.values())
+        spans = [view.origin(span) for view in readings(text) for span in self._spans(view, known)] if known else []
         return patterns.without(text, spans)
+
+    def _spans(self, view: View, known: list[_Known]) -> Iterator[tuple[int, int]]:
+        for one in known:
+            yield from one.spans(view.text)
+        yield from packed.in_base64(view, self._cores)
+        yield from packed.in_hex(view.text, self._codes)
 
     def add(self, value: str, before: str = "", after: str = "") -> None:
         """Add one, if it can be told from a word that is none."""
         value = value.strip()
-        if not value or value == patterns.HIDDEN or is_interpolation(value) or not value.strip("*"):
+        if not value or value == HIDDEN or is_interpolation(value) or not value.strip("*"):
             return
         if not before and (len(value) < SHORTEST or value.lower() in COMMON):
             return
         with self._lock:
             if (value, before, after) not in self._known:
-                self._known[value, before, after] = _Known(value, before, after)
+                self._known[value, before, after] = one = _Known(value, before, after)
+                self._cores += one.cores
+                self._codes += (one.code,) if one.code else ()
 
     def learn_environment(self, environment: Mapping[str, str]) -> None:
         """Add the secrets in variables. Costs little where nothing has changed since the last call."""
@@ -126,7 +131,7 @@ class KnownSecrets:
             self._learn_text(value)
 
     def _learn_secret(self, value: str, name: str) -> None:
-        if value.lower() not in patterns.NOT_VALUES:
+        if value.lower() not in NOT_VALUES:
             self.add(value)
             self.add(value, before=f"{name}=")
 
@@ -138,8 +143,8 @@ class KnownSecrets:
                     self.add(value)
                     if secret.user:
                         self._learn_basic(secret.user, value)
-        for value in patterns.values_in(text):
-            self.add(value)
+        for start, end in in_settings(text):
+            self.add(text[start:end])
 
     def _learn_basic(self, user: str, password: str) -> None:
         """Add what HTTP's basic authentication makes of them: it may be found where the password is too short to be looked for."""

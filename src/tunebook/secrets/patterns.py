@@ -8,27 +8,18 @@ import binascii
 import re
 from collections.abc import Iterator, Sequence
 
-from tunebook.secrets.addresses import is_interpolation, secrets_in
-from tunebook.secrets.names import is_secret
+from tunebook.secrets.addresses import secrets_in
+from tunebook.secrets.markup import in_keys, in_markup
+from tunebook.secrets.pairs import QUOTE, SIGN, in_logins, in_settings
+from tunebook.secrets.values import HIDDEN
+from tunebook.secrets.views import readings
 
-__all__ = ["HIDDEN", "NOT_VALUES", "hide", "is_interpolation", "values_in", "without"]
-
-HIDDEN = "***"
-NOT_VALUES = ("", "null", "none", "true", "false", "???", HIDDEN)
 LONGEST = 512  # characters of an address in a text
 ADDRESS_ENDS = re.compile(r"[\s\"'<>`]")
-MAY_HOLD_A_SETTING = re.compile(r"(?i)pass|pwd|secret|token|key|cred|auth|bearer|pat|dsn|string|conn|signature")
-NAME = re.compile(r"(?<![\w.-])(?<!//)(?P<name>[\w.-]{1,100})(?P<quote>\\{0,8}[\"']?)\]?(?P<sep>\s{0,8}(?:=>|=|:|%3[dD])\s{0,8})")
-VALUE = re.compile(
-    r"(?P<open>(?P<escaped>\\{1,8})?[\"'])"
-    r"(?P<quoted>(?:(?P=open){2}|(?(escaped)\\\\(?P=open)|(?!))|(?!(?P=open))(?:\\[^\r\n]|[^\r\n\\])){0,4000})"
-    r"|(?P<plain>(?:\$\{[^{}\s]{1,200}\}|(?!\\{1,8}[\"'])[^\s,'\"&}]){1,4000})"
-)
-FLAG = re.compile(r"(?<!\S)--(?P<name>[\w-]{1,60})\s{1,8}([^\s-][^\s]{0,4000})")
-IN_PROSE = {"pass", "pat", "auth"}  # words that a colon follows in plain English too
-HEADER = re.compile(r"(?i)\bauthorization\\{0,8}[\"']?\s{0,8}[:=]\s{0,8}\\{0,8}[\"']?(?!\$\{)([^\"'\\\r\n]{1,4000})")
-BEARER = re.compile(r"(?i)\bbearer(?:\s|%20|\+){1,8}(?=[^\s\"']{0,200}\d|[^\s\"']{20})([\w.~+/=%-]{6,4000})")
-BASIC = re.compile(r"\b[Bb]asic(?:\s|%20|\+){1,8}([A-Za-z0-9+/_=-]{8,4000})")
+SPACES = r"(?:\s|%20|\+){1,8}"
+HEADER = re.compile(rf"(?i)\bauthorization(?:{QUOTE})?{SIGN}(?:{QUOTE})?(?!\$\{{)([^\"'\\\r\n]{{1,4000}})")
+BEARER = re.compile(rf"(?i)\bbearer{SPACES}(?=[^\s\"']{{0,200}}\d|[^\s\"']{{20}})([\w.~+/=%-]{{6,4000}})")
+BASIC = re.compile(rf"\b[Bb]asic{SPACES}([A-Za-z0-9+/_=-]{{8,4000}})")
 PARAMETER = re.compile(r"(?i)[?&;](?:amp;)?(?:sig|signature|awsaccesskeyid)=([^&\s\"'#]{1,4000})")
 TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,255}|hf_[A-Za-z0-9]{20,255}"
@@ -55,13 +46,19 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
+    for view in readings(text):
+        yield from map(view.origin, _in_reading(view.text))
+
+
+def _in_reading(text: str) -> Iterator[tuple[int, int]]:
     yield from _in_addresses(text)
     for pattern in (HEADER, BEARER, PARAMETER, TOKEN):
         for match in pattern.finditer(text):
             if match[1] != HIDDEN:
                 yield match.span(1)
     yield from (match.span(1) for match in BASIC.finditer(text) if _is_basic(match[1]))
-    yield from _in_settings(text)
+    for find in (in_settings, in_logins, in_markup, in_keys):
+        yield from find(text)
 
 
 def _in_addresses(text: str) -> Iterator[tuple[int, int]]:
@@ -77,37 +74,6 @@ def _in_addresses(text: str) -> Iterator[tuple[int, int]]:
                 yield begin + secret.start, begin + secret.end
             at = max(at, begin + secret.end)
         at = text.find("://", at)
-
-
-def _in_settings(text: str) -> Iterator[tuple[int, int]]:
-    if MAY_HOLD_A_SETTING.search(text) is None:
-        return
-    until = 0
-    for match in NAME.finditer(text):
-        if match.start() < until or not is_secret(match["name"]):
-            continue
-        is_prose = ":" in match["sep"] and not match["quote"] and match["name"].lower() in IN_PROSE
-        found = VALUE.match(text, match.end())
-        if found is None or is_prose:
-            continue
-        span = found.span("quoted" if found["plain"] is None else "plain")
-        if _is_told(text[slice(*span)]):
-            yield span
-            until = span[1]
-    for match in FLAG.finditer(text):
-        if is_secret(match["name"]) and _is_told(match[2]):
-            yield match.span(2)
-
-
-def _is_told(value: str) -> bool:
-    """Return whether a value is a secret, and not nothing or the name of one."""
-    return value.lower() not in NOT_VALUES and not is_interpolation(value)
-
-
-def values_in(text: str) -> Iterator[str]:
-    """Yield the secrets that a text's own settings hold, such as a connection string's `password=...`."""
-    for start, end in _in_settings(text):
-        yield text[start:end]
 
 
 def _is_basic(word: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from tunebook.secrets import patterns
 from tunebook.secrets.known import KnownSecrets
 from tunebook.secrets.names import is_secret
-from tunebook.secrets.patterns import HIDDEN
+from tunebook.secrets.values import HIDDEN, is_told
 
 PROCESS = KnownSecrets()
 MOST_PASSES = 5  # a text is redacted until nothing changes, so that redacting it again changes nothing
@@ -37,14 +37,9 @@ def redacted(value: Any, name: str = "") -> Any:
         return {key: redacted(item, key if is_secret(str(key)) else name) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [redacted(item, name) for item in value]
-    if name and value is not None and not isinstance(value, bool) and _is_told(str(value)):
+    if name and value is not None and not isinstance(value, bool) and is_told(str(value)):
         return HIDDEN
     return redact(value) if isinstance(value, str) else value
-
-
-def _is_told(text: str) -> bool:
-    """Return whether a secret's setting holds the secret itself, and not nothing or where it is to be found."""
-    return text.strip().lower() not in patterns.NOT_VALUES and not patterns.is_interpolation(text)
 
 
 def learn(value: Any) -> None:

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from hydra.errors import HydraException
 
 from tunebook.checks import SettingError
+from tunebook.secrets import HIDDEN, is_secret, redact
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -227,6 +228,7 @@ def _written(room: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[
 
 def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     key, value, text = override.get_key_element(), override.value(), (override.input_line or "").partition("=")[2]
+    _refuse_secrets(key, text)
     tags: set[str] = getattr(value, "tags", set())
     if tags - {"log"}:
         raise SettingError(key, text, f"the only tag is log, not {', '.join(sorted(tags - {'log'}))}")
@@ -246,6 +248,17 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     if len({_same(item) for item in values}) < len(values):
         raise SettingError(key, text, "holds a value twice")
     return Dimension(key, text, tuple(values), when=when)
+
+
+def _refuse_secrets(key: str, text: str) -> None:
+    """Raise SettingError where the values are secrets: the study's database holds what varies as it is."""
+    allowed = "can't vary in a sweep, whose study keeps every value"
+    if set(text.replace(" ", "").lower().split(",")) <= {"true", "false", "null"}:
+        return  # a switch tells nothing
+    if is_secret(key):
+        raise SettingError(key, HIDDEN, f"is named like a secret, and {allowed}")
+    if redact(text) != text:
+        raise SettingError(key, HIDDEN, f"holds a secret, and {allowed}")
 
 
 def _same(value: Value) -> tuple[str, object]:

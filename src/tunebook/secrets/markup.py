@@ -1,0 +1,83 @@
+"""Secrets in XML, and private keys in PEM."""
+
+import re
+from collections.abc import Iterator
+
+from tunebook.secrets.names import is_secret
+from tunebook.secrets.values import is_told
+
+LONGEST = 20_000  # characters of a value or a key
+TAG = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})?(?<!/)>")
+TAG_WITH_VALUE = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})/?>")
+ATTRIBUTE = re.compile(r"([\w.:-]{1,100})\s{0,8}=\s{0,8}(?:\"([^\"]{0,4000})\"|'([^']{0,4000})')")
+NAMING = {"name", "key", "id", "type", "property", "td", "th", "dt", "label"}  # attributes and elements that name what stands beside them
+VALUE_OF = {"value", "default"}
+# <key>password</key><string>...</string>
+NAMED = re.compile(r"<(?P<key>[\w.:-]{1,100})>\s{0,8}(?P<name>[\w.-]{1,100})\s{0,8}</(?P=key)>\s{0,80}(?=<(?P<next>[\w.:-]{1,100})[\s>])")
+CDATA = "<![CDATA["
+DASHES = r"-{4,5}"
+KEY_BEGINS = re.compile(rf"{DASHES}[ +]?BEGIN[ +](?:[A-Z0-9]{{1,12}}[ +]){{0,4}}PRIVATE[ +]KEY(?:[ +]BLOCK)?[ +]?{DASHES}")
+KEY_ENDS = re.compile(rf"{DASHES}[ +]?(?:(END)|BEGIN)[ +]")
+# Of one that was cut off.
+LINES_OF_KEY = re.compile(r"(?:[\s\"',+>|]{0,40}[A-Za-z0-9+/=]{16,2000})+(?:\s{1,40}[A-Za-z0-9+/=]{1,76}(?!\S))?")
+
+
+def in_markup(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the contents and the values of elements stand that are named like secrets."""
+    if "<" not in text:
+        return
+    for found in TAG.finditer(text):
+        if any(map(is_secret, _names(found["tag"], found["more"] or ""))):
+            yield from _content(text, found["tag"], found.end())
+    for found in TAG_WITH_VALUE.finditer(text):
+        if any(map(is_secret, _names(found["tag"], found["more"]))):
+            yield from _values(text, *found.span("more"))
+    for found in NAMED.finditer(text):
+        if _last(found["key"]) in NAMING and is_secret(found["name"]):
+            end = text.find(">", found.end(), found.end() + 200)
+            if end >= 0:
+                yield from _content(text, found["next"], end + 1)
+
+
+def in_keys(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the body of a private key stands; of one that was cut off, its lines."""
+    for found in KEY_BEGINS.finditer(text):
+        ends = KEY_ENDS.search(text, found.end(), found.end() + LONGEST)
+        if ends is not None and ends[1]:
+            body = text[found.end() : ends.start()]
+        else:
+            lines = LINES_OF_KEY.match(text, found.end())
+            body = lines[0] if lines else ""
+        if is_told(body):
+            start = found.end() + len(body) - len(body.lstrip())
+            yield start, start + len(body.strip())
+
+
+def _last(name: str) -> str:
+    """Return a name in lower case, without the namespace before it."""
+    return name.rpartition(":")[2].lower()
+
+
+def _names(tag: str, more: str) -> Iterator[str]:
+    """Yield the names that an element goes by."""
+    yield tag
+    yield from (found[2] or found[3] or "" for found in ATTRIBUTE.finditer(more) if _last(found[1]) in NAMING)
+
+
+def _values(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    for found in ATTRIBUTE.finditer(text, start, end):
+        span = found.span(2 if found[2] is not None else 3)
+        if _last(found[1]) in VALUE_OF and is_told(text[slice(*span)]):
+            yield span
+
+
+def _content(text: str, tag: str, start: int) -> Iterator[tuple[int, int]]:
+    """Yield what stands between an element's tags; nothing where it is not closed: `login <password>`."""
+    end = text.find(f"</{tag}", start, start + LONGEST)
+    content = text[start : max(start, end)]
+    inner = content.strip()
+    begin = start + content.find(inner)
+    if inner.startswith(CDATA):
+        inner, begin = inner.removeprefix(CDATA).removesuffix("]]>"), begin + len(CDATA)
+    if is_told(inner):
+        yield begin, begin + len(inner)

@@ -1,0 +1,85 @@
+"""Secrets in hexadecimal, base64 and base32: what every text that holds one has in common there.
+
+Such text is broken into lines and groups wherever its writer liked.
+"""
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+
+from tunebook.secrets.views import View
+
+SHORTEST_CORE = 6  # characters of base64
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+REST_OF_RUN = re.compile(r"[A-Za-z0-9+/_=-]*")
+# The end of a line and the start of the next one, both perhaps in quotes, in a comment, in a reply.
+BREAK = re.compile(r"[\"'\\]{0,3}[ \t]{0,16}(?:\+[ \t]{0,8})?[\r\n]\s{0,64}(?:[>#*|/]{1,3}[ \t]{1,8})?[\"']?")
+PAIR = r"[0-9A-Fa-f]{2}"
+# Between two bytes: 68:75, 68 75, 0x68, 0x75.
+GAP = r"(?:[\s:;,.|_/\\\"'-]{0,4}(?:0[xX]|\\{0,8}[xX]|[%=$])?)"
+DIGITS = re.compile(rf"(?:{PAIR}{GAP}){{6,}}+[0-9A-Fa-f]?")
+DIGIT_PAIR = re.compile(rf"({PAIR}){GAP}")
+
+
+def hex_of(text: str) -> str:
+    """Return a text's bytes in hexadecimal."""
+    return text.encode(errors="surrogatepass").hex()
+
+
+def in_hex(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield where a text holds one of the wanted, in hexadecimal of either case, with or without gaps."""
+    for run in DIGITS.finditer(text):
+        digits, begins = run[0].lower(), None
+        if not digits.isalnum() or "x" in digits:
+            pairs = list(DIGIT_PAIR.finditer(text, *run.span()))
+            begins = [pair.start() for pair in pairs]
+            digits = "".join(pair[1] for pair in pairs).lower()
+        for code in wanted:
+            at = digits.find(code)
+            while at >= 0:
+                last = at + len(code) - 1
+                if begins is None:
+                    yield run.start() + at, run.start() + last + 1
+                else:
+                    yield begins[at // 2] + at % 2, begins[last // 2] + last % 2 + 1
+                at = digits.find(code, last + 1)
+
+
+def in_base64(view: View, cores: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield the runs of base64 in which one of the cores stands."""
+    text = view.text
+    joined = view.replaced(BREAK, lambda found: "") if "\n" in text or "\r" in text else None
+    searched = text if joined is None else joined.text
+    for core in cores:
+        at = searched.find(core)
+        while at >= 0:
+            start, end = at, at + len(core)
+            at = searched.find(core, end)
+            if joined is not None:
+                start, end = joined.inside(start, end)
+            rest = REST_OF_RUN.match(text, end)
+            assert rest is not None
+            before = text[max(0, start - 4096) : start]
+            yield start - len(before) + len(before.rstrip(ALPHABET)), rest.end()
+
+
+def cores(text: str) -> tuple[str, ...]:
+    """Return what is the same in base64 and in base32 of every text that holds `text`.
+
+    There is one core for each place that its first byte may have in a group.
+    """
+    data = text.encode(errors="surrogatepass")
+    found: dict[str, None] = {}
+    for shift in range(3):
+        core = _core(base64.b64encode(bytes(shift) + data).decode(), shift, len(data), 6)
+        if len(core) >= SHORTEST_CORE:
+            found |= {core: None, core.replace("+", "-").replace("/", "_"): None}
+    for shift in range(5):
+        core = _core(base64.b32encode(bytes(shift) + data).decode(), shift, len(data), 5)
+        found |= {core: None, core.lower(): None}
+    return tuple(core for core in found if len(core) >= SHORTEST_CORE)
+
+
+def _core(whole: str, shift: int, length: int, bits: int) -> str:
+    """Return the characters, of so many bits each, that no byte before or after the text changes."""
+    return whole[-(-shift * 8 // bits) : (shift + length) * 8 // bits]
