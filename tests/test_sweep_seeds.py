@@ -14,13 +14,13 @@ from rich.console import Console
 
 from tests.conftest import Cli
 from tests.stored import Store
-from tunebook.analysis.counts import counted
 from tunebook.sweep.final import find_winner
 from tunebook.sweep.points import read
 from tunebook.sweep.request import TESTED, Request
 from tunebook.sweep.show import Display
 from tunebook.sweep.storage import open_storage
 from tunebook.sweep.study import Result, Study
+from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")
 FILTERS = {4: (0.101, 0.80, 0.84, 0.82), 8: (0.97, 0.11, 0.13, 0.14)}  # most of 8's are no better than guessing one of 10 digits

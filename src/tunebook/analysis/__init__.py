@@ -14,6 +14,5 @@ sampling      what was tried too little to say; values under which runs fail
 pairs         the leader against the next, over equal seeds; how many seeds would tell them apart
 findings      all of it
 sentences     findings in words
-counts        numbers of things, with their noun
 commands      what to run next, as commands
 """

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from tunebook.analysis.commands import words
 from tunebook.analysis.comparable import ENOUGH, Comparable
-from tunebook.analysis.counts import counted
 from tunebook.analysis.effects import Edge, Effect
 from tunebook.analysis.importance import SOURCE, Importance
 from tunebook.analysis.interactions import Interaction
@@ -16,6 +15,7 @@ from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import MOST_SEEDS, Pair
 from tunebook.analysis.results import Results, Value
 from tunebook.analysis.sampling import Failing, Gap
+from tunebook.text_output import counted
 
 MOST_NAMED = 5  # failing values, and levels of a gap
 DEFAULTS = "the defaults"  # a configuration without any setting of its own

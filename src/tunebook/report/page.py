@@ -12,7 +12,6 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
-from tunebook.analysis.counts import counted
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.learning import is_ranked
@@ -24,7 +23,7 @@ from tunebook.report.pictures.style import clipped
 from tunebook.report.read import Study
 from tunebook.runfolder import write_atomically
 from tunebook.secrets import redact
-from tunebook.text_output import csv_cell, printable
+from tunebook.text_output import counted, csv_cell, printable
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
 MOST_ROWS = 50  # of the page's tables; the CSV has all

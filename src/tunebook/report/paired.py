@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from tunebook.analysis.counts import counted
 from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.sentences import difference_text
 from tunebook.checks import InputError, nearest
 from tunebook.report.read import Study
+from tunebook.text_output import counted
 
 
 @dataclass(frozen=True)

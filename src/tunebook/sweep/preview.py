@@ -7,11 +7,11 @@ from typing import Any
 
 import optuna
 
-from tunebook.analysis.counts import counted
 from tunebook.checks import InputError, SettingError
 from tunebook.sweep.request import Request
 from tunebook.sweep.show import duration
 from tunebook.sweep.study import Study
+from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
 

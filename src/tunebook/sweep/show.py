@@ -16,7 +16,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunebook.analysis.counts import counted
 from tunebook.analysis.sentences import DEFAULTS
 from tunebook.sweep.executor import Worker
 from tunebook.sweep.request import TESTED, Request
@@ -24,6 +23,7 @@ from tunebook.sweep.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_o
 from tunebook.sweep.space import as_text, in_short
 from tunebook.sweep.study import EPOCHS, ERROR, HOW, SECONDS, Study
 from tunebook.sweep.worker import Order
+from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
 

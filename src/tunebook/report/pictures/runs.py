@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from tunebook.analysis.counts import counted
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.importance import SOURCE
 from tunebook.analysis.leaderboard import objectives
@@ -43,6 +42,7 @@ from tunebook.report.pictures.style import (
     short,
     shown,
 )
+from tunebook.text_output import counted
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:
