@@ -1,6 +1,5 @@
 """Whether a config can run, before anything is loaded or made. Shapes are tried on the meta device, for nothing."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook import machine
-from tunebook.checks import SettingError
+from tunebook.checks import LARGEST_FLOAT, SettingError
 from tunebook.experiment import resume
 from tunebook.experiment.assembly import Parts, build, plain, steps_of, trainer_for
 from tunebook.experiment.memory import check_memory
@@ -79,7 +78,7 @@ def _check_schedule(parts: Parts) -> None:
     optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
     for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):
         lr = optimizer.param_groups[0]["lr"]
-        if not 0 <= lr < math.inf:
+        if not 0 <= lr <= LARGEST_FLOAT:
             raise SettingError(where, name, f"makes the learning rate {lr:g} at {interval} {count}")
         try:
             schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
