@@ -1,8 +1,8 @@
 """A run is found by what a user has at hand, and what is no run is refused before anything heavy is imported."""
 
+import contextlib
 import http.server
 import resource
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -137,7 +137,10 @@ def test_all_readers_agree(runs: Runs) -> None:
 
 @pytest.fixture
 def server(runs: Runs, tmp_path: Path) -> Iterator[Server]:
-    shutil.copy(runs.store.folder / "mlflow.db", tmp_path / "server.db")
+    files = (runs.store.folder / "mlflow.db", tmp_path / "server.db")
+    there, here = (sqlite3.connect(file) for file in files)
+    with contextlib.closing(there), contextlib.closing(here):
+        there.backup(here)  # a copy of the file would lack what is in its write-ahead log
     with Server(tmp_path) as started:
         yield started
 

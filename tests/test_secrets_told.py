@@ -79,7 +79,7 @@ def test_a_run_that_is_gone_on_with_and_delivered_tells_no_secret(tmp_path: Path
     assert faults.run_train(words, tmp_path / "1.txt", with_secrets, "fails") == 1
     again = (f"outputs={tmp_path}/out", uri, "resume=last")
     assert faults.run_train(again, tmp_path / "2.txt", with_secrets) == 2
-    assert "is not kept with the run, since it holds a secret: give it again" in (tmp_path / "2.txt").read_text()
+    assert "is not kept with the run, since it holds a secret; give it again" in (tmp_path / "2.txt").read_text()
     assert faults.run_train((*again, f"experiment_name={quoted(IN_VARIABLE)}"), tmp_path / "3.txt", with_secrets) == 0
     assert len(list(tmp_path.glob("mlruns/**/*.ckpt"))) == 2
     assert files_with(IN_VARIABLE, tmp_path) == []

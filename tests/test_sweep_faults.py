@@ -5,6 +5,7 @@ import random
 import re
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -137,13 +138,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """Leave no room at all. Return the file to remove."""
-    file = disk / "everything else"
-    with contextlib.suppress(OSError), file.open("wb", buffering=0) as full:
-        while full.write(b"x" * 4096):
-            pass
-    return file
+@contextlib.contextmanager
+def filled(disk: Path) -> Iterator[None]:
+    """Leave no room at all in the block, not even what is freed there."""
+    file, is_over = disk / "everything else", threading.Event()
+
+    def fill() -> None:
+        with file.open("ab", buffering=0) as full:
+            while not is_over.wait(0.002):
+                with contextlib.suppress(OSError):
+                    while full.write(b"x" * 4096):
+                        pass
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+        file.unlink()
 
 
 @pytest.mark.slow
@@ -155,17 +169,17 @@ def test_a_disk_that_is_full(quiet: Path, tmp_path: Path, small_disk: Path, pati
     process = faults.start_train(command, log)
     in_training = "out/sweeps/s/000*/checkpoints/last.ckpt"
     faults.wait_for(lambda: len(list(small_disk.glob(in_training))) >= 2, 120)
-    everything = fill(small_disk)
+    with filled(small_disk):
+        if patience_s == 60:
+            faults.wait_for(lambda: "waits, for at most" in log.read_text() or "waiting, for at most" in log.read_text(), 90)
+        else:
+            process.join(150)
+            assert process.exitcode == 1, log.read_text()
+            assert re.search(r"^error: .*; no trial is lost: the same command goes on$", log.read_text(), re.M)
     if patience_s == 60:
-        faults.wait_for(lambda: "waits, for at most" in log.read_text() or "waiting, for at most" in log.read_text(), 90)
-        everything.unlink()
         process.join(150)
         assert process.exitcode == 0, log.read_text()
     else:
-        process.join(150)
-        assert process.exitcode == 1, log.read_text()
-        assert re.search(r"^error: .*; no trial is lost: the same command goes on$", log.read_text(), re.M)
-        everything.unlink()
         assert faults.run_train(command, log) == 0, log.read_text()
     assert_as_undisturbed(tmp_path, quiet)
 

@@ -99,7 +99,7 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
     for word in words if isinstance(words, list) else [words]:
         if isinstance(word, str) and HIDDEN in word:
             if word.partition("=")[0].lstrip("+") not in given:
-                raise InputError(f"{word}: is not kept with the run, since it holds a secret: give it again")
+                raise InputError(f"{word}: is not kept with the run, since it holds a secret; give it again")
             continue
         key = _outside_word(word, where).key_or_group
         if key in given and _is_evaluated(str(word)):

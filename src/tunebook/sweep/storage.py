@@ -122,6 +122,7 @@ class PatientStorage(RDBStorage):
         except OSError:
             raise _Missing(f"{self._file} is not there") from None
         if inode != self._inode:
+            self._inode = None  # until it is known to hold the study: the file may be put back, with connections to this one open
             self.engine.dispose()
             try:
                 if self._study is not None:
