@@ -1,5 +1,6 @@
 """One run: trains, tests once, writes it down and returns the objective."""
 
+import errno
 import logging
 import traceback
 from dataclasses import dataclass, field
@@ -116,6 +117,8 @@ def close(job: Job, folder: RunFolder, status: Status, error: BaseException | No
     if tags := job.trial.end_tags(status, error):
         job.parts.tracker.set_tags(tags)
     record.close_run(job.parts, job.output_dir, status)
+    if job.parts.tracker.unwritten and status == "FINISHED":
+        raise OSError(errno.ENOSPC, f"no room to record the end of the run; when there is: resume={folder.path}")
     folder.close(status)  # after the journal: killed between the two, the run can be gone on with still
     if status != "FINISHED":
         word = f"resume={job.parts.tracker.run_id or folder.path}"

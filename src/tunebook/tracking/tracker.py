@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 DIGITS = 7  # significant: what a float32 holds; the rest would only fill the UI's columns
+ROOM_EVERY_S = 0.5  # between two looks for room on the disk
 MODEL = "model"
 
 
@@ -50,6 +51,7 @@ class Tracker(Logger, ABC):
     run_name = ""
     experiment_id = ""
     patience_s = 0.0  # that the end of a run waits for a store that takes nothing
+    unwritten = 0  # records that a full disk did not take until the end
     wants_model = wants_pictures = False  # making them takes seconds
 
     @property
@@ -278,14 +280,19 @@ class MLflowTracker(Tracker):
         self._tell("view", tags=dict(tags))
 
     def close(self, status: Status) -> bool:
-        """Waits for the store, but not for ever: what has not arrived is delivered by the next start or by sync."""
+        """Waits for room on the disk and for the store, but not for ever.
+
+        What has not arrived is delivered by the next start or by sync. `unwritten` says what is in no file, and so is lost.
+        """
         if self._samples is not None:
             self._samples.close()
         self._tell("end", status=status, time=_now_ms())
+        end = time.monotonic() + self.patience_s
+        while (unwritten := self._journal.flush()) and time.monotonic() < end:
+            time.sleep(ROOM_EVERY_S)
         arrived = self._shipper.close(self.patience_s)
         self.run_id, self.experiment_id = self._shipper.delivery.run_id, self._shipper.delivery.experiment_id
-        if unwritten := self._journal.flush():
-            self.unsaved.append(f"{unwritten} records of the journal")
+        self.unwritten = self._journal.flush() if unwritten else 0
         self._journal.close()
         for lost in self.unsaved:
             log.warning("not saved: %s", lost)
