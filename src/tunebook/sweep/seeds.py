@@ -99,7 +99,8 @@ class OverSeeds:
         """Return the settings of a configuration: what varies; where that is the seed alone, what the command gave."""
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
-        return varied or [word for word in request.fixed if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))]
+        fixed = [word for word in request.fixed if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))]
+        return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:
         """Return its figure in words, as compare.py has it."""

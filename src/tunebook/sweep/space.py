@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from hydra.errors import HydraException
 
 from tunebook.checks import SettingError
+from tunebook.commandline.names import default_choices
 from tunebook.secrets import HIDDEN, is_secret, redact
 
 if TYPE_CHECKING:
@@ -158,12 +159,12 @@ def as_value(value: object) -> Value:
 
 
 def in_short(words: Sequence[str]) -> str:
-    """For reading: `optimizer.lr=0.00123456` as `lr=0.001235`, `optimizer=adam` as `adam`."""
-    found: list[str] = []
+    """For reading: `optimizer.lr=0.00123456` as `lr=0.001235`, `optimizer=adam` as `adam`. Of a key given twice the last counts."""
+    found: dict[str, str] = {}
     for word in words:
         key, _, value = word.partition("=")
-        found.append(f"{key.rpartition('.')[2]}={shortened(value)}" if "." in key or key == "seed" else value)
-    return " ".join(found)
+        found[key] = value if key in default_choices() else f"{key.rpartition('.')[2]}={shortened(value)}"
+    return " ".join(found.values())
 
 
 def shortened(value: str) -> str:
