@@ -132,7 +132,9 @@ class Alternating(pl.Callback):
 
     def __init__(self, plain_loop: PlainLoop) -> None:
         self.plain_loop = plain_loop
-        self.surviving = Stopwatch((KeepCheckpoints, "save"), (KeepCheckpoints, "on_validation_end"), (Journal, "append"))
+        self.surviving = Stopwatch(
+            (KeepCheckpoints, "save"), (KeepCheckpoints, "on_validation_end"), (Journal, "append")
+        )
         self.surviving_percent: list[float] = []
         self.ours: list[float] = []
         self.plain: list[float] = []
@@ -149,7 +151,10 @@ class Alternating(pl.Callback):
             self.ours.append(time.perf_counter() - self.start - self.plain_s)
             self.plain.append(self.plain_s)
             self.surviving_percent.append(100 * self.surviving.seconds / self.ours[-1])
-            print(f"epoch {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s", flush=True)
+            print(
+                f"epoch {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s",
+                flush=True,
+            )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The end of our last epoch, the start of the next."""
@@ -158,12 +163,16 @@ class Alternating(pl.Callback):
         self.plain_s = self.surviving.seconds = 0.0
         self.start = self.step_start = time.perf_counter()
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """The plain loop's turn, every so many steps."""
         if batch_idx % BLOCK == 0:
             self._pause(self.plain_loop.train(BLOCK))
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any
+    ) -> None:
         """One step, from the end of the one before."""
         now = time.perf_counter()
         self.step_ms.append((now - self.step_start) * 1000)
@@ -196,7 +205,11 @@ def alternate(overrides: list[str]) -> Alternating:
 def seconds_to_first_step(store: str) -> float:
     """Of a new process of train.py, as its MLflow run says."""
     overrides = ["debug=quick", "trainer.limit_train_batches=1", f"tracking.uri={store}"]
-    subprocess.run([sys.executable, str(Path(__file__).with_name("train.py")), *overrides], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("train.py")), *overrides],
+        check=True,
+        capture_output=True,
+    )
     client = MlflowClient(store)
     experiment = client.get_experiment_by_name("debug")
     assert experiment is not None
@@ -206,23 +219,35 @@ def seconds_to_first_step(store: str) -> float:
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="epochs that count, after one that warms up")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=5, help="epochs that count, after one that warms up"
+    )
     parser.add_argument("overrides", nargs="*", help="settings, as for train.py")
     arguments = parser.parse_args()
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/mlflow.db"
-        settings = [f"tracking.uri={store}", "trainer.precision=32-true", f"trainer.max_epochs={arguments.pairs + 1}"]
+        settings = [
+            f"tracking.uri={store}",
+            "trainer.precision=32-true",
+            f"trainer.max_epochs={arguments.pairs + 1}",
+        ]
         clock = alternate([*settings, *arguments.overrides])
         starts = [seconds_to_first_step(store) for _ in range(STARTS + 1)][1:]
     ours, theirs = clock.ours[1:], clock.plain[1:]
     share = clock.surviving_percent[1:]
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    print(f"\non {cpu_name()}, {torch.get_num_threads()} threads, n = {len(ratios)} pairs; median (lowest to highest)\n")
+    print(
+        f"\non {cpu_name()}, {torch.get_num_threads()} threads, n = {len(ratios)} pairs; median (lowest to highest)\n"
+    )
     print("| | ours | plain loop |\n| --- | --- | --- |")
     print(f"| epoch, s | {median_and_range(ours)} | {median_and_range(theirs)} |")
-    print(f"| training step, ms | {median_and_range(clock.step_ms)} | {median_and_range(clock.plain_loop.step_ms)} |")
+    print(
+        f"| training step, ms | {median_and_range(clock.step_ms)} | {median_and_range(clock.plain_loop.step_ms)} |"
+    )
     print(f"| epoch, ours / plain | {median_and_range(ratios)} | 1 |")
     print(f"| of an epoch, checkpoints and journal, % | {median_and_range(share)} | |")
     print(f"| start to first step, s (n = {STARTS}) | {median_and_range(starts)} | |")

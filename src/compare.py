@@ -16,7 +16,10 @@ def main(cfg: "DictConfig") -> None:
     from tunebook.report.compare import compare
 
     reports = Path(str(cfg.outputs)) / "reports" if cfg.report else None
-    texts = (None if value is None else str(value) for value in (cfg.sweep_name, cfg.runs, cfg.experiment_name, cfg.metric, cfg.paired))
+    texts = (
+        None if value is None else str(value)
+        for value in (cfg.sweep_name, cfg.runs, cfg.experiment_name, cfg.metric, cfg.paired)
+    )
     compare(str(cfg.tracking.uri), *texts, reports)
 
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from tests.runs import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ("data=digits", "debug=quick", "trainer=cpu")  # the real config, shrunk: no network, about a second of training
+SMALL = (
+    "data=digits",
+    "debug=quick",
+    "trainer=cpu",
+)  # the real config, shrunk: no network, about a second of training
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
 
 def run_in_process(
-    script: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str] | None
+    script: str,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str] | None,
 ) -> Result:
     path = ROOT / "src" / script
     monkeypatch.setattr(sys, "argv", [str(path), *arguments])
@@ -72,7 +79,9 @@ def run_in_process(
 def run_process(script: str, *arguments: str, **environment: str) -> Result:
     """Runs a script of src/ in a process of its own."""
     command = [sys.executable, str(ROOT / "src" / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, env={**os.environ, **environment}
+    )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -84,7 +93,10 @@ def in_folder(folder: Path) -> tuple[str, ...]:
 def runs_in(folder: Path) -> list[Run]:
     """Every run of the store in `folder`, oldest first."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    return client.search_runs([e.experiment_id for e in client.search_experiments()], order_by=["attributes.start_time ASC"])
+    return client.search_runs(
+        [e.experiment_id for e in client.search_experiments()],
+        order_by=["attributes.start_time ASC"],
+    )
 
 
 def artifacts_of(folder: Path, run: Run, path: str = "") -> set[str]:
@@ -109,8 +121,16 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One small run through train.py, with a secret in the environment."""
     folder = tmp_path_factory.mktemp("finished")
-    settings = ("model.filters=16", "seed=3", "trainer.max_epochs=2", "scheduler=cosine", "augmentation=affine")
-    result = run_process("train.py", *SMALL, *settings, *in_folder(folder), MY_API_TOKEN="hunter2-hunter2")
+    settings = (
+        "model.filters=16",
+        "seed=3",
+        "trainer.max_epochs=2",
+        "scheduler=cosine",
+        "augmentation=affine",
+    )
+    result = run_process(
+        "train.py", *SMALL, *settings, *in_folder(folder), MY_API_TOKEN="hunter2-hunter2"
+    )
     assert result.code == 0, result.err
     (run,) = runs_in(folder)
     return Finished(folder, run, result)
@@ -127,7 +147,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Outc
     def train(*settings: str) -> Outcome:
         if settings not in found:
             folder = tmp_path_factory.mktemp("undisturbed")
-            assert faults.run_train((*RUN, *settings, *with_store(folder)), folder / "log.txt") == 0, (folder / "log.txt").read_text()
+            assert (
+                faults.run_train((*RUN, *settings, *with_store(folder)), folder / "log.txt") == 0
+            ), (folder / "log.txt").read_text()
             found[settings] = outcome(folder)
         return found[settings]
 

@@ -24,12 +24,16 @@ for module in PRELOADED:
 
 ROOT = Path(__file__).resolve().parents[1]
 # The fork server's own process finds the preloaded module only by this.
-os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+)
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["tests.faults"])
 
 
-def run_train(arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any) -> int:
+def run_train(
+    arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any
+) -> int:
     """Exit status of train.py, negative where a signal killed it. fault(*at) is called in the process before it starts."""
     process = start_train(arguments, log, fault, *at)
     process.join(120)
@@ -37,13 +41,17 @@ def run_train(arguments: tuple[str, ...], log: Path, fault: Callable[..., None] 
     return process.exitcode
 
 
-def start_train(arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any) -> BaseProcess:
+def start_train(
+    arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any
+) -> BaseProcess:
     process = FORKSERVER.Process(target=_train, args=(arguments, str(log), fault, at))
     process.start()
     return process
 
 
-def _train(arguments: tuple[str, ...], log: str, fault: Callable[..., None] | None, at: tuple[Any, ...]) -> None:
+def _train(
+    arguments: tuple[str, ...], log: str, fault: Callable[..., None] | None, at: tuple[Any, ...]
+) -> None:
     os.setsid()
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(out, 1)

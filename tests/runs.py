@@ -50,8 +50,16 @@ class Outcome:
     metrics: dict[str, list[tuple[int, float]]]
 
     def differences(self, other: "Outcome") -> list[str]:
-        found = [name for name, value in self.weights.items() if not torch.equal(value, other.weights[name])]
-        found += [name for name in {**self.metrics, **other.metrics} if self.metrics.get(name) != other.metrics.get(name)]
+        found = [
+            name
+            for name, value in self.weights.items()
+            if not torch.equal(value, other.weights[name])
+        ]
+        found += [
+            name
+            for name in {**self.metrics, **other.metrics}
+            if self.metrics.get(name) != other.metrics.get(name)
+        ]
         for i, state in self.optimizer.items():
             found += [
                 f"{i}.{key}"
@@ -66,11 +74,18 @@ def outcome(folder: Path) -> Outcome:
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     (run,) = runs_in(folder)
     assert run.info.status == "FINISHED"
-    content = read(Path(client.download_artifacts(run.info.run_id, "checkpoints/last.ckpt", str(folder))))
+    content = read(
+        Path(client.download_artifacts(run.info.run_id, "checkpoints/last.ckpt", str(folder)))
+    )
     metrics = {}
     for name in run.data.metrics:
-        points = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
-        assert Counter(step for step, _ in points).most_common(1)[0][1] == 1, f"{name} has a point twice: {points}"
+        points = [
+            (metric.step, metric.value)
+            for metric in client.get_metric_history(run.info.run_id, name)
+        ]
+        assert Counter(step for step, _ in points).most_common(1)[0][1] == 1, (
+            f"{name} has a point twice: {points}"
+        )
         if not name.startswith(TIMES):
             metrics[name] = sorted(points)
     return Outcome(content["state_dict"], content["optimizer_states"][0]["state"], metrics)

@@ -21,8 +21,18 @@ NASTY = "/@#?'\"` ,&%=+;:!$\\|<>[]{}()*~^-_.éß漢😀\t"
 
 def is_password(text: str) -> bool:
     """Whether it can be told from a word wherever it stands."""
-    is_plain = text == text.strip() and "***" not in text and "${" not in text and text.lower() not in COMMON
-    return is_plain and len(set(text)) > 4 and not text.isdigit() and any(c.isascii() and c.isalnum() for c in text)
+    is_plain = (
+        text == text.strip()
+        and "***" not in text
+        and "${" not in text
+        and text.lower() not in COMMON
+    )
+    return (
+        is_plain
+        and len(set(text)) > 4
+        and not text.isdigit()
+        and any(c.isascii() and c.isalnum() for c in text)
+    )
 
 
 PASSWORD = st.text("abcXYZ0189" + NASTY, min_size=8, max_size=24).filter(is_password)
@@ -31,7 +41,10 @@ NASTY_ONE = "p/a@s#s?w'o\"r d,&%é\\x"
 
 def lower_hex(text: str) -> str:
     """What quote gives, its digits in lower case."""
-    return "%".join(part if i == 0 else part[:2].lower() + part[2:] for i, part in enumerate(quote(text, safe="").split("%")))
+    return "%".join(
+        part if i == 0 else part[:2].lower() + part[2:]
+        for i, part in enumerate(quote(text, safe="").split("%"))
+    )
 
 
 ENCODINGS: dict[str, Callable[[str], str]] = {
@@ -65,7 +78,11 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 }  # fmt: skip
 
 
-NAMES = {character: name for name, character in html5.items() if name.endswith(";") and len(character) == 1}
+NAMES = {
+    character: name
+    for name, character in html5.items()
+    if name.endswith(";") and len(character) == 1
+}
 # Every character written as an escape, the letters as well. Each takes one character.
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "unicode": lambda c: json.dumps(c)[1:-1] if ord(c) > 0xFFFF else f"\\u{ord(c):04x}",
@@ -127,9 +144,21 @@ PACKINGS: dict[str, Callable[[bytes], str]] = {
 
 def forms_of(secret: str) -> list[str]:
     """The texts that must not be found where a secret was hidden."""
-    found = {encode(secret).strip("'\"\n") for encode in (str, quote, quote_plus, ENCODINGS["quote all"], lower_hex)}
-    inner = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
-    return [*found, *inner, ENCODINGS["base64"](secret).rstrip("="), ENCODINGS["basic"](secret).rstrip("=")]
+    found = {
+        encode(secret).strip("'\"\n")
+        for encode in (str, quote, quote_plus, ENCODINGS["quote all"], lower_hex)
+    }
+    inner = {
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+    }
+    return [
+        *found,
+        *inner,
+        ENCODINGS["base64"](secret).rstrip("="),
+        ENCODINGS["basic"](secret).rstrip("="),
+    ]
 
 
 def known(**environment: str) -> Callable[[str], str]:

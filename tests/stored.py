@@ -21,7 +21,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder, self.words = folder, with_store(folder)
         self.client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-        self.experiment = self.client.create_experiment("tunebook", artifact_location=(folder / "mlruns").as_uri())
+        self.experiment = self.client.create_experiment(
+            "tunebook", artifact_location=(folder / "mlruns").as_uri()
+        )
 
     def run(
         self, name: str, params: Mapping[str, object], curve: Curve = (), state: str = "complete", tags: Mapping[str, str] | None = None,
@@ -32,10 +34,18 @@ class Store:
         now = int(time.time() * 1000)
         points = [Metric("val/acc", value, now, epoch) for epoch, value in enumerate(curve, 1)]
         single = {"best/val_acc": max(curve)} if curve else {}
-        points += [Metric(key, value, now, 0) for key, value in {**single, **(metrics or {})}.items()]
-        status = {"failed": "FAILED", "diverged": "FAILED", "killed": "KILLED"}.get(state, "FINISHED")
-        every = [RunTag(key, value) for key, value in {"sweep.state": state, **(tags or {})}.items()]
-        self.client.log_batch(run_id, points, [Param(key, str(value)) for key, value in params.items()], every)
+        points += [
+            Metric(key, value, now, 0) for key, value in {**single, **(metrics or {})}.items()
+        ]
+        status = {"failed": "FAILED", "diverged": "FAILED", "killed": "KILLED"}.get(
+            state, "FINISHED"
+        )
+        every = [
+            RunTag(key, value) for key, value in {"sweep.state": state, **(tags or {})}.items()
+        ]
+        self.client.log_batch(
+            run_id, points, [Param(key, str(value)) for key, value in params.items()], every
+        )
         self.client.set_terminated(run_id, status)
         return run_id
 
@@ -44,11 +54,24 @@ class Store:
         tags = {"sweep.kind": "sweep", "sweep.name": name}
         run_id = self.run(name, {"objective": "val/acc"}, tags=tags)
         dimensions = [dimension.written() for dimension in make_space([], space, {}, {}).dimensions]
-        request = {"dimensions": dimensions, "settings": list(settings), "sweep": {"sampler": None}, "objective": "val/acc"}
+        request = {
+            "dimensions": dimensions,
+            "settings": list(settings),
+            "sweep": {"sampler": None},
+            "objective": "val/acc",
+        }
         self.client.log_text(run_id, json.dumps(request), "sweep/request.json")
         return run_id
 
-    def trial(self, sweep: str, parent: str, number: int, params: Mapping[str, object], curve: Curve, state: str = "complete") -> str:
+    def trial(
+        self,
+        sweep: str,
+        parent: str,
+        number: int,
+        params: Mapping[str, object],
+        curve: Curve,
+        state: str = "complete",
+    ) -> str:
         """One of its trials. The id."""
         tags = {"sweep.name": sweep, "sweep.trial": str(number), "mlflow.parentRunId": parent}
         return self.run(f"{number:03d}", {"objective": "val/acc", **params}, curve, state, tags)

@@ -19,7 +19,9 @@ from tunebook.tracking.arrived import JOURNAL
 def make_half(folder: Path, *settings: str, step: int = 18) -> Path:
     """Kill a run in its second epoch. Its folder."""
     log = folder / "log.txt"
-    code = faults.run_train((*RUN, *settings, *with_store(folder)), log, faults.signal_in_training, signal.SIGKILL, step)
+    code = faults.run_train(
+        (*RUN, *settings, *with_store(folder)), log, faults.signal_in_training, signal.SIGKILL, step
+    )
     assert code == -signal.SIGKILL, log.read_text()
     return folder_of_run(folder)
 
@@ -46,7 +48,13 @@ def listing(folder: Path) -> dict[str, bytes]:
     """Every file and folder below one, with what is in it."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        content = b"-> " + str(path.readlink()).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        content = (
+            b"-> " + str(path.readlink()).encode()
+            if path.is_symlink()
+            else path.read_bytes()
+            if path.is_file()
+            else b""
+        )
         found[str(path.relative_to(folder))] = content
     return found
 

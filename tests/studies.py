@@ -33,11 +33,21 @@ def drawn(setting: Setting, rng: np.random.Generator) -> Value:
     if setting.values:
         return setting.values[int(rng.integers(len(setting.values)))]
     at = float(rng.random())
-    return setting.low * (setting.high / setting.low) ** at if setting.log else setting.low + at * (setting.high - setting.low)
+    return (
+        setting.low * (setting.high / setting.low) ** at
+        if setting.log
+        else setting.low + at * (setting.high - setting.low)
+    )
 
 
 def study(
-    settings: tuple[Setting, ...], truth: Truth, *, noise: float, rng: np.random.Generator, configurations: int = 60, seeds: int = 1
+    settings: tuple[Setting, ...],
+    truth: Truth,
+    *,
+    noise: float,
+    rng: np.random.Generator,
+    configurations: int = 60,
+    seeds: int = 1,
 ) -> Results:
     """Independent draws, each with so many seeds. noise: standard deviation between seeds."""
     runs: list[Run] = []
@@ -45,7 +55,17 @@ def study(
         values = {setting.name: drawn(setting, rng) for setting in settings}
         for seed in range(seeds):
             objective = truth(values) + float(rng.normal(0.0, noise))
-            runs.append(Run(f"r{len(runs)}", f"r{len(runs)}", values, seed, "complete", objective, seconds=10.0))
+            runs.append(
+                Run(
+                    f"r{len(runs)}",
+                    f"r{len(runs)}",
+                    values,
+                    seed,
+                    "complete",
+                    objective,
+                    seconds=10.0,
+                )
+            )
     return Results("study", "val/acc", "max", settings, tuple(runs))
 
 
@@ -73,7 +93,11 @@ class Plan:
     @property
     def ends(self) -> dict[str, bool]:
         """Number -> whether its upper end is best."""
-        return {name: not down for name, (setting, _, centre, down) in self.shapes.items() if setting.is_number and centre is None}
+        return {
+            name: not down
+            for name, (setting, _, centre, down) in self.shapes.items()
+            if setting.is_number and centre is None
+        }
 
     def truth(self, values: Mapping[str, Value]) -> float:
         """The mean over seeds."""
@@ -94,5 +118,10 @@ def planted(settings: tuple[Setting, ...], noise: float, rng: np.random.Generato
         if rng.random() < 0.5:
             peak = setting.is_number and not setting.values and rng.random() < 0.5
             centre = float(rng.uniform(0.3, 0.7)) if peak else None
-            shapes[setting.name] = (setting, noise * float(rng.uniform(2, 6)), centre, bool(rng.random() < 0.5))
+            shapes[setting.name] = (
+                setting,
+                noise * float(rng.uniform(2, 6)),
+                centre,
+                bool(rng.random() < 0.5),
+            )
     return Plan(shapes, frozenset(setting.name for setting in settings) - shapes.keys())

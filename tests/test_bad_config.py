@@ -27,8 +27,16 @@ WRONG_NAMES = [
     (["++model.filtres=32"], "++model.filtres=32", "'model.filters'"),
     (["+experiment=keras_notebook"], "+experiment=keras_notebook", "Did you mean 'experiment'?"),
     (["+new=1"], "+new=1", "no such setting"),
-    (["+trainer.max_time=1"], "+trainer.max_time=1", "no such setting. Did you mean 'trainer.max_epochs'?"),
-    (["++trainer.max_time=1"], "++trainer.max_time=1", "no such setting. Did you mean 'trainer.max_epochs'?"),
+    (
+        ["+trainer.max_time=1"],
+        "+trainer.max_time=1",
+        "no such setting. Did you mean 'trainer.max_epochs'?",
+    ),
+    (
+        ["++trainer.max_time=1"],
+        "++trainer.max_time=1",
+        "no such setting. Did you mean 'trainer.max_epochs'?",
+    ),
     (["+filters=8"], "+filters=8", "'model.filters'"),
     (["model=mlp", "+model.hidden_layers=3"], "+model.hidden_layers=3", "without +"),
     (["model=mlp", "++model.filters=3"], "++model.filters=3", "no such setting"),
@@ -118,25 +126,61 @@ WRONG_VALUES = [
     (["trainer.devices=0"], "trainer.devices=0", "greater than or equal to 1"),
     (["trainer.devices=all"], "trainer.devices=all", "auto"),
     (["trainer.limit_train_batches=1.5"], "trainer.limit_train_batches=1.5", "fraction"),
-    (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val=-1", "greater than or equal to 0"),
+    (
+        ["trainer.gradient_clip_val=-1"],
+        "trainer.gradient_clip_val=-1",
+        "greater than or equal to 0",
+    ),
     (["trainer.deterministic=perhaps"], "trainer.deterministic=perhaps", "boolean"),
     (["scheduler=step", "scheduler.step_size=0"], "scheduler", "fails at epoch 0"),
-    (["scheduler=step", "scheduler.gamma=-1", "trainer.max_epochs=9"], "scheduler", "makes the learning rate -"),
-    (["scheduler=cosine", "scheduler.warmup_fraction=2"], "scheduler.warmup_fraction=2", "less than or equal to 1"),
-    (["scheduler=onecycle", "scheduler.anneal_strategy=sine"], "scheduler.anneal_strategy=sine", "'linear'"),
-    (["scheduler=onecycle", "scheduler.cycle_momentum=true"], "scheduler.cycle_momentum=true", "momentum"),
+    (
+        ["scheduler=step", "scheduler.gamma=-1", "trainer.max_epochs=9"],
+        "scheduler",
+        "makes the learning rate -",
+    ),
+    (
+        ["scheduler=cosine", "scheduler.warmup_fraction=2"],
+        "scheduler.warmup_fraction=2",
+        "less than or equal to 1",
+    ),
+    (
+        ["scheduler=onecycle", "scheduler.anneal_strategy=sine"],
+        "scheduler.anneal_strategy=sine",
+        "'linear'",
+    ),
+    (
+        ["scheduler=onecycle", "scheduler.cycle_momentum=true"],
+        "scheduler.cycle_momentum=true",
+        "momentum",
+    ),
     (["scheduler=plateau", "scheduler.factor=1.5"], "scheduler.factor=1.5", "actor"),
     (["scheduler.interval=batch"], "scheduler.interval=batch", "'step'"),
     (["augmentation=affine", "augmentation.scale_min=2"], "augmentation.scale_min=2", "scale_max"),
     (["augmentation=affine", "augmentation.rotation=200"], "augmentation.rotation=200", "180"),
-    (["augmentation=affine", "augmentation.shift=-0.1"], "augmentation.shift=-0.1", "greater than or equal to 0"),
-    (["callbacks=early_stopping", "callbacks.early_stopping.patience=soon"], "callbacks.early_stopping.patience=soon", "integer"),
+    (
+        ["augmentation=affine", "augmentation.shift=-0.1"],
+        "augmentation.shift=-0.1",
+        "greater than or equal to 0",
+    ),
+    (
+        ["callbacks=early_stopping", "callbacks.early_stopping.patience=soon"],
+        "callbacks.early_stopping.patience=soon",
+        "integer",
+    ),
     (["experiment=keras_notebook", "tested_weights=best"], "data.validate_on=test", "test figures"),
     (["experiment=keras_notebook", "scheduler=plateau"], "data.validate_on=test", "test figures"),
-    (["experiment=keras_notebook", "callbacks=early_stopping"], "data.validate_on=test", "test figures"),
+    (
+        ["experiment=keras_notebook", "callbacks=early_stopping"],
+        "data.validate_on=test",
+        "test figures",
+    ),
     (["tracking.system_metrics=1"], "tracking.system_metrics=1", "boolean"),
     (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches=0.001", "no batch"),
-    (["tracking.uri=sqlite:////proc/there/mlflow.db"], "tracking.uri=sqlite:////proc/there/mlflow.db", "cannot be written"),
+    (
+        ["tracking.uri=sqlite:////proc/there/mlflow.db"],
+        "tracking.uri=sqlite:////proc/there/mlflow.db",
+        "cannot be written",
+    ),
     (["data.root=/proc/there"], "cannot write to /proc/there/MNIST/raw", "set data.root"),
     (["outputs=/proc/there"], "/proc/there", "cannot be written"),
     (["tracking.uri=/tmp/x"], "tracking.uri=/tmp/x", "address"),
@@ -153,14 +197,26 @@ WRONG_VALUES = [
     (["tracking.uri=http://127.0.0.1:99999"], "tracking.uri=http://127.0.0.1:99999", "ort"),
     (["tracking.uri=http://127.0.0.1:0"], "tracking.uri=http://127.0.0.1:0", "port"),
     (["tracking.uri=http://127.0.0.1:x"], "tracking.uri=http://127.0.0.1:x", "ort"),
-    (["'tracking.uri=\"http://[::1\"'".strip("'")], "tracking.uri=http://[::1", "address of a server"),
+    (
+        ["'tracking.uri=\"http://[::1\"'".strip("'")],
+        "tracking.uri=http://[::1",
+        "address of a server",
+    ),
     (["tracking.uri='http://a b/'"], "tracking.uri=http://a b/", "no host"),
     (["tracking.uri='http://:5000'"], "tracking.uri=http://:5000", "no host"),
     (["tracking.uri='http://me:se/cret@host:5000'"], "tracking.uri=http://***@host:5000", "%2F"),
     (["tracking.uri=sqlite+evil:///x"], "tracking.uri=sqlite+evil:///x", "allowed before"),
-    (["tracking.uri=sqlite+pysqlite:///x.db"], "tracking.uri=sqlite+pysqlite:///x.db", "allowed before"),
+    (
+        ["tracking.uri=sqlite+pysqlite:///x.db"],
+        "tracking.uri=sqlite+pysqlite:///x.db",
+        "allowed before",
+    ),
     (["tracking.uri='sqlite:///:memory:'"], "tracking.uri=sqlite:///:memory:", "a file"),
-    (["tracking.uri='sqlite:////tmp/x.db?mode=ro'"], "tracking.uri=sqlite:////tmp/x.db?mode=ro", "a file"),
+    (
+        ["tracking.uri='sqlite:////tmp/x.db?mode=ro'"],
+        "tracking.uri=sqlite:////tmp/x.db?mode=ro",
+        "a file",
+    ),
     (["tracking.uri=sqlite://x.db"], "tracking.uri=sqlite://x.db", "a file"),
     (["tracking.uri=sqlite:///"], "tracking.uri=sqlite:///", "address"),
     (["tracking.uri=http+unix://x"], "tracking.uri=http+unix://x", "allowed before"),
@@ -168,8 +224,16 @@ WRONG_VALUES = [
     (["tracking.uri=file:///tmp/x"], "tracking.uri=file:///tmp/x", "allowed before"),
     (["tracking.uri=javascript://x"], "tracking.uri=javascript://x", "allowed before"),
     (["tracking.uri=postgresql+evil://h/x"], "tracking.uri=postgresql+evil://h/x", "database"),
-    (["tracking.uri='postgresql://me:secret@h:99999/x'"], "tracking.uri=postgresql://***@h:99999/x", "port 99999"),
-    (["tracking.uri='postgresql://me:secret@h:x/x'"], "tracking.uri=postgresql://***@h:x/x", "database"),
+    (
+        ["tracking.uri='postgresql://me:secret@h:99999/x'"],
+        "tracking.uri=postgresql://***@h:99999/x",
+        "port 99999",
+    ),
+    (
+        ["tracking.uri='postgresql://me:secret@h:x/x'"],
+        "tracking.uri=postgresql://***@h:x/x",
+        "database",
+    ),
     (["model='${oc.decode:\"{_target_: x}\"}'"], "model=", ""),
     (["model='${oc.create:{_target_: x}}'"], "model=", ""),
     (["optimizer='${oc.env:HOME}'"], "optimizer=", ""),
@@ -192,32 +256,74 @@ WRONG_VALUES = [
 WRONG_TARGETS = [
     (["model._target_=os.system"], "model._target_=os.system", "never run"),
     (["model._target_=torch.optim.Adam"], "model._target_=torch.optim.Adam", "tunebook.networks"),
-    (["model._target_=tunebook.networks.glorot_"], "model._target_=tunebook.networks.glorot_", "Module"),
-    (["model._target_=tunebook.networks.KerasCN"], "model._target_=tunebook.networks.KerasCN", "'KerasCNN'"),
-    (["model._target_=tunebook.networks.nn.Linear"], "model._target_=tunebook.networks.nn.Linear", "no module"),
+    (
+        ["model._target_=tunebook.networks.glorot_"],
+        "model._target_=tunebook.networks.glorot_",
+        "Module",
+    ),
+    (
+        ["model._target_=tunebook.networks.KerasCN"],
+        "model._target_=tunebook.networks.KerasCN",
+        "'KerasCNN'",
+    ),
+    (
+        ["model._target_=tunebook.networks.nn.Linear"],
+        "model._target_=tunebook.networks.nn.Linear",
+        "no module",
+    ),
     (["model._target_=3"], "model._target_=3", "dotted name"),
     (["model._target_=null"], "model._target_=null", "dotted name"),
     (["optimizer._target_=torch.load"], "optimizer._target_=torch.load", "torch.optim"),
-    (["optimizer._target_=torch.optim.lr_scheduler.StepLR"], "optimizer._target_=torch.optim.lr_scheduler.StepLR", "Optimizer"),
-    (["scheduler._target_=builtins.eval"], "scheduler._target_=builtins.eval", "torch.optim.lr_scheduler"),
+    (
+        ["optimizer._target_=torch.optim.lr_scheduler.StepLR"],
+        "optimizer._target_=torch.optim.lr_scheduler.StepLR",
+        "Optimizer",
+    ),
+    (
+        ["scheduler._target_=builtins.eval"],
+        "scheduler._target_=builtins.eval",
+        "torch.optim.lr_scheduler",
+    ),
     (["data._target_=subprocess.Popen"], "data._target_=subprocess.Popen", "tunebook.data"),
-    (["data.source._target_=numpy.load"], "data.source._target_=numpy.load", "tunebook.data.sources"),
-    (["augmentation._target_=builtins.open"], "augmentation._target_=builtins.open", "tunebook.data.augmentation"),
+    (
+        ["data.source._target_=numpy.load"],
+        "data.source._target_=numpy.load",
+        "tunebook.data.sources",
+    ),
+    (
+        ["augmentation._target_=builtins.open"],
+        "augmentation._target_=builtins.open",
+        "tunebook.data.augmentation",
+    ),
     (["tracking._target_=builtins.exec"], "tracking._target_=builtins.exec", "tunebook.tracking"),
     (["model.filters={_target_:os.getcwd}"], "model.filters._target_", "no such setting"),
     (["hydra.launcher._target_=os.system"], "hydra.launcher._target_=os.system", "Hydra's own"),
     (["hydra.sweeper._target_=os.system"], "hydra.sweeper._target_=os.system", "Hydra's own"),
-    (["hydra.job_logging.handlers.file.class=os.system"], "hydra.job_logging.handlers.file.class=os.system", "logging."),
+    (
+        ["hydra.job_logging.handlers.file.class=os.system"],
+        "hydra.job_logging.handlers.file.class=os.system",
+        "logging.",
+    ),
 ]
 CASES = [*WRONG_NAMES, *WRONG_VALUES, *WRONG_TARGETS]
 
 
 def entries(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if "__pycache__" not in path.parts and ".git" not in path.parts}
+    return {
+        path
+        for path in folder.rglob("*")
+        if "__pycache__" not in path.parts and ".git" not in path.parts
+    }
 
 
-@pytest.mark.parametrize(("overrides", "named", "said"), CASES, ids=lambda x: " ".join(x) if isinstance(x, list) else None)
-def test_is_refused_in_one_line(cli: Cli, tmp_path: Path, overrides: list[str], named: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("overrides", "named", "said"),
+    CASES,
+    ids=lambda x: " ".join(x) if isinstance(x, list) else None,
+)
+def test_is_refused_in_one_line(
+    cli: Cli, tmp_path: Path, overrides: list[str], named: str, said: str
+) -> None:
     # Should one be let through, it is a matter of seconds.
     quick = [] if any("debug" in override for override in overrides) else ["debug=quick"]
     result = cli("train.py", *in_folder(tmp_path), *quick, *overrides)
@@ -237,7 +343,10 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
         pytest.skip("there is a GPU")
     result = cli("train.py", *in_folder(tmp_path), "trainer=gpu")
     assert result.code == 2
-    assert result.err == "error: trainer.accelerator=gpu: there is no GPU that torch can use here; allowed: auto, cpu\n"
+    assert (
+        result.err
+        == "error: trainer.accelerator=gpu: there is no GPU that torch can use here; allowed: auto, cpu\n"
+    )
 
 
 @pytest.mark.parametrize("folder", ["/proc/there", "/dev/null/out"])
@@ -255,7 +364,9 @@ def test_an_output_folder_that_cannot_be_written(cli: Cli, folder: str) -> None:
         ("optimizer.lr=0.1,nan", "optimizer.lr=nan"),
     ],
 )
-def test_a_multirun_with_a_wrong_point_starts_no_job(cli: Cli, tmp_path: Path, point: str, named: str) -> None:
+def test_a_multirun_with_a_wrong_point_starts_no_job(
+    cli: Cli, tmp_path: Path, point: str, named: str
+) -> None:
     result = cli("train.py", "-m", *in_folder(tmp_path), point)
     assert result.code == 2
     assert named in result.err
@@ -263,7 +374,16 @@ def test_a_multirun_with_a_wrong_point_starts_no_job(cli: Cli, tmp_path: Path, p
     assert not entries(tmp_path)
 
 
-@pytest.mark.parametrize("override", ["model.filters=1e1", "data.batch_size=1.28e2", "seed=0", "optimizer.lr=1", "model.conv_dropout=0"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.filters=1e1",
+        "data.batch_size=1.28e2",
+        "seed=0",
+        "optimizer.lr=1",
+        "model.conv_dropout=0",
+    ],
+)
 def test_values_that_are_right(override: str) -> None:
     from omegaconf import open_dict
 
@@ -294,7 +414,9 @@ def test_the_repository_is_as_before(cli: Cli) -> None:
         ("compare.py", ["metrik=test/acc"], "'metric'"),
     ],
 )
-def test_other_scripts_answer_in_one_line_too(cli: Cli, tmp_path: Path, script: str, arguments: list[str], said: str) -> None:
+def test_other_scripts_answer_in_one_line_too(
+    cli: Cli, tmp_path: Path, script: str, arguments: list[str], said: str
+) -> None:
     uri = [] if "tracking=off" in arguments else [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
     result = cli(script, *uri, *arguments)
     assert result.code == 2

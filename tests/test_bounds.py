@@ -18,17 +18,47 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tests.conftest import Cli
 from tunebook import machine
 from tunebook.checks import InputError, SettingError, conform, shown
-from tunebook.commandline.names import ConfigError, compose_config, default_choices, leaves, options, with_choices
+from tunebook.commandline.names import (
+    ConfigError,
+    compose_config,
+    default_choices,
+    leaves,
+    options,
+    with_choices,
+)
 from tunebook.experiment.assembly import build, plain
 from tunebook.experiment.check import check
 from tunebook.experiment.memory import training_bytes
 from tunebook.sweep.points import read, to_check
 
-MEMORY, LONGEST_S = 4 * 2**30, 30  # beyond what the test process has; a failure must not take the machine
-EXTREMES = ("0", "-1", "1e9", "1000000000", str(10**18), str(2**63), "1e99", str(10**400), "9" * 5000, "1e-300", "nan", "inf", "-inf")
+MEMORY, LONGEST_S = (
+    4 * 2**30,
+    30,
+)  # beyond what the test process has; a failure must not take the machine
+EXTREMES = (
+    "0",
+    "-1",
+    "1e9",
+    "1000000000",
+    str(10**18),
+    str(2**63),
+    "1e99",
+    str(10**400),
+    "9" * 5000,
+    "1e-300",
+    "nan",
+    "inf",
+    "-inf",
+)
 REFUSED = (ConfigError, SettingError, InputError)
 # Options of a group that have the same numbers: one stands for all.
-SHARED: dict[str, list[str]] = {"data": ["digits"], "trainer": ["cpu"], "sweep": [], "experiment": [], "debug": []}
+SHARED: dict[str, list[str]] = {
+    "data": ["digits"],
+    "trainer": ["cpu"],
+    "sweep": [],
+    "experiment": [],
+    "debug": [],
+}
 QUICK = ("data=digits", "model.kernel_size=3", "debug=quick", "trainer=cpu", "tracking=off")
 
 
@@ -70,10 +100,21 @@ def choices_of(group: str, option: str) -> dict[str, str | None]:
 def numbers(group: str, option: str) -> list[str]:
     """Every number among an option's settings. group "": those of no group."""
     cfg = with_choices(choices_of(group, option) if group else choices_of("data", "digits"))
-    return [key for key, value in leaves(cfg) if is_number(value) and (key.startswith(f"{group}.") if group else "." not in key)]
+    return [
+        key
+        for key, value in leaves(cfg)
+        if is_number(value) and (key.startswith(f"{group}.") if group else "." not in key)
+    ]
 
 
-OPTIONS = [("", ""), *[(group, option) for group in sorted(default_choices()) for option in SHARED.get(group, options(group))]]
+OPTIONS = [
+    ("", ""),
+    *[
+        (group, option)
+        for group in sorted(default_choices())
+        for option in SHARED.get(group, options(group))
+    ],
+]
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -152,7 +193,9 @@ SWEEPS_NOT_SERVED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "said"), NOT_SERVED, ids=lambda x: " ".join(x)[:60] if isinstance(x, list) else None)
+@pytest.mark.parametrize(
+    ("words", "said"), NOT_SERVED, ids=lambda x: " ".join(x)[:60] if isinstance(x, list) else None
+)
 def test_what_this_machine_does_not_serve_is_refused(words: list[str], said: str) -> None:
     found = answer(["tracking.uri=sqlite:////tmp/never.db", *words])
     assert found.startswith(said), found
@@ -160,7 +203,11 @@ def test_what_this_machine_does_not_serve_is_refused(words: list[str], said: str
     assert "\n" not in found
 
 
-@pytest.mark.parametrize(("words", "said"), SWEEPS_NOT_SERVED, ids=lambda x: " ".join(x)[:60] if isinstance(x, list) else None)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    SWEEPS_NOT_SERVED,
+    ids=lambda x: " ".join(x)[:60] if isinstance(x, list) else None,
+)
 def test_a_sweep_that_this_machine_does_not_serve_is_refused(words: list[str], said: str) -> None:
     found = answer_to_sweep(["data=digits", "model.kernel_size=3", "tracking=off", *words])
     assert said in found, found
@@ -171,7 +218,10 @@ def test_a_sweep_that_this_machine_does_not_serve_is_refused(words: list[str], s
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_no_number_is_too_large_for_the_check(group: str, option: str) -> None:
     """Each number set to each extreme: the check answers in one line or lets it through, and starts nothing."""
-    cfg, before = with_choices(choices_of(group, option) if group else choices_of("data", "digits")), set(psutil.Process().children())
+    cfg, before = (
+        with_choices(choices_of(group, option) if group else choices_of("data", "digits")),
+        set(psutil.Process().children()),
+    )
     for key in numbers(group, option):
         for text in ("1e9", str(10**18), str(10**400), "inf"):
             tried = cfg.copy()
@@ -191,10 +241,16 @@ def test_no_number_is_too_large_for_the_check(group: str, option: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("text", EXTREMES, ids=lambda text: text[:12])
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_a_run_with_an_extreme_number_ends_as_documented(cli: Cli, tmp_path: Path, group: str, option: str, text: str) -> None:
+def test_a_run_with_an_extreme_number_ends_as_documented(
+    cli: Cli, tmp_path: Path, group: str, option: str, text: str
+) -> None:
     """Through the command line, to the run's end where the number is let through: 0, or 1 with one line; else 2, and nothing made."""
     chosen = [f"{group}={option}"] if group and f"{group}={option}" not in QUICK else []
-    words = [word for word in QUICK if not group or not word.startswith(f"{group}=") or word == f"{group}={option}"]
+    words = [
+        word
+        for word in QUICK
+        if not group or not word.startswith(f"{group}=") or word == f"{group}={option}"
+    ]
     store = [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"] if option == "mlflow" else []
     before = set(psutil.Process().children())
     for key in numbers(group, option):
@@ -214,20 +270,40 @@ def test_a_run_with_an_extreme_number_ends_as_documented(cli: Cli, tmp_path: Pat
 def test_every_number_of_a_sweep(kind: str) -> None:
     cfg = with_choices(choices_of("sweep", kind))
     names = [k for k, v in leaves(cfg.sweep, "sweep.") if is_number(v)]
-    names += ["sweep.trials", "sweep.workers", "sweep.threads", "sweep.trial_timeout", "sweep.max_failures"]
+    names += [
+        "sweep.trials",
+        "sweep.workers",
+        "sweep.threads",
+        "sweep.trial_timeout",
+        "sweep.max_failures",
+    ]
     for key in dict.fromkeys(names):
         for text in EXTREMES:
-            found = answer_to_sweep(["data=digits", "model.kernel_size=3,1", "tracking=off", f"sweep={kind}", f"{key}={text}"])
+            found = answer_to_sweep(
+                [
+                    "data=digits",
+                    "model.kernel_size=3,1",
+                    "tracking=off",
+                    f"sweep={kind}",
+                    f"{key}={text}",
+                ]
+            )
             assert "\n" not in found, (key, text)
 
 
-NUMBER = st.one_of(st.integers(), st.integers(min_value=2**63), st.integers(max_value=-(2**62)), st.floats())
+NUMBER = st.one_of(
+    st.integers(), st.integers(min_value=2**63), st.integers(max_value=-(2**62)), st.floats()
+)
 
 
 @given(st.one_of(NUMBER, st.lists(NUMBER, max_size=5)))
 def test_a_number_that_libraries_cannot_hold_is_refused(value: Any) -> None:
     items = value if isinstance(value, list) else [value]
-    holds = all(math.isfinite(item) and abs(item) <= (2**63 - 1 if isinstance(item, int) else 3.4028234663852886e38) for item in items)
+    holds = all(
+        math.isfinite(item)
+        and abs(item) <= (2**63 - 1 if isinstance(item, int) else 3.4028234663852886e38)
+        for item in items
+    )
     try:
         taken = conform("x", value, Any) == value
     except SettingError as error:
@@ -257,5 +333,9 @@ def test_the_estimate_is_what_training_takes() -> None:
         found = training_bytes(parts, 100)
     image, conv1, conv2, pooled = 28 * 28, 32 * 26 * 26, 32 * 24 * 24, 32 * 12 * 12
     # Pooling keeps an index of 8 bytes for each value; dropout keeps its result's mask.
-    by_hand = 4 * 100 * (image + conv1 + conv2 + 3 * pooled + 4 * 128) + 8 * 100 * pooled + 4 * 4 * 600_810
+    by_hand = (
+        4 * 100 * (image + conv1 + conv2 + 3 * pooled + 4 * 128)
+        + 8 * 100 * pooled
+        + 4 * 4 * 600_810
+    )
     assert found == pytest.approx(by_hand, rel=0.15)

@@ -18,7 +18,10 @@ from tests import faults
 from tunebook.recovery import checkpoint
 from tunebook.recovery.checkpoint import LAST, PREVIOUS, CheckpointError
 
-CONTENT: dict[str, Any] = {"state_dict": {"w": torch.arange(12.0).reshape(3, 4)}, "tunebook": {"text": "é", "n": [1, 2.5, None, True]}}
+CONTENT: dict[str, Any] = {
+    "state_dict": {"w": torch.arange(12.0).reshape(3, 4)},
+    "tunebook": {"text": "é", "n": [1, 2.5, None, True]},
+}
 
 
 def test_comes_back_as_it_was_and_is_one_that_torch_reads(tmp_path: Path) -> None:
@@ -43,7 +46,11 @@ def test_one_flipped_bit_is_noticed_wherever_it_is() -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_file_cut_short_or_grown_is_noticed(kept: float, more: bytes) -> None:
     data = checkpoint.encode(CONTENT)
-    for wrong in (data[: int(kept * len(data))], data[: int(kept * len(data))] + more, *([data + more] if more else [])):
+    for wrong in (
+        data[: int(kept * len(data))],
+        data[: int(kept * len(data))] + more,
+        *([data + more] if more else []),
+    ):
         if wrong != data:
             with pytest.raises(CheckpointError):
                 checkpoint.decode(wrong, "x")
@@ -73,10 +80,14 @@ class Hostile:
 
 @pytest.mark.parametrize("variable", [None, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
 @pytest.mark.filterwarnings("ignore:.*TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD.*")
-def test_a_file_that_would_run_code_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None) -> None:
+def test_a_file_that_would_run_code_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
+) -> None:
     if variable:
         monkeypatch.setenv(variable, "1")
-    (tmp_path / "x.ckpt").write_bytes(checkpoint.encode({"state_dict": {"w": Hostile(tmp_path / "run")}}))
+    (tmp_path / "x.ckpt").write_bytes(
+        checkpoint.encode({"state_dict": {"w": Hostile(tmp_path / "run")}})
+    )
     with pytest.raises(CheckpointError, match="more than plain values"):
         checkpoint.read(tmp_path / "x.ckpt")
     assert not (tmp_path / "run").exists()
@@ -84,7 +95,10 @@ def test_a_file_that_would_run_code_is_not_opened(tmp_path: Path, monkeypatch: p
 
 def test_another_network_is_named() -> None:
     content = {"state_dict": {**nn.Linear(3, 2).state_dict(), "scale": torch.ones(1)}}
-    with pytest.raises(CheckpointError, match=r"weight is \(2, 3\) there and \(2, 4\) here; scale is \(1,\) there and missing here"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"weight is \(2, 3\) there and \(2, 4\) here; scale is \(1,\) there and missing here",
+    ):
         checkpoint.load_weights(nn.Linear(4, 2), content, "x")
 
 
@@ -139,11 +153,18 @@ def test_two_hundred_kills_in_the_middle_of_a_save(tmp_path: Path) -> None:
 
 @given(
     values=st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False)
+        | st.text(),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
         max_leaves=12,
     )
 )
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_plain_values_come_back(values: Any) -> None:
-    assert checkpoint.decode(checkpoint.encode({"state_dict": {}, "values": values}), "x")["values"] == values
+    assert (
+        checkpoint.decode(checkpoint.encode({"state_dict": {}, "values": values}), "x")["values"]
+        == values
+    )

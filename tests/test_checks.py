@@ -9,13 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from tunebook.checks import Count, Dropout, SettingError, checked, conform, construct, nearest, shown
+from tunebook.checks import (
+    Count,
+    Dropout,
+    SettingError,
+    checked,
+    conform,
+    construct,
+    nearest,
+    shown,
+)
 from tunebook.targets import KINDS, resolve
 
 
 class Thing:
     @checked
-    def __init__(self, image_shape: tuple[int, int, int], size: Count, rate: Dropout, kind: Literal["big", "small"]) -> None:
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        size: Count,
+        rate: Dropout,
+        kind: Literal["big", "small"],
+    ) -> None:
         self.values = (image_shape, size, rate, kind)
 
 
@@ -26,7 +41,15 @@ def test_a_whole_float_is_an_integer(n: int) -> None:
     assert isinstance(found, int)
 
 
-@given(st.one_of(st.text(), st.booleans(), st.none(), st.floats().filter(lambda x: not x.is_integer()), st.integers(max_value=0)))
+@given(
+    st.one_of(
+        st.text(),
+        st.booleans(),
+        st.none(),
+        st.floats().filter(lambda x: not x.is_integer()),
+        st.integers(max_value=0),
+    )
+)
 def test_nothing_else_is_a_count(value: object) -> None:
     with pytest.raises(SettingError, match=r"^n="):
         conform("n", value, Count)
@@ -41,7 +64,13 @@ def test_dropout_is_from_0_to_below_1(value: float) -> None:
             conform("p", value, Dropout)
 
 
-@given(st.one_of(st.text(), st.lists(st.integers(), max_size=50), st.dictionaries(st.text(), st.text(), max_size=9)))
+@given(
+    st.one_of(
+        st.text(),
+        st.lists(st.integers(), max_size=50),
+        st.dictionaries(st.text(), st.text(), max_size=9),
+    )
+)
 def test_an_error_is_always_one_line(value: object) -> None:
     assert "\n" not in str(SettingError("key", value, "no"))
     assert len(shown(value)) <= 80
@@ -53,7 +82,12 @@ def test_a_list_serves_as_a_tuple() -> None:
 
 def test_construct_names_the_path_and_passes_only_what_is_asked_for() -> None:
     settings = {"size": 3, "rate": 0.5, "kind": "big"}
-    assert construct(Thing, settings, "thing", image_shape=(1, 2, 3), seed=4).values == ((1, 2, 3), 3, 0.5, "big")
+    assert construct(Thing, settings, "thing", image_shape=(1, 2, 3), seed=4).values == (
+        (1, 2, 3),
+        3,
+        0.5,
+        "big",
+    )
     for key, value, text in [
         ("size", 0, "thing.size=0: must be greater than or equal to 1"),
         ("kind", "bg", "thing.kind=bg: must be 'big' or 'small'. Did you mean 'big'?"),
@@ -79,7 +113,18 @@ def test_nearest_says_nothing_where_nothing_is_near() -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 @pytest.mark.parametrize(
-    "target", ["os.system", "builtins.eval", "torch.load", "numpy.load", "", None, 3, "tunebook.networks.__class__", "a b.c"]
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "numpy.load",
+        "",
+        None,
+        3,
+        "tunebook.networks.__class__",
+        "a b.c",
+    ],
 )
 def test_no_kind_takes_other_code(kind: str, target: Any) -> None:
     with pytest.raises(SettingError):

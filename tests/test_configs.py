@@ -14,7 +14,11 @@ from tunebook.commandline.names import compose_config, default_choices, keys, op
 from tunebook.experiment.check import check
 
 CONF = ROOT / "conf"
-OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.rglob("*/*.yaml")) if not path.stem.startswith("_")]
+OPTIONS = [
+    (path.parent.name, path.stem)
+    for path in sorted(CONF.rglob("*/*.yaml"))
+    if not path.stem.startswith("_")
+]
 NEEDS = {("trainer", "gpu"): "a GPU"}
 
 

@@ -21,7 +21,10 @@ from tunebook.data.batches import BatchIndices
 from tunebook.data.download import DataError, DataFile, idx_array, idx_bytes, read_files
 from tunebook.data.sources import Digits, TorchvisionFiles
 
-PLAIN = {"a-idx3": idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4)), "b-idx1": idx_bytes(np.arange(5, dtype=np.uint8))}
+PLAIN = {
+    "a-idx3": idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4)),
+    "b-idx1": idx_bytes(np.arange(5, dtype=np.uint8)),
+}
 PACKED = {name: gzip.compress(data, mtime=0) for name, data in PLAIN.items()}
 
 
@@ -70,7 +73,11 @@ DEAD = "http://127.0.0.1:9/"  # nobody listens there
 class TestFiles:
     def test_come_from_the_first_mirror_that_works(self, tmp_path: Path, mirror: Mirror) -> None:
         assert read_files(tmp_path, FILES, [DEAD, mirror.url], None) == PLAIN
-        assert {path.name for path in tmp_path.iterdir()} == {".download.lock", "a-idx3.gz", "b-idx1.gz"}
+        assert {path.name for path in tmp_path.iterdir()} == {
+            ".download.lock",
+            "a-idx3.gz",
+            "b-idx1.gz",
+        }
 
     def test_are_fetched_once(self, tmp_path: Path, mirror: Mirror) -> None:
         for _ in range(3):
@@ -80,7 +87,9 @@ class TestFiles:
     @pytest.mark.parametrize("packed", [True, False])
     def test_already_there_need_no_source(self, tmp_path: Path, packed: bool) -> None:
         for name in PLAIN:
-            (tmp_path / (f"{name}.gz" if packed else name)).write_bytes(PACKED[name] if packed else PLAIN[name])
+            (tmp_path / (f"{name}.gz" if packed else name)).write_bytes(
+                PACKED[name] if packed else PLAIN[name]
+            )
         assert read_files(tmp_path, FILES, [], None) == PLAIN
 
     @given(data=st.data())
@@ -106,12 +115,16 @@ class TestFiles:
         assert (folder / "a-idx3.gz.bad").read_bytes() == bad
         assert (folder / "a-idx3.gz").read_bytes() == PACKED["a-idx3"]
 
-    def test_that_are_wrong_are_named(self, tmp_path: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    def test_that_are_wrong_are_named(
+        self, tmp_path: Path, mirror: Mirror, caplog: pytest.LogCaptureFixture
+    ) -> None:
         (tmp_path / "a-idx3").write_bytes(b"not it")
         read_files(tmp_path, FILES, [mirror.url], None)
         assert f"{tmp_path}/a-idx3 is not the file it should be" in caplog.text
 
-    def test_of_a_mirror_with_another_content_are_not_kept(self, tmp_path: Path, mirror: Mirror) -> None:
+    def test_of_a_mirror_with_another_content_are_not_kept(
+        self, tmp_path: Path, mirror: Mirror
+    ) -> None:
         mirror.garbage = True
         with pytest.raises(DataError, match="arrived with another digest"):
             read_files(tmp_path, FILES, [mirror.url], None)
@@ -130,9 +143,13 @@ class TestFiles:
         with pytest.raises(DataError):
             read_files(tmp_path, [DataFile("a-idx3", md5(PACKED["a-idx3"]), None)], [], None)
 
-    def test_are_fetched_once_by_processes_that_start_together(self, tmp_path: Path, mirror: Mirror) -> None:
+    def test_are_fetched_once_by_processes_that_start_together(
+        self, tmp_path: Path, mirror: Mirror
+    ) -> None:
         with ProcessPoolExecutor(4) as pool:
-            found = list(pool.map(read_files, [tmp_path] * 4, [FILES] * 4, [[mirror.url]] * 4, [None] * 4))
+            found = list(
+                pool.map(read_files, [tmp_path] * 4, [FILES] * 4, [[mirror.url]] * 4, [None] * 4)
+            )
         assert found == [PLAIN] * 4
         assert sorted(mirror.asked) == sorted(PLAIN)
 
@@ -147,7 +164,15 @@ def test_idx_is_read_as_it_was_written(values: list[int]) -> None:
     assert np.array_equal(idx_array(idx_bytes(array)), array)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00\x00\x08", b"\x00\x00\x09\x01\x00\x00\x00\x00", b"\x00\x00\x08\x02\x00\x00\x00\x01"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00\x00\x08",
+        b"\x00\x00\x09\x01\x00\x00\x00\x00",
+        b"\x00\x00\x08\x02\x00\x00\x00\x01",
+    ],
+)
 def test_what_is_no_idx_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"IDX|reshape|buffer"):
         idx_array(data)
@@ -159,13 +184,44 @@ def test_mnist_arrives_whole_and_official(tmp_path: Path) -> None:
     images = TorchvisionFiles("MNIST").load(tmp_path)
     assert images.train_images.shape == (60_000, 1, 28, 28)
     assert images.test_images.shape == (10_000, 1, 28, 28)
-    assert images.train_labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert images.test_labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert images.train_labels.bincount().tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert images.test_labels.bincount().tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
 
 
 def module(seed: int = 0, **changed: object) -> ImageDataModule:
-    values = {"batch_size": 128, "eval_batch_size": 500, "val_fraction": 0.1, "split_seed": 0, "validate_on": "split", "num_workers": 0}
-    made = ImageDataModule(source=Digits(), augmentation=NoAugmentation(), seed=seed, root="data", **(values | changed))  # type: ignore[arg-type]
+    values = {
+        "batch_size": 128,
+        "eval_batch_size": 500,
+        "val_fraction": 0.1,
+        "split_seed": 0,
+        "validate_on": "split",
+        "num_workers": 0,
+    }
+    made = ImageDataModule(
+        source=Digits(), augmentation=NoAugmentation(), seed=seed, root="data", **(values | changed)
+    )  # type: ignore[arg-type]
     made.setup("fit")
     return made
 
@@ -178,7 +234,9 @@ class TestSplit:
         share = val.labels.bincount() / (train.labels.bincount() + val.labels.bincount())
         assert float((share - 0.2).abs().max()) < 0.01
         both = torch.cat([train.images, val.images]).flatten(1)
-        assert torch.equal(both.sort(0).values, Digits().load(Path()).train_images.flatten(1).sort(0).values)
+        assert torch.equal(
+            both.sort(0).values, Digits().load(Path()).train_images.flatten(1).sort(0).values
+        )
 
     def test_depends_on_the_split_seed_only(self) -> None:
         first = module(seed=0).sets["val"].images
@@ -196,21 +254,33 @@ class TestSplit:
 
 
 class TestOrder:
-    @given(st.integers(1, 400), st.integers(1, 130), st.integers(0, 2**32 - 1), st.integers(0, 50), st.integers(1, 4))
+    @given(
+        st.integers(1, 400),
+        st.integers(1, 130),
+        st.integers(0, 2**32 - 1),
+        st.integers(0, 50),
+        st.integers(1, 4),
+    )
     @settings(max_examples=150, deadline=None)
-    def test_each_epoch_is_every_sample_once(self, samples: int, batch: int, seed: int, epoch: int, devices: int) -> None:
+    def test_each_epoch_is_every_sample_once(
+        self, samples: int, batch: int, seed: int, epoch: int, devices: int
+    ) -> None:
         parts = [BatchIndices(samples, batch, seed, rank, devices) for rank in range(devices)]
         for part in parts:
             part.set_epoch(epoch)
         batches = [list(part) for part in parts]
         assert {len(b) for b in batches} == {len(parts[0])}
-        assert sorted(i for part in batches for b in part for i in b.tolist()) == list(range(samples))
+        assert sorted(i for part in batches for b in part for i in b.tolist()) == list(
+            range(samples)
+        )
         if samples >= devices and batch >= devices:
             assert all(len(b) > 0 for part in batches for b in part)
 
     @given(st.integers(2, 400), st.integers(1, 130), st.integers(0, 2**32 - 1))
     @settings(max_examples=50, deadline=None)
-    def test_devices_see_the_batches_that_one_would(self, samples: int, batch: int, seed: int) -> None:
+    def test_devices_see_the_batches_that_one_would(
+        self, samples: int, batch: int, seed: int
+    ) -> None:
         whole = list(BatchIndices(samples, batch, seed))
         halves = [list(BatchIndices(samples, batch, seed, rank, 2)) for rank in (0, 1)]
         for i, (one, two) in enumerate(zip(*halves, strict=True)):
@@ -249,7 +319,9 @@ class TestAffine:
     def test_with_no_change_is_the_identity(self) -> None:
         assert torch.allclose(self.affine()(self.IMAGES, self.INDEX, 1), self.IMAGES, atol=1e-5)
 
-    @pytest.mark.parametrize("change", [{"rotation": 10}, {"shear": 10}, {"scale_min": 0.8}, {"shift": 0.2}])
+    @pytest.mark.parametrize(
+        "change", [{"rotation": 10}, {"shear": 10}, {"scale_min": 0.8}, {"shift": 0.2}]
+    )
     def test_each_setting_changes_each_image_in_its_own_way(self, change: dict[str, float]) -> None:
         same = self.IMAGES[:1].expand(6, -1, -1, -1)
         out = self.affine(**change)(same, self.INDEX, 1)

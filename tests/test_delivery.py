@@ -37,7 +37,13 @@ def store_in(folder: Path) -> str:
 
 def points_of(uri: str, run: Run) -> dict[str, list[tuple[int, float]]]:
     client = MlflowClient(uri)
-    return {name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics}
+    return {
+        name: [
+            (metric.step, metric.value)
+            for metric in client.get_metric_history(run.info.run_id, name)
+        ]
+        for name in run.data.metrics
+    }
 
 
 def assert_delivered_once(uri: str, run: Run, run_folder: Path) -> None:
@@ -47,7 +53,11 @@ def assert_delivered_once(uri: str, run: Run, run_folder: Path) -> None:
         for record, _ in journal.read(run_folder / JOURNAL) if record["kind"] == "points"
         for name, value, _, step in record["points"]
     )  # fmt: skip
-    found = Counter((name, step, value) for name, points in points_of(uri, run).items() for step, value in points)
+    found = Counter(
+        (name, step, value)
+        for name, points in points_of(uri, run).items()
+        for step, value in points
+    )
     assert found == told
     assert set(told.values()) == {1}
 
@@ -56,7 +66,9 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     """Locked from before the start until after the end: the run is well, says so, and sync delivers."""
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log) == 0, log.read_text()
+    assert faults.run_train((*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log) == 0, (
+        log.read_text()
+    )
     assert "make sync delivers it" in log.read_text()
     assert not runs_in(tmp_path)
     connection.close()
@@ -65,7 +77,12 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert set(run.data.metrics) >= TOLD
-    assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/config.yaml"}
+    assert artifacts_of(tmp_path, run) >= {
+        "checkpoints/last.ckpt",
+        "log/train.log",
+        "log/journal.jsonl",
+        "config/config.yaml",
+    }
     assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
     assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
 
@@ -75,12 +92,18 @@ def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> Non
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     arguments = (*RUN, *with_store(tmp_path))
-    assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 25) == -signal.SIGKILL
+    assert (
+        faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 25)
+        == -signal.SIGKILL
+    )
     first = folder_of_run(tmp_path)
     connection.close()
     assert faults.run_train((*arguments, "seed=1"), log) == 0, log.read_text()
     (killed,) = [run for run in runs_in(tmp_path) if run.info.status == "KILLED"]
-    assert {name: [step for step, _ in points] for name, points in points_of(store_in(tmp_path), killed).items()}["val/acc"] == [1, 2]
+    assert {
+        name: [step for step, _ in points]
+        for name, points in points_of(store_in(tmp_path), killed).items()
+    }["val/acc"] == [1, 2]
     assert_delivered_once(store_in(tmp_path), killed, first)
     assert {run.info.status for run in runs_in(tmp_path)} == {"KILLED", "FINISHED"}
 
@@ -91,24 +114,35 @@ def test_ten_runs_that_begin_at_once_lose_nothing(tmp_path: Path) -> None:
     with_store(tmp_path)
     count = 10
     barrier = faults.FORKSERVER.Barrier(count)
-    processes = [faults.FORKSERVER.Process(target=tell_a_run, args=(tmp_path, number, barrier)) for number in range(count)]
+    processes = [
+        faults.FORKSERVER.Process(target=tell_a_run, args=(tmp_path, number, barrier))
+        for number in range(count)
+    ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * count
     runs = runs_in(tmp_path)
-    assert sorted(run.data.params["number"] for run in runs) == sorted(str(number) for number in range(count))
+    assert sorted(run.data.params["number"] for run in runs) == sorted(
+        str(number) for number in range(count)
+    )
     for run in runs:
         assert run.info.status == "FINISHED"
-        assert {given.tags[0].value for given in run.inputs.dataset_inputs} == {"training", "validation", "test"}
+        assert {given.tags[0].value for given in run.inputs.dataset_inputs} == {
+            "training",
+            "validation",
+            "test",
+        }
         assert_delivered_once(store_in(tmp_path), run, tmp_path / run.data.params["number"])
 
 
 def tell_a_run(folder: Path, number: int, barrier: Barrier) -> None:
     own = RunFolder(folder / str(number), folder / "out", uri=store_in(folder))
     own.open()
-    tracker = MLflowTracker(own.uri, system_metrics=False, save_model=False, save_pictures=False, patience_s=60)
+    tracker = MLflowTracker(
+        own.uri, system_metrics=False, save_model=False, save_pictures=False, patience_s=60
+    )
     barrier.wait(60)
     tracker.open(own)
     tracker.describe("all at once", f"run {number}", {"number": str(number)}, {})
@@ -123,7 +157,9 @@ def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None
     connection = lock(tmp_path)
     folder = RunFolder(tmp_path / "run", tmp_path / "out", uri=f"sqlite:///{tmp_path}/mlflow.db")
     folder.open()
-    tracker = MLflowTracker(folder.uri, system_metrics=False, save_model=False, save_pictures=False, patience_s=0)
+    tracker = MLflowTracker(
+        folder.uri, system_metrics=False, save_model=False, save_pictures=False, patience_s=0
+    )
     tracker.open(folder)
     tracker.describe("e", "n", {}, {})
     longest = 0.0
@@ -138,7 +174,9 @@ def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("count", [1, 4, 11])
-def test_a_kill_between_two_deliveries_doubles_nothing(cli: Cli, tmp_path: Path, count: int) -> None:
+def test_a_kill_between_two_deliveries_doubles_nothing(
+    cli: Cli, tmp_path: Path, count: int
+) -> None:
     """Killed when something has arrived in the store and is not yet remembered as arrived."""
     log = tmp_path / "log.txt"
     code = faults.run_train((*RUN, *with_store(tmp_path)), log, kill_before_remembering, count)
@@ -156,7 +194,9 @@ def kill_before_remembering(count: int) -> None:
 
 
 def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> None:
-    process = faults.start_train((*RUN, *with_store(tmp_path), "trainer.max_epochs=1000"), tmp_path / "log.txt")
+    process = faults.start_train(
+        (*RUN, *with_store(tmp_path), "trainer.max_epochs=1000"), tmp_path / "log.txt"
+    )
     try:
         faults.wait_for(lambda: (tmp_path / "mlflow.db").exists() and runs_in(tmp_path))
         assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
@@ -173,9 +213,14 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("revision", "said"),
-    [("fedcba987654", "is of a newer MLflow than the one installed here"), ("181f10493468", "mlflow db upgrade")],
+    [
+        ("fedcba987654", "is of a newer MLflow than the one installed here"),
+        ("181f10493468", "mlflow db upgrade"),
+    ],
 )
-def test_a_store_of_another_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path, revision: str, said: str) -> None:
+def test_a_store_of_another_mlflow_is_refused_at_start(
+    cli: Cli, tmp_path: Path, revision: str, said: str
+) -> None:
     with_store(tmp_path)
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
@@ -184,7 +229,9 @@ def test_a_store_of_another_mlflow_is_refused_at_start(cli: Cli, tmp_path: Path,
 
 
 @pytest.mark.parametrize("content", [b"not a database, but a text of some length", b"\0" * 200])
-def test_a_file_that_is_no_store_is_refused_at_start(cli: Cli, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_store_is_refused_at_start(
+    cli: Cli, tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "mlflow.db").write_bytes(content)
     refused(cli, tmp_path, "is not an MLflow store")
 
@@ -201,13 +248,26 @@ def test_an_experiment_cannot_leave_the_store(cli: Cli, tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     name = "../../x y=1,'ü'"
-    result = cli("train.py", *RUN, *in_folder(inner), f"experiment_name='{name}'".replace("'ü'", "\\'ü\\'"), "trainer.max_epochs=1")
+    result = cli(
+        "train.py",
+        *RUN,
+        *in_folder(inner),
+        f"experiment_name='{name}'".replace("'ü'", "\\'ü\\'"),
+        "trainer.max_epochs=1",
+    )
     assert result.code == 0, result.err
     (run,) = runs_in(inner)
     assert run.info.status == "FINISHED"
     assert "checkpoints/last.ckpt" in artifacts_of(inner, run)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert {path.name for path in inner.iterdir()} <= {"mlflow.db", "mlflow.db-wal", "mlflow.db-shm", ".mlflow.db.lock", "mlruns", "out"}
+    assert {path.name for path in inner.iterdir()} <= {
+        "mlflow.db",
+        "mlflow.db-wal",
+        "mlflow.db-shm",
+        ".mlflow.db.lock",
+        "mlruns",
+        "out",
+    }
 
 
 @pytest.mark.slow
@@ -215,21 +275,36 @@ def test_a_server_that_comes_late_and_is_killed_in_the_middle(tmp_path: Path) ->
     """Down at the start, there after a while, killed, there again: everything has arrived, once."""
     server = Server(tmp_path)
     log = tmp_path / "log.txt"
-    arguments = (*RUN, "trainer.max_epochs=600", f"outputs={tmp_path}/out", f"tracking.uri={server.uri}", "tracking.patience_s=90")
+    arguments = (
+        *RUN,
+        "trainer.max_epochs=600",
+        f"outputs={tmp_path}/out",
+        f"tracking.uri={server.uri}",
+        "tracking.patience_s=90",
+    )
     process = faults.start_train(arguments, log)
     try:
         faults.wait_for(lambda: log.exists() and "epoch   3/600" in log.read_text())
         faults.wait_for(lambda: "MLflow is not reached; training goes on" in log.read_text())
         server.start()
         client = MlflowClient(server.uri)
-        (run,) = faults.wait_for(lambda: [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])], 90)
+        (run,) = faults.wait_for(
+            lambda: [
+                r
+                for e in client.search_experiments()
+                for r in client.search_runs([e.experiment_id])
+            ],
+            90,
+        )
         server.stop(signal.SIGKILL)
         epochs = log.read_text().count("\n")
         faults.wait_for(lambda: log.read_text().count("\n") > epochs + 20)
         server.start()
         process.join(400)
         assert process.exitcode == 0, log.read_text()[-2000:]
-        (run,) = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
+        (run,) = [
+            r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])
+        ]
         assert run.info.status == "FINISHED"
         assert_delivered_once(server.uri, run, folder_of_run(tmp_path))
     finally:
@@ -249,7 +324,9 @@ def test_a_server_that_stays_away(cli: Cli, tmp_path: Path) -> None:
     with server:
         assert cli("sync.py", *places).out == "1 run delivered, 0 not\n"
         client = MlflowClient(server.uri)
-        (run,) = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
+        (run,) = [
+            r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])
+        ]
         assert run.info.status == "FINISHED"
         assert_delivered_once(server.uri, run, folder_of_run(tmp_path))
 

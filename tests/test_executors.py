@@ -33,14 +33,19 @@ def slow(words: list[str], said: str) -> Any:
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the sweep as this machine's processes do it."""
     folder = tmp_path_factory.mktemp("here")
-    assert faults.run_train((*ELSEWHERE, "sweep.threads=1", *with_store(folder)), folder / "log.txt") == 0
+    assert (
+        faults.run_train((*ELSEWHERE, "sweep.threads=1", *with_store(folder)), folder / "log.txt")
+        == 0
+    )
     return folder
 
 
 def assert_each_once(folder: Path, here: Path) -> None:
     """All trials are done, under one parent, with the figures that they have on this machine."""
     found = children(folder)
-    assert {name: figures(run) for name, run in found.items()} == {name: figures(run) for name, run in children(here).items()}
+    assert {name: figures(run) for name, run in found.items()} == {
+        name: figures(run) for name, run in children(here).items()
+    }
     assert {run.data.tags["sweep.state"] for run in found.values()} == {"complete"}
     assert {run.info.status for run in runs_in(folder)} == {"FINISHED"}
 
@@ -54,10 +59,21 @@ def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
     try:
         second = cluster.add_node(num_cpus=1)
         log = tmp_path / "log.txt"
-        arguments = (*ELSEWHERE, "sweep.executor=ray", f"sweep.ray.address={cluster.address}", *with_store(tmp_path))
+        arguments = (
+            *ELSEWHERE,
+            "sweep.executor=ray",
+            f"sweep.ray.address={cluster.address}",
+            *with_store(tmp_path),
+        )
         process = faults.start_train(arguments, log)
         faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
-        faults.wait_for(lambda: len(list((tmp_path / "out" / "sweeps").glob("*/000[01]/checkpoints/last.ckpt"))) == 2, 60)
+        faults.wait_for(
+            lambda: (
+                len(list((tmp_path / "out" / "sweeps").glob("*/000[01]/checkpoints/last.ckpt")))
+                == 2
+            ),
+            60,
+        )
         cluster.remove_node(second, allow_graceful=False)
         process.join(180)
         assert process.exitcode == 0, log.read_text()
@@ -71,12 +87,24 @@ def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
 def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
     """submitit's jobs, as processes of this machine; one that holds a trial is killed, and another takes its place."""
     log = tmp_path / "log.txt"
-    arguments = (*ELSEWHERE, "sweep.executor=slurm", "sweep.slurm.cluster=local", "sweep.workers=2", *with_store(tmp_path))
+    arguments = (
+        *ELSEWHERE,
+        "sweep.executor=slurm",
+        "sweep.slurm.cluster=local",
+        "sweep.workers=2",
+        *with_store(tmp_path),
+    )
     process = faults.start_train(arguments, log)
-    faults.wait_for(lambda: list((tmp_path / "out" / "sweeps").glob("*/0001/checkpoints/last.ckpt")), 180)
+    faults.wait_for(
+        lambda: list((tmp_path / "out" / "sweeps").glob("*/0001/checkpoints/last.ckpt")), 180
+    )
     orders = (tmp_path / "out" / "sweeps").glob("*/jobs/*/*/order-0")
     (order,) = [path for path in orders if '"number": 1,' in path.read_text()]
-    (job,) = [process for process in processes_of(order.parent) if "submitit.core._submit" in process.cmdline()]
+    (job,) = [
+        process
+        for process in processes_of(order.parent)
+        if "submitit.core._submit" in process.cmdline()
+    ]
     job.kill()
     process.join(180)
     assert process.exitcode == 0, log.read_text()
@@ -87,20 +115,33 @@ def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Those that have it in their command line."""
-    return [process for process in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(process.info["cmdline"] or [])]
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or [])
+    ]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sweep.executor=ray"], "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n"),
-        slow(
-            ["sweep.executor=slurm"], "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n"
+        (
+            ["sweep.executor=ray"],
+            "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n",
         ),
-        slow(["sweep.storage=postgresql://localhost/x"], "needs the package psycopg, which is an extra: pip install '.[postgresql]'"),
+        slow(
+            ["sweep.executor=slurm"],
+            "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n",
+        ),
+        slow(
+            ["sweep.storage=postgresql://localhost/x"],
+            "needs the package psycopg, which is an extra: pip install '.[postgresql]'",
+        ),
     ],
 )
-def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str) -> None:
+def test_an_extra_that_is_missing_is_named(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
     for package in ("ray", "submitit", "psycopg"):
         monkeypatch.setitem(sys.modules, package, None)
     result = cli("train.py", *GRID, *words, *with_store(tmp_path))
@@ -115,19 +156,37 @@ def test_an_extra_that_is_missing_is_named(cli: Cli, tmp_path: Path, monkeypatch
         (["sweep.executor=ra"], "must be 'local', 'ray' or 'slurm'. Did you mean 'ray'?"),
         slow(["sweep.executor=slurm"], "sweep.workers=null: is required"),
         slow(["sweep.executor=slurm", "sweep.workers=1"], "there is no srun on this machine"),
-        slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"], "Did you mean 'local'?"),
+        slow(
+            ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"],
+            "Did you mean 'local'?",
+        ),
         (
-            ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=local", "sweep.slurm.more={partitoin: x}"],
+            [
+                "sweep.executor=slurm",
+                "sweep.workers=1",
+                "sweep.slurm.cluster=local",
+                "sweep.slurm.more={partitoin: x}",
+            ],
             "Did you mean 'partition'?",
         ),
-        slow(["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"], "sweep.slurm.timeout_min=0"),
+        slow(
+            ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.timeout_min=0"],
+            "sweep.slurm.timeout_min=0",
+        ),
         slow(["sweep.threads=0"], "sweep.threads=0"),
-        slow(["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"),
+        slow(
+            ["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"
+        ),
         (["sweep.storage=sqlite:///{}/mlflow.db"], "must be another database than tracking.uri"),
     ],
 )
 def test_an_executor_that_cannot_be(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
-    result = cli("train.py", *GRID, *(word.replace("{}", str(tmp_path)) for word in words), *with_store(tmp_path))
+    result = cli(
+        "train.py",
+        *GRID,
+        *(word.replace("{}", str(tmp_path)) for word in words),
+        *with_store(tmp_path),
+    )
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert said in result.err
@@ -137,7 +196,13 @@ def test_an_executor_that_cannot_be(cli: Cli, tmp_path: Path, words: list[str], 
 
 @pytest.mark.slow
 def test_a_ray_cluster_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", *GRID, "sweep.executor=ray", "sweep.ray.address=127.0.0.1:1", *with_store(tmp_path))
+    result = cli(
+        "train.py",
+        *GRID,
+        "sweep.executor=ray",
+        "sweep.ray.address=127.0.0.1:1",
+        *with_store(tmp_path),
+    )
     assert result.code == 2
     assert "sweep.ray.address=127.0.0.1:1: no Ray cluster can be joined" in result.err
     assert not (tmp_path / "out").exists()
@@ -150,7 +215,9 @@ def postgresql(folder: Path) -> Iterator[str]:
     if not programs and shutil.which("initdb") is None:
         pytest.skip("needs PostgreSQL")
     where = programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
-    user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name  # it does not run as root
+    user = (
+        "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+    )  # it does not run as root
     data, password = folder / "data", folder / "password"
     password.write_text("hunter2")
     folder.chmod(0o755)
@@ -163,16 +230,39 @@ def postgresql(folder: Path) -> Iterator[str]:
     for parent in folder.parents:
         if os.getuid() == 0 and str(parent).startswith("/tmp/"):
             parent.chmod(0o755)
-    initdb = [str(where / "initdb"), "-D", str(data), "-U", "me", "--pwfile", str(password), "--auth=scram-sha-256"]
+    initdb = [
+        str(where / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "me",
+        "--pwfile",
+        str(password),
+        "--auth=scram-sha-256",
+    ]
     subprocess.run(initdb, check=True, capture_output=True, **options)
-    command = [str(where / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(data)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    command = [
+        str(where / "postgres"),
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-h",
+        "127.0.0.1",
+        "-k",
+        str(data),
+    ]
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
+    )
     try:
         import psycopg
 
         def answers() -> bool:
             with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres").close()
+                psycopg.connect(
+                    host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres"
+                ).close()
                 return True
             return False
 
@@ -203,8 +293,16 @@ def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> 
         process.join()
         assert faults.run_train(arguments, log) == 0, log.read_text()
         client = MlflowClient(f"{address}/runs")
-        runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-        found = {run.info.run_name.partition(" ")[2]: figures(run) for run in runs if "sweep.trial" in run.data.tags}
+        runs = client.search_runs(
+            [experiment.experiment_id for experiment in client.search_experiments()]
+        )
+        found = {
+            run.info.run_name.partition(" ")[2]: figures(run)
+            for run in runs
+            if "sweep.trial" in run.data.tags
+        }
         assert found == {name: figures(run) for name, run in children(here).items()}
         assert {run.info.status for run in runs} == {"FINISHED"}
-        assert "hunter2" not in log.read_text() + "".join(str(run.data.params) + str(run.data.tags) for run in runs)
+        assert "hunter2" not in log.read_text() + "".join(
+            str(run.data.params) + str(run.data.tags) for run in runs
+        )

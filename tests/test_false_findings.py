@@ -16,7 +16,9 @@ from tunebook.analysis.leaderboard import leaderboard, seed_noise
 from tunebook.analysis.results import Results, Run, Setting
 
 # Dropout is harmful early and helpful in the end; the learning rate helps throughout.
-MISLEADING = Halving(early={"model.dropout": -0.02, "lr": 0.02}, late={"model.dropout": 0.02, "lr": 0.02})
+MISLEADING = Halving(
+    early={"model.dropout": -0.02, "lr": 0.02}, late={"model.dropout": 0.02, "lr": 0.02}
+)
 OF_HALVING = (OPTIMIZER, LR, DROPOUT, FILTERS, BATCH)
 
 
@@ -27,9 +29,14 @@ def _quick() -> Iterator[None]:
         yield
 
 
-def called(studies: int, configurations: int, seeds: int, settings: tuple[Setting, ...] = ALL) -> float:
+def called(
+    studies: int, configurations: int, seeds: int, settings: tuple[Setting, ...] = ALL
+) -> float:
     """Return the share of studies of noise alone in which some setting is said to matter."""
-    results = (repeated(np.random.default_rng(n), configurations, seeds, settings=settings) for n in range(studies))
+    results = (
+        repeated(np.random.default_rng(n), configurations, seeds, settings=settings)
+        for n in range(studies)
+    )
     found = [any(effect.matters for effect in analysed(one)[0]) for one in results]
     return sum(found) / studies
 
@@ -43,7 +50,9 @@ def test_noise_of_repeated_configurations_is_not_called_important() -> None:
 @pytest.mark.parametrize("configurations", [8, 12, 20, 30])
 @pytest.mark.parametrize("seeds", [1, 3, 5])
 @pytest.mark.parametrize("settings", [ALL, (LR, DROPOUT), (OPTIMIZER, AUGMENTATION, BATCH)])
-def test_error_rate_of_repeated_configurations(configurations: int, seeds: int, settings: tuple[Setting, ...]) -> None:
+def test_error_rate_of_repeated_configurations(
+    configurations: int, seeds: int, settings: tuple[Setting, ...]
+) -> None:
     """Of 100 studies, 5 % are 5; 11 are the binomial bound of 1 %."""
     assert called(100, configurations, seeds, settings) <= 11 / 100
 
@@ -56,7 +65,10 @@ def test_too_few_configurations_are_said_to_be_too_few() -> None:
 
 def found_of(studies: int, seeds: int, sinks: float) -> float:
     """Return the share of studies in which the learning rate, 5 times the noise, is found."""
-    results = (repeated(np.random.default_rng(n), 40, seeds, slope=0.02, sinks=sinks) for n in range(studies))
+    results = (
+        repeated(np.random.default_rng(n), 40, seeds, slope=0.02, sinks=sinks)
+        for n in range(studies)
+    )
     matter = [{e.setting.name for e in analysed(one)[0] if e.matters} for one in results]
     return sum("lr" in names for names in matter) / studies
 
@@ -74,7 +86,9 @@ def with_one_sink_each(rng: np.random.Generator, at: float) -> Results:
     return replace(made, runs=tuple(runs))
 
 
-@pytest.mark.parametrize(("classes", "at"), [(10, 0.1135), (10, 0.098), (None, 0.1135), (None, 0.3)])
+@pytest.mark.parametrize(
+    ("classes", "at"), [(10, 0.1135), (10, 0.098), (None, 0.1135), (None, 0.3)]
+)
 def test_runs_at_chance_are_counted_and_not_averaged(classes: int | None, at: float) -> None:
     results = replace(with_one_sink_each(np.random.default_rng(3), at), classes=classes)
     if classes and at > 0.15:
@@ -90,14 +104,20 @@ def test_runs_at_chance_are_counted_and_not_averaged(classes: int | None, at: fl
 
 def test_one_odd_run_that_is_not_at_chance_does_not_make_the_noise() -> None:
     made = repeated(np.random.default_rng(1), 12, 3)
-    runs = [replace(run, objective=0.7) if n in (1, 5, 9) else run for n, run in enumerate(made.runs)]
+    runs = [
+        replace(run, objective=0.7) if n in (1, 5, 9) else run for n, run in enumerate(made.runs)
+    ]
     noise = seed_noise(leaderboard(replace(made, runs=tuple(runs), classes=10)))
     assert noise is not None
     assert noise.sd < 3 * SEED_NOISE
 
 
 def test_a_configuration_that_mostly_fails_does_not_lead() -> None:
-    rows = [("adam", (0.97, 0.971, 0.969)), ("sgd", (0.99, 0.1, 0.1)), ("adadelta", (0.95, 0.951, 0.1))]
+    rows = [
+        ("adam", (0.97, 0.971, 0.969)),
+        ("sgd", (0.99, 0.1, 0.1)),
+        ("adadelta", (0.95, 0.951, 0.1)),
+    ]
     runs = [
         Run(f"{name}{seed}", "r", {"optimizer": name}, seed, "complete", value)
         for name, values in rows
@@ -110,7 +130,10 @@ def test_a_configuration_that_mostly_fails_does_not_lead() -> None:
 
 def test_a_value_under_which_runs_do_not_learn_is_told() -> None:
     made = repeated(np.random.default_rng(0), 40, 3)
-    runs = [replace(run, objective=0.1) if run.values["optimizer"] == "sgd" else run for run in made.runs]
+    runs = [
+        replace(run, objective=0.1) if run.values["optimizer"] == "sgd" else run
+        for run in made.runs
+    ]
     text = " ".join(findings(replace(made, runs=tuple(runs), classes=10)).sentences)
     assert "Runs do not learn with optimizer sgd" in text
     assert "Runs do not learn with data" not in text
@@ -123,7 +146,9 @@ def test_failures_of_whole_configurations_blame_no_other_setting() -> None:
         rng = np.random.default_rng(number)
         made = repeated(rng, 20, 5)
         bad = rng.random(20) < 0.25
-        runs = [replace(run, objective=0.1) if bad[n // 5] else run for n, run in enumerate(made.runs)]
+        runs = [
+            replace(run, objective=0.1) if bad[n // 5] else run for n, run in enumerate(made.runs)
+        ]
         blamed += bool(findings(replace(made, runs=tuple(runs), classes=10)).failing)
     assert blamed <= 4
 
@@ -166,7 +191,9 @@ def test_pruned_studies_are_compared_at_the_highest_rung_with_enough_runs() -> N
 
 def test_what_was_not_found_is_said_with_what_would_have_been() -> None:
     found = findings(repeated(np.random.default_rng(0), 60, 1, slope=0.03))
-    (said,) = [sentence for sentence in found.sentences if sentence.startswith("No effect was found")]
+    (said,) = [
+        sentence for sentence in found.sentences if sentence.startswith("No effect was found")
+    ]
     assert re.search(r"model\.dropout \(\d\.\d\d points\)", said)
     assert "within the noise" not in " ".join(found.sentences)
     assert "power of 80 %" in said
@@ -175,7 +202,9 @@ def test_what_was_not_found_is_said_with_what_would_have_been() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("configurations", "seeds"), [(20, 3), (60, 1), (100, 1)])
-def test_the_smallest_effect_is_found_in_about_four_of_five_studies(configurations: int, seeds: int) -> None:
+def test_the_smallest_effect_is_found_in_about_four_of_five_studies(
+    configurations: int, seeds: int
+) -> None:
     smallest = []
     for number in range(40):
         made = repeated(np.random.default_rng(number), configurations, seeds)
@@ -199,7 +228,9 @@ def best_values(text: str) -> dict[str, set[str]]:
 
 def one_story(number: int) -> None:
     rng = np.random.default_rng(number)
-    sizes = {setting.name: float(rng.choice([0.0, 0.004, 0.02]) * rng.choice([-1, 1])) for setting in ALL}
+    sizes = {
+        setting.name: float(rng.choice([0.0, 0.004, 0.02]) * rng.choice([-1, 1])) for setting in ALL
+    }
     truth = lambda v: 0.95 + sum(sizes[s.name] * place(s, v[s.name]) for s in ALL)  # noqa: E731
     configurations, seeds = int(rng.choice([12, 30, 60])), int(rng.choice([1, 3]))
     made = study(ALL, truth, noise=0.004, rng=rng, configurations=configurations, seeds=seeds)

@@ -28,8 +28,12 @@ def slow_step(count: int) -> None:
     faults.at_call(Classifier, "training_step", count, lambda: time.sleep(30))
 
 
-@pytest.mark.parametrize("trial", [0, *(pytest.param(trial, marks=pytest.mark.slow) for trial in range(1, 10))])
-def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(cli: Cli, tmp_path: Path, trial: int) -> None:
+@pytest.mark.parametrize(
+    "trial", [0, *(pytest.param(trial, marks=pytest.mark.slow) for trial in range(1, 10))]
+)
+def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(
+    cli: Cli, tmp_path: Path, trial: int
+) -> None:
     log = tmp_path / "log.txt"
     process = faults.start_train((*RUN, *with_store(tmp_path)), log, slow_step, 13 + trial)
     assert process.pid
@@ -52,7 +56,9 @@ def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Pat
     assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.nothing_finite, 20) == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
-    assert "the loss became nan at step 18, epoch 2" in log.read_text()  # 20 losses: 18 steps before, and a validation
+    assert (
+        "the loss became nan at step 18, epoch 2" in log.read_text()
+    )  # 20 losses: 18 steps before, and a validation
     content = read(folder_of_run(tmp_path) / "checkpoints" / "last.ckpt")
     assert content["global_step"] == 18
     assert all(bool(torch.isfinite(value).all()) for value in content["state_dict"].values())
@@ -63,15 +69,21 @@ def limit_files(begin: int, end: int, size: int) -> None:
     """From one training step to another no file may grow beyond so many bytes, as on a full disk."""
 
     def limit(bytes_allowed: int) -> Callable[[], None]:
-        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_allowed, resource.RLIM_INFINITY))
+        return lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (bytes_allowed, resource.RLIM_INFINITY)
+        )
 
     faults.at_call(Classifier, "training_step", begin, limit(size))
     faults.at_call(Classifier, "training_step", end, limit(resource.RLIM_INFINITY))
 
 
-def test_a_disk_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_disk_that_is_full_for_a_while(
+    undisturbed: Callable[..., Outcome], tmp_path: Path
+) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *with_store(tmp_path)), log, limit_files, 5, 30, 4000) == 0, log.read_text()
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log, limit_files, 5, 30, 4000) == 0, (
+        log.read_text()
+    )
     assert log.read_text().count("no checkpoint could be written") == 1
     assert "not saved" not in log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
@@ -82,7 +94,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with room for 2 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True
+    ).returncode:
         pytest.skip("needs the right to mount a file system")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
@@ -101,9 +115,18 @@ def fill_disk(begin: int, end: int, disk: Path) -> None:
     faults.at_call(Classifier, "training_step", end, file.unlink)
 
 
-def test_a_file_system_that_is_full_for_a_while(undisturbed: Callable[..., Outcome], tmp_path: Path, small_disk: Path) -> None:
+def test_a_file_system_that_is_full_for_a_while(
+    undisturbed: Callable[..., Outcome], tmp_path: Path, small_disk: Path
+) -> None:
     log = tmp_path / "log.txt"
-    code = faults.run_train((*RUN, *with_store(tmp_path), f"outputs={small_disk}/out"), log, fill_disk, 5, 30, small_disk)
+    code = faults.run_train(
+        (*RUN, *with_store(tmp_path), f"outputs={small_disk}/out"),
+        log,
+        fill_disk,
+        5,
+        30,
+        small_disk,
+    )
     assert code == 0, log.read_text()
     assert "no checkpoint could be written (No space left on device)" in log.read_text()
     assert "not saved" not in log.read_text()
@@ -111,7 +134,9 @@ def test_a_file_system_that_is_full_for_a_while(undisturbed: Callable[..., Outco
 
 
 @pytest.mark.parametrize("key", ["outputs", "data.root", "tracking.uri"])
-def test_a_file_system_that_is_read_only(cli: Cli, tmp_path: Path, small_disk: Path, key: str) -> None:
+def test_a_file_system_that_is_read_only(
+    cli: Cli, tmp_path: Path, small_disk: Path, key: str
+) -> None:
     """Which permissions do not tell: root may write anywhere else."""
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     value = f"sqlite:///{small_disk}/mlflow.db" if key == "tracking.uri" else f"{small_disk}/there"
@@ -123,23 +148,42 @@ def test_a_file_system_that_is_read_only(cli: Cli, tmp_path: Path, small_disk: P
     assert [path for path in tmp_path.iterdir() if path != small_disk] == []
 
 
-def test_a_disk_that_stays_full_is_said_at_the_end(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_disk_that_stays_full_is_said_at_the_end(
+    undisturbed: Callable[..., Outcome], tmp_path: Path
+) -> None:
     """The run is not called finished: its record ends before its test. It goes on when there is room."""
     log = tmp_path / "log.txt"
-    code = faults.run_train((*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000)
+    code = faults.run_train(
+        (*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000
+    )
     assert code == 1, log.read_text()
     assert "not saved: the last checkpoint" in log.read_text()
-    assert log.read_text().splitlines()[-1].startswith("error: OSError: [Errno 28] no room to record the end of the run")
-    found = [read(file)["global_step"] for file in folder_of_run(tmp_path).glob("checkpoints/*.ckpt") if file.name != "best.ckpt"]
+    assert (
+        log.read_text()
+        .splitlines()[-1]
+        .startswith("error: OSError: [Errno 28] no room to record the end of the run")
+    )
+    found = [
+        read(file)["global_step"]
+        for file in folder_of_run(tmp_path).glob("checkpoints/*.ckpt")
+        if file.name != "best.ckpt"
+    ]
     assert max(found) >= 22
     words = ("resume=last", *with_store(tmp_path), "tracking.patience_s=30")
     assert faults.run_train(words, log) == 0, log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
 
 
-def test_a_damaged_checkpoint_is_said_and_the_one_before_used(undisturbed: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
+    undisturbed: Callable[..., Outcome], tmp_path: Path
+) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.signal_in_training, signal.SIGKILL, 20) == -signal.SIGKILL
+    assert (
+        faults.run_train(
+            (*RUN, *with_store(tmp_path)), log, faults.signal_in_training, signal.SIGKILL, 20
+        )
+        == -signal.SIGKILL
+    )
     last = folder_of_run(tmp_path) / "checkpoints" / "last.ckpt"
     data = bytearray(last.read_bytes())
     data[len(data) // 3] ^= 1
@@ -153,7 +197,16 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(undisturbed: Calla
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was killed in its second epoch."""
     folder = tmp_path_factory.mktemp("half")
-    assert faults.run_train((*RUN, *with_store(folder)), folder / "log.txt", faults.signal_in_training, signal.SIGKILL, 18) == -9
+    assert (
+        faults.run_train(
+            (*RUN, *with_store(folder)),
+            folder / "log.txt",
+            faults.signal_in_training,
+            signal.SIGKILL,
+            18,
+        )
+        == -9
+    )
     return folder
 
 
@@ -186,7 +239,9 @@ def test_a_changed_number_of_threads_is_never_silent(half: Path) -> None:
 
 
 def test_a_changed_network_is_not_gone_on_with(cli: Cli, half: Path) -> None:
-    result = cli("train.py", "resume=last", "model.filters=8", "resume_changes=true", *with_store(half))
+    result = cli(
+        "train.py", "resume=last", "model.filters=8", "resume_changes=true", *with_store(half)
+    )
     assert result.code == 2
     assert "holds another network" in result.err
 
@@ -195,8 +250,15 @@ def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> Non
     log = tmp_path / "log.txt"
     arguments = (*RUN, "scheduler=cosine", *with_store(tmp_path))
     assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 18) == -9
-    changes = ("optimizer.lr=0.25", "data.batch_size=64", "trainer.max_epochs=4", "resume_changes=true")
-    assert faults.run_train(("resume=last", *changes, *with_store(tmp_path)), log) == 0, log.read_text()
+    changes = (
+        "optimizer.lr=0.25",
+        "data.batch_size=64",
+        "trainer.max_epochs=4",
+        "resume_changes=true",
+    )
+    assert faults.run_train(("resume=last", *changes, *with_store(tmp_path)), log) == 0, (
+        log.read_text()
+    )
     assert "changed: optimizer.lr: 1.0 -> 0.25" in log.read_text()
     (run,) = runs_in(tmp_path)
     assert "data.batch_size: 128 -> 64" in run.data.tags["resumed.changes"]
@@ -209,7 +271,10 @@ def test_a_finished_run_is_trained_on_where_that_is_asked_for(cli: Cli, tmp_path
     assert faults.run_train((*RUN, *with_store(tmp_path)), log) == 0, log.read_text()
     result = cli("train.py", "resume=last", *with_store(tmp_path))
     assert result.code == 2
-    assert "the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on" in result.err
+    assert (
+        "the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on"
+        in result.err
+    )
     for epochs in (4, 5):  # the second time, from what the first one changed
         more = ("resume=last", f"trainer.max_epochs={epochs}", "resume_changes=true")
         assert faults.run_train((*more, *with_store(tmp_path)), log) == 0, log.read_text()
@@ -234,17 +299,29 @@ def a_secret_in_the_environment() -> None:
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
     """In the environment, in an override, in the store's address; in a run, a multirun and a run that fails."""
-    places = (f"outputs={tmp_path}/out", f"tracking.uri=http://user:{SECRET}@127.0.0.1:9", "tracking.patience_s=0")
+    places = (
+        f"outputs={tmp_path}/out",
+        f"tracking.uri=http://user:{SECRET}@127.0.0.1:9",
+        "tracking.patience_s=0",
+    )
     name = f"experiment_name={SECRET}"
-    for number, arguments in enumerate((("trainer.max_epochs=1",), ("-m", "seed=1"), ("optimizer=sgd", "optimizer.lr=1e30"))):
-        faults.run_train((*RUN, *arguments, name, *places), tmp_path / f"{number}.txt", a_secret_in_the_environment)
+    for number, arguments in enumerate(
+        (("trainer.max_epochs=1",), ("-m", "seed=1"), ("optimizer=sgd", "optimizer.lr=1e30"))
+    ):
+        faults.run_train(
+            (*RUN, *arguments, name, *places),
+            tmp_path / f"{number}.txt",
+            a_secret_in_the_environment,
+        )
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 10
     assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
 
 
 @pytest.mark.slow
-def test_of_twelve_trials_three_fail_and_nine_are_as_ever(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_twelve_trials_three_fail_and_nine_are_as_ever(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One raises, one is killed, one diverges."""
     arguments = ("-m", *RUN, "trainer.max_epochs=2", "seed=range(12)")
     folders = tmp_path / "well", tmp_path / "faulty"
@@ -253,7 +330,10 @@ def test_of_twelve_trials_three_fail_and_nine_are_as_ever(cli: Cli, tmp_path: Pa
     assert cli("train.py", *arguments, *with_store(folders[0])).code == 0
     monkeypatch.setattr(local, "work", partial(faults.faulty_work, (0, 1, 2)))
     assert cli("train.py", *arguments, *with_store(folders[1])).code == 1
-    well, faulty = ({run.data.tags["sweep.trial"]: run for run in children(folder).values()} for folder in folders)
+    well, faulty = (
+        {run.data.tags["sweep.trial"]: run for run in children(folder).values()}
+        for folder in folders
+    )
     assert {number: run.data.tags["sweep.state"] for number, run in faulty.items() if int(number) < 3} == {
         "0": "failed", "1": "killed", "2": "diverged",
     }  # fmt: skip
@@ -262,7 +342,9 @@ def test_of_twelve_trials_three_fail_and_nine_are_as_ever(cli: Cli, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_trial_that_was_done_before_it_was_killed_is_done(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_was_done_before_it_was_killed_is_done(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "work", faults.killed_before_telling)
     result = cli("train.py", "-m", *RUN, "trainer.max_epochs=2", "seed=1,2", *with_store(tmp_path))
     assert result.code == 0, result.out
@@ -276,7 +358,17 @@ def test_two_sweeps_that_start_together_do_not_touch_each_other(tmp_path: Path) 
     with_store(tmp_path)
     logs = tmp_path / "a.txt", tmp_path / "b.txt"
     sweeps = [
-        faults.start_train(("-m", *RUN, "trainer.max_epochs=1", f"optimizer={optimizer}", "seed=1,2", *with_store(tmp_path)), log)
+        faults.start_train(
+            (
+                "-m",
+                *RUN,
+                "trainer.max_epochs=1",
+                f"optimizer={optimizer}",
+                "seed=1,2",
+                *with_store(tmp_path),
+            ),
+            log,
+        )
         for optimizer, log in zip(("adam", "sgd"), logs, strict=True)
     ]
     for sweep, log in zip(sweeps, logs, strict=True):
@@ -289,4 +381,7 @@ def test_two_sweeps_that_start_together_do_not_touch_each_other(tmp_path: Path) 
     assert sorted((run.data.params["optimizer"], run.data.params["seed"]) for run in trials) == [
         ("adam", "1"), ("adam", "2"), ("sgd", "1"), ("sgd", "2"),
     ]  # fmt: skip
-    assert len({(run.data.params["optimizer"], run.data.tags["mlflow.parentRunId"]) for run in trials}) == 2
+    assert (
+        len({(run.data.params["optimizer"], run.data.tags["mlflow.parentRunId"]) for run in trials})
+        == 2
+    )

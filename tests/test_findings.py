@@ -14,7 +14,20 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.studies import ALL, AUGMENTATION, BATCH, DROPOUT, FILTERS, LR, OPTIMIZER, Plan, place, planted, study, with_tail
+from tests.studies import (
+    ALL,
+    AUGMENTATION,
+    BATCH,
+    DROPOUT,
+    FILTERS,
+    LR,
+    OPTIMIZER,
+    Plan,
+    place,
+    planted,
+    study,
+    with_tail,
+)
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.design import design
 from tunebook.analysis.effects import Edge, Effect, edges, effects
@@ -41,7 +54,9 @@ def few_bootstraps() -> Iterator[None]:
         yield
 
 
-def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tuple[Interaction, ...]]:
+def analysed(
+    results: Results,
+) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tuple[Interaction, ...]]:
     """Findings without importance, which takes the time."""
     compared = comparable(results)
     model = design(results, compared)
@@ -51,11 +66,31 @@ def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tu
 
 def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
     """Over random studies: of noise settings called important, of studies with one, of planted ones found, of peaks called ends."""
-    counts = dict.fromkeys(("noise", "called", "studies called", "planted", "found", "peaks", "peaks called", "ends", "ends found"), 0)
+    counts = dict.fromkeys(
+        (
+            "noise",
+            "called",
+            "studies called",
+            "planted",
+            "found",
+            "peaks",
+            "peaks called",
+            "ends",
+            "ends found",
+        ),
+        0,
+    )
     for number in range(studies):
         rng = np.random.default_rng(number)
         plan = planted(ALL, NOISE, rng)
-        results = study(ALL, plan.truth, noise=NOISE, rng=rng, configurations=int(rng.integers(40, 121)), seeds=int(rng.choice([1, 1, 3])))
+        results = study(
+            ALL,
+            plan.truth,
+            noise=NOISE,
+            rng=rng,
+            configurations=int(rng.integers(40, 121)),
+            seeds=int(rng.choice([1, 1, 3])),
+        )
         found, ends, _ = analysed(with_tail(results, tail, rng))
         matter = {effect.setting.name for effect in found if effect.matters}
         at_end = {edge.setting.name: edge.upwards for edge in ends}
@@ -67,8 +102,16 @@ def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
         counts["peaks"] += len(plan.peaks)
         counts["peaks called"] += len(at_end.keys() & plan.peaks)
         counts["ends"] += len(plan.ends)
-        counts["ends found"] += sum(at_end.get(name) == upwards for name, upwards in plan.ends.items())
-    ratios = (("called", "noise"), ("studies called", ""), ("found", "planted"), ("peaks called", "peaks"), ("ends found", "ends"))
+        counts["ends found"] += sum(
+            at_end.get(name) == upwards for name, upwards in plan.ends.items()
+        )
+    ratios = (
+        ("called", "noise"),
+        ("studies called", ""),
+        ("found", "planted"),
+        ("peaks called", "peaks"),
+        ("ends found", "ends"),
+    )
     return {part: counts[part] / (counts[whole] if whole else studies) for part, whole in ratios}
 
 
@@ -88,7 +131,9 @@ def test_error_rates(tail: float) -> None:
     found = rates(400, tail)
     assert found["called"] <= 0.05
     assert found["studies called"] <= 31 / 400
-    assert found["found"] >= (0.8 if tail else 0.9)  # one run in twenty at chance level hides what is near the noise
+    assert found["found"] >= (
+        0.8 if tail else 0.9
+    )  # one run in twenty at chance level hides what is near the noise
     assert found["peaks called"] <= 0.05
 
 
@@ -99,8 +144,19 @@ def test_what_a_model_misses_of_configurations_makes_no_noise_important() -> Non
     for number in range(200):
         rng = np.random.default_rng(number)
         height = {name: rng.normal() for name in ("adadelta", "adam", "sgd")}
-        truth = lambda v, h=height: 0.9 + 0.02 * math.sin(9 * place(LR, v["lr"])) * h[str(v["optimizer"])]  # noqa: E731
-        found, _, _ = analysed(study((OPTIMIZER, LR, DROPOUT, BATCH), truth, noise=0.0005, rng=rng, configurations=30, seeds=5))
+        truth = lambda v, h=height: (
+            0.9 + 0.02 * math.sin(9 * place(LR, v["lr"])) * h[str(v["optimizer"])]
+        )  # noqa: E731
+        found, _, _ = analysed(
+            study(
+                (OPTIMIZER, LR, DROPOUT, BATCH),
+                truth,
+                noise=0.0005,
+                rng=rng,
+                configurations=30,
+                seeds=5,
+            )
+        )
         called += any(effect.matters for effect in found if effect.setting in (DROPOUT, BATCH))
     assert called / 200 <= 0.09
 
@@ -112,16 +168,28 @@ def test_of_equal_configurations_none_is_called_better() -> None:
     for number in range(200):
         rng = np.random.default_rng(number)
         setting = Setting("a", False, tuple("abcdef"))
-        runs = [Run("", "", {"a": a}, seed, "complete", float(rng.normal())) for a in "abcdef" for seed in range(5)]
-        pairs = against_the_leader(leaderboard(Results("s", "val/loss", "min", (setting,), tuple(runs))), None)
+        runs = [
+            Run("", "", {"a": a}, seed, "complete", float(rng.normal()))
+            for a in "abcdef"
+            for seed in range(5)
+        ]
+        pairs = against_the_leader(
+            leaderboard(Results("s", "val/loss", "min", (setting,), tuple(runs))), None
+        )
         called += any(pair.verdict == "better" for pair in pairs)
     assert called / 200 <= 0.09
 
 
 def test_an_interaction_is_found_and_named() -> None:
     rng = np.random.default_rng(1)
-    truth = lambda v: 0.9 + 0.01 * place(LR, v["lr"]) + 0.012 * (v["optimizer"] == "adam") * (1 - 2 * place(LR, v["lr"]))  # noqa: E731
-    _, _, found = analysed(study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=80))
+    truth = lambda v: (
+        0.9
+        + 0.01 * place(LR, v["lr"])
+        + 0.012 * (v["optimizer"] == "adam") * (1 - 2 * place(LR, v["lr"]))
+    )  # noqa: E731
+    _, _, found = analysed(
+        study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=80)
+    )
     assert [{one.first.name, one.second.name} for one in found] == [{"optimizer", "lr"}]
 
 
@@ -130,19 +198,41 @@ def test_strong_main_effects_are_no_interaction() -> None:
     found = 0
     for number in range(20):
         rng = np.random.default_rng(number)
-        truth = lambda v: 0.9 + 0.03 * place(LR, v["lr"]) + 0.03 * place(FILTERS, v["model.filters"])  # noqa: E731
-        found += bool(analysed(study((LR, FILTERS, DROPOUT), truth, noise=NOISE, rng=rng, configurations=60))[2])
+        truth = lambda v: (
+            0.9 + 0.03 * place(LR, v["lr"]) + 0.03 * place(FILTERS, v["model.filters"])
+        )  # noqa: E731
+        found += bool(
+            analysed(study((LR, FILTERS, DROPOUT), truth, noise=NOISE, rng=rng, configurations=60))[
+                2
+            ]
+        )
     assert found <= 2
 
 
 @pytest.mark.usefixtures("few_bootstraps")
 def test_conditional_settings_count_where_they_apply() -> None:
     rng = np.random.default_rng(0)
-    of_adam, of_sgd = (Setting(f"optimizer.lr (optimizer={name})", True, (), 1e-4, 1e-1, True) for name in ("adam", "sgd"))
+    of_adam, of_sgd = (
+        Setting(f"optimizer.lr (optimizer={name})", True, (), 1e-4, 1e-1, True)
+        for name in ("adam", "sgd")
+    )
     settings = (Setting("optimizer", False, ("adam", "sgd")), of_adam, of_sgd)
-    whole = study(settings, lambda v: 0.9 + 0.02 * (v["optimizer"] == "adam") * place(of_adam, v[of_adam.name]), noise=NOISE, rng=rng)
+    whole = study(
+        settings,
+        lambda v: 0.9 + 0.02 * (v["optimizer"] == "adam") * place(of_adam, v[of_adam.name]),
+        noise=NOISE,
+        rng=rng,
+    )
     other = {"adam": of_sgd.name, "sgd": of_adam.name}
-    runs = [replace(run, values={k: v for k, v in run.values.items() if k != other[str(run.values["optimizer"])]}) for run in whole.runs]
+    runs = [
+        replace(
+            run,
+            values={
+                k: v for k, v in run.values.items() if k != other[str(run.values["optimizer"])]
+            },
+        )
+        for run in whole.runs
+    ]
     found = findings(replace(whole, runs=tuple(runs)), ["data=digits"])
     assert {effect.setting.name: effect.matters for effect in found.effects}[of_adam.name]
     assert not {effect.setting.name: effect.matters for effect in found.effects}[of_sgd.name]
@@ -154,7 +244,9 @@ def test_conditional_settings_count_where_they_apply() -> None:
 def test_importance_is_that_of_the_planted_settings() -> None:
     rng = np.random.default_rng(2)
     truth = lambda v: 0.9 + 0.02 * place(LR, v["lr"]) + 0.008 * (v["optimizer"] == "adam")  # noqa: E731
-    found = findings(study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=100))
+    found = findings(
+        study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=100)
+    )
     assert [one.setting.name for one in found.importances] == ["lr", "optimizer", "model.dropout"]
     assert all(0 <= one.low <= one.share <= one.high <= 1 for one in found.importances)
     assert found.importances[1].low > found.importances[2].high
@@ -165,7 +257,14 @@ def test_two_values_with_five_seeds_each_have_findings() -> None:
     rng = np.random.default_rng(0)
     of_seed, of_run = rng.normal(0, 0.02, 5), rng.normal(0, NOISE, (2, 5))
     both = [
-        Run("r", "r", {"augmentation": name}, seed, "complete", 0.9 + 0.01 * number + of_seed[seed] + of_run[number, seed])
+        Run(
+            "r",
+            "r",
+            {"augmentation": name},
+            seed,
+            "complete",
+            0.9 + 0.01 * number + of_seed[seed] + of_run[number, seed],
+        )
         for number, name in enumerate(("affine", "none"))
         for seed in range(5)
     ]
@@ -175,7 +274,9 @@ def test_two_values_with_five_seeds_each_have_findings() -> None:
     assert found.next_commands == ()
 
 
-def run(seed: int | None = 0, objective: float | None = 0.9, state: str = "complete", **others: object) -> Run:
+def run(
+    seed: int | None = 0, objective: float | None = 0.9, state: str = "complete", **others: object
+) -> Run:
     values = {"optimizer": "adam", "lr": 1e-3, **others}
     return Run(f"{seed}", f"{seed}", values, seed, state, objective)  # type: ignore[arg-type]
 
@@ -186,7 +287,13 @@ def results(*runs: Run, **others: object) -> Results:
 
 
 def test_a_leaderboard_holds_configurations() -> None:
-    runs = [run(1, 0.90), run(2, 0.92), run(1, 0.95, optimizer="sgd"), run(3, None, "failed"), run(4, math.nan)]
+    runs = [
+        run(1, 0.90),
+        run(2, 0.92),
+        run(1, 0.95, optimizer="sgd"),
+        run(3, None, "failed"),
+        run(4, math.nan),
+    ]
     best, second = leaderboard(results(*runs))
     assert (best.n, best.mean, best.values["optimizer"]) == (1, 0.95, "sgd")
     assert math.isnan(best.sd)
@@ -212,9 +319,13 @@ def test_pairs_say_better_indistinguishable_or_nothing() -> None:
     noise = rng.normal(0, NOISE, 6)
     runs = [run(seed, 0.95 + noise[seed], optimizer="adam") for seed in range(6)]
     runs += [run(seed, 0.93 + noise[seed] + 1e-4 * seed, optimizer="sgd") for seed in range(6)]
-    runs += [run(seed, 0.9495 + float(rng.normal(0, NOISE)), optimizer="adadelta") for seed in range(6)]
+    runs += [
+        run(seed, 0.9495 + float(rng.normal(0, NOISE)), optimizer="adadelta") for seed in range(6)
+    ]
     runs += [run(seed, 0.92, optimizer="nadam") for seed in range(2)]
-    verdicts = {pair.other.values["optimizer"]: pair.verdict for pair in findings(results(*runs)).pairs}
+    verdicts = {
+        pair.other.values["optimizer"]: pair.verdict for pair in findings(results(*runs)).pairs
+    }
     assert verdicts["sgd"] == "better"
     assert verdicts["adadelta"].startswith("indistinguishable")
     assert verdicts["nadam"].startswith("fewer than 3")
@@ -229,7 +340,9 @@ def test_seeds_needed_are_those_of_the_t_test() -> None:
 
 
 def test_values_under_which_runs_fail_are_told() -> None:
-    runs = [run(seed, 0.9 + seed / 1e3) for seed in range(12)] + [run(seed, None, "diverged", optimizer="sgd") for seed in range(8)]
+    runs = [run(seed, 0.9 + seed / 1e3) for seed in range(12)] + [
+        run(seed, None, "diverged", optimizer="sgd") for seed in range(8)
+    ]
     (one,) = findings(results(*runs)).failing
     assert (one.level.text, one.failed, one.of, one.elsewhere) == ("sgd", 8, 8, 0)
 
@@ -241,17 +354,28 @@ def test_values_under_which_runs_fail_are_told() -> None:
         ((run(),), "from one run"),
         ((run(0, None, "failed"), run(1, None, "diverged")), "No run has finished"),
         ((run(0, None), run(1, math.nan)), "No complete run has a finite val/acc"),
-        (tuple(run(seed) for seed in range(9)), "All runs that can be compared have the same val/acc"),
-        (tuple(run(seed, 0.9, lr=10.0**-lr) for seed in range(3) for lr in range(1, 5)), "the same val/acc"),
+        (
+            tuple(run(seed) for seed in range(9)),
+            "All runs that can be compared have the same val/acc",
+        ),
+        (
+            tuple(run(seed, 0.9, lr=10.0**-lr) for seed in range(3) for lr in range(1, 5)),
+            "the same val/acc",
+        ),
         ((run(0, math.inf), run(1, 0.4), run(2, None, "running")), "from one run"),
         ((run(None), run(None)), "in the median of 2 runs"),
     ],
 )
-def test_whatever_came_out_there_is_something_sensible_to_say(runs: tuple[Run, ...], said: str) -> None:
+def test_whatever_came_out_there_is_something_sensible_to_say(
+    runs: tuple[Run, ...], said: str
+) -> None:
     assert said in " ".join(findings(results(*runs)).sentences)
 
 
-TRIED = {"optimizer": st.sampled_from(["adam", "sgd", None]), "lr": st.sampled_from([1e-4, 1e-3, 0.1, "x"])}
+TRIED = {
+    "optimizer": st.sampled_from(["adam", "sgd", None]),
+    "lr": st.sampled_from([1e-4, 1e-3, 0.1, "x"]),
+}
 RUNS = st.lists(
     st.builds(
         Run,
@@ -278,7 +402,10 @@ def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> Non
 
 def test_commands_can_be_typed() -> None:
     """Seeds that are new to all, the same for each; options before their values."""
-    found = findings(results(run(0, 0.90), run(1, 0.91), run(0, 0.7, optimizer="sgd"), adaptive=True), ["data=digits"])
+    found = findings(
+        results(run(0, 0.90), run(1, 0.91), run(0, 0.7, optimizer="sgd"), adaptive=True),
+        ["data=digits"],
+    )
     *seeds, comparison = found.next_commands
     for rank, (command, optimizer) in enumerate(zip(seeds, ("adam", "sgd"), strict=True), 1):
         words = f"python src/train.py -m data=digits optimizer={optimizer} lr=0.001 'seed=range(2,7)' sweep.test=false "
@@ -291,7 +418,14 @@ def test_commands_can_be_typed() -> None:
 @pytest.mark.usefixtures("few_bootstraps")
 def test_a_list_that_ends_too_early_is_gone_on_with() -> None:
     rng = np.random.default_rng(0)
-    found = findings(study((FILTERS, AUGMENTATION), lambda v: 0.9 + 0.02 * place(FILTERS, v["model.filters"]), noise=NOISE, rng=rng))
+    found = findings(
+        study(
+            (FILTERS, AUGMENTATION),
+            lambda v: 0.9 + 0.02 * place(FILTERS, v["model.filters"]),
+            noise=NOISE,
+            rng=rng,
+        )
+    )
     assert [(edge.upwards, edge.end) for edge in found.edges] == [(True, 64.0)]
     assert "model.filters=64,128" in found.next_commands[0]
 
@@ -299,7 +433,14 @@ def test_a_list_that_ends_too_early_is_gone_on_with() -> None:
 @pytest.mark.usefixtures("few_bootstraps")
 def test_a_share_does_not_go_below_nothing() -> None:
     rng = np.random.default_rng(0)
-    found = findings(study((DROPOUT, AUGMENTATION), lambda v: 0.9 - 0.02 * place(DROPOUT, v["model.dropout"]), noise=NOISE, rng=rng))
+    found = findings(
+        study(
+            (DROPOUT, AUGMENTATION),
+            lambda v: 0.9 - 0.02 * place(DROPOUT, v["model.dropout"]),
+            noise=NOISE,
+            rng=rng,
+        )
+    )
     assert [edge.upwards for edge in found.edges] == [False]
     assert not any("interval" in command for command in found.next_commands)
 

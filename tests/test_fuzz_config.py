@@ -15,35 +15,95 @@ from tunebook.commandline import entry
 from tunebook.commandline.names import default_choices, keys, options, with_choices
 
 KEYS = sorted(
-    {*keys(with_choices(default_choices())), *default_choices(), "hydra.run.dir", "hydra.verbose", "hydra.job.name", "resume", "hydra"}
+    {
+        *keys(with_choices(default_choices())),
+        *default_choices(),
+        "hydra.run.dir",
+        "hydra.verbose",
+        "hydra.job.name",
+        "resume",
+        "hydra",
+    }
 )
 OPTIONS = sorted({option for group in default_choices() for option in options(group)})
 
-text = st.text(st.characters(exclude_characters="\0"), max_size=8)  # no argument of a process holds a NUL
+text = st.text(
+    st.characters(exclude_characters="\0"), max_size=8
+)  # no argument of a process holds a NUL
 key = st.one_of(
     st.sampled_from(KEYS),
     st.sampled_from(KEYS).flatmap(
-        lambda k: st.sampled_from([k + "s", k[1:], k.upper(), f"{k}.x", f"{k}@hydra", f"{k}/x", f"{k}:", f" {k}"])
+        lambda k: st.sampled_from(
+            [k + "s", k[1:], k.upper(), f"{k}.x", f"{k}@hydra", f"{k}/x", f"{k}:", f" {k}"]
+        )
     ),
     text,
 )
-number = st.one_of(st.integers(), st.floats(), st.sampled_from(["1e99", "9" * 4999, "0x1", "1_0", "-0", "1e-400", ".5", "+1", "1e", "--1"]))
+number = st.one_of(
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["1e99", "9" * 4999, "0x1", "1_0", "-0", "1e-400", ".5", "+1", "1e", "--1"]),
+)
 word = st.one_of(
     number.map(str),
     st.sampled_from(OPTIONS),
     st.sampled_from(
-        ["null", "true", "", "???", "'", '"', "''", "[]", "{}", "[", "{a:1}", "{a:{b:[1]}}", "../x", "/tmp", "_common", "~", "*"]
+        [
+            "null",
+            "true",
+            "",
+            "???",
+            "'",
+            '"',
+            "''",
+            "[]",
+            "{}",
+            "[",
+            "{a:1}",
+            "{a:{b:[1]}}",
+            "../x",
+            "/tmp",
+            "_common",
+            "~",
+            "*",
+        ]
     ),
-    st.sampled_from(["${seed}", "${x}", "${..x}", "${oc.env:HOME}", "${oc.env:N,1}", "${oc.decode:'{a: 1}'}", "${", "$", "$\\{seed\\}"]),
     st.sampled_from(
-        ["choice(1,2)", "range(3)", "range(0)", "interval(0,1)", "glob(*)", "int(1)", "str(x)", "json_str('[')", "sort(1,2)", "1,2"]
+        [
+            "${seed}",
+            "${x}",
+            "${..x}",
+            "${oc.env:HOME}",
+            "${oc.env:N,1}",
+            "${oc.decode:'{a: 1}'}",
+            "${",
+            "$",
+            "$\\{seed\\}",
+        ]
+    ),
+    st.sampled_from(
+        [
+            "choice(1,2)",
+            "range(3)",
+            "range(0)",
+            "interval(0,1)",
+            "glob(*)",
+            "int(1)",
+            "str(x)",
+            "json_str('[')",
+            "sort(1,2)",
+            "1,2",
+        ]
     ),
     text,
     text.map(lambda t: f"'{t}'"),
 )
 value = st.recursive(
     word,
-    lambda inner: st.one_of(st.lists(inner, max_size=3).map(lambda v: f"[{','.join(v)}]"), inner.map(lambda v: f"{{a:{v}}}")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda v: f"[{','.join(v)}]"),
+        inner.map(lambda v: f"{{a:{v}}}"),
+    ),
     max_leaves=4,
 )
 override = st.one_of(
@@ -59,12 +119,29 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
     """Return the status, standard error and what was made, of all that train.py does before Hydra starts."""
     before = list(sys.argv)
     said = io.StringIO()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-        sys.argv = ["train.py", *in_folder(Path(folder)), "data=digits", "debug=quick", "trainer=cpu", *arguments]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stderr(said),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        sys.argv = [
+            "train.py",
+            *in_folder(Path(folder)),
+            "data=digits",
+            "debug=quick",
+            "trainer=cpu",
+            *arguments,
+        ]
         status = 0
         try:
             parsed = entry._arguments("config")
-            entry._prepare(parsed, "config", "tunebook.experiment.check:check", "tunebook.experiment.resume:take_up", sweeps=True)
+            entry._prepare(
+                parsed,
+                "config",
+                "tunebook.experiment.check:check",
+                "tunebook.experiment.resume:take_up",
+                sweeps=True,
+            )
         except SystemExit as stop:
             status = int(stop.code or 0)
         finally:
@@ -104,7 +181,9 @@ def test_any_words_thousands(arguments: list[str]) -> None:
 def test_any_words_in_a_process(arguments: list[str]) -> None:
     """Words that are right are only shown."""
     with tempfile.TemporaryDirectory() as folder:
-        result = run_process("train.py", "--cfg", "job", *in_folder(Path(folder)), "data=digits", *arguments)
+        result = run_process(
+            "train.py", "--cfg", "job", *in_folder(Path(folder)), "data=digits", *arguments
+        )
         assert result.code in (0, 2), result.err
         assert result.err.count("\n") == (1 if result.code else 0)
         assert not list(Path(folder).iterdir())

@@ -13,7 +13,9 @@ from tunebook.tracking import describe
 def git(folder: Path, *arguments: str) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment
+    ).stdout.strip()
 
 
 def tags(folder: Path) -> tuple[str, str]:
@@ -68,7 +70,12 @@ def test_no_repository(tmp_path: Path) -> None:
         {"filter.evil.clean": "{}", "filter.evil.smudge": "{}", "filter.evil.required": "true"},
         {"diff.external": "{}"},
         {"diff.evil.command": "{}", "diff.evil.textconv": "{}"},
-        {"core.pager": "{}", "pager.status": "true", "pager.rev-parse": "true", "pager.config": "true"},
+        {
+            "core.pager": "{}",
+            "pager.status": "true",
+            "pager.rev-parse": "true",
+            "pager.config": "true",
+        },
         {"core.editor": "{}", "sequence.editor": "{}"},
         {"alias.status": "!{}", "alias.rev-parse": "!{}", "alias.config": "!{}"},
         {"core.askPass": "{}", "credential.helper": "!{}"},
@@ -77,7 +84,9 @@ def test_no_repository(tmp_path: Path) -> None:
     ],
     ids=lambda settings: " ".join(settings),
 )
-def test_a_repositorys_configuration_runs_nothing(repository: Path, tmp_path: Path, settings: dict[str, str]) -> None:
+def test_a_repositorys_configuration_runs_nothing(
+    repository: Path, tmp_path: Path, settings: dict[str, str]
+) -> None:
     canary = tmp_path / "canary"
     for key, value in settings.items():
         git(repository, "config", key, value.format(f"touch {canary}; false"))
@@ -103,7 +112,9 @@ def test_a_filter_of_any_name_runs_nothing(repository: Path, tmp_path: Path, nam
 
 def test_a_filter_in_an_included_file_runs_nothing(repository: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    (repository / ".git" / "more").write_text(f'[filter "evil"]\n\tclean = "touch {canary}; cat"\n[core]\n\tfsmonitor = "touch {canary}"\n')
+    (repository / ".git" / "more").write_text(
+        f'[filter "evil"]\n\tclean = "touch {canary}; cat"\n[core]\n\tfsmonitor = "touch {canary}"\n'
+    )
     git(repository, "config", "include.path", "more")
     git(repository, "config", "includeIf.gitdir:**.path", "more")
     touch(repository)
@@ -116,7 +127,12 @@ def test_hooks_run_nothing(repository: Path, tmp_path: Path) -> None:
     hooks = tmp_path / "hooks"
     for folder in (repository / ".git" / "hooks", hooks):
         folder.mkdir(exist_ok=True)
-        for name in ("post-index-change", "fsmonitor-watchman", "reference-transaction", "query-watchman"):
+        for name in (
+            "post-index-change",
+            "fsmonitor-watchman",
+            "reference-transaction",
+            "query-watchman",
+        ):
             (folder / name).write_text(f"#!/bin/sh\ntouch {canary}\n")
             (folder / name).chmod(0o755)
     touch(repository)
@@ -130,7 +146,16 @@ def test_a_submodules_configuration_runs_nothing(repository: Path, tmp_path: Pat
     canary = tmp_path / "canary"
     inner = tmp_path / "inner"
     shutil.copytree(repository, inner)
-    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner), "module")
+    git(
+        repository,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(inner),
+        "module",
+    )
     git(repository, "commit", "-qm", "module")
     git(repository / "module", "config", "core.fsmonitor", f"touch {canary}; false")
     git(repository / "module", "config", "filter.evil.clean", f"touch {canary}; cat")
@@ -141,10 +166,20 @@ def test_a_submodules_configuration_runs_nothing(repository: Path, tmp_path: Pat
 
 def test_missing_objects_are_not_fetched(repository: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    commands = {"core.sshCommand": "touch {}; false", "remote.origin.uploadpack": "touch {}; false", "core.gitProxy": "touch {}"}
+    commands = {
+        "core.sshCommand": "touch {}; false",
+        "remote.origin.uploadpack": "touch {}; false",
+        "core.gitProxy": "touch {}",
+    }
     tree = git(repository, "rev-parse", "HEAD^{tree}")
     (repository / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
-    for url in ("ssh://host/x", str(tmp_path), f"ext::sh -c 'touch {canary}'", "git://localhost/x", "evil::x"):
+    for url in (
+        "ssh://host/x",
+        str(tmp_path),
+        f"ext::sh -c 'touch {canary}'",
+        "git://localhost/x",
+        "evil::x",
+    ):
         for key, value in commands.items():
             git(repository, "config", key, value.format(canary))
         git(repository, "config", "remote.origin.url", url)
@@ -156,7 +191,10 @@ def test_missing_objects_are_not_fetched(repository: Path, tmp_path: Path) -> No
         assert not canary.exists(), url
 
 
-@pytest.mark.parametrize("variable", ["count", "parameters", "directory", "worktree", "index", "trace", "external", "exec path"])
+@pytest.mark.parametrize(
+    "variable",
+    ["count", "parameters", "directory", "worktree", "index", "trace", "external", "exec path"],
+)
 def test_the_environment_does_not_turn_git_elsewhere(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -168,13 +206,22 @@ def test_the_environment_does_not_turn_git_elsewhere(
     evil = f"touch {canary}; false"
     (other / "git").write_text(f"#!/bin/sh\ntouch {canary}\n")
     values = {
-        "count": {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": evil},
+        "count": {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "core.fsmonitor",
+            "GIT_CONFIG_VALUE_0": evil,
+        },
         "parameters": {"GIT_CONFIG_PARAMETERS": f"'core.fsmonitor'='{evil}'"},
         "directory": {"GIT_DIR": str(other / ".git")},
         "worktree": {"GIT_WORK_TREE": str(other)},
         "index": {"GIT_INDEX_FILE": str(other / "index")},
         "trace": {"GIT_TRACE": str(canary), "GIT_TRACE2": str(canary)},
-        "external": {"GIT_EXTERNAL_DIFF": evil, "GIT_PAGER": evil, "GIT_SSH_COMMAND": evil, "GIT_ASKPASS": evil},
+        "external": {
+            "GIT_EXTERNAL_DIFF": evil,
+            "GIT_PAGER": evil,
+            "GIT_SSH_COMMAND": evil,
+            "GIT_ASKPASS": evil,
+        },
         "exec path": {"GIT_EXEC_PATH": str(other)},
     }
     for name, value in values[variable].items():
@@ -194,7 +241,9 @@ def test_a_repository_of_somebody_else_is_none(repository: Path) -> None:
 
 def test_a_folder_that_looks_like_a_repository_is_none(repository: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    (repository / ".git" / "config").write_text(f'[core]\n\tbare = false\n\tworktree = "{repository}"\n\tfsmonitor = "touch {canary}"\n')
+    (repository / ".git" / "config").write_text(
+        f'[core]\n\tbare = false\n\tworktree = "{repository}"\n\tfsmonitor = "touch {canary}"\n'
+    )
     disguised = repository / ".git"
     (disguised / "train.py").write_text("")
     assert not canary.exists()

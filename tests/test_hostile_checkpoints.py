@@ -97,8 +97,14 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
     "history counts from 7": ((*REPORT, "history", 0, "epoch"), 7),
     "no report": (REPORT, ...),
     "callbacks are None": (("callbacks",), None),
-    "early stopping lacks": (("callbacks", "EarlyStopping{'monitor': 'val/acc', 'mode': 'max'}"), ...),
-    "early stopping of texts": (("callbacks", "EarlyStopping{'monitor': 'val/acc', 'mode': 'max'}", "wait_count"), "x"),
+    "early stopping lacks": (
+        ("callbacks", "EarlyStopping{'monitor': 'val/acc', 'mode': 'max'}"),
+        ...,
+    ),
+    "early stopping of texts": (
+        ("callbacks", "EarlyStopping{'monitor': 'val/acc', 'mode': 'max'}", "wait_count"),
+        "x",
+    ),
     "best score is a list": (("callbacks", "KeepCheckpoints", "best_score"), []),
     "no optimizer": (("optimizer_states",), []),
     "two optimizers": (("optimizer_states",), [{}, {}]),
@@ -114,7 +120,10 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
     "no groups": (("optimizer_states", 0, "param_groups"), []),
     "lr is a text": (("optimizer_states", 0, "param_groups", 0, "lr"), "1"),
     "lr is no number": (("optimizer_states", 0, "param_groups", 0, "lr"), float("nan")),
-    "parameters in another order": (("optimizer_states", 0, "param_groups", 0, "params"), [1, 0, 2, 3, 4, 5, 6, 7]),
+    "parameters in another order": (
+        ("optimizer_states", 0, "param_groups", 0, "params"),
+        [1, 0, 2, 3, 4, 5, 6, 7],
+    ),
     "no schedule": (("lr_schedulers",), []),
     "schedule is None": (("lr_schedulers", 0), None),
     "schedule is over": (("lr_schedulers", 0, "last_epoch"), 10**9),
@@ -151,7 +160,9 @@ def test_what_a_run_wrote_is_taken(content: dict[str, Any], parts: Parts) -> Non
 
 
 @pytest.mark.parametrize(("path", "value"), WRONG.values(), ids=WRONG.keys())
-def test_what_no_run_writes_is_refused(content: dict[str, Any], parts: Parts, path: tuple[Any, ...], value: Any) -> None:
+def test_what_no_run_writes_is_refused(
+    content: dict[str, Any], parts: Parts, path: tuple[Any, ...], value: Any
+) -> None:
     changed = copy.deepcopy(content)
     if path == ("state_dict", "network.0.weight"):
         path = ("state_dict", next(iter(changed["state_dict"])))
@@ -200,7 +211,9 @@ def test_on_the_command_line_it_is_one_line_and_nothing_is_made(
     assert listing(tmp_path) == before
 
 
-def test_the_one_before_is_used_where_the_last_is_no_state(half: Path, content: dict[str, Any], tmp_path: Path) -> None:
+def test_the_one_before_is_used_where_the_last_is_no_state(
+    half: Path, content: dict[str, Any], tmp_path: Path
+) -> None:
     with_store(tmp_path)
     folder = hand_over(half, tmp_path / "strange")
     shutil.copy(folder / "checkpoints" / LAST, folder / "checkpoints" / PREVIOUS)
@@ -225,7 +238,9 @@ YAMLS = {
 
 
 @pytest.mark.parametrize("text", YAMLS.values(), ids=YAMLS.keys())
-def test_yaml_in_a_checkpoint_bombs_nobody(cli: Cli, half: Path, content: dict[str, Any], tmp_path: Path, text: str) -> None:
+def test_yaml_in_a_checkpoint_bombs_nobody(
+    cli: Cli, half: Path, content: dict[str, Any], tmp_path: Path, text: str
+) -> None:
     changed = copy.deepcopy(content)
     put(changed, (*FACTS, "config"), text)
     (tmp_path / "x.ckpt").write_bytes(checkpoint.encode(changed))
@@ -246,7 +261,13 @@ def archives() -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 5_000_000)
     yield "bomb", resealed(buffer.getvalue())
-    for name, text in (("empty", b""), ("no pickle", b"abc"), ("stop", b"."), ("recursive", b"(" * 100_000), ("global", b"cos\nsystem\n.")):
+    for name, text in (
+        ("empty", b""),
+        ("no pickle", b"abc"),
+        ("stop", b"."),
+        ("recursive", b"(" * 100_000),
+        ("global", b"cos\nsystem\n."),
+    ):
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             archive.writestr("archive/data.pkl", text)
@@ -255,7 +276,9 @@ def archives() -> Iterator[tuple[str, bytes]]:
     yield "no archive", resealed(b"x" * 100 + b"PK\x05\x06" + b"\0" * 18)
 
 
-@pytest.mark.parametrize(("name", "data"), list(archives()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "data"), list(archives()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_an_archive_of_another_kind_is_refused(name: str, data: bytes) -> None:
     with pytest.raises(CheckpointError) as error:
         checkpoint.decode(data, "x")
@@ -275,7 +298,13 @@ def test_a_file_of_any_size_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [found for key, item in items for found in [(*path, key), *paths_in(item, (*path, key))]]
 
 
@@ -322,22 +351,32 @@ def assert_told(content: dict[str, Any], parts: Parts, number: int) -> bool:
 
 
 @given(number=st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_any_mutation_is_taken_or_told(content: dict[str, Any], parts: Parts, number: int) -> None:
     assert_told(content, parts, number)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))
-def test_four_thousand_mutations_are_taken_or_told(content: dict[str, Any], parts: Parts, part: int) -> None:
+def test_four_thousand_mutations_are_taken_or_told(
+    content: dict[str, Any], parts: Parts, part: int
+) -> None:
     told = sum(assert_told(content, parts, 10_000 + 400 * part + number) for number in range(400))
     assert told > 200
 
 
 @pytest.mark.slow
-def test_a_mutation_that_is_taken_ends_well_or_is_told(cli: Cli, half: Path, content: dict[str, Any], parts: Parts, tmp_path: Path) -> None:
+def test_a_mutation_that_is_taken_ends_well_or_is_told(
+    cli: Cli, half: Path, content: dict[str, Any], parts: Parts, tmp_path: Path
+) -> None:
     """Those that are taken are gone on with: there is no error in the middle of the run."""
-    numbers = [number for number in range(50_000, 50_300) if not refuse(mutated(content, number), parts)][:25]
+    numbers = [
+        number for number in range(50_000, 50_300) if not refuse(mutated(content, number), parts)
+    ][:25]
     assert len(numbers) >= 10
     for number in numbers:
         folder = tmp_path / str(number)

@@ -46,7 +46,9 @@ for files, words in json.load(sys.stdin):
 """
 JOB = "hydra: {job: {env_set: {GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: core.fsmonitor, GIT_CONFIG_VALUE_0: 'touch canary; false'}}}\n"
 LOG = "hydra: {job_logging: {handlers: {file: {class: logging.FileHandler, filename: victim, mode: a}}, root: {handlers: [file]}}}\n"
-BOMB = "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True))
+BOMB = "".join(
+    f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
 GLOBAL = "# @package _global_\n"
 # The files that a stranger adds to conf/, and the words that choose them.
 FILES: dict[str, tuple[dict[str, str], list[str]]] = {
@@ -127,7 +129,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, to which a stranger may add files."""
     folder = tmp_path_factory.mktemp("hostile") / "project"
     for name in ("src", "conf"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     (folder / "elsewhere").mkdir()
     (folder / "elsewhere" / "e.yaml").write_text(GLOBAL + "seed: 7\n")
     return folder
@@ -144,7 +148,11 @@ def composed(project: Path, cases: list[tuple[dict[str, str], list[str]]]) -> li
 
 def test_no_file_and_no_word_reaches_what_is_not_theirs(project: Path) -> None:
     said = dict(zip(FILES, composed(project, list(FILES.values())), strict=True))
-    wrong = {case: line for case, line in said.items() if line == "composed" or "traceback" in line or "\n" in line or len(line) > 600}
+    wrong = {
+        case: line
+        for case, line in said.items()
+        if line == "composed" or "traceback" in line or "\n" in line or len(line) > 600
+    }
     assert not wrong
     assert not (project / "canary").exists()
     # What a file outside says is not told either: it was never read.
@@ -158,13 +166,23 @@ def test_a_project_of_ones_own_files_composes(project: Path) -> None:
         "model/wide.yaml": "defaults: [mlp, _self_]\ndense_units: &n 1024\n",
         "experiment/below/mine.yaml": GLOBAL + "seed: 4\n",
     }
-    words = [["experiment=mine"], ["model=wide"], ["experiment=below/mine"], ["hydra.verbose=true"], ["hydra.run.dir=x"]]
+    words = [
+        ["experiment=mine"],
+        ["model=wide"],
+        ["experiment=below/mine"],
+        ["hydra.verbose=true"],
+        ["hydra.run.dir=x"],
+    ]
     assert composed(project, [(files, each) for each in words]) == ["composed"] * len(words)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("", "must hold settings"), ("# nothing yet\n", "must hold settings"), ("seed: 3\n", f"must begin with the line `{GLOBAL.strip()}`")],
+    [
+        ("", "must hold settings"),
+        ("# nothing yet\n", "must hold settings"),
+        ("seed: 3\n", f"must begin with the line `{GLOBAL.strip()}`"),
+    ],
 )
 def test_an_experiment_that_sets_nothing_is_said(project: Path, content: str, said: str) -> None:
     (line,) = composed(project, [({"experiment/mine.yaml": content}, ["experiment=mine"])])
@@ -172,7 +190,18 @@ def test_an_experiment_that_sets_nothing_is_said(project: Path, content: str, sa
     assert said in line
 
 
-@pytest.mark.parametrize("flag", [[], ["--cfg", "job"], ["--cfg", "hydra"], ["--info", "config"], ["--hydra-help"], ["--help"], ["-m"]])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        [],
+        ["--cfg", "job"],
+        ["--cfg", "hydra"],
+        ["--info", "config"],
+        ["--hydra-help"],
+        ["--help"],
+        ["-m"],
+    ],
+)
 def test_no_flag_lets_a_log_file_be_written(project: Path, flag: list[str]) -> None:
     victim = project / "victim"
     victim.write_text("as before\n")
@@ -188,10 +217,24 @@ def test_no_flag_lets_a_log_file_be_written(project: Path, flag: list[str]) -> N
     assert victim.read_text() == "as before\n"
 
 
-@pytest.mark.parametrize("flag", [["--config-dir", "x"], ["--config-path=x"], ["-cd", "x"], ["-cp", "x"], ["-cn", "x"], ["--config-di=x"]])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        ["--config-dir", "x"],
+        ["--config-path=x"],
+        ["-cd", "x"],
+        ["-cp", "x"],
+        ["-cn", "x"],
+        ["--config-di=x"],
+    ],
+)
 def test_configs_are_read_from_one_folder(project: Path, flag: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, str(project / "src" / "train.py"), *flag], capture_output=True, text=True, timeout=120, cwd=project
+        [sys.executable, str(project / "src" / "train.py"), *flag],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=project,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: --config-")

@@ -17,7 +17,21 @@ from tunebook.checks import InputError
 from tunebook.runfolder import FILE, RunFolder
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 
-KEYS = ["../../victim", "/tmp/victim", "", ".", "A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "\u0660" * 32, 5, None, ["0" * 32], True]
+KEYS = [
+    "../../victim",
+    "/tmp/victim",
+    "",
+    ".",
+    "A" * 32,
+    "0" * 31,
+    "0" * 33,
+    "0" * 32 + "\n",
+    "\u0660" * 32,
+    5,
+    None,
+    ["0" * 32],
+    True,
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +56,9 @@ def test_a_key_is_no_path(cli: Cli, strange: Path, tmp_path: Path, key: Any) -> 
     (tmp_path / "victim").write_text("mine")
     change_run_json(strange, key=key)
     before = listing(tmp_path)
-    assert_refused(cli("train.py", f"resume={strange}", *in_folder(tmp_path)), "its run.json is not readable")
+    assert_refused(
+        cli("train.py", f"resume={strange}", *in_folder(tmp_path)), "its run.json is not readable"
+    )
     assert listing(tmp_path) == before
 
 
@@ -55,15 +71,29 @@ def test_a_key_from_a_tracker_is_no_path(cli: Cli, half: Path, tmp_path: Path, k
     (run,) = runs_in(tmp_path)
     MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").set_tag(run.info.run_id, "tunebook.key", key)
     (tmp_path / "victim").write_text("mine")
-    assert_refused(cli("train.py", f"resume={run.info.run_id}", *in_folder(tmp_path)), "is not 32 hexadecimal digits")
+    assert_refused(
+        cli("train.py", f"resume={run.info.run_id}", *in_folder(tmp_path)),
+        "is not 32 hexadecimal digits",
+    )
     assert {path.name for path in tmp_path.iterdir() if "mlflow.db" not in path.name} == {"victim"}
 
 
 @pytest.mark.parametrize(
-    "name", ["run.json", "journal.jsonl", "delivered.json", "train.log", "checkpoints", "artifacts/log/x", "model/data"]
+    "name",
+    [
+        "run.json",
+        "journal.jsonl",
+        "delivered.json",
+        "train.log",
+        "checkpoints",
+        "artifacts/log/x",
+        "model/data",
+    ],
 )
 @pytest.mark.parametrize("target", ["file", "folder", "nowhere"])
-def test_a_link_in_a_folder_is_refused(cli: Cli, strange: Path, tmp_path: Path, name: str, target: str) -> None:
+def test_a_link_in_a_folder_is_refused(
+    cli: Cli, strange: Path, tmp_path: Path, name: str, target: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "last.ckpt").write_text("mine")
@@ -108,15 +138,44 @@ def hostile_artifacts(folder: Path, user: Path) -> list[dict[str, Any]]:
     (folder / "artifacts").mkdir(exist_ok=True)
     (folder / "artifacts" / "folder").mkdir()
     relative = os.path.relpath(user / "secret.txt", folder)
-    files = [str(user / "secret.txt"), relative, f"artifacts/../{relative}", "artifacts/folder", ".", "", "artifacts\0x", 5, None, ["x"]]
+    files = [
+        str(user / "secret.txt"),
+        relative,
+        f"artifacts/../{relative}",
+        "artifacts/folder",
+        ".",
+        "",
+        "artifacts\0x",
+        5,
+        None,
+        ["x"],
+    ]
     found = [{"kind": "artifact", "file": file, "folder": "", "move": True} for file in files]
-    found += [{"kind": "artifact", "file": "train.log", "folder": place, "move": False} for place in ("../../..", "/tmp", 3)]
-    found += [{"kind": "model", "folder": place, "name": "model"} for place in (str(user), "..", "artifacts", 7)]
-    found += [{"kind": "points", "points": points} for points in (5, [5], [["a", "b", 1, 1]], [["a", 1.0, 2**80, 1]])]
-    return [*found, {"kind": "artifact"}, {"kind": "nothing known"}, {"kind": ["end"]}, {}, {"kind": "tags", "tags": {"a": 5}}]
+    found += [
+        {"kind": "artifact", "file": "train.log", "folder": place, "move": False}
+        for place in ("../../..", "/tmp", 3)
+    ]
+    found += [
+        {"kind": "model", "folder": place, "name": "model"}
+        for place in (str(user), "..", "artifacts", 7)
+    ]
+    found += [
+        {"kind": "points", "points": points}
+        for points in (5, [5], [["a", "b", 1, 1]], [["a", 1.0, 2**80, 1]])
+    ]
+    return [
+        *found,
+        {"kind": "artifact"},
+        {"kind": "nothing known"},
+        {"kind": ["end"]},
+        {},
+        {"kind": "tags", "tags": {"a": 5}},
+    ]
 
 
-def test_a_journal_reaches_no_file_outside_and_blocks_nothing(cli: Cli, half: Path, tmp_path: Path) -> None:
+def test_a_journal_reaches_no_file_outside_and_blocks_nothing(
+    cli: Cli, half: Path, tmp_path: Path
+) -> None:
     """A folder that waits for delivery: whatever its journal asks for, the user's file stays, and the end arrives."""
     base = tmp_path / "base"
     with_store(base.parent)
@@ -144,13 +203,24 @@ def test_a_journal_reaches_no_file_outside_and_blocks_nothing(cli: Cli, half: Pa
 
 
 @pytest.mark.parametrize(
-    "place", ["tracking.uri={canary}", "+tracking.uri={canary}", "outputs={user}", "data.root={user}", "hydra.run.dir={user}"]
+    "place",
+    [
+        "tracking.uri={canary}",
+        "+tracking.uri={canary}",
+        "outputs={user}",
+        "data.root={user}",
+        "hydra.run.dir={user}",
+    ],
 )
-def test_a_folder_chooses_no_places(cli: Cli, strange: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_a_folder_chooses_no_places(
+    cli: Cli, strange: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hunter2-hunter2")
     with canary() as (address, called):
         asked = [place.format(canary=address, user=tmp_path / "user")]
-        change_run_json(strange, overrides=["data=digits", *asked], uri=address, outputs=str(tmp_path / "user"))
+        change_run_json(
+            strange, overrides=["data=digits", *asked], uri=address, outputs=str(tmp_path / "user")
+        )
         given = [text for text in in_folder(tmp_path) if text.partition("=")[0] not in place]
         result = cli("train.py", f"resume={strange}", *given)
         assert result.code == 2, result.out
@@ -180,9 +250,13 @@ NOT_RUN_JSON = {
 
 
 @pytest.mark.parametrize("content", NOT_RUN_JSON.values(), ids=NOT_RUN_JSON.keys())
-def test_a_file_that_is_no_run_json(cli: Cli, strange: Path, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_run_json(
+    cli: Cli, strange: Path, tmp_path: Path, content: bytes
+) -> None:
     (strange / FILE).write_bytes(content)
-    assert_refused(cli("train.py", f"resume={strange}", *in_folder(tmp_path)), "its run.json is not readable")
+    assert_refused(
+        cli("train.py", f"resume={strange}", *in_folder(tmp_path)), "its run.json is not readable"
+    )
 
 
 ANY = (
@@ -196,9 +270,17 @@ ANY = (
 )
 
 
-@given(changes=st.dictionaries(st.sampled_from(sorted(RunFolder.__dataclass_fields__)), ANY, min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_run_json_of_any_types_is_read_or_refused(half: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(sorted(RunFolder.__dataclass_fields__)), ANY, min_size=1, max_size=4
+    )
+)
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_run_json_of_any_types_is_read_or_refused(
+    half: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     shutil.copy(half / FILE, tmp_path / FILE)
     change_run_json(tmp_path, **changes)
     try:
@@ -214,7 +296,14 @@ def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_pat
     from tunebook.tracking.arrived import Arrived
 
     shutil.copy(half / JOURNAL, tmp_path / JOURNAL)
-    for run_id, offset in (("../../x", 0), ("0" * 32, -5), ("0" * 32, True), ("0" * 32, "7"), (7, 0), ("0" * 32 + "/../x", 0)):
+    for run_id, offset in (
+        ("../../x", 0),
+        ("0" * 32, -5),
+        ("0" * 32, True),
+        ("0" * 32, "7"),
+        (7, 0),
+        ("0" * 32 + "/../x", 0),
+    ):
         text = f'{{"run_id": {run_id!r}, "experiment_id": "1", "offset": {offset!r}, "has_ended": false}}'
         (tmp_path / DELIVERED).write_text(text.replace("'", '"').replace("True", "true"))
         found = Arrived.read(tmp_path, "sqlite:////x.db")

@@ -21,11 +21,30 @@ from tunebook.tracking.records import KINDS, problem_of, read
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
 ANY = st.recursive(
     SCALAR,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
     max_leaves=6,
 )
-NAMES = st.sampled_from(["a", "b/c", "../x", "/tmp/x", "", "model", "train.log", "run.json", "x" * 300, "\x00", "\ud800", "é\n"])
-POINT = st.tuples(NAMES, st.floats() | st.integers(-9, 9), st.integers(0, 2**40), st.integers(-3, 9)).map(list)
+NAMES = st.sampled_from(
+    [
+        "a",
+        "b/c",
+        "../x",
+        "/tmp/x",
+        "",
+        "model",
+        "train.log",
+        "run.json",
+        "x" * 300,
+        "\x00",
+        "\ud800",
+        "é\n",
+    ]
+)
+POINT = st.tuples(
+    NAMES, st.floats() | st.integers(-9, 9), st.integers(0, 2**40), st.integers(-3, 9)
+).map(list)
 FITTING = {
     "points": st.lists(POINT, max_size=3), "file": NAMES, "folder": NAMES, "name": NAMES, "move": st.booleans(),
     "time": st.integers(0, 2**41),
@@ -37,11 +56,16 @@ FITTING = {
 
 def of_kind(kind: str) -> st.SearchStrategy[dict[str, Any]]:
     """Records of a kind, most of whose values are of the right type."""
-    values = {key: st.one_of(FITTING.get(key, NAMES), FITTING.get(key, NAMES), ANY) for key in KINDS[kind]}
+    values = {
+        key: st.one_of(FITTING.get(key, NAMES), FITTING.get(key, NAMES), ANY) for key in KINDS[kind]
+    }
     return st.fixed_dictionaries({"kind": st.just(kind)}, optional=values)
 
 
-RECORDS = st.lists(st.one_of(*map(of_kind, sorted(KINDS)), st.dictionaries(st.text(max_size=4), ANY, max_size=3)), max_size=8)
+RECORDS = st.lists(
+    st.one_of(*map(of_kind, sorted(KINDS)), st.dictionaries(st.text(max_size=4), ANY, max_size=3)),
+    max_size=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +81,23 @@ def assert_the_end_arrives(store: Path, records: list[dict[str, Any]]) -> None:
     run = RunFolder(path, store / "out", key=uuid.uuid4().hex, uri=uri)
     run.write()
     outside = {file: file.read_bytes() for file in store.glob("*.txt")}
-    first = {"kind": "run", "key": run.key, "experiment": "e", "name": "n", "parent": "", "params": {}, "tags": {}, "time": 0}
-    tell(path, first, *records, {"kind": "tags", "tags": {"behind": "it"}}, {"kind": "end", "status": "FINISHED", "time": 1})
+    first = {
+        "kind": "run",
+        "key": run.key,
+        "experiment": "e",
+        "name": "n",
+        "parent": "",
+        "params": {},
+        "tags": {},
+        "time": 0,
+    }
+    tell(
+        path,
+        first,
+        *records,
+        {"kind": "tags", "tags": {"behind": "it"}},
+        {"kind": "end", "status": "FINISHED", "time": 1},
+    )
     delivery = Delivery(path, uri)
     delivery.send()
     assert delivery.has_ended
@@ -77,7 +116,9 @@ def quick(examples: int) -> settings:
 
 @given(records=RECORDS)
 @quick(15)
-def test_records_of_any_shape_do_not_hold_up_the_end(store: Path, records: list[dict[str, Any]]) -> None:
+def test_records_of_any_shape_do_not_hold_up_the_end(
+    store: Path, records: list[dict[str, Any]]
+) -> None:
     assert_the_end_arrives(store, records)
 
 
@@ -91,4 +132,9 @@ def test_five_hundred_journals_of_any_shape(store: Path, records: list[dict[str,
 @pytest.mark.parametrize("key", ["mlflow.note.content", "mlflow.experimentKindx", "owner", ""])
 def test_a_journal_changes_nothing_of_an_experiment_but_its_views(key: str) -> None:
     assert problem_of({"kind": "view", "tags": {key: "<script>"}})
-    assert not problem_of({"kind": "view", "tags": {"mlflow.sharedViewState.tunebook": "{}", "mlflow.experimentKind": "x"}})
+    assert not problem_of(
+        {
+            "kind": "view",
+            "tags": {"mlflow.sharedViewState.tunebook": "{}", "mlflow.experimentKind": "x"},
+        }
+    )

@@ -33,7 +33,9 @@ def ramp(mode: str) -> Image.Image:
     grey = np.zeros((8, 8), dtype=np.uint8)
     grey[:, 4:] = 255
     if mode in ("I;16", "I"):
-        return Image.fromarray(grey.astype(np.uint16) * 257 if mode == "I;16" else grey.astype(np.int32) * 257)
+        return Image.fromarray(
+            grey.astype(np.uint16) * 257 if mode == "I;16" else grey.astype(np.int32) * 257
+        )
     return Image.fromarray(grey).convert(mode)
 
 
@@ -46,7 +48,9 @@ def ramp(mode: str) -> Image.Image:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
-def test_black_is_black_and_white_is_white_in_every_mode(tmp_path: Path, mode: str, name: str, shape: tuple[int, int, int]) -> None:
+def test_black_is_black_and_white_is_white_in_every_mode(
+    tmp_path: Path, mode: str, name: str, shape: tuple[int, int, int]
+) -> None:
     ramp(mode).save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
     pixels = read_image(tmp_path / name, shape)
     assert pixels.shape == (8, 8, shape[0])
@@ -54,7 +58,9 @@ def test_black_is_black_and_white_is_white_in_every_mode(tmp_path: Path, mode: s
     assert pixels[:, 5:].min() > 215
 
 
-def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(tmp_path: Path) -> None:
+def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(
+    tmp_path: Path,
+) -> None:
     ramp("L").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8))])
     assert read_image(tmp_path / "a.gif", GREY)[:, 5:].min() > 200
     exif = Image.Exif()
@@ -64,7 +70,9 @@ def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(tm
 
 
 def eps(path: Path) -> None:
-    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) (w) file\nshowpage\n%%EOF\n")
+    path.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) (w) file\nshowpage\n%%EOF\n"
+    )
 
 
 def bomb(path: Path) -> None:
@@ -107,13 +115,17 @@ def test_what_is_no_image_is_said(tmp_path: Path, kind: str) -> None:
         read_image(tmp_path / "x.png", GREY)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     kind=st.sampled_from([name for name in FORMATS if name != "PPM"]),
     cuts=st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=8)), max_size=4),
     length=st.floats(0, 1),
 )
-def test_any_damage_is_said_or_read(tmp_path: Path, kind: str, cuts: list[tuple[int, bytes]], length: float) -> None:
+def test_any_damage_is_said_or_read(
+    tmp_path: Path, kind: str, cuts: list[tuple[int, bytes]], length: float
+) -> None:
     file = tmp_path / "x.png"
     Image.effect_noise((16, 16), 90).save(file, kind)
     data = bytearray(file.read_bytes())
@@ -133,8 +145,18 @@ def test_a_folder_gives_all_that_is_named_like_images(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", "note.txt", "=1+1.png"):
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "p.png")
-    assert [file.name for file in image_files(str(tmp_path))] == ["=1+1.png", "a.jpg", "b.PNG", "p.png"]
-    for name, said in {"p.png": "is a named pipe", "none.png": "No such file", "x\0.png": "null", "x" * 300: "too long"}.items():
+    assert [file.name for file in image_files(str(tmp_path))] == [
+        "=1+1.png",
+        "a.jpg",
+        "b.PNG",
+        "p.png",
+    ]
+    for name, said in {
+        "p.png": "is a named pipe",
+        "none.png": "No such file",
+        "x\0.png": "null",
+        "x" * 300: "too long",
+    }.items():
         with pytest.raises(SettingError, match=said) as refused:
             image_files(str(tmp_path / name))
         assert str(refused.value).isprintable()
@@ -153,7 +175,10 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     assert check_output(str(tmp_path / "new.csv"), [image]) == tmp_path / "new.csv"
     assert check_output(str(tmp_path / "link.csv"), [image]) == tmp_path / "old.csv"
-    assert check_output(str(tmp_path / "table.csv"), [image, tmp_path / "loop.png"]) == tmp_path / "table.csv"
+    assert (
+        check_output(str(tmp_path / "table.csv"), [image, tmp_path / "loop.png"])
+        == tmp_path / "table.csv"
+    )
     for name in ("precious.md", "precious.csv"):
         with pytest.raises(SettingError, match="a file that predict did not write"):
             check_output(str(tmp_path / name), [image])
@@ -165,11 +190,23 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(SettingError, match=said):
             check_output(name, [image])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["a.png", "device.csv", "link.csv", "loop.png", "old.csv", "pipe.csv", "precious.csv", "precious.md", "table.csv"]
+        [
+            "a.png",
+            "device.csv",
+            "link.csv",
+            "loop.png",
+            "old.csv",
+            "pipe.csv",
+            "precious.csv",
+            "precious.md",
+            "table.csv",
+        ]
     )
 
 
-def test_predict_goes_past_what_it_cannot_read(cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predict_goes_past_what_it_cannot_read(
+    cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "my images (1)"
     folder.mkdir()
     ramp("L").save(folder / "good.png")
@@ -179,7 +216,12 @@ def test_predict_goes_past_what_it_cannot_read(cli: Cli, finished: Finished, tmp
     os.mkfifo(folder / "pipe.png")
     truncated(folder / "broken.jpg")
     table = tmp_path / "a, b.csv"
-    words = ("run=last", f"images={folder}", f"output={table}", f"tracking.uri=sqlite:///{finished.folder}/mlflow.db")
+    words = (
+        "run=last",
+        f"images={folder}",
+        f"output={table}",
+        f"tracking.uri=sqlite:///{finished.folder}/mlflow.db",
+    )
     result = cli("predict.py", *words)
     assert result.code == 1
     assert result.err.count("\n") == 2
@@ -187,8 +229,19 @@ def test_predict_goes_past_what_it_cannot_read(cli: Cli, finished: Finished, tmp
     assert "broken.jpg: can't be read" in result.err
     assert result.out.count(" %\n") == 4
     assert "\x1b" not in result.out
-    rows = {row[0].removeprefix(f"{folder}/"): row[1:] for row in csv.reader(table.read_text().splitlines())}
-    assert set(rows) == {"image", "=1+1.png", "a\\x1b[31m\\n.png", "\\xff.png", "good.png", "pipe.png", "broken.jpg"}
+    rows = {
+        row[0].removeprefix(f"{folder}/"): row[1:]
+        for row in csv.reader(table.read_text().splitlines())
+    }
+    assert set(rows) == {
+        "image",
+        "=1+1.png",
+        "a\\x1b[31m\\n.png",
+        "\\xff.png",
+        "good.png",
+        "pipe.png",
+        "broken.jpg",
+    }
     assert rows["pipe.png"] == [""] * 11
     assert rows["good.png"][0] != ""
     assert cli("predict.py", *words[:2], "output=/dev/null", words[3]).code == 2

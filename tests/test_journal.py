@@ -39,7 +39,9 @@ def test_every_record_comes_back_in_order(records: list[dict[str, Any]]) -> None
 
 @given(records=RECORDS, cut=st.floats(0, 1))
 @settings(max_examples=100, deadline=None)
-def test_a_kill_in_the_middle_of_a_line_costs_that_line_alone(records: list[dict[str, Any]], cut: float) -> None:
+def test_a_kill_in_the_middle_of_a_line_costs_that_line_alone(
+    records: list[dict[str, Any]], cut: float
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "j"
         lines = [journal.encode(record) for record in records]
@@ -66,7 +68,9 @@ def test_a_damaged_line_is_never_sent(records: list[dict[str, Any]], data: st.Da
         assert records_in(path) == [*records[:number], *records[number + 1 :]]
 
 
-def test_a_full_disk_keeps_records_until_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_records_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "j"
     written = Journal(path)
     written.append({"n": 0})

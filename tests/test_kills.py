@@ -43,7 +43,11 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     (run,) = runs_in(folder)
     client, found = MlflowClient(f"sqlite:///{folder}/mlflow.db"), dict[str, bytes]()
     for name in artifacts_of(folder, run):
-        file = Path(client.download_artifacts(run.info.run_id, name, str(folder))) if name in SAME else None
+        file = (
+            Path(client.download_artifacts(run.info.run_id, name, str(folder)))
+            if name in SAME
+            else None
+        )
         found[name] = file.read_bytes().replace(str(folder).encode(), b"") if file else b""
     return found
 
@@ -108,7 +112,9 @@ def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, 
         raise AssertionError("no process was there to be killed")
     gone_on_with(here, with_model)
     synced = cli("sync.py", *with_store(here))
-    assert (synced.code, synced.out.splitlines()[-1].endswith(" delivered, 0 not")) == (0, True), synced.out
+    assert (synced.code, synced.out.splitlines()[-1].endswith(" delivered, 0 not")) == (0, True), (
+        synced.out
+    )
     assert [path.name for path in (here / "out" / PENDING).iterdir()] == []
     assert outcome(here).differences(whole.outcome) == []
     assert artifacts(here) == whole.artifacts
@@ -118,6 +124,8 @@ def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, 
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize("trial", range(50))
-def test_killed_at_any_moment(cli: Cli, wholes: dict[bool, Whole], tmp_path: Path, trial: int) -> None:
+def test_killed_at_any_moment(
+    cli: Cli, wholes: dict[bool, Whole], tmp_path: Path, trial: int
+) -> None:
     with_model = trial % 5 == 0  # making one takes seconds
     survives(tmp_path, random.Random(trial), with_model, wholes[with_model], cli)

@@ -49,13 +49,21 @@ def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, patt
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     words = (*RUN, "tracking.save_model=true", "tracking.patience_s=0", *with_store(tmp_path))
-    assert faults.run_train(words, log, kill_once_there_is, f"{tmp_path}/out", pattern) == -signal.SIGKILL, log.read_text()
+    assert (
+        faults.run_train(words, log, kill_once_there_is, f"{tmp_path}/out", pattern)
+        == -signal.SIGKILL
+    ), log.read_text()
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     connection.close()
     assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not\n"
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
-    assert artifacts_of(tmp_path, run) >= {"checkpoints/last.ckpt", "log/train.log", "log/journal.jsonl", "config/requirements.txt"}
+    assert artifacts_of(tmp_path, run) >= {
+        "checkpoints/last.ckpt",
+        "log/train.log",
+        "log/journal.jsonl",
+        "config/requirements.txt",
+    }
     assert len(run.outputs.model_outputs) == 1
     assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
     assert_nothing_is_pending(tmp_path)
@@ -65,7 +73,11 @@ def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path:
     folder = make_half(tmp_path)
     (folder / "model").mkdir()
     (folder / "model" / "weights").write_text("no model")
-    tell(folder, {"kind": "model", "folder": "model", "name": "model"}, {"kind": "tags", "tags": {"behind": "it"}})
+    tell(
+        folder,
+        {"kind": "model", "folder": "model", "name": "model"},
+        {"kind": "tags", "tags": {"behind": "it"}},
+    )
     result = cli("sync.py", *with_store(tmp_path))
     assert result.out.endswith("1 run delivered, 0 not\n")
     assert "left out: model: its MLmodel can't be read" in result.out
@@ -75,7 +87,11 @@ def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path:
 
 def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
     folder = make_half(tmp_path)
-    tell(folder, *({"kind": "tags", "tags": {"x" * 300: str(number)}} for number in range(3)), {"kind": "tags", "tags": {"behind": "it"}})
+    tell(
+        folder,
+        *({"kind": "tags", "tags": {"x" * 300: str(number)}} for number in range(3)),
+        {"kind": "tags", "tags": {"behind": "it"}},
+    )
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
     assert said.startswith("3 records of")
     assert told == "1 run delivered, 0 not"
@@ -85,7 +101,9 @@ def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
 
 def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, "tracking.save_model=true", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert faults.run_train((*RUN, "tracking.save_model=true", *with_store(tmp_path)), log) == 0, (
+        log.read_text()
+    )
     more = ("resume=last", "trainer.max_epochs=4", "resume_changes=true", *with_store(tmp_path))
     assert faults.run_train(more, log) == 0, log.read_text()
     assert "SQL" not in log.read_text()
@@ -105,7 +123,14 @@ def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
     for process, log in zip(processes, logs, strict=True):
         if process.exitcode == 2:
             (line,) = [text for text in log.read_text().splitlines() if text.startswith("error:")]
-            assert any(said in line for said in ("another process works in this run's folder", "at work still", "finished"))
+            assert any(
+                said in line
+                for said in (
+                    "another process works in this run's folder",
+                    "at work still",
+                    "finished",
+                )
+            )
             assert "Traceback" not in log.read_text()
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
@@ -118,7 +143,9 @@ def hold(folder: str, ready: str) -> None:
     time.sleep(60)
 
 
-def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(cli: Cli, tmp_path: Path) -> None:
+def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(
+    cli: Cli, tmp_path: Path
+) -> None:
     folder = make_half(tmp_path)
     process = faults.FORKSERVER.Process(target=hold, args=(str(folder), str(tmp_path / "ready")))
     process.start()
@@ -137,7 +164,9 @@ def test_two_that_deliver_at_once_double_nothing(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()
         make_half(tmp_path / str(number))
-        shutil.copytree(tmp_path / str(number) / "out", tmp_path / "out", dirs_exist_ok=True, symlinks=True)
+        shutil.copytree(
+            tmp_path / str(number) / "out", tmp_path / "out", dirs_exist_ok=True, symlinks=True
+        )
     pending = tmp_path / "out" / PENDING
     for link in list(pending.iterdir()):
         here = tmp_path / "out" / link.resolve().relative_to(link.resolve().parents[1])
@@ -190,8 +219,17 @@ def cut(file: Path, how: str) -> None:
     file.write_bytes(kept[how])
 
 
-@pytest.mark.parametrize("how", [CUTS[0], CUTS[2], *(pytest.param(how, marks=pytest.mark.slow) for how in (CUTS[1], *CUTS[3:]))])
-def test_a_journal_that_was_cut_is_told_again(cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        CUTS[0],
+        CUTS[2],
+        *(pytest.param(how, marks=pytest.mark.slow) for how in (CUTS[1], *CUTS[3:])),
+    ],
+)
+def test_a_journal_that_was_cut_is_told_again(
+    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
+) -> None:
     """More of it had been delivered than is left: the epochs so far come from the checkpoint, and nothing is there twice."""
     folder = make_half(tmp_path, step=26)
     assert cli("sync.py", *with_store(tmp_path)).code == 0
@@ -205,7 +243,9 @@ def test_a_journal_that_was_cut_is_told_again(cli: Cli, undisturbed: Callable[..
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", pytest.param("headless", marks=pytest.mark.slow)])
-def test_a_journal_that_lost_its_beginning_is_not_called_delivered(cli: Cli, tmp_path: Path, how: str) -> None:
+def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
+    cli: Cli, tmp_path: Path, how: str
+) -> None:
     """Nothing of it had arrived, and MLflow can't be told which run it is: that is said, each time."""
     folder = make_half(tmp_path)
     if how == "headless":
@@ -217,7 +257,10 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(cli: Cli, tmp
         result = cli("sync.py", *with_store(tmp_path))
         assert result.code == 1
         assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
-        assert f"its journal was cut or is gone, and does not say which run it is; resume={folder} tells it again" in result.out
+        assert (
+            f"its journal was cut or is gone, and does not say which run it is; resume={folder} tells it again"
+            in result.out
+        )
     assert runs_in(tmp_path) == []
 
 
@@ -232,7 +275,10 @@ def test_a_finished_run_whose_journal_is_lost_is_told_again(
     folder = folder_of_run(tmp_path)
     cut(folder / JOURNAL, how)
     assert cli("sync.py", *nowhere).code == 1
-    assert faults.run_train((f"resume={folder}", "tracking.patience_s=30", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert (
+        faults.run_train((f"resume={folder}", "tracking.patience_s=30", *with_store(tmp_path)), log)
+        == 0
+    ), log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
     assert len(runs_in(tmp_path)) == 1
     assert_nothing_is_pending(tmp_path)
@@ -291,13 +337,25 @@ def kill_before_the_first_checkpoint(moment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", ["opened", "saving", *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("told", "described"))]
+    "moment",
+    [
+        "opened",
+        "saving",
+        *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("told", "described")),
+    ],
 )
 @pytest.mark.parametrize("by", ["last", pytest.param("folder", marks=pytest.mark.slow)])
-def test_a_kill_before_the_first_checkpoint(cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, moment: str, by: str) -> None:
+def test_a_kill_before_the_first_checkpoint(
+    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, moment: str, by: str
+) -> None:
     """It begins again in its folder, as the same run."""
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *with_store(tmp_path)), log, kill_before_the_first_checkpoint, moment) == -signal.SIGKILL
+    assert (
+        faults.run_train(
+            (*RUN, *with_store(tmp_path)), log, kill_before_the_first_checkpoint, moment
+        )
+        == -signal.SIGKILL
+    )
     folder = folder_of_run(tmp_path)
     key = RunFolder.read(folder).key
     refused = cli("train.py", "resume=last", "optimizer.lr=0.5", *with_store(tmp_path))
@@ -313,7 +371,9 @@ def test_a_kill_before_the_first_checkpoint(cli: Cli, undisturbed: Callable[...,
 
 
 def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
-    make_half(tmp_path)  # in its 18th step and validation: 11 steps and 1 validation batch make the first epoch
+    make_half(
+        tmp_path
+    )  # in its 18th step and validation: 11 steps and 1 validation batch make the first epoch
     log = tmp_path / "resumed.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     assert "resuming in epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()
@@ -328,9 +388,13 @@ def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Pa
         file.unlink()
     log = tmp_path / "log.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    with sqlite3.connect(tmp_path / "mlflow.db") as connection:  # MLflow's client holds the old file open in this process
+    with sqlite3.connect(
+        tmp_path / "mlflow.db"
+    ) as connection:  # MLflow's client holds the old file open in this process
         ((new, status),) = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
-        steps = connection.execute("SELECT step FROM metrics WHERE key = 'val/acc' ORDER BY step").fetchall()
+        steps = connection.execute(
+            "SELECT step FROM metrics WHERE key = 'val/acc' ORDER BY step"
+        ).fetchall()
     connection.close()
     assert new != run.info.run_id
     assert (status, steps) == ("FINISHED", [(1,), (2,), (3,)])

@@ -14,7 +14,14 @@ from tunebook.experiment.assembly import make, plain
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schedules import WarmupCosine
 
-NOTEBOOK = {"filters": 32, "kernel_size": 3, "pool_size": 2, "conv_dropout": 0.25, "dense_units": 128, "dense_dropout": 0.5}
+NOTEBOOK = {
+    "filters": 32,
+    "kernel_size": 3,
+    "pool_size": 2,
+    "conv_dropout": 0.25,
+    "dense_units": 128,
+    "dense_dropout": 0.5,
+}
 
 
 def network(**changed: object) -> KerasCNN:
@@ -44,8 +51,12 @@ def test_initial_weights_are_glorot_uniform_and_biases_zero() -> None:
         weight, bound = layers[name].weight.detach(), math.sqrt(6 / (fan_in + fan_out))
         assert float(weight.abs().max()) <= bound
         assert float(weight.abs().max()) > 0.95 * bound
-        assert float(weight.std()) == pytest.approx(bound / math.sqrt(3), rel=4 / math.sqrt(weight.numel()))
-        assert float(weight.mean()) == pytest.approx(0, abs=4 * bound / math.sqrt(3 * weight.numel()))
+        assert float(weight.std()) == pytest.approx(
+            bound / math.sqrt(3), rel=4 / math.sqrt(weight.numel())
+        )
+        assert float(weight.mean()) == pytest.approx(
+            0, abs=4 * bound / math.sqrt(3 * weight.numel())
+        )
         assert not layers[name].bias.any()
 
 
@@ -86,11 +97,17 @@ def test_two_adadelta_steps_are_zeilers() -> None:
         x -= step
         assert weight.item() == pytest.approx(x, rel=1e-12)
     # The first step by hand: sqrt(1e-7) / sqrt(0.05 * 0.09 + 1e-7) * 0.3 = 0.00141419...
-    assert math.sqrt(1e-7) / math.sqrt(0.05 * 0.09 + 1e-7) * 0.3 == pytest.approx(0.00141419, rel=1e-5)
+    assert math.sqrt(1e-7) / math.sqrt(0.05 * 0.09 + 1e-7) * 0.3 == pytest.approx(
+        0.00141419, rel=1e-5
+    )
 
 
 @given(
-    st.sampled_from([(1, 28, 28), (1, 8, 8), (3, 12, 20)]), st.integers(1, 8), st.integers(1, 14), st.integers(1, 24), st.integers(2, 12)
+    st.sampled_from([(1, 28, 28), (1, 8, 8), (3, 12, 20)]),
+    st.integers(1, 8),
+    st.integers(1, 14),
+    st.integers(1, 24),
+    st.integers(2, 12),
 )
 @settings(max_examples=60, deadline=None)
 def test_keras_cnn_either_works_or_names_the_setting(
@@ -110,7 +127,15 @@ def test_keras_cnn_either_works_or_names_the_setting(
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32)])
 def test_other_networks_take_any_image(shape: tuple[int, int, int]) -> None:
     mlp = MLP(image_shape=shape, num_classes=7, hidden_layers=2, dense_units=16, dense_dropout=0.2)
-    cnn = BatchNormCNN(image_shape=shape, num_classes=7, filters=4, kernel_size=3, stages=3, pool_size=2, dense_dropout=0.2)
+    cnn = BatchNormCNN(
+        image_shape=shape,
+        num_classes=7,
+        filters=4,
+        kernel_size=3,
+        stages=3,
+        pool_size=2,
+        dense_dropout=0.2,
+    )
     for made in (mlp, cnn):
         assert made(torch.rand(2, *shape)).shape == (2, 7)
 
@@ -119,7 +144,9 @@ def test_other_networks_take_any_image(shape: tuple[int, int, int]) -> None:
 @settings(max_examples=50, deadline=None)
 def test_warmup_cosine_rises_then_falls_to_its_end(steps: int, warmup: float, final: float) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
-    schedule = WarmupCosine(optimizer, total_steps=steps, warmup_fraction=warmup, final_fraction=final)
+    schedule = WarmupCosine(
+        optimizer, total_steps=steps, warmup_fraction=warmup, final_fraction=final
+    )
     rates = []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])

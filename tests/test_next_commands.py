@@ -85,7 +85,9 @@ def test_runs_of_different_origin_have_whole_commands(cli: Cli, tmp_path: Path) 
     train = [words for words in commands_of(result.out) if words[0] == "train.py"]
     assert len(train) == 2
     for words in train:
-        assert {"data=digits", "model.filters=16", "trainer.max_epochs=2", *store.words} <= set(words)
+        assert {"data=digits", "model.filters=16", "trainer.max_epochs=2", *store.words} <= set(
+            words
+        )
         assert cli(words[0], *words[1:], "sweep.dry_run=true").code == 0
 
 
@@ -104,7 +106,9 @@ def test_finalists_are_chosen_by_validation_and_the_winner_alone_is_tested(tmp_p
     trials = [run for run in made if "sweep.trial" in run.data.tags]
     assert len(trials) == 15
     assert not any(name.startswith("test/") for run in trials for name in run.data.metrics)
-    (comparison,) = [words for words in found if words[0] == "compare.py" and "finalist" in words[1]]
+    (comparison,) = [
+        words for words in found if words[0] == "compare.py" and "finalist" in words[1]
+    ]
     compared = run_process(*comparison)
     assert compared.code == 0, compared.err
     assert re.search(r"^ *1 +5 ", compared.out, re.M)

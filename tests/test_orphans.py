@@ -58,11 +58,24 @@ def devices(first: psutil.Process) -> list[psutil.Process]:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_devices_processes_end_with_the_first(tmp_path: Path, moment: str, workers: int) -> None:
     """trainer=ddp, the first process killed while the other imports, or in training."""
-    process = start(tmp_path, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=2000", f"data.num_workers={workers}")
+    process = start(
+        tmp_path,
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=2000",
+        f"data.num_workers={workers}",
+    )
     first = psutil.Process(process.pid)
     log = tmp_path / "log.txt"
     try:
-        faults.wait_for(lambda: devices(first) if moment == "start" else moment.replace("2/", "   2/") in log.read_text(), 120)
+        faults.wait_for(
+            lambda: (
+                devices(first)
+                if moment == "start"
+                else moment.replace("2/", "   2/") in log.read_text()
+            ),
+            120,
+        )
         others = first.children(recursive=True)
         assert others
     finally:
@@ -98,7 +111,12 @@ time.sleep(60)
 @pytest.mark.parametrize(("rank", "ends"), [("1", True), ("0", False)])
 def test_a_device_s_process_notices_within_a_second_or_two(rank: str, ends: bool) -> None:
     environment = {"PYTHONPATH": str(ROOT / "src")}
-    first = subprocess.Popen([sys.executable, "-c", FIRST, PARENT, rank], env=environment, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, "-c", FIRST, PARENT, rank],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert first.stdout is not None
     child = psutil.Process(int(first.stdout.readline()))
     time.sleep(1)

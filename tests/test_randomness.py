@@ -9,8 +9,15 @@ from tunebook.randomness import generator, mix, uniform
 KEY = st.integers(0, 2**63 - 1)
 
 
-@given(KEY, st.lists(st.integers(0, 10**9), min_size=1, max_size=20, unique=True), st.integers(1, 8), st.randoms())
-def test_a_rows_numbers_do_not_depend_on_the_other_rows(key: int, index: list[int], columns: int, random: object) -> None:
+@given(
+    KEY,
+    st.lists(st.integers(0, 10**9), min_size=1, max_size=20, unique=True),
+    st.integers(1, 8),
+    st.randoms(),
+)
+def test_a_rows_numbers_do_not_depend_on_the_other_rows(
+    key: int, index: list[int], columns: int, random: object
+) -> None:
     together = uniform(key, torch.tensor(index), columns)
     for row, i in zip(together, index, strict=True):
         assert torch.equal(row, uniform(key, torch.tensor([i]), columns)[0])
@@ -44,7 +51,9 @@ def test_splitmix_is_the_published_one() -> None:
 def test_the_same_keys_give_the_same_seed(keys: list[int]) -> None:
     assert mix(*keys) == mix(*keys)
     assert 0 <= mix(*keys) < 2**63
-    assert torch.equal(torch.rand(3, generator=generator(*keys)), torch.rand(3, generator=generator(*keys)))
+    assert torch.equal(
+        torch.rand(3, generator=generator(*keys)), torch.rand(3, generator=generator(*keys))
+    )
 
 
 def test_near_keys_give_unrelated_seeds() -> None:

@@ -37,7 +37,9 @@ SPACE = {
 }  # fmt: skip
 
 
-def filled(folder: Path, configurations: int = 18, seeds: int = 3, name: str = "s") -> tuple[Store, str]:
+def filled(
+    folder: Path, configurations: int = 18, seeds: int = 3, name: str = "s"
+) -> tuple[Store, str]:
     """A sweep in which more filters are better by two points, and each optimizer is best in the middle of its learning rates."""
     store, rng = Store(folder), np.random.default_rng(0)
     parent = store.sweep(name, SPACE, ["data=digits"])
@@ -47,8 +49,15 @@ def filled(folder: Path, configurations: int = 18, seeds: int = 3, name: str = "
         lr = 10 ** (position - (0.5 if number % 2 else 2.5))
         for seed in range(1, seeds + 1):
             value = 0.95 + 0.02 * (filters == 32) - 0.01 * position**2 + float(rng.normal(0, 0.002))
-            params = {"optimizer": optimizer, "optimizer.lr": lr, "model.filters": filters, "seed": seed}
-            store.trial(name, parent, number * seeds + seed, params, (value - 0.1, value - 0.02, value))
+            params = {
+                "optimizer": optimizer,
+                "optimizer.lr": lr,
+                "model.filters": filters,
+                "seed": seed,
+            }
+            store.trial(
+                name, parent, number * seeds + seed, params, (value - 0.1, value - 0.02, value)
+            )
     return store, parent
 
 
@@ -62,19 +71,33 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     result = cli("compare.py", f"sweep={name}", *store.words)
     assert result.code == 0, result.err
     assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
-    assert re.search(r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)", result.out, re.M)
-    assert "optimizer.lr (optimizer=" in result.out  # ranges that depend on a choice are different settings
+    assert re.search(
+        r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)",
+        result.out,
+        re.M,
+    )
+    assert (
+        "optimizer.lr (optimizer=" in result.out
+    )  # ranges that depend on a choice are different settings
     assert "can't be read" not in result.out + result.err
     assert "indistinguishable from another seed" in result.out or "better" in result.out
-    assert re.search(r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M)
+    assert re.search(
+        r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M
+    )
     folder = report_of(store, name)
     assert f"report  {folder}/report.html" in result.out
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == len(list(folder.glob("*.png")))
     assert not re.search(r"(src|href)=\"?https?:", page)  # needs nothing but itself
-    assert {"leaderboard.png", "importance.png", "setting-01.png", "parallel.png", "curves.png", "time.png", "history.png"} <= {
-        file.name for file in folder.iterdir()
-    }
+    assert {
+        "leaderboard.png",
+        "importance.png",
+        "setting-01.png",
+        "parallel.png",
+        "curves.png",
+        "time.png",
+        "history.png",
+    } <= {file.name for file in folder.iterdir()}
     rows = list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
     assert len(rows) == 18
     assert rows[0]["n"] == "3"
@@ -92,7 +115,9 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
             metrics = {"test/acc": value + 0.001 * seed, "time/fit_s": 3.0 + seed}
             rate = 0.1 if model == "cnn" else 0.2
             params = {"model": model, f"model.{model}_size": 4, "model.rate": rate, "seed": seed}
-            tags = {"command": f"python src/train.py data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"}
+            tags = {
+                "command": f"python src/train.py data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"
+            }
             store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
     validated = cli("compare.py", "report=false", *store.words)
     assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)  # what runs are chosen by
@@ -102,8 +127,12 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
     assert "\nnext" not in everything.out
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
     assert "model.cnn_size" not in everything.out  # it follows from the network
-    assert "model=cnn model.rate=0.1" in everything.out  # this does as well, but was given on the command line
-    only = cli("compare.py", "runs=params.model = 'mlp'", "metric=test/acc", "report=false", *store.words)
+    assert (
+        "model=cnn model.rate=0.1" in everything.out
+    )  # this does as well, but was given on the command line
+    only = cli(
+        "compare.py", "runs=params.model = 'mlp'", "metric=test/acc", "report=false", *store.words
+    )
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
     assert "! test/acc" not in only.out  # of one configuration there is nothing to choose
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
@@ -112,19 +141,37 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
 
 def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    values = [(1, "32-true", 0.5), (2, "32-true", 0.7), (2, "bf16-mixed", 0.8), (1, "bf16-mixed", 0.7), (3, "32-true", 0.1)]
+    values = [
+        (1, "32-true", 0.5),
+        (2, "32-true", 0.7),
+        (2, "bf16-mixed", 0.8),
+        (1, "bf16-mixed", 0.7),
+        (3, "32-true", 0.1),
+    ]
     for seed, precision, value in values:
-        params = {"seed": seed, "trainer": precision[:2], "trainer.precision": precision, "model": "mlp"}
+        params = {
+            "seed": seed,
+            "trainer": precision[:2],
+            "trainer.precision": precision,
+            "model": "mlp",
+        }
         store.run(f"{precision} {seed}", params, metrics={"test/acc": value})
     said = "bf16-mixed minus 32-true = +15.00 points +- 63.53 points (mean and 95 % interval of 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
     result = cli("compare.py", "paired=trainer", "report=false", *store.words)
-    assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out  # what belongs to an option goes with it
+    assert (
+        f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
+    )  # what belongs to an option goes with it
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
     assert (alone.code, alone.out) == (2, "")
     assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
 
 
-KINDS = ["nothing", "failed", "not a number", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("one", "no metric", "running"))]
+KINDS = [
+    "nothing",
+    "failed",
+    "not a number",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("one", "no metric", "running")),
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,7 +192,10 @@ def test_poor_sweeps_have_sensible_pages(cli: Cli, tmp_path: Path, kind: str) ->
             run_id = store.trial("s", parent, number, {**params, "seed": number}, (0.5,))
             store.client.log_metric(run_id, "best/val_acc", math.nan)
     if kind == "running":
-        trial = store.client.create_run(store.experiment, tags={"sweep.name": "s", "sweep.trial": "0", "mlflow.parentRunId": parent})
+        trial = store.client.create_run(
+            store.experiment,
+            tags={"sweep.name": "s", "sweep.trial": "0", "mlflow.parentRunId": parent},
+        )
         assert trial.info.status == "RUNNING"
     result = cli("compare.py", "sweep=s", *store.words)
     assert result.code == 0, result.err
@@ -159,18 +209,36 @@ def test_poor_sweeps_have_sensible_pages(cli: Cli, tmp_path: Path, kind: str) ->
 def test_names_from_runs_are_no_code_on_the_page(cli: Cli, tmp_path: Path) -> None:
     store = Store(tmp_path)
     for seed in range(3):
-        store.run("<script>alert(1)</script>", {"model": "<img src=x>", "other": f"<b>{seed}", "seed": seed}, (0.5,))
-    store.run("<script>alert(1)</script>", {"model": "<img src=x>", "other": "<i>", "seed": 9}, (0.5,), "failed")
+        store.run(
+            "<script>alert(1)</script>",
+            {"model": "<img src=x>", "other": f"<b>{seed}", "seed": seed},
+            (0.5,),
+        )
+    store.run(
+        "<script>alert(1)</script>",
+        {"model": "<img src=x>", "other": "<i>", "seed": 9},
+        (0.5,),
+        "failed",
+    )
     assert cli("compare.py", "metric=val/acc", *store.words).code == 0
     page = (report_of(store, "tunebook") / "report.html").read_text()
     assert "<script" not in page
     assert "<img" not in page
 
 
-@pytest.mark.parametrize("start", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\x1b]0;x\x07", "\uff1d1+1"])
+@pytest.mark.parametrize(
+    "start",
+    ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "\x1b]0;x\x07", "\uff1d1+1"],
+)
 def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
-    settings = (Setting(f"{start} name", False, (start, "plain")), Setting("optimizer.lr", True, (-1.5, 2), -1.5, 2))
-    runs = [Run(f"r{seed}", start, {settings[0].name: start, "optimizer.lr": -1.5}, seed, start, 0.5) for seed in range(2)]
+    settings = (
+        Setting(f"{start} name", False, (start, "plain")),
+        Setting("optimizer.lr", True, (-1.5, 2), -1.5, 2),
+    )
+    runs = [
+        Run(f"r{seed}", start, {settings[0].name: start, "optimizer.lr": -1.5}, seed, start, 0.5)
+        for seed in range(2)
+    ]
     results = Results(start, "val/acc", "max", settings, tuple(runs))
     text = page._csv(Study(results, (), "", {}, {}, "stem"), findings(results))
     assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f]", text)
@@ -183,9 +251,15 @@ def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
 def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     name = "\x1b[31m\x1b]0;title\x07\u202eevil\nsecond"
     settings = (Setting(name, False, (name, "plain")),)
-    runs = [Run(f"r{i}", name, {name: (name, "plain")[i % 2]}, i, "complete", 0.5 + i % 2 / 9) for i in range(12)]
+    runs = [
+        Run(f"r{i}", name, {name: (name, "plain")[i % 2]}, i, "complete", 0.5 + i % 2 / 9)
+        for i in range(12)
+    ]
     results = Results(name, f"val/{name}", "max", settings, tuple(runs))
-    terminal.say(Study(results, (), "", {}, {}, "stem"), dataclasses.replace(findings(results), next_commands=()))
+    terminal.say(
+        Study(results, (), "", {}, {}, "stem"),
+        dataclasses.replace(findings(results), next_commands=()),
+    )
     said = capsys.readouterr().out
     assert "\\x1b[31m" in said.replace("\n", "").replace(" ", "")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", said)
@@ -217,12 +291,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "said"), WRONG)
-def test_what_cannot_be_compared_is_said_in_a_line(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
+def test_what_cannot_be_compared_is_said_in_a_line(
+    cli: Cli, tmp_path: Path, words: list[str], said: str
+) -> None:
     store, _ = filled(tmp_path, 2, 1)
     own = [
         word
         for word in store.words
-        if word.partition("=")[0] not in {given.partition("=")[0] for given in words} and words != ["tracking=off"]
+        if word.partition("=")[0] not in {given.partition("=")[0] for given in words}
+        and words != ["tracking=off"]
     ]
     result = cli("compare.py", *(word.replace("{}", str(tmp_path)) for word in words), *own)
     assert "secret" not in result.err
@@ -241,23 +318,39 @@ def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
         lr, filters = float(10 ** rng.uniform(-4, -1)), int(rng.choice([16, 32]))
         params = {"optimizer": "adam", "optimizer.lr": lr, "model.filters": filters, "seed": 1}
         value = 0.9 + 0.02 * (filters == 32) + float(rng.normal(0, 0.01))
-        store.trial("s", parent, number, params, (value,) * (2 if number % 3 else 6), "pruned" if number % 3 else "complete")
+        store.trial(
+            "s",
+            parent,
+            number,
+            params,
+            (value,) * (2 if number % 3 else 6),
+            "pruned" if number % 3 else "complete",
+        )
     start = time.monotonic()
     result = cli("compare.py", "sweep=s", *store.words)
     assert result.code == 0, result.err
-    assert "Some runs were pruned: settings are compared by the best value up to epoch 6, which 667 of 2000 have reached" in result.out
+    assert (
+        "Some runs were pruned: settings are compared by the best value up to epoch 6, which 667 of 2000 have reached"
+        in result.out
+    )
     assert time.monotonic() - start < 20
 
 
 def test_a_sweeps_view_is_one_that_the_pages_can_read() -> None:
     tags = view.tags_of_sweep("grid lr 1234", "val/loss", True, ["optimizer.lr"])
-    ((_, name, page),) = view.pages("7", {**tags, "mlflow.sharedViewState.broken": "{", "other": "x"})
+    ((_, name, page),) = view.pages(
+        "7", {**tags, "mlflow.sharedViewState.broken": "{", "other": "x"}
+    )
     assert name == "sweep grid lr 1234"
     assert page == view.page_of_sweep("7", "grid lr 1234")
-    assert re.fullmatch(r"/#/experiments/7/runs\?viewStateShareKey=sweep-\w{8}&workflowType=machine_learning", page)
+    assert re.fullmatch(
+        r"/#/experiments/7/runs\?viewStateShareKey=sweep-\w{8}&workflowType=machine_learning", page
+    )
 
 
-@pytest.mark.parametrize("tags", [view.tags(), view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"])])
+@pytest.mark.parametrize(
+    "tags", [view.tags(), view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"])]
+)
 def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
     (text,) = [json.loads(value) for key, value in tags.items() if key.startswith(view.PREFIX)]
     state = json.loads(zlib.decompress(b64decode(text["state"].removeprefix("deflate;"))))
@@ -269,19 +362,30 @@ def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
 @pytest.mark.slow
 def test_the_pages_are_served_until_ctrl_c(tmp_path: Path) -> None:
     store, _ = filled(tmp_path, 2, 1)
-    for key, value in {**view.tags(), **view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"])}.items():
+    for key, value in {
+        **view.tags(),
+        **view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"]),
+    }.items():
         store.client.set_experiment_tag(store.experiment, key, value)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path / "log.txt"
-    command = [sys.executable, str(ROOT / "src" / "ui.py"), f"port={port}", "browser=false", store.words[0]]
+    command = [
+        sys.executable,
+        str(ROOT / "src" / "ui.py"),
+        f"port={port}",
+        "browser=false",
+        store.words[0],
+    ]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     wait_for(lambda: "Ctrl-C ends it" in log.read_text(), 120)
     lines = log.read_text().splitlines()
     assert lines[0] == "sweep s"
-    assert lines[1].startswith(f"    http://127.0.0.1:{port}/#/experiments/{store.experiment}/runs?viewStateShareKey=sweep-")
+    assert lines[1].startswith(
+        f"    http://127.0.0.1:{port}/#/experiments/{store.experiment}/runs?viewStateShareKey=sweep-"
+    )
     assert lines[2] == "experiment tunebook"
     assert b"MLflow" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
     taken = subprocess.run(command, capture_output=True, text=True)

@@ -29,7 +29,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one finished run."""
     folder = tmp_path_factory.mktemp("original")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_in_process("train.py", (*RUN, *SETTINGS, *with_store(folder)), monkeypatch, None).code == 0
+        assert (
+            run_in_process(
+                "train.py", (*RUN, *SETTINGS, *with_store(folder)), monkeypatch, None
+            ).code
+            == 0
+        )
     return folder
 
 
@@ -82,7 +87,10 @@ def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert result.code == 0, result.err
-    assert [checkpoint.read(file)["tunebook"]["environment"]["threads"] for file in copy.glob("mlruns/**/last.ckpt")] == [threads] * 2
+    assert [
+        checkpoint.read(file)["tunebook"]["environment"]["threads"]
+        for file in copy.glob("mlruns/**/last.ckpt")
+    ] == [threads] * 2
     # lr, four of each epoch, three of the best, two of the test
     assert "the same: all 10 metrics, 15 points" in result.out
     _, again = runs_in(copy)
@@ -107,17 +115,28 @@ def test_what_is_not_the_same_is_found(cli: Cli, copy: Path) -> None:
     result = reproduce(cli, copy, run)
     assert result.code == 1, result.out
     assert result.err == ""
-    assert f"first difference: val/loss at epoch 2: 0.5 -> {found}\n1 of 15 points differ" in result.out
+    assert (
+        f"first difference: val/loss at epoch 2: 0.5 -> {found}\n1 of 15 points differ"
+        in result.out
+    )
     assert f"  torch: 1.0 -> {torch.__version__}\n" in result.out
     assert "  data for validation: other -> " in result.out
     _, again = runs_in(copy)
     assert again.info.status == "FINISHED"
     assert again.data.tags["reproduction"] == "different"
-    assert again.data.tags["reproduction.first_difference"] == f"val/loss at epoch 2: 0.5 -> {found}"
+    assert (
+        again.data.tags["reproduction.first_difference"] == f"val/loss at epoch 2: 0.5 -> {found}"
+    )
 
 
 HERE = Account(
-    {(1, "val/loss"): 0.5, (1, "train/loss"): 0.6, (2, "val/loss"): 0.4, (2, "test/acc"): 0.9, (2, "best/epoch"): 2.0},
+    {
+        (1, "val/loss"): 0.5,
+        (1, "train/loss"): 0.6,
+        (2, "val/loss"): 0.4,
+        (2, "test/acc"): 0.9,
+        (2, "best/epoch"): 2.0,
+    },
     {"host": "a", "cpu": "b", "version.torch": "2", "git.commit": "c", "git.dirty": "false"},
     {"training": "0123"},
     {"torch": "2", "six": "1"},
@@ -127,13 +146,27 @@ HERE = Account(
 @pytest.mark.parametrize(
     ("changed", "first", "said"),
     [
-        ({(2, "test/acc"): 0.8, (1, "val/loss"): 0.51, (1, "train/loss"): 0.61}, "train/loss at epoch 1: 0.6 -> 0.61", "3 of 5 points"),
-        ({(2, "test/acc"): 0.8, (2, "best/epoch"): 1.0}, "best/epoch at epoch 2: 2.0 -> 1.0", "test/acc       0.9 -> 0.8   (0.11)"),
+        (
+            {(2, "test/acc"): 0.8, (1, "val/loss"): 0.51, (1, "train/loss"): 0.61},
+            "train/loss at epoch 1: 0.6 -> 0.61",
+            "3 of 5 points",
+        ),
+        (
+            {(2, "test/acc"): 0.8, (2, "best/epoch"): 1.0},
+            "best/epoch at epoch 2: 2.0 -> 1.0",
+            "test/acc       0.9 -> 0.8   (0.11)",
+        ),
         ({(3, "val/loss"): 0.3}, "val/loss at epoch 3: none -> 0.3", "1 of 6 points"),
-        ({(1, "val/loss"): 0.51}, "val/loss at epoch 1: 0.5 -> 0.51", "the final figures are the same"),
+        (
+            {(1, "val/loss"): 0.51},
+            "val/loss at epoch 1: 0.5 -> 0.51",
+            "the final figures are the same",
+        ),
     ],
 )
-def test_the_first_difference_is_the_first_to_come_about(changed: dict[Any, float], first: str, said: str) -> None:
+def test_the_first_difference_is_the_first_to_come_about(
+    changed: dict[Any, float], first: str, said: str
+) -> None:
     comparison = Comparison(HERE, replace(HERE, points={**HERE.points, **changed}))
     assert comparison.first == first
     text = "\n".join(comparison.lines([]))
@@ -156,7 +189,9 @@ def test_what_else_differs_is_listed() -> None:
     ]
     dirty = replace(HERE, tags={**HERE.tags, "git.dirty": "true"})
     assert "uncommitted changes" in Comparison(dirty, replace(dirty, points={})).lines([])[-1]
-    assert not Comparison(replace(HERE, points={}), replace(HERE, points={})).same  # nothing to go by
+    assert not Comparison(
+        replace(HERE, points={}), replace(HERE, points={})
+    ).same  # nothing to go by
 
 
 def set_config(config: Any, mark: Path, how: str) -> None:
@@ -201,7 +236,11 @@ def test_a_hostile_config_is_refused(cli: Cli, copy: Path, how: str, said: str) 
     assert not (copy / "mark").exists()
 
 
-@pytest.mark.parametrize("text", ["- a\n- list\n", *map(slow, ("{", "\0", "!!python/object/apply:os.system ['true']", "1"))], ids=repr)
+@pytest.mark.parametrize(
+    "text",
+    ["- a\n- list\n", *map(slow, ("{", "\0", "!!python/object/apply:os.system ['true']", "1"))],
+    ids=repr,
+)
 def test_a_config_that_is_none_is_refused(cli: Cli, copy: Path, text: str) -> None:
     (file,) = copy.glob("mlruns/**/config/config.yaml")
     file.write_text(text)
@@ -235,8 +274,14 @@ def test_a_hostile_checkpoint_is_refused(cli: Cli, copy: Path) -> None:
     [
         ("UPDATE runs SET status = 'KILLED'", "is KILLED, not FINISHED"),
         ("UPDATE tags SET key = 'sweep.kind', value = 'sweep' WHERE key = 'cpu'", "is a sweep"),
-        slow("UPDATE tags SET key = 'resumed.changes', value = 'optimizer.lr: 1 -> 2' WHERE key = 'cpu'", "optimizer.lr: 1 -> 2"),
-        slow("UPDATE tags SET key = 'sweep.pruned_at_epoch', value = 'x' WHERE key = 'cpu'", "is no epoch"),
+        slow(
+            "UPDATE tags SET key = 'resumed.changes', value = 'optimizer.lr: 1 -> 2' WHERE key = 'cpu'",
+            "optimizer.lr: 1 -> 2",
+        ),
+        slow(
+            "UPDATE tags SET key = 'sweep.pruned_at_epoch', value = 'x' WHERE key = 'cpu'",
+            "is no epoch",
+        ),
         slow("UPDATE tags SET value = '16-true' WHERE key = 'precision'", "precision=16-true"),
     ],
 )
@@ -266,7 +311,12 @@ def test_a_config_that_conf_no_longer_gives_is_run_as_it_is_stored(cli: Cli, cop
     """Its places are not used; what it does not know is said."""
     (file,) = copy.glob("mlruns/**/config/config.yaml")
     config = OmegaConf.load(file)
-    config.seed, config.model.filters, config.data.root, config.outputs = 7, 5, "/nowhere", "/nowhere"
+    config.seed, config.model.filters, config.data.root, config.outputs = (
+        7,
+        5,
+        "/nowhere",
+        "/nowhere",
+    )
     config.tracking.uri = "sqlite:////nowhere/mlflow.db"
     del config["checkpoint_every_s"]
     file.write_text(OmegaConf.to_yaml(config))
@@ -279,10 +329,15 @@ def test_a_config_that_conf_no_longer_gives_is_run_as_it_is_stored(cli: Cli, cop
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [("data.validate_on=train",), ("experiment=keras_notebook", "data=digits")])
+@pytest.mark.parametrize(
+    "settings", [("data.validate_on=train",), ("experiment=keras_notebook", "data=digits")]
+)
 def test_runs_of_each_kind(cli: Cli, tmp_path: Path, settings: tuple[str, ...]) -> None:
     arguments = [word for word in RUN if not (word.startswith("data=") and len(settings) > 1)]
-    assert cli("train.py", *arguments, *settings, "tested_weights=last", *with_store(tmp_path)).code == 0
+    assert (
+        cli("train.py", *arguments, *settings, "tested_weights=last", *with_store(tmp_path)).code
+        == 0
+    )
     (run,) = runs_in(tmp_path)
     result = reproduce(cli, tmp_path, run)
     assert result.code == 0, result.out + result.err
@@ -294,11 +349,17 @@ def test_runs_of_each_kind(cli: Cli, tmp_path: Path, settings: tuple[str, ...]) 
     [
         (("sweep=random", "sweep.trials=1", "sweep.space=null", "seed=1,2"), 2, False),
         (("seed=5",), 2, True),
-        (("seed=5", "sweep.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.999}"), 1, False),
+        (
+            ("seed=5", "sweep.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.999}"),
+            1,
+            False,
+        ),
     ],
     ids=["search", "grid", "pruned"],
 )
-def test_a_trial_is_reproduced(cli: Cli, tmp_path: Path, sweep: tuple[str, ...], epochs: int, tested: bool) -> None:
+def test_a_trial_is_reproduced(
+    cli: Cli, tmp_path: Path, sweep: tuple[str, ...], epochs: int, tested: bool
+) -> None:
     varying = () if "sweep=random" in sweep else ("model.filters=2,3",)
     words = [word for word in RUN if not varying or not word.startswith("model.filters=")]
     result = cli(
@@ -326,7 +387,9 @@ def test_a_trial_is_reproduced(cli: Cli, tmp_path: Path, sweep: tuple[str, ...],
 @pytest.mark.slow
 def test_a_run_that_was_resumed_is_as_an_undisturbed_one(cli: Cli, tmp_path: Path) -> None:
     arguments = (*RUN, *with_store(tmp_path))
-    code = faults.run_train(arguments, tmp_path / "log.txt", faults.signal_in_training, signal.SIGKILL, 18)
+    code = faults.run_train(
+        arguments, tmp_path / "log.txt", faults.signal_in_training, signal.SIGKILL, 18
+    )
     assert code == -signal.SIGKILL
     assert cli("train.py", "resume=last", *in_folder(tmp_path)).code == 0
     (run,) = runs_in(tmp_path)

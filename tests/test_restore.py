@@ -36,20 +36,28 @@ def served(file: Path) -> Iterator[str]:
     server.server_close()
 
 
-def test_evaluate_takes_a_checkpoint_wherever_it_is(cli: Cli, finished: Finished, file: Path, served: str) -> None:
+def test_evaluate_takes_a_checkpoint_wherever_it_is(
+    cli: Cli, finished: Finished, file: Path, served: str
+) -> None:
     for name in (str(file), served):
         result = cli("evaluate.py", f"run='{name}'")
         assert result.code == 0, result.err
         assert f"test/loss  {finished.run.data.metrics['test/loss']}" in result.out
 
 
-def test_predict_says_what_images_show(cli: Cli, finished: Finished, file: Path, tmp_path: Path) -> None:
+def test_predict_says_what_images_show(
+    cli: Cli, finished: Finished, file: Path, tmp_path: Path
+) -> None:
     digits = load_digits()
     folder = tmp_path / "my images, ü"
     folder.mkdir()
     for i in range(12):
-        Image.fromarray((digits.images[i] * 255 / 16).astype("uint8")).resize((32, 32)).save(folder / f"{i}.png")
-    result = cli("predict.py", f"run={file}", f"images='{folder}'", f"output='{tmp_path}/table.csv'")
+        Image.fromarray((digits.images[i] * 255 / 16).astype("uint8")).resize((32, 32)).save(
+            folder / f"{i}.png"
+        )
+    result = cli(
+        "predict.py", f"run={file}", f"images='{folder}'", f"output='{tmp_path}/table.csv'"
+    )
     assert result.code == 0, result.err
     assert result.out.count(" %") == 12
     rows = list(csv.reader((tmp_path / "table.csv").read_text().splitlines()))
@@ -66,11 +74,18 @@ def test_predict_says_what_images_show(cli: Cli, finished: Finished, file: Path,
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"no image", "can't be read as an image"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, "can't be read as an image")],
+    [
+        (b"no image", "can't be read as an image"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 60, "can't be read as an image"),
+    ],
 )
-def test_a_file_that_is_no_image_is_said(cli: Cli, file: Path, tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_no_image_is_said(
+    cli: Cli, file: Path, tmp_path: Path, content: bytes, said: str
+) -> None:
     (tmp_path / "x.png").write_bytes(content)
-    result = cli("predict.py", f"run={file}", f"images={tmp_path}/x.png", f"output={tmp_path}/table.csv")
+    result = cli(
+        "predict.py", f"run={file}", f"images={tmp_path}/x.png", f"output={tmp_path}/table.csv"
+    )
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert said in result.err
@@ -105,7 +120,9 @@ def hostile(content: dict[str, Any], mark: Path, how: str) -> dict[str, Any]:
     return content | {"tunebook": content["tunebook"] | {"config": OmegaConf.to_yaml(config)}}
 
 
-@pytest.mark.parametrize("how", ["pickle", "target", "inner target", "loader", "data folder", "store", "no config"])
+@pytest.mark.parametrize(
+    "how", ["pickle", "target", "inner target", "loader", "data folder", "store", "no config"]
+)
 def test_a_checkpoint_does_no_harm(cli: Cli, file: Path, tmp_path: Path, how: str) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "x.ckpt").write_bytes(checkpoint.encode(hostile(checkpoint.read(file), mark, how)))
@@ -124,7 +141,9 @@ def test_a_damaged_checkpoint_is_said(cli: Cli, file: Path, tmp_path: Path) -> N
     assert "x.ckpt: is damaged" in result.err
 
 
-BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True))
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 
 @pytest.mark.parametrize(

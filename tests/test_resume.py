@@ -16,7 +16,9 @@ from tests.conftest import ROOT, run_process
 from tests.runs import RUN, SAVES, STEPS, VALIDATIONS, Outcome, outcome, with_store
 
 
-def interrupted(tmp_path: Path, settings: tuple[str, ...], fault: Callable[..., None], signum: int, count: int) -> Outcome:
+def interrupted(
+    tmp_path: Path, settings: tuple[str, ...], fault: Callable[..., None], signum: int, count: int
+) -> Outcome:
     """The outcome of a run that a fault ends and `resume` goes on with."""
     log = tmp_path / "log.txt"
     code = faults.run_train((*RUN, *settings, *with_store(tmp_path)), log, fault, signum, count)
@@ -34,17 +36,25 @@ def interrupted(tmp_path: Path, settings: tuple[str, ...], fault: Callable[..., 
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )  # fmt: skip
-def test_a_killed_run_goes_on_to_the_bit(undisturbed: Callable[..., Outcome], tmp_path: Path, fault: Any, count: int) -> None:
+def test_a_killed_run_goes_on_to_the_bit(
+    undisturbed: Callable[..., Outcome], tmp_path: Path, fault: Any, count: int
+) -> None:
     assert interrupted(tmp_path, (), fault, signal.SIGKILL, count).differences(undisturbed()) == []
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     ("fault", "count"),
-    [(faults.signal_in_training, 11), (faults.signal_in_training, 16), (faults.signal_in_validation, 2)],
+    [
+        (faults.signal_in_training, 11),
+        (faults.signal_in_training, 16),
+        (faults.signal_in_validation, 2),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_stopped_run_goes_on_to_the_bit(undisturbed: Callable[..., Outcome], tmp_path: Path, signum: int, fault: Any, count: int) -> None:
+def test_a_stopped_run_goes_on_to_the_bit(
+    undisturbed: Callable[..., Outcome], tmp_path: Path, signum: int, fault: Any, count: int
+) -> None:
     assert interrupted(tmp_path, (), fault, signum, count).differences(undisturbed()) == []
 
 
@@ -64,10 +74,19 @@ SELDOM = (
 )
 
 
-@pytest.mark.parametrize("settings", [*OFTEN, *(pytest.param(settings, marks=pytest.mark.slow) for settings in SELDOM)])
-def test_whatever_the_settings(undisturbed: Callable[..., Outcome], tmp_path: Path, settings: str) -> None:
+@pytest.mark.parametrize(
+    "settings", [*OFTEN, *(pytest.param(settings, marks=pytest.mark.slow) for settings in SELDOM)]
+)
+def test_whatever_the_settings(
+    undisturbed: Callable[..., Outcome], tmp_path: Path, settings: str
+) -> None:
     words = tuple(settings.split())
-    assert interrupted(tmp_path, words, faults.signal_in_training, signal.SIGKILL, 17).differences(undisturbed(*words)) == []
+    assert (
+        interrupted(tmp_path, words, faults.signal_in_training, signal.SIGKILL, 17).differences(
+            undisturbed(*words)
+        )
+        == []
+    )
 
 
 @pytest.mark.slow
@@ -80,9 +99,18 @@ def test_the_number_of_workers_changes_nothing(undisturbed: Callable[..., Outcom
 def test_killed_at_random(undisturbed: Callable[..., Outcome], tmp_path: Path, trial: int) -> None:
     draw = random.Random(trial)
     fault, most = draw.choice(
-        [(faults.signal_in_training, STEPS), (faults.signal_in_validation, VALIDATIONS), (faults.signal_in_save, SAVES)]
+        [
+            (faults.signal_in_training, STEPS),
+            (faults.signal_in_validation, VALIDATIONS),
+            (faults.signal_in_save, SAVES),
+        ]
     )
-    assert interrupted(tmp_path, (), fault, signal.SIGKILL, draw.randint(1, most)).differences(undisturbed()) == []
+    assert (
+        interrupted(tmp_path, (), fault, signal.SIGKILL, draw.randint(1, most)).differences(
+            undisturbed()
+        )
+        == []
+    )
 
 
 @pytest.mark.slow
@@ -102,7 +130,12 @@ def test_killed_at_random_whatever_the_settings(
     undisturbed: Callable[..., Outcome], tmp_path: Path, settings: tuple[str, ...], trial: int
 ) -> None:
     count = random.Random(f"{settings} {trial}").randint(1, STEPS)
-    assert interrupted(tmp_path, settings, faults.signal_in_training, signal.SIGKILL, count).differences(undisturbed(*settings)) == []
+    assert (
+        interrupted(
+            tmp_path, settings, faults.signal_in_training, signal.SIGKILL, count
+        ).differences(undisturbed(*settings))
+        == []
+    )
 
 
 @pytest.mark.slow
@@ -110,8 +143,13 @@ def test_killed_at_random_whatever_the_settings(
 def test_stopped_at_random(undisturbed: Callable[..., Outcome], tmp_path: Path, trial: int) -> None:
     draw = random.Random(trial)
     signum = draw.choice([signal.SIGTERM, signal.SIGINT])
-    fault, most = draw.choice([(faults.signal_in_training, STEPS), (faults.signal_in_validation, VALIDATIONS)])
-    assert interrupted(tmp_path, (), fault, signum, draw.randint(1, most)).differences(undisturbed()) == []
+    fault, most = draw.choice(
+        [(faults.signal_in_training, STEPS), (faults.signal_in_validation, VALIDATIONS)]
+    )
+    assert (
+        interrupted(tmp_path, (), fault, signum, draw.randint(1, most)).differences(undisturbed())
+        == []
+    )
 
 
 @pytest.mark.slow
@@ -123,7 +161,12 @@ def test_two_processes_stop_together_and_go_on(tmp_path: Path) -> None:
     whole = run_process("train.py", *settings, *with_store(tmp_path / "whole"))
     assert whole.code == 0, whole.err
     log = tmp_path / "log.txt"
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *settings, *with_store(tmp_path / "stopped")]
+    command = [
+        sys.executable,
+        str(ROOT / "src" / "train.py"),
+        *settings,
+        *with_store(tmp_path / "stopped"),
+    ]
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     faults.wait_for(lambda: "epoch 2/8" in log.read_text(), 120)

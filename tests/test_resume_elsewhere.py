@@ -18,7 +18,9 @@ from tunebook.recovery import checkpoint
 
 
 def interrupt(folder: Path, signum: int = signal.SIGTERM, step: int = 18) -> None:
-    code = faults.run_train((*RUN, *with_store(folder)), folder / "log.txt", faults.signal_in_training, signum, step)
+    code = faults.run_train(
+        (*RUN, *with_store(folder)), folder / "log.txt", faults.signal_in_training, signum, step
+    )
     assert code == (143 if signum == signal.SIGTERM else -signum), (folder / "log.txt").read_text()
 
 
@@ -31,7 +33,12 @@ def test_from_its_id_alone_it_goes_on_as_the_same_mlflow_run(
     (run,) = runs_in(tmp_path)
     assert run.info.status == "KILLED"
     shutil.rmtree(tmp_path / "out")
-    result = cli("train.py", f"resume={run.info.run_id}", *with_store(tmp_path), "outputs=" + str(tmp_path / "new"))
+    result = cli(
+        "train.py",
+        f"resume={run.info.run_id}",
+        *with_store(tmp_path),
+        "outputs=" + str(tmp_path / "new"),
+    )
     assert result.code == 0, result.err
     assert [found.info.run_id for found in runs_in(tmp_path)] == [run.info.run_id]
     assert outcome(tmp_path).differences(undisturbed()) == []
@@ -54,7 +61,9 @@ def address(last: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_from_a_checkpoint_alone(cli: Cli, undisturbed: Callable[..., Outcome], last: Path, address: str, tmp_path: Path) -> None:
+def test_from_a_checkpoint_alone(
+    cli: Cli, undisturbed: Callable[..., Outcome], last: Path, address: str, tmp_path: Path
+) -> None:
     """With another store and other outputs, killed once more on the way."""
     (tmp_path / "it's here, ü").mkdir()
     file = shutil.copy(last, tmp_path / "it's here, ü" / "x.ckpt")
@@ -63,7 +72,10 @@ def test_from_a_checkpoint_alone(cli: Cli, undisturbed: Callable[..., Outcome], 
         folder.mkdir()
         log = folder / "log.txt"
         arguments = (f"resume='{name}'", *with_store(folder))
-        assert faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 3) == -signal.SIGKILL, log.read_text()
+        assert (
+            faults.run_train(arguments, log, faults.signal_in_training, signal.SIGKILL, 3)
+            == -signal.SIGKILL
+        ), log.read_text()
         result = cli("train.py", "resume=last", *with_store(folder))
         assert result.code == 0, result.err
         assert outcome(folder).differences(undisturbed()) == []
@@ -111,7 +123,12 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
     ids=str,
 )
 def test_a_hostile_checkpoint_changes_nothing(
-    cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: object, said: str
+    cli: Cli,
+    last: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    override: object,
+    said: str,
 ) -> None:
     monkeypatch.setenv("A_PASSWORD", "hunter2-hunter2")
     content = checkpoint.read(last)
@@ -143,7 +160,12 @@ def test_a_hostile_checkpoint_changes_nothing(
     ids=str,
 )
 def test_a_hostile_run_folder_changes_nothing(
-    cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: object, said: str
+    cli: Cli,
+    last: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    override: object,
+    said: str,
 ) -> None:
     monkeypatch.setenv("A_PASSWORD", "hunter2-hunter2")
     folder = tmp_path / "run"
@@ -151,7 +173,12 @@ def test_a_hostile_run_folder_changes_nothing(
     record = json.loads((folder / "run.json").read_text())
     record["overrides"].append(override)
     (folder / "run.json").write_text(json.dumps(record))
-    result = cli("train.py", f"resume={folder}", f"outputs={tmp_path}/out", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db")
+    result = cli(
+        "train.py",
+        f"resume={folder}",
+        f"outputs={tmp_path}/out",
+        f"tracking.uri=sqlite:///{tmp_path}/mlflow.db",
+    )
     assert result.code == 2, result.out
     assert result.err.count("\n") == 1
     assert said in result.err
@@ -159,19 +186,26 @@ def test_a_hostile_run_folder_changes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_an_expression_of_ones_own_is_given_again(cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expression_of_ones_own_is_given_again(
+    cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And a reference to another of the run's settings is kept."""
     monkeypatch.setenv("PLACE", str(tmp_path))
     folder = tmp_path / "run"
     shutil.copytree(last.parents[1], folder)
     record = json.loads((folder / "run.json").read_text())
     own = "outputs=${oc.env:PLACE}/out"
-    record["overrides"] = [word for word in record["overrides"] if not word.startswith(("outputs", "tracking"))]
+    record["overrides"] = [
+        word for word in record["overrides"] if not word.startswith(("outputs", "tracking"))
+    ]
     record["overrides"] += [own, "tracking=off", "data.eval_batch_size=${data.batch_size}"]
     (folder / "run.json").write_text(json.dumps(record))
     refused = cli("train.py", f"resume={folder}")
     assert refused.code == 2
-    assert "names places (outputs=${oc.env:PLACE}/out): give each of them as you want it" in refused.err
+    assert (
+        "names places (outputs=${oc.env:PLACE}/out): give each of them as you want it"
+        in refused.err
+    )
     result = cli("train.py", f"resume={folder}", own)
     assert result.code == 0, result.err
 
@@ -179,7 +213,11 @@ def test_an_expression_of_ones_own_is_given_again(cli: Cli, last: Path, tmp_path
 def test_places_of_another_machine_are_not_used(cli: Cli, last: Path, tmp_path: Path) -> None:
     content = checkpoint.read(last)
     elsewhere = tmp_path / "elsewhere"
-    content["tunebook"]["overrides"] += [f"data.root={elsewhere}", f"hydra.run.dir={elsewhere}", f"tracking.uri=sqlite:///{elsewhere}"]
+    content["tunebook"]["overrides"] += [
+        f"data.root={elsewhere}",
+        f"hydra.run.dir={elsewhere}",
+        f"tracking.uri=sqlite:///{elsewhere}",
+    ]
     (tmp_path / "x.ckpt").write_bytes(checkpoint.encode(content))
     result = cli("train.py", f"resume={tmp_path}/x.ckpt", *with_store(tmp_path))
     assert result.code == 0, result.err

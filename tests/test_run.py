@@ -39,7 +39,10 @@ class TestFinishedRun:
 
     def test_has_its_status_and_is_named_by_what_differs(self, finished: Finished) -> None:
         assert finished.run.info.status == "FINISHED"
-        assert finished.run.info.run_name == "digits affine adadelta cosine cpu quick filters=16 max_epochs=2 seed=3"
+        assert (
+            finished.run.info.run_name
+            == "digits affine adadelta cosine cpu quick filters=16 max_epochs=2 seed=3"
+        )
 
     def test_has_every_setting_that_a_user_varies(self, finished: Finished) -> None:
         params = finished.run.data.params
@@ -66,7 +69,9 @@ class TestFinishedRun:
 
     def test_has_tags_to_repeat_it(self, finished: Finished) -> None:
         tags = finished.run.data.tags
-        assert tags["command"].startswith("python src/train.py data=digits debug=quick trainer=cpu model.filters=16 seed=3")
+        assert tags["command"].startswith(
+            "python src/train.py data=digits debug=quick trainer=cpu model.filters=16 seed=3"
+        )
         assert len(tags["git.commit"]) == 40
         assert tags["git.dirty"] in ("true", "false")
         assert tags["version.torch"]
@@ -83,14 +88,23 @@ class TestFinishedRun:
 
     def test_keeps_its_config_unresolved(self, finished: Finished) -> None:
         client = MlflowClient(f"sqlite:///{finished.folder}/mlflow.db")
-        text = Path(client.download_artifacts(finished.run.info.run_id, "config/config.yaml")).read_text()
+        text = Path(
+            client.download_artifacts(finished.run.info.run_id, "config/config.yaml")
+        ).read_text()
         assert "filters: 16" in text
         assert "_target_: tunebook.networks.KerasCNN" in text
 
     def test_has_its_data_as_inputs_with_digests(self, finished: Finished) -> None:
         inputs = finished.run.inputs.dataset_inputs
-        found = {item.dataset.name: (item.tags[0].value, json.loads(item.dataset.profile)["images"]) for item in inputs}
-        assert found == {"digits train": ("training", 1293), "digits val": ("validation", 144), "digits test": ("testing", 360)}
+        found = {
+            item.dataset.name: (item.tags[0].value, json.loads(item.dataset.profile)["images"])
+            for item in inputs
+        }
+        assert found == {
+            "digits train": ("training", 1293),
+            "digits val": ("validation", 144),
+            "digits test": ("testing", 360),
+        }
         assert all(len(item.dataset.digest) == 16 for item in inputs)
 
     def test_tells_no_secret_anywhere(self, finished: Finished) -> None:
@@ -124,7 +138,10 @@ class TestFinishedRun:
         assert not [name for name in files if name.endswith((".pth", ".pkl"))]
 
     def test_is_tested_again_to_the_last_digit(self, finished: Finished, cli: Cli) -> None:
-        run_id, uri = finished.run.info.run_id, f"tracking.uri=sqlite:///{finished.folder}/mlflow.db"
+        run_id, uri = (
+            finished.run.info.run_id,
+            f"tracking.uri=sqlite:///{finished.folder}/mlflow.db",
+        )
         result = cli("evaluate.py", f"run={run_id}", uri)
         assert result.code == 0
         assert result.out.count("the same as recorded") == 2
@@ -134,7 +151,12 @@ class TestFinishedRun:
         assert "best epoch's weights" in best.out
 
     def test_is_in_the_comparison(self, finished: Finished, cli: Cli) -> None:
-        result = cli("compare.py", f"tracking.uri=sqlite:///{finished.folder}/mlflow.db", "experiment_name=debug", "report=false")
+        result = cli(
+            "compare.py",
+            f"tracking.uri=sqlite:///{finished.folder}/mlflow.db",
+            "experiment_name=debug",
+            "report=false",
+        )
         assert result.code == 0
         assert re.search(
             rf"^1 +1 +{100 * finished.run.data.metrics['best/val_acc']:.2f} %.* {100 * finished.run.data.metrics['test/acc']:.2f} %",
@@ -144,10 +166,18 @@ class TestFinishedRun:
 
 
 @shares_a_run
-def test_the_same_command_gives_the_same_bits_in_another_process(finished: Finished, tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_bits_in_another_process(
+    finished: Finished, tmp_path: Path
+) -> None:
     import torch
 
-    settings = ("model.filters=16", "seed=3", "trainer.max_epochs=2", "scheduler=cosine", "augmentation=affine")
+    settings = (
+        "model.filters=16",
+        "seed=3",
+        "trainer.max_epochs=2",
+        "scheduler=cosine",
+        "augmentation=affine",
+    )
     assert run_process("train.py", *SMALL, *settings, *in_folder(tmp_path)).code == 0
     (again,) = runs_in(tmp_path)
     timed = ("time/", "speed/", "system/")
@@ -166,17 +196,31 @@ def test_the_initial_weights_depend_on_the_seed_and_nothing_else(cli: Cli, tmp_p
     import torch
 
     found = {}
-    for name, overrides in {"0": ["seed=0"], "0 again": ["seed=0", "data.num_workers=2"], "1": ["seed=1"]}.items():
+    for name, overrides in {
+        "0": ["seed=0"],
+        "0 again": ["seed=0", "data.num_workers=2"],
+        "1": ["seed=1"],
+    }.items():
         folder = tmp_path / name
-        assert cli("train.py", *SMALL, "tracking=off", f"hydra.run.dir={folder}", *overrides).code == 0
-        found[name] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["network.layers.0.weight"]
+        assert (
+            cli("train.py", *SMALL, "tracking=off", f"hydra.run.dir={folder}", *overrides).code == 0
+        )
+        found[name] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)[
+            "state_dict"
+        ]["network.layers.0.weight"]
     assert torch.equal(found["0"], found["0 again"])
     assert not torch.equal(found["0"], found["1"])
 
 
 def test_without_tracking_nothing_is_written_but_the_runs_folder(cli: Cli, tmp_path: Path) -> None:
     result = cli(
-        "train.py", *SMALL, "tracking=off", f"outputs={tmp_path}", f"hydra.run.dir={tmp_path}/out", "callbacks=early_stopping", "model=mlp"
+        "train.py",
+        *SMALL,
+        "tracking=off",
+        f"outputs={tmp_path}",
+        f"hydra.run.dir={tmp_path}/out",
+        "callbacks=early_stopping",
+        "model=mlp",
     )
     assert result.code == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
@@ -191,10 +235,15 @@ def test_a_run_that_fails_says_so_everywhere(cli: Cli, tmp_path: Path) -> None:
     assert result.err.count("\n") == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
-    assert {"log/traceback.txt", "log/train.log", "config/config.yaml"} <= artifacts_of(tmp_path, run)
+    assert {"log/traceback.txt", "log/train.log", "config/config.yaml"} <= artifacts_of(
+        tmp_path, run
+    )
 
 
-NO_EXPORT = ("tracking.save_model=false", "tracking.save_pictures=false")  # which take most of a small run's time
+NO_EXPORT = (
+    "tracking.save_model=false",
+    "tracking.save_pictures=false",
+)  # which take most of a small run's time
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -223,21 +272,36 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """trainer=ddp: each process takes its half of each batch, so without dropout two processes compute what one does."""
     found = {}
     # SGD: Adadelta divides by tiny averages at first, and would make a rounding error large.
-    plain = ("optimizer=sgd", "model.conv_dropout=0", "model.dense_dropout=0", "trainer.max_epochs=2", "trainer.limit_train_batches=10")
-    for name, trainer in {"one": ["trainer=cpu"], "two": ["trainer=ddp", "trainer.accelerator=cpu"]}.items():
+    plain = (
+        "optimizer=sgd",
+        "model.conv_dropout=0",
+        "model.dense_dropout=0",
+        "trainer.max_epochs=2",
+        "trainer.limit_train_batches=10",
+    )
+    for name, trainer in {
+        "one": ["trainer=cpu"],
+        "two": ["trainer=ddp", "trainer.accelerator=cpu"],
+    }.items():
         folder = tmp_path / name
-        result = run_process("train.py", "data=digits", "debug=quick", *trainer, *plain, *in_folder(folder))
+        result = run_process(
+            "train.py", "data=digits", "debug=quick", *trainer, *plain, *in_folder(folder)
+        )
         assert result.code == 0, result.err
         (found[name],) = runs_in(folder)
     for metric in ("train/loss", "val/loss", "val/acc", "test/loss", "test/acc"):
-        assert found["two"].data.metrics[metric] == pytest.approx(found["one"].data.metrics[metric], rel=1e-4), metric
+        assert found["two"].data.metrics[metric] == pytest.approx(
+            found["one"].data.metrics[metric], rel=1e-4
+        ), metric
 
 
 @pytest.mark.slow
 def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None:
     """A real server on loopback, with artifacts through it."""
     with Server(tmp_path) as server:
-        result = run_process("train.py", *SMALL, f"tracking.uri={server.uri}", f"outputs={tmp_path}/out")
+        result = run_process(
+            "train.py", *SMALL, f"tracking.uri={server.uri}", f"outputs={tmp_path}/out"
+        )
         assert result.code == 0, result.err
         (run_id,) = re.findall(r"evaluate\.py run=(\w+)", result.out)
         again = cli("evaluate.py", f"run={run_id}", f"tracking.uri={server.uri}")
@@ -250,7 +314,9 @@ def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None
 @pytest.mark.slow
 def test_the_notebook_learns_mnist(tmp_path: Path) -> None:
     """Needs the network once, for MNIST. Two epochs of the real thing: the notebook's second has val_acc 0.98."""
-    result = run_process("train.py", "experiment=keras_notebook", "trainer.max_epochs=2", *in_folder(tmp_path))
+    result = run_process(
+        "train.py", "experiment=keras_notebook", "trainer.max_epochs=2", *in_folder(tmp_path)
+    )
     assert result.code == 0, result.err
     (run,) = runs_in(tmp_path)
     assert run.data.metrics["test/acc"] > 0.978

@@ -49,8 +49,12 @@ class Runs:
         made = self.store.run(name, {}, tags=tags)
         with sqlite3.connect(self.store.folder / "mlflow.db") as connection:
             for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
-                connection.execute(f"UPDATE {table} SET run_uuid = ? WHERE run_uuid = ?", (run_id, made))
-            connection.execute("UPDATE runs SET start_time = ? WHERE run_uuid = ?", (self.count, run_id))
+                connection.execute(
+                    f"UPDATE {table} SET run_uuid = ? WHERE run_uuid = ?", (run_id, made)
+                )
+            connection.execute(
+                "UPDATE runs SET start_time = ? WHERE run_uuid = ?", (self.count, run_id)
+            )
         connection.close()
         self.ids[name], self.count = run_id, self.count + 1
 
@@ -76,7 +80,10 @@ def test_a_run_is_found(runs: Runs, text: str, found: str) -> None:
     ("text", "said"),
     [
         ("twin", "run=twin: may be any of bbbb3333 (twin), aaaa2222 (twin); give more of the id"),
-        ("aaaa", "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); give more of the id"),
+        (
+            "aaaa",
+            "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); give more of the id",
+        ),
     ],
 )
 def test_what_may_be_several_runs_is_said(runs: Runs, text: str, said: str) -> None:
@@ -109,14 +116,18 @@ def test_an_unknown_run_is_said_with_the_nearest(runs: Runs, text: str, said: st
 def test_a_sweep_is_found_by_name_id_and_last(runs: Runs) -> None:
     for text in ("s", "eeee", "last", runs.ids["s"]):
         assert find_sweep(runs.uri, text).run_id == runs.ids["s"]
-    with pytest.raises(RunNotFound, match="sweep=t: there is no such sweep in MLflow; there are: s"):
+    with pytest.raises(
+        RunNotFound, match="sweep=t: there is no such sweep in MLflow; there are: s"
+    ):
         find_sweep(runs.uri, "t")
     with pytest.raises(RunNotFound, match=r"no such experiment in .*Did you mean 'tunebook'"):
         require_experiment(runs.uri, "tunebok")
     require_experiment(runs.uri, "tunebook")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.text(st.characters(blacklist_categories=()), max_size=40))
 def test_any_text_finds_a_run_or_gets_one_line(runs: Runs, text: str) -> None:
     refused = None
@@ -158,7 +169,13 @@ def test_a_server_is_asked_as_a_file_is_read(runs: Runs, server: Server, cli: Cl
 
 
 def _agree(one: Reader, other: Reader, runs: Runs) -> None:
-    for query in (Query.every(), Query.sweeps(), Query.id_prefix("aaaa"), Query.name("twin"), Query.name("it's")):
+    for query in (
+        Query.every(),
+        Query.sweeps(),
+        Query.id_prefix("aaaa"),
+        Query.name("twin"),
+        Query.name("it's"),
+    ):
         assert one.search(query) == other.search(query)
     assert one.search(Query.every(), limit=2) == other.search(Query.every(), limit=2)
     assert len(one.search(Query.every())) == len(runs.ids)  # one deleted, one name twice
@@ -177,7 +194,11 @@ def spend(script: str, *arguments: str) -> tuple[float, "subprocess.CompletedPro
 
 
 def assert_light(stderr: str) -> None:
-    imported = {line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")}
+    imported = {
+        line.rpartition("|")[2].strip()
+        for line in stderr.splitlines()
+        if line.startswith("import time:")
+    }
     assert not imported & set(HEAVY)
 
 
@@ -199,7 +220,9 @@ def assert_light(stderr: str) -> None:
         ("train.py", ["resume=last"], "there is no run in"),
     ],
 )
-def test_what_is_no_run_is_refused_in_a_moment(runs: Runs, script: str, arguments: list[str], said: str) -> None:
+def test_what_is_no_run_is_refused_in_a_moment(
+    runs: Runs, script: str, arguments: list[str], said: str
+) -> None:
     outputs = [f"outputs={runs.store.folder / 'out'}"] if script == "train.py" else []
     spent, result = spend(script, *arguments, f"tracking.uri={runs.uri}", *outputs)
     assert result.returncode == 2
@@ -213,7 +236,11 @@ def test_resume_takes_what_evaluate_takes(cli: Cli, finished: Finished, tmp_path
     """A run that is found is refused since it is finished; another text since it is no run."""
     store = in_folder(finished.folder)[0]
     for outputs in (finished.folder / "out", tmp_path / "elsewhere"):
-        for text in (finished.run.info.run_id[:6], finished.run.info.run_name, finished.run.info.run_id):
+        for text in (
+            finished.run.info.run_id[:6],
+            finished.run.info.run_name,
+            finished.run.info.run_id,
+        ):
             result = cli("train.py", f"resume={text}", store, f"outputs={outputs}")
             assert "the run is finished" in result.err, text
             assert result.code == 2

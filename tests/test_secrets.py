@@ -9,7 +9,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.secret_forms import ENCODINGS, NASTY, NASTY_ONE, PACKINGS, PASSWORD, SPELLINGS, forms_of, is_password, known
+from tests.secret_forms import (
+    ENCODINGS,
+    NASTY,
+    NASTY_ONE,
+    PACKINGS,
+    PASSWORD,
+    SPELLINGS,
+    forms_of,
+    is_password,
+    known,
+)
 from tunebook.secrets import HIDDEN, fits, redact
 from tunebook.secrets.known import KnownSecrets
 from tunebook.secrets.packed import cores
@@ -22,30 +32,49 @@ from tunebook.text_output import quoted
 @example("aaaa aaaa\\\\\\bbbb", "json thrice")
 def test_a_known_secret_is_found_in_every_form(secret: str, encoding: str) -> None:
     if encoding == "inside base64":
-        secret = secret.replace('"', "q").replace("\\", "b").replace("\t", "t")  # JSON would write these otherwise
+        secret = (
+            secret.replace('"', "q").replace("\\", "b").replace("\t", "t")
+        )  # JSON would write these otherwise
     text = f"it came to <{ENCODINGS[encoding](secret)}> at last"
     hidden = known(DB_PASS=secret)(text)
     assert HIDDEN in hidden
     assert hidden.startswith("it came to <")
     assert hidden.endswith("> at last")
     assert [form for form in forms_of(secret) if form in hidden] == []
-    assert len(hidden) <= len("it came to <***> at last") + 40  # what an encoding writes around it may stay
+    assert (
+        len(hidden) <= len("it came to <***> at last") + 40
+    )  # what an encoding writes around it may stay
     assert known(DB_PASS=secret)(hidden) == hidden
 
 
 # What is printed, of any script; letters too, so that there is something to spell.
 PRINTED = st.text(
-    st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"]) | st.sampled_from("abcXYZ0189" + NASTY), min_size=8, max_size=24
+    st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"])
+    | st.sampled_from("abcXYZ0189" + NASTY),
+    min_size=8,
+    max_size=24,
 ).filter(is_password)
 # Where a program may write what it was given.
-PLACES = ["{}", "x={}", '"{}"', "<{}>", "['{}', 1]", "http://h.org/?q={}&x=1", "no connection: {}", "a\n{}\nb", "{{'x': '{}'}}"]
+PLACES = [
+    "{}",
+    "x={}",
+    '"{}"',
+    "<{}>",
+    "['{}', 1]",
+    "http://h.org/?q={}&x=1",
+    "no connection: {}",
+    "a\n{}\nb",
+    "{{'x': '{}'}}",
+]
 
 
 @settings(max_examples=250, deadline=None)
 @given(PRINTED, st.sampled_from(sorted(SPELLINGS)), st.sampled_from(PLACES))
 @example("5%41/abcd", "percent", "{}")
 @example("a&lt;b;cd", "html", "x={}")
-def test_a_known_secret_is_found_with_every_letter_escaped(secret: str, spelling: str, place: str) -> None:
+def test_a_known_secret_is_found_with_every_letter_escaped(
+    secret: str, spelling: str, place: str
+) -> None:
     secrets = KnownSecrets()
     secrets.add(secret)
     spell = SPELLINGS[spelling]
@@ -59,18 +88,31 @@ def test_a_known_secret_is_found_with_every_letter_escaped(secret: str, spelling
 
 @settings(max_examples=250, deadline=None)
 @given(PRINTED, st.data())
-def test_a_known_secret_is_found_with_each_letter_in_a_form_of_its_own(secret: str, data: st.DataObject) -> None:
+def test_a_known_secret_is_found_with_each_letter_in_a_form_of_its_own(
+    secret: str, data: st.DataObject
+) -> None:
     secrets = KnownSecrets()
     secrets.add(secret)
-    alike = [SPELLINGS[name] for name in ("unicode", "unicode, upper", "bytes", "percent", "html", "html, hexadecimal")]
+    alike = [
+        SPELLINGS[name]
+        for name in ("unicode", "unicode, upper", "bytes", "percent", "html", "html, hexadecimal")
+    ]
     spells = data.draw(st.lists(st.sampled_from(alike), min_size=len(secret), max_size=len(secret)))
     written = "".join(spell(character) for spell, character in zip(spells, secret, strict=True))
     assert len(secrets.hide(f"it is {written}.")) <= len("it is ***.") + 40
 
 
 @settings(max_examples=400, deadline=None)
-@given(PRINTED, st.sampled_from(sorted(PACKINGS)), st.binary(max_size=70), st.binary(max_size=70), st.sampled_from(PLACES))
-def test_a_known_secret_is_found_in_digits_and_base64(secret: str, packing: str, before: bytes, after: bytes, place: str) -> None:
+@given(
+    PRINTED,
+    st.sampled_from(sorted(PACKINGS)),
+    st.binary(max_size=70),
+    st.binary(max_size=70),
+    st.sampled_from(PLACES),
+)
+def test_a_known_secret_is_found_in_digits_and_base64(
+    secret: str, packing: str, before: bytes, after: bytes, place: str
+) -> None:
     """Alone and inside a longer text, at each place in a group of bytes, over the ends of lines."""
     secrets = KnownSecrets()
     secrets.add(secret)
@@ -86,7 +128,13 @@ FIGURES = "0123456789abcdef"
 
 
 @settings(max_examples=200, deadline=None)
-@given(PASSWORD, st.lists(st.text(FIGURES, min_size=32, max_size=64) | st.floats().map(repr) | st.integers().map(str), max_size=8))
+@given(
+    PASSWORD,
+    st.lists(
+        st.text(FIGURES, min_size=32, max_size=64) | st.floats().map(repr) | st.integers().map(str),
+        max_size=8,
+    ),
+)
 def test_digits_that_are_no_secret_stay(secret: str, words: list[str]) -> None:
     """A run's id, a checksum and figures, whatever is secret."""
     secrets = KnownSecrets()
@@ -96,10 +144,17 @@ def test_digits_that_are_no_secret_stay(secret: str, words: list[str]) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(PASSWORD, st.sampled_from(["postgresql", "mysql+pymysql", "http", "https", "redis", "mssql+pyodbc"]), st.booleans(), st.booleans())
+@given(
+    PASSWORD,
+    st.sampled_from(["postgresql", "mysql+pymysql", "http", "https", "redis", "mssql+pyodbc"]),
+    st.booleans(),
+    st.booleans(),
+)
 @example("5/abcdefgh", "http", False, True)
 @example("a@b.c/d?e#fgh", "https", False, True)
-def test_a_password_in_an_address_is_found(password: str, scheme: str, encoded: bool, as_word: bool) -> None:
+def test_a_password_in_an_address_is_found(
+    password: str, scheme: str, encoded: bool, as_word: bool
+) -> None:
     """In the address, and wherever else it is told; whether the address came as a setting or as a word."""
     written = quote(password, safe="") if encoded else password
     address = f"{scheme}://somebody:{written}@db.example.org:5432/x?timeout=3"
@@ -108,7 +163,13 @@ def test_a_password_in_an_address_is_found(password: str, scheme: str, encoded: 
         secrets.learn_words([f"tracking.uri={quoted(address)}"])
     else:
         secrets.learn({"tracking": {"uri": address}})
-    for text in (address, f"tracking.uri={address}", shlex.quote(f"tracking.uri={quoted(address)}"), quote(address), json.dumps([address])):
+    for text in (
+        address,
+        f"tracking.uri={address}",
+        shlex.quote(f"tracking.uri={quoted(address)}"),
+        quote(address),
+        json.dumps([address]),
+    ):
         hidden = secrets.hide(text)
         assert [form for form in forms_of(password) if form in hidden] == []
         assert "db.example.org" in hidden
@@ -120,7 +181,17 @@ def test_a_password_in_an_address_is_found(password: str, scheme: str, encoded: 
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "sslpassword", "token", "X-Amz-Signature", "X-Amz-Credential", "sig", "AccessKeyId", "api_key"]
+    "name",
+    [
+        "password",
+        "sslpassword",
+        "token",
+        "X-Amz-Signature",
+        "X-Amz-Credential",
+        "sig",
+        "AccessKeyId",
+        "api_key",
+    ],
 )
 def test_a_secret_parameter_of_an_address_is_found(name: str) -> None:
     for secret in ("hunter2/hunter2", "a+b%2Fc==", "x&y z'q\"", "short"):
@@ -148,12 +219,17 @@ def test_a_short_secret_is_hidden_in_its_place_only(value: str) -> None:
     secrets = KnownSecrets()
     secrets.learn_words([f"tracking.uri=http://me:{value}@host", f"x.password={value}"])
     text = f"x.password={value} tracking.uri=http://me:{value}@host optimizer.lr=0.1 adam 16"
-    assert secrets.hide(text) == "x.password=*** tracking.uri=http://***@host optimizer.lr=0.1 adam 16"
+    assert (
+        secrets.hide(text) == "x.password=*** tracking.uri=http://***@host optimizer.lr=0.1 adam 16"
+    )
 
 
 def test_a_number_as_a_password_leaves_figures_alone() -> None:
     hide = known(DB_PASS="995312")
-    assert hide("val/acc 0.995312 at 1995312, 9953127; password was 995312.") == "val/acc 0.995312 at 1995312, 9953127; password was ***."
+    assert (
+        hide("val/acc 0.995312 at 1995312, 9953127; password was 995312.")
+        == "val/acc 0.995312 at 1995312, 9953127; password was ***."
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,15 +32,22 @@ def test_a_value_named_like_a_secret_is_hidden(name: str) -> None:
     assert is_secret(name)
     assert NASTY_ONE not in redact(f"so {NASTY_ONE} was it", {name: NASTY_ONE})
     for short in ("ab", "a b", "a,b'c", 4711):
-        assert redacted({"model": {name: short, "filters": 3}}) == {"model": {name: HIDDEN, "filters": 3}}
-    assert redacted({name: {"inner": ["ab", None, True, "${oc.env:X}"]}}) == {name: {"inner": [HIDDEN, None, True, "${oc.env:X}"]}}
+        assert redacted({"model": {name: short, "filters": 3}}) == {
+            "model": {name: HIDDEN, "filters": 3}
+        }
+    assert redacted({name: {"inner": ["ab", None, True, "${oc.env:X}"]}}) == {
+        name: {"inner": [HIDDEN, None, True, "${oc.env:X}"]}
+    }
     assert "hunter" not in redact(f"{name}=hunter", {})
 
 
 @pytest.mark.parametrize("name", OTHER_NAMES)
 def test_a_value_named_otherwise_stays(name: str) -> None:
     assert not is_secret(name)
-    assert redact(f"{name}=0.25 and swordfish-7", {name: "swordfish-7"}) == f"{name}=0.25 and swordfish-7"
+    assert (
+        redact(f"{name}=0.25 and swordfish-7", {name: "swordfish-7"})
+        == f"{name}=0.25 and swordfish-7"
+    )
     assert redacted({name: "swordfish-7"}) == {name: "swordfish-7"}
 
 
@@ -91,7 +98,9 @@ AROUND: dict[str, Callable[[str], str]] = {
     "html twice": lambda text: html.escape(html.escape(text)),
     "json": lambda text: json.dumps({"said": text}),
     "json twice": lambda text: json.dumps([json.dumps({"said": text})]),
-    "json for html": lambda text: json.dumps(text).replace("<", "\\u003c").replace(">", "\\u003E").replace("&", "\\u0026"),
+    "json for html": lambda text: (
+        json.dumps(text).replace("<", "\\u003c").replace(">", "\\u003E").replace("&", "\\u0026")
+    ),
     "html in json": lambda text: json.dumps(html.escape(text)),
     "repr": lambda text: repr([text]),
     "address": lambda text: f"http://host/?said={quote(text, safe='')}",
@@ -118,7 +127,9 @@ def test_what_stands_beside_a_secret_stays(form: str) -> None:
             assert beside in redact(form.replace("[0]", "hunter2"), {})
 
 
-@pytest.mark.parametrize("name", [*ENDINGS, *sorted(LAST), *("_".join(pair) for pair in sorted(PAIRS))])
+@pytest.mark.parametrize(
+    "name", [*ENDINGS, *sorted(LAST), *("_".join(pair) for pair in sorted(PAIRS))]
+)
 def test_every_name_of_a_secret_is_looked_for(name: str) -> None:
     assert redact(f"{name}=hunter2", {}) == f"{name}=***"
 
@@ -153,7 +164,12 @@ WORDS = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(WORDS, max_size=12), st.dictionaries(st.sampled_from(SECRETS_NAMES), PASSWORD | st.text("ab1", max_size=5), max_size=3))
+@given(
+    st.lists(WORDS, max_size=12),
+    st.dictionaries(
+        st.sampled_from(SECRETS_NAMES), PASSWORD | st.text("ab1", max_size=5), max_size=3
+    ),
+)
 def test_texts_without_secrets_stay_the_same(words: list[str], environment: dict[str, str]) -> None:
     text = " ".join(words)
     if not any(value.strip() in text for value in environment.values() if len(value) > 5):
@@ -196,5 +212,7 @@ def test_lines_are_redacted_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> 
     redact("")
     begun = time.process_time()
     for number in range(1000):
-        redact(f"epoch {number}/1000  train/loss 0.3434  val/acc 0.9923  3.3 s  uri=http://host:5000")
+        redact(
+            f"epoch {number}/1000  train/loss 0.3434  val/acc 0.9923  3.3 s  uri=http://host:5000"
+        )
     assert time.process_time() - begun < 1

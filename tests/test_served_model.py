@@ -29,7 +29,9 @@ assert not {"tunebook", "torchvision", "pytorch_lightning"} & set(sys.modules)
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MLP]:
     folder = tmp_path_factory.mktemp("exported") / "model"
-    network = MLP(image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5).eval()
+    network = MLP(
+        image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5
+    ).eval()
     write_model(network, torch.rand(2, 1, 8, 8), folder)
     return folder, network
 
@@ -40,11 +42,20 @@ def expected(network: MLP, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_pyfunc_loads_it_in_a_process_of_its_own(exported: tuple[Path, MLP], tmp_path: Path) -> None:
+def test_pyfunc_loads_it_in_a_process_of_its_own(
+    exported: tuple[Path, MLP], tmp_path: Path
+) -> None:
     folder, network = exported
     images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
     np.save(tmp_path / "images.npy", images)
-    command = [sys.executable, "-c", LOAD, str(folder), str(tmp_path / "images.npy"), str(tmp_path / "found.npy")]
+    command = [
+        sys.executable,
+        "-c",
+        LOAD,
+        str(folder),
+        str(tmp_path / "images.npy"),
+        str(tmp_path / "found.npy"),
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert np.allclose(np.load(tmp_path / "found.npy"), expected(network, images), atol=1e-6)
@@ -70,11 +81,28 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder), "--env-manager", "local", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        str(folder),
+        "--env-manager",
+        "local",
+        "--port",
+        str(port),
+    ]
     # MLflow calls uvicorn by its name, as it is found in an activated environment.
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     with (tmp_path / "log.txt").open("w") as log:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 200
         while server.poll() is None and time.monotonic() < deadline:

@@ -67,21 +67,38 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     parent = parent_of(grid)
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics == {}
-    assert {"sweep/trials.csv", "sweep/study.db", "sweep/request.json"} <= artifacts_of(grid, parent)
+    assert {"sweep/trials.csv", "sweep/study.db", "sweep/request.json"} <= artifacts_of(
+        grid, parent
+    )
     out = (grid / "out.txt").read_text()
     best = max(found.values(), key=lambda run: run.data.metrics["best/val_acc"])
     assert re.search(rf"^best +trial {best.data.tags['sweep.trial']}, ", out, re.M)
     pair = [100 * found[f"sgd seed={seed}"].data.metrics["best/val_acc"] for seed in (1, 2)]
     half_width = 12.7062 * abs(pair[0] - pair[1]) / 2  # Student's t, one degree of freedom
-    assert re.search(rf"^ *2 +{sum(pair) / 2:.2f} \+- {half_width:.1f}\d % +\d+\.\d\d \+- \d+\.\d\d % +sgd *$", out, re.M)
+    assert re.search(
+        rf"^ *2 +{sum(pair) / 2:.2f} \+- {half_width:.1f}\d % +\d+\.\d\d \+- \d+\.\d\d % +sgd *$",
+        out,
+        re.M,
+    )
     uri = f"tracking.uri=sqlite:///{grid}/mlflow.db"
-    assert re.search(rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} outputs={grid}/out$", out, re.M)
+    assert re.search(
+        rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} outputs={grid}/out$",
+        out,
+        re.M,
+    )
     assert {run.data.params["sweep"] for run in (parent, *found.values())} == {"grid"}
 
 
 @in_one_process
 def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_path: Path) -> None:
-    result = cli("train.py", *SHORT, "optimizer=sgd", "seed=2", "trainer.precision=32-true", *with_store(tmp_path))
+    result = cli(
+        "train.py",
+        *SHORT,
+        "optimizer=sgd",
+        "seed=2",
+        "trainer.precision=32-true",
+        *with_store(tmp_path),
+    )
     assert result.code == 0, result.err
     (alone,) = runs_in(tmp_path)
     assert figures(alone) == figures(children(grid)["sgd seed=2"])
@@ -103,11 +120,23 @@ def test_the_same_command_finds_its_sweep_and_runs_nothing_again(grid: Path, cli
 @pytest.mark.parametrize("faults_at", [(0, 1), pytest.param((0, 1, 4), marks=pytest.mark.slow)])
 @in_one_process
 def test_trials_that_fail_cost_only_themselves(
-    cli: Cli, grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults_at: tuple[int, ...]
+    cli: Cli,
+    grid: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    faults_at: tuple[int, ...],
 ) -> None:
     """One raises, one is killed, one hangs, some diverge; the others are as without them. Failed ones run again when that is asked for."""
     monkeypatch.setattr(local, "work", partial(faults.faulty_work, faults_at))
-    arguments = ("-m", *SHORT, "optimizer=adam,sgd", "optimizer.lr=1e-3,1e30", "seed=1,2", "sweep.trial_timeout=15", *with_store(tmp_path))
+    arguments = (
+        "-m",
+        *SHORT,
+        "optimizer=adam,sgd",
+        "optimizer.lr=1e-3,1e30",
+        "seed=1,2",
+        "sweep.trial_timeout=15",
+        *with_store(tmp_path),
+    )
     result = cli("train.py", *arguments)
     assert result.code == 1
     found = children(tmp_path)
@@ -129,15 +158,23 @@ def test_trials_that_fail_cost_only_themselves(
     assert again.code == 1
     last = [run for run in runs_in(tmp_path) if int(run.data.tags.get("sweep.trial", 0)) >= 8]
     assert len(last) == 4 + len(faults_at)
-    assert all(run.data.tags["sweep.state"] == ("diverged" if "1e+30" in run.info.run_name else "complete") for run in last)
+    assert all(
+        run.data.tags["sweep.state"] == ("diverged" if "1e+30" in run.info.run_name else "complete")
+        for run in last
+    )
 
 
-def test_workers_that_cannot_work_cost_no_trial(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_work_cost_no_trial(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(local, "work", faults.no_work)
     arguments = ("-m", *SHORT, "seed=1,2", *with_store(tmp_path))
     result = cli("train.py", *arguments)
     assert result.code == 1
-    assert re.fullmatch(r"error: no worker takes up a trial: its process ended with status 3 \(log: .*\n", result.err)
+    assert re.fullmatch(
+        r"error: no worker takes up a trial: its process ended with status 3 \(log: .*\n",
+        result.err,
+    )
     monkeypatch.undo()
     assert cli("train.py", *arguments).code == 0
     assert sorted(run.data.tags["sweep.trial"] for run in children(tmp_path).values()) == ["0", "1"]
@@ -145,7 +182,15 @@ def test_workers_that_cannot_work_cost_no_trial(cli: Cli, tmp_path: Path, monkey
 
 @pytest.mark.slow
 def test_a_sweep_that_is_broken_as_a_whole_ends(cli: Cli, tmp_path: Path) -> None:
-    arguments = ("-m", *SHORT, "optimizer=sgd", "optimizer.lr=1e30", "seed=range(6)", "sweep.workers=1", "sweep.max_failures=1")
+    arguments = (
+        "-m",
+        *SHORT,
+        "optimizer=sgd",
+        "optimizer.lr=1e30",
+        "seed=range(6)",
+        "sweep.workers=1",
+        "sweep.max_failures=1",
+    )
     result = cli("train.py", *arguments, *with_store(tmp_path))
     assert result.code == 1
     assert "no more trials are started: 2 have failed" in result.out
@@ -165,7 +210,9 @@ def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_p
     assert not any(name.startswith("test/") for run in found.values() for name in run.data.metrics)
     changed = cli("train.py", *search, "sweep.trials=5", "model.dense_units=32")
     assert changed.code == 2
-    assert changed.err.startswith("error: sweep.name=lr, by chance: is another sweep (model.dense_units=32: new)")
+    assert changed.err.startswith(
+        "error: sweep.name=lr, by chance: is another sweep (model.dense_units=32: new)"
+    )
 
 
 def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
@@ -179,7 +226,9 @@ def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
         assert "test/acc" not in run.data.metrics
 
 
-@pytest.mark.parametrize("moment", [2, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (0, 1, 3, 4))])
+@pytest.mark.parametrize(
+    "moment", [2, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (0, 1, 3, 4))]
+)
 @in_one_process
 def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None:
     """SIGKILL of the process that leads it: its workers stop, and the same command ends with each point once, as undisturbed."""
@@ -191,7 +240,9 @@ def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert faults.run_train((*GRID, *with_store(tmp_path)), log) == 0, log.read_text()
-    assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}
+    assert {name: figures(run) for name, run in children(tmp_path).items()} == {
+        name: figures(run) for name, run in children(grid).items()
+    }
     assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
 
 
@@ -208,7 +259,10 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGCONT)
     assert refused.code == 2
-    assert "is at work already; to add workers to it: the same command with sweep.join=true" in refused.err
+    assert (
+        "is at work already; to add workers to it: the same command with sweep.join=true"
+        in refused.err
+    )
     process.join(60)
     assert process.exitcode == 143, log.read_text()
     assert started
@@ -217,22 +271,36 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     assert {run.info.status for run in runs_in(tmp_path)} <= {"KILLED", "FINISHED"}
     assert log.read_text().count(" complete ") < 4
     assert faults.run_train(command, log) == 0, log.read_text()
-    assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}
+    assert {name: figures(run) for name, run in children(tmp_path).items()} == {
+        name: figures(run) for name, run in children(grid).items()
+    }
 
 
 @in_one_process
 def test_a_dry_run_shows_the_trials_and_makes_nothing(cli: Cli, grid: Path, tmp_path: Path) -> None:
-    words = ("-m", "data=digits", "optimizer=adam,sgd", "seed=range(3)", "sweep.dry_run=true", f"outputs={tmp_path}")
+    words = (
+        "-m",
+        "data=digits",
+        "optimizer=adam,sgd",
+        "seed=range(3)",
+        "sweep.dry_run=true",
+        f"outputs={tmp_path}",
+    )
     result = cli("train.py", *words, f"tracking.uri=sqlite:///{grid}/mlflow.db")
     assert result.code == 0, result.err
     assert len(re.findall(r"^00\d  optimizer=(adam|sgd) seed=\d$", result.out, re.M)) == 6
-    assert re.search(r"6 trials, epochs of each: 12, \d workers?: about .*, going by 4 earlier runs", result.out)
+    assert re.search(
+        r"6 trials, epochs of each: 12, \d workers?: about .*, going by 4 earlier runs", result.out
+    )
     assert not any(tmp_path.iterdir())
 
 
 SPACE = {
     "optimizer": "choice(adam, sgd)",
-    "optimizer=adam": {"optimizer.lr": "tag(log, interval(1e-4, 1e-2))", "optimizer.amsgrad": "choice(true, false)"},
+    "optimizer=adam": {
+        "optimizer.lr": "tag(log, interval(1e-4, 1e-2))",
+        "optimizer.amsgrad": "choice(true, false)",
+    },
     "optimizer=sgd": {"optimizer.lr": "interval(0.1, 1)", "optimizer.momentum": "choice(0.5, 0.9)"},
     "model.filters": "int(interval(4, 8))",
 }
@@ -240,12 +308,20 @@ SPACE = {
 
 def space_of(*words: str) -> Space:
     fixed, varying = split(words)
-    return make_space(varying, SPACE, dict(word.split("=") for word in fixed), {"optimizer": "adadelta"})
+    return make_space(
+        varying, SPACE, dict(word.split("=") for word in fixed), {"optimizer": "adadelta"}
+    )
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**31), trials=st.integers(1, 8), stops=st.lists(st.integers(1, 8), max_size=3))
-def test_a_search_draws_what_applies_and_nothing_twice(seed: int, trials: int, stops: list[int]) -> None:
+@given(
+    seed=st.integers(0, 2**31),
+    trials=st.integers(1, 8),
+    stops=st.lists(st.integers(1, 8), max_size=3),
+)
+def test_a_search_draws_what_applies_and_nothing_twice(
+    seed: int, trials: int, stops: list[int]
+) -> None:
     """However often it is interrupted: the draws are those of a sweep that was not."""
     own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
            "trial_timeout": None, "patience_s": 1, "max_failures": None, "test": True,
@@ -281,14 +357,18 @@ def test_the_command_line_takes_the_place_of_the_space() -> None:
     assert set(space_of("optimizer.lr=0.1,0.2").described()) == {
         "optimizer.lr", "optimizer", "model.filters", "optimizer.amsgrad (optimizer=adam)", "optimizer.momentum (optimizer=sgd)",
     }  # fmt: skip
-    assert set(space_of("optimizer=sgd", "model.filters=4").described()) >= {"optimizer.lr (optimizer=sgd)"}
+    assert set(space_of("optimizer=sgd", "model.filters=4").described()) >= {
+        "optimizer.lr (optimizer=sgd)"
+    }
     points = space_of("optimizer=sgd", "optimizer.lr=0.1,0.2", "model.filters=4").points()
     assert len(points) == 4
 
 
 @in_one_process
 @pytest.mark.slow
-def test_workers_can_be_added_to_a_sweep_that_is_running(cli: Cli, grid: Path, tmp_path: Path) -> None:
+def test_workers_can_be_added_to_a_sweep_that_is_running(
+    cli: Cli, grid: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "log.txt"
     process = faults.start_train((*GRID, "sweep.workers=1", *with_store(tmp_path)), log)
     faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
@@ -298,4 +378,6 @@ def test_workers_can_be_added_to_a_sweep_that_is_running(cli: Cli, grid: Path, t
     process.join(120)
     assert process.exitcode == 0, log.read_text()
     assert log.read_text().count(" begins") + joined.out.count(" begins") == 4
-    assert {name: figures(run) for name, run in children(tmp_path).items()} == {name: figures(run) for name, run in children(grid).items()}
+    assert {name: figures(run) for name, run in children(tmp_path).items()} == {
+        name: figures(run) for name, run in children(grid).items()
+    }

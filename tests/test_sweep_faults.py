@@ -46,7 +46,9 @@ def begun(folder: Path, *words: str) -> BaseProcess:
 def assert_as_undisturbed(folder: Path, quiet: Path) -> None:
     """Each trial is there once, complete, with the figures that it has where nothing happens."""
     found, expected = children(folder), children(quiet)
-    assert {name: figures(run) for name, run in found.items()} == {name: figures(run) for name, run in expected.items()}
+    assert {name: figures(run) for name, run in found.items()} == {
+        name: figures(run) for name, run in expected.items()
+    }
     assert {run.data.tags["sweep.state"] for run in found.values()} == {"complete"}
     assert {run.info.status for run in runs_in(folder)} == {"FINISHED"}
     assert NO_TRACEBACK not in (folder / "log.txt").read_text()
@@ -77,12 +79,18 @@ def lock(file: Path) -> Callable[[], None]:
     return connection.close
 
 
-FAULTS = [take_away, pytest.param(damage, marks=pytest.mark.slow), pytest.param(empty, marks=pytest.mark.slow)]
+FAULTS = [
+    take_away,
+    pytest.param(damage, marks=pytest.mark.slow),
+    pytest.param(empty, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [take_away, damage, empty, lock])
-def test_a_study_that_comes_back_is_waited_for(quiet: Path, tmp_path: Path, fault: Callable) -> None:
+def test_a_study_that_comes_back_is_waited_for(
+    quiet: Path, tmp_path: Path, fault: Callable
+) -> None:
     process = begun(tmp_path)
     mend = fault(study_of(tmp_path))
     log = tmp_path / "log.txt"
@@ -97,7 +105,9 @@ def test_a_study_that_comes_back_is_waited_for(quiet: Path, tmp_path: Path, faul
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(quiet: Path, tmp_path: Path, fault: Callable) -> None:
+def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(
+    quiet: Path, tmp_path: Path, fault: Callable
+) -> None:
     process = begun(tmp_path, "sweep.patience_s=1")
     fault(study_of(tmp_path))
     process.join(120)
@@ -105,7 +115,9 @@ def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(qui
     assert process.exitcode == 1, log.read_text()
     end = r"^error: the study's database can't be used \(.*\); no trial is lost: the same command goes on$"
     assert re.search(end, log.read_text(), re.M)
-    assert "FAILED" not in {run.info.status for run in runs_in(tmp_path) if "sweep.trial" in run.data.tags}
+    assert "FAILED" not in {
+        run.info.status for run in runs_in(tmp_path) if "sweep.trial" in run.data.tags
+    }
     assert faults.run_train((*SEEDS, *with_store(tmp_path)), log) == 0, log.read_text()
     assert_as_undisturbed(tmp_path, quiet)
 
@@ -113,7 +125,9 @@ def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(qui
 def fork_server_of(process: BaseProcess) -> psutil.Process:
     """Return the process that forks the workers of a sweep."""
     children = psutil.Process(process.pid).children()
-    (found,) = [child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+    (found,) = [
+        child for child in children if "multiprocessing.forkserver" in " ".join(child.cmdline())
+    ]
     return found
 
 
@@ -162,20 +176,35 @@ def filled(disk: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("patience_s", [60, 1])
-def test_a_disk_that_is_full(quiet: Path, tmp_path: Path, small_disk: Path, patience_s: int) -> None:
+def test_a_disk_that_is_full(
+    quiet: Path, tmp_path: Path, small_disk: Path, patience_s: int
+) -> None:
     """Trials wait for room; where there is none for too long, the sweep ends, and the same command goes on."""
     log = tmp_path / "log.txt"
-    command = (*SEEDS, *with_store(tmp_path), f"outputs={small_disk}/out", f"sweep.patience_s={patience_s}")
+    command = (
+        *SEEDS,
+        *with_store(tmp_path),
+        f"outputs={small_disk}/out",
+        f"sweep.patience_s={patience_s}",
+    )
     process = faults.start_train(command, log)
     in_training = "out/sweeps/s/000*/checkpoints/last.ckpt"
     faults.wait_for(lambda: len(list(small_disk.glob(in_training))) >= 2, 120)
     with filled(small_disk):
         if patience_s == 60:
-            faults.wait_for(lambda: "waits, for at most" in log.read_text() or "waiting, for at most" in log.read_text(), 90)
+            faults.wait_for(
+                lambda: (
+                    "waits, for at most" in log.read_text()
+                    or "waiting, for at most" in log.read_text()
+                ),
+                90,
+            )
         else:
             process.join(150)
             assert process.exitcode == 1, log.read_text()
-            assert re.search(r"^error: .*; no trial is lost: the same command goes on$", log.read_text(), re.M)
+            assert re.search(
+                r"^error: .*; no trial is lost: the same command goes on$", log.read_text(), re.M
+            )
     if patience_s == 60:
         process.join(150)
         assert process.exitcode == 0, log.read_text()
@@ -202,7 +231,12 @@ def test_kills_at_any_moment(quiet: Path, tmp_path: Path, seed: int) -> None:
             driver = psutil.Process(process.pid)
             below = driver.children(recursive=True)
             workers = [child for child in below if child.ppid() != driver.pid]
-            chosen = {"driver": [driver], "driver and a worker": [driver, *workers[:1]], "all": [driver, *below], "a worker": workers[:1]}
+            chosen = {
+                "driver": [driver],
+                "driver and a worker": [driver, *workers[:1]],
+                "all": [driver, *below],
+                "a worker": workers[:1],
+            }
             for one in chosen[victim]:
                 one.kill()
             kills += bool(chosen[victim])
@@ -214,7 +248,11 @@ def test_kills_at_any_moment(quiet: Path, tmp_path: Path, seed: int) -> None:
     code = faults.run_train(command, log)
     assert code == 0, log.read_text()
     found = [run for run in runs_in(tmp_path) if "sweep.trial" in run.data.tags]
-    complete = {run.data.params["seed"]: figures(run) for run in found if run.data.tags["sweep.state"] == "complete"}
+    complete = {
+        run.data.params["seed"]: figures(run)
+        for run in found
+        if run.data.tags["sweep.state"] == "complete"
+    }
     assert complete == {run.data.params["seed"]: figures(run) for run in children(quiet).values()}
     states = sorted(run.data.tags["sweep.state"] for run in found)
     assert states.count("complete") == 4

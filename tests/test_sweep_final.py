@@ -34,29 +34,50 @@ def sweeps_in(folder: Path) -> dict[str, tuple[Run, list[Run]]]:
     """Return each sweep's own run with the runs below it, by the option of the group `sweep`."""
     runs = runs_in(folder)
     parents = [run for run in runs if run.data.tags.get("sweep.kind") == "sweep"]
-    below = [[run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id] for parent in parents]
-    return {parent.data.params["sweep"]: (parent, found) for parent, found in zip(parents, below, strict=True)}
+    below = [
+        [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        for parent in parents
+    ]
+    return {
+        parent.data.params["sweep"]: (parent, found)
+        for parent, found in zip(parents, below, strict=True)
+    }
 
 
 @in_one_process
-def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(final: Path, cli: Cli) -> None:
-    assert "next           python src/train.py -m sweep=final \"sweep.of='found'\"" in (final / "search.txt").read_text()
+def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
+    final: Path, cli: Cli
+) -> None:
+    assert (
+        "next           python src/train.py -m sweep=final \"sweep.of='found'\""
+        in (final / "search.txt").read_text()
+    )
     _, searched = sweeps_in(final)["random"]
     best = max(searched, key=lambda run: run.data.metrics["best/val_acc"])
     out = (final / "final.txt").read_text()
-    assert re.search(r"^test accuracy  \d+\.\d\d % in the median of 2 runs \(95 % interval \+- \d+\.\d\d points\)$", out, re.M)
+    assert re.search(
+        r"^test accuracy  \d+\.\d\d % in the median of 2 runs \(95 % interval \+- \d+\.\d\d points\)$",
+        out,
+        re.M,
+    )
     _, trained = sweeps_in(final)["final"]
     assert {run.data.params["seed"] for run in trained} == {"1", "2"}
     for run in trained:
         assert run.info.run_name.partition(" ")[2] == f"seed={run.data.params['seed']}"
         assert run.data.params["optimizer.lr"] == best.data.params["optimizer.lr"]
         assert "test/acc" in run.data.metrics
-        assert "best/val_acc" not in run.data.metrics  # nothing is picked by figures of images that were trained on
-        (training,) = [i.dataset for i in run.inputs.dataset_inputs if i.tags[0].value == "training"]
+        assert (
+            "best/val_acc" not in run.data.metrics
+        )  # nothing is picked by figures of images that were trained on
+        (training,) = [
+            i.dataset for i in run.inputs.dataset_inputs if i.tags[0].value == "training"
+        ]
         assert '"images": 1437' in training.profile  # all that are not of the test
     missing = cli("train.py", "-m", "sweep=final", "sweep.of=fond", *with_store(final))
     assert missing.code == 2
-    assert re.search(r"there are: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err)
+    assert re.search(
+        r"there are: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err
+    )
 
 
 @in_one_process
@@ -66,9 +87,13 @@ def test_a_final_sweep_is_a_sweep_like_any_other(final: Path) -> None:
     assert parent.data.metrics == {}
     assert parent.data.params["sweep.of"] == "found"
     assert parent.data.params["optimizer.lr"] == trained[0].data.params["optimizer.lr"]
-    assert {"sweep/trials.csv", "sweep/study.db", "sweep/request.json"} <= artifacts_of(final, parent)
+    assert {"sweep/trials.csv", "sweep/study.db", "sweep/request.json"} <= artifacts_of(
+        final, parent
+    )
     assert {run.data.params["sweep"] for run in trained} == {"final"}
-    assert f"sweep {parent.data.tags['sweep.name']}" in [name for name, _ in views(f"sqlite:///{final}/mlflow.db")]
+    assert f"sweep {parent.data.tags['sweep.name']}" in [
+        name for name, _ in views(f"sqlite:///{final}/mlflow.db")
+    ]
 
 
 @in_one_process
@@ -77,15 +102,24 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     out = (final / "final.txt").read_text()
     _, trained = sweeps_in(final)["final"]
     lr = trained[0].data.params["optimizer.lr"]
-    assert re.search(rf"^winner +optimizer.lr={lr}   of found, trained on its validation images too$", out, re.M)
+    assert re.search(
+        rf"^winner +optimizer.lr={lr}   of found, trained on its validation images too$", out, re.M
+    )
     assert "val/acc" not in out
     assert "all trials together: 4 epochs" in out
     for run in trained:
         accuracy = f"{100 * run.data.metrics['test/acc']:.2f} %"
-        assert re.search(rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} seed={run.data.params['seed']} *$", out, re.M)
+        assert re.search(
+            rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} seed={run.data.params['seed']} *$",
+            out,
+            re.M,
+        )
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     (row,) = re.findall(rf"^ *2 +{median:.2f} \+- (\d+\.\d\d) % +lr={float(lr):.4g} *$", out, re.M)
-    assert f"test accuracy  {median:.2f} % in the median of 2 runs (95 % interval +- {row} points)" in out  # as the table has it
+    assert (
+        f"test accuracy  {median:.2f} % in the median of 2 runs (95 % interval +- {row} points)"
+        in out
+    )  # as the table has it
     assert "one configuration over seeds (n of them): median +- 95 % interval" in out
 
 
@@ -96,7 +130,10 @@ def test_compare_names_the_winner_and_finds_nothing_to_choose(final: Path, cli: 
     _, trained = sweeps_in(final)["final"]
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     lr = f"optimizer.lr={float(trained[0].data.params['optimizer.lr']):.4g}"
-    assert f"- The only configuration compared: {lr} with test/acc {median:.2f} % in the median of 2 runs" in found.out
+    assert (
+        f"- The only configuration compared: {lr} with test/acc {median:.2f} % in the median of 2 runs"
+        in found.out
+    )
     assert re.search(rf"^1 +2 .* {lr} *$", found.out, re.M)
     assert "not for choosing" not in found.out
 
@@ -104,7 +141,9 @@ def test_compare_names_the_winner_and_finds_nothing_to_choose(final: Path, cli: 
 @in_one_process
 def test_the_commands_that_are_printed_work(final: Path, cli: Cli) -> None:
     for file in ("search.txt", "final.txt"):
-        commands = re.findall(r"python src/(train|compare)\.py (.*)$", (final / file).read_text(), re.M)
+        commands = re.findall(
+            r"python src/(train|compare)\.py (.*)$", (final / file).read_text(), re.M
+        )
         assert commands
         for script, words in commands:
             more = ["sweep.dry_run=true"] if script == "train" else [f"outputs={final}/out"]
@@ -115,7 +154,10 @@ def test_the_commands_that_are_printed_work(final: Path, cli: Cli) -> None:
 @in_one_process
 def test_a_final_sweep_has_no_winner_of_its_own(final: Path, cli: Cli) -> None:
     name = sweeps_in(final)["final"][0].data.tags["sweep.name"]
-    for of, said in ((name, "trains the winner of another sweep already"), ("../x", "there is no such sweep")):
+    for of, said in (
+        (name, "trains the winner of another sweep already"),
+        ("../x", "there is no such sweep"),
+    ):
         result = cli("train.py", "-m", "sweep=final", f"sweep.of='{of}'", *with_store(final))
         assert result.code == 2
         assert said in result.err

@@ -28,7 +28,9 @@ RUNS_A_PROGRAM = [
 
 
 @pytest.mark.parametrize("words", RUNS_A_PROGRAM, ids=lambda words: words[-1][:50])
-def test_a_setting_that_would_run_a_program_is_refused(cli: Cli, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_setting_that_would_run_a_program_is_refused(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     placed = [word.replace("{}", str(tmp_path)) for word in words]
     result = cli("train.py", "-m", "data=digits", "seed=1,2", *placed, *with_store(tmp_path))
     assert result.code == 2
@@ -95,20 +97,37 @@ def test_resources_with_and_without_prefix() -> None:
             slurm_parameters(twice)
 
 
-@pytest.mark.parametrize("address", ["auto", "local", "10.0.0.1:6379", "ray://head.x:10001", "[::1]:6379"])
+@pytest.mark.parametrize(
+    "address", ["auto", "local", "10.0.0.1:6379", "ray://head.x:10001", "[::1]:6379"]
+)
 def test_addresses_of_a_ray_cluster(address: str) -> None:
-    check_cluster({"ray": {"address": address}, "slurm": {"cluster": "slurm", "timeout_min": 1, "more": None}})
+    check_cluster(
+        {"ray": {"address": address}, "slurm": {"cluster": "slurm", "timeout_min": 1, "more": None}}
+    )
 
 
-@given(address=st.one_of(st.text(), st.from_regex(r"[a-z.]{1,9}://[a-z:]{1,9}", fullmatch=True), ANY))
+@given(
+    address=st.one_of(st.text(), st.from_regex(r"[a-z.]{1,9}://[a-z:]{1,9}", fullmatch=True), ANY)
+)
 def test_no_other_address_of_a_ray_cluster(address: Any) -> None:
-    said = refusal(lambda: check_cluster({"ray": {"address": address}, "slurm": {"cluster": "slurm", "timeout_min": 1, "more": None}}))
+    said = refusal(
+        lambda: check_cluster(
+            {
+                "ray": {"address": address},
+                "slurm": {"cluster": "slurm", "timeout_min": 1, "more": None},
+            }
+        )
+    )
     assert "\n" not in said
     if not said:
-        assert address is None or re.fullmatch(r"auto|local|(ray://)?[\w.:\[\]-]+:\d+", address, re.A)
+        assert address is None or re.fullmatch(
+            r"auto|local|(ray://)?[\w.:\[\]-]+:\d+", address, re.A
+        )
 
 
-@given(address=st.one_of(st.text(), st.from_regex(r"[a-z+]{1,12}:///?[a-z/?=&]{0,12}", fullmatch=True)))
+@given(
+    address=st.one_of(st.text(), st.from_regex(r"[a-z+]{1,12}:///?[a-z/?=&]{0,12}", fullmatch=True))
+)
 def test_no_other_address_of_a_database(address: str) -> None:
     said = refusal(lambda: check_storage(address))
     assert "\n" not in said

@@ -28,11 +28,23 @@ WRONG = [
     (["seed=1,2", "sweep.storage=nonsense"], "sweep.storage", "opened"),
     (["seed=1,2", "sweep.wokers=2"], "sweep.wokers=2", "'sweep.workers'"),
     (["seed=1,2", "sweep.join=true"], "sweep.join=true", "there is no sweep"),
-    (["sweep=random", "sweep.sampler._target_=os.system"], "sweep.sampler._target_=os.system", "optuna.samplers"),
-    (["sweep=tpe", "sweep.pruner._target_=optuna.pruners.Medium"], "sweep.pruner._target_", "'MedianPruner'"),
+    (
+        ["sweep=random", "sweep.sampler._target_=os.system"],
+        "sweep.sampler._target_=os.system",
+        "optuna.samplers",
+    ),
+    (
+        ["sweep=tpe", "sweep.pruner._target_=optuna.pruners.Medium"],
+        "sweep.pruner._target_",
+        "'MedianPruner'",
+    ),
     (["sweep=tpe", "sweep.pruner.reduction=3"], "sweep.pruner.reduction=3", "no such setting"),
     (["sweep=random", "objective=test/acc"], "objective=test/acc", "val/acc"),
-    (["sweep=random", "experiment=keras_notebook", "data=mnist"], "data.validate_on=test", "choose by test figures"),
+    (
+        ["sweep=random", "experiment=keras_notebook", "data=mnist"],
+        "data.validate_on=test",
+        "choose by test figures",
+    ),
     (["tracking=off,mlflow"], "tracking", "whole sweep"),
     (["sweep.workers=1,2"], "sweep.workers", "whole sweep"),
     (["optimizer=glob(*)"], "optimizer", "glob"),
@@ -45,7 +57,11 @@ WRONG = [
     (["seed=range(0,10,0)"], "seed=range(0,10,0)", "a step that is not 0"),
     (["seed=range(1000000000)"], "seed=range(1000000000)", "at most 10000"),
     (["seed=range(0,1e300,0.1)"], "seed", "finite"),
-    (["seed=range(200)", "data.split_seed=range(200)"], "seed, data.split_seed", "more than 10000 combinations"),
+    (
+        ["seed=range(200)", "data.split_seed=range(200)"],
+        "seed, data.split_seed",
+        "more than 10000 combinations",
+    ),
     (["sweep=random", "sweep.trials=1e9"], "sweep.trials=1", "less than or equal to 10000"),
     (["seed=1,2", "sweep.pruner=median"], "sweep.pruner=median", "_target_"),
     (["seed=1,2", "sweep.pruner=[1]"], "sweep.pruner=[1]", "_target_"),
@@ -53,10 +69,18 @@ WRONG = [
     (["sweep=random", "sweep.sampler=[]"], "sweep.sampler=[]", ""),
     (["sweep=random", "sweep.space=all"], "sweep.space=all", "settings"),
     (["sweep=random", "sweep.space={seed: 3}"], "sweep.space", ""),
-    (["optimizer.lr=interval(1,0)", "sweep=random"], "optimizer.lr=interval(1,0)", "lower to a higher"),
+    (
+        ["optimizer.lr=interval(1,0)", "sweep=random"],
+        "optimizer.lr=interval(1,0)",
+        "lower to a higher",
+    ),
     (["optimizer.lr=interval(0,inf)", "sweep=random"], "optimizer.lr=interval(0,inf)", "finite"),
     (["optimizer.lr=interval(nan,1)", "sweep=random"], "optimizer.lr=interval(nan,1)", "finite"),
-    (["optimizer.lr=tag(lg, interval(0.1,1))", "sweep=random"], "optimizer.lr", "the only tag is log"),
+    (
+        ["optimizer.lr=tag(lg, interval(0.1,1))", "sweep=random"],
+        "optimizer.lr",
+        "the only tag is log",
+    ),
     (["seed=choice(choice(1,2),3)"], "seed", ""),
     (["seed=1,1.0"], "seed=1,1.0", "twice"),
     (["seed=1,2", "seed=3,4"], "seed=3,4", "given twice"),
@@ -75,10 +99,18 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "named", "said"), WRONG, ids=lambda x: " ".join(x) if isinstance(x, list) else None)
-def test_what_is_wrong_is_told_before_anything_is_made(cli: Cli, tmp_path: Path, words: list[str], named: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("words", "named", "said"), WRONG, ids=lambda x: " ".join(x) if isinstance(x, list) else None
+)
+def test_what_is_wrong_is_told_before_anything_is_made(
+    cli: Cli, tmp_path: Path, words: list[str], named: str, said: str
+) -> None:
     places = (f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"outputs={tmp_path}/out")
-    chosen = [word for word in ("data=digits", "trainer.max_epochs=1") if not any(w.startswith(word[:5]) for w in words)]
+    chosen = [
+        word
+        for word in ("data=digits", "trainer.max_epochs=1")
+        if not any(w.startswith(word[:5]) for w in words)
+    ]
     small = [] if any("keras" in word for word in words) else ["model.kernel_size=3"]
     result = cli("train.py", "-m", *places, *chosen, *small, *words)
     assert result.code == 2
@@ -92,12 +124,29 @@ def test_what_is_wrong_is_told_before_anything_is_made(cli: Cli, tmp_path: Path,
     ("words", "left_out", "kept"),
     [
         (["sweep=tpe"], "model.kernel_size=5: must be at most 4", "model.kernel_size=3"),
-        pytest.param(["sweep=random", "model=mlp"], "no such setting: model.filters, ", "model.dense_units=", marks=pytest.mark.slow),
-        pytest.param(["sweep=sobol", "model=mlp,keras_cnn"], "no such setting: model.filters, ", "model=mlp", marks=pytest.mark.slow),
-        pytest.param(["sweep=asha"], "model.kernel_size=5: must be at most 4", "model.kernel_size=3", marks=pytest.mark.slow),
+        pytest.param(
+            ["sweep=random", "model=mlp"],
+            "no such setting: model.filters, ",
+            "model.dense_units=",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["sweep=sobol", "model=mlp,keras_cnn"],
+            "no such setting: model.filters, ",
+            "model=mlp",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["sweep=asha"],
+            "model.kernel_size=5: must be at most 4",
+            "model.kernel_size=3",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-def test_a_shipped_space_is_made_to_fit(cli: Cli, tmp_path: Path, words: list[str], left_out: str, kept: str) -> None:
+def test_a_shipped_space_is_made_to_fit(
+    cli: Cli, tmp_path: Path, words: list[str], left_out: str, kept: str
+) -> None:
     """What nobody typed and does not fit the data or the network is left out, with a line."""
     places = (f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"outputs={tmp_path}/out")
     result = cli("train.py", "-m", "data=digits", *words, "sweep.dry_run=true", *places)
@@ -177,7 +226,9 @@ def assert_refused_or_right(cli: Cli, folder: Path, words: list[str]) -> None:
     assert result.code in (0, 2), (shlex.join(words), result.err)
     assert "Traceback" not in result.err + result.out, shlex.join(words)
     if result.code == 2:
-        lines = [line for line in result.err.splitlines() if not line.startswith("left out of the space")]
+        lines = [
+            line for line in result.err.splitlines() if not line.startswith("left out of the space")
+        ]
         assert len(lines) == 1, (shlex.join(words), result.err)
         assert lines[0].startswith("error: ")
     else:
@@ -187,12 +238,16 @@ def assert_refused_or_right(cli: Cli, folder: Path, words: list[str]) -> None:
 
 @settings(max_examples=FEW, **GRAMMAR)
 @given(words=LINES)
-def test_any_command_line_is_refused_or_can_be_run(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+def test_any_command_line_is_refused_or_can_be_run(
+    cli: Cli, tmp_path: Path, words: list[str]
+) -> None:
     assert_refused_or_right(cli, tmp_path, words)
 
 
 @pytest.mark.slow
 @settings(max_examples=MANY, **GRAMMAR)
 @given(words=LINES)
-def test_any_of_many_command_lines_is_refused_or_can_be_run(cli: Cli, tmp_path: Path, words: list[str]) -> None:
+def test_any_of_many_command_lines_is_refused_or_can_be_run(
+    cli: Cli, tmp_path: Path, words: list[str]
+) -> None:
     assert_refused_or_right(cli, tmp_path, words)

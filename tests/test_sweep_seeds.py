@@ -23,22 +23,35 @@ from tunebook.sweep.study import Result, Study
 from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")
-FILTERS = {4: (0.101, 0.80, 0.84, 0.82), 8: (0.97, 0.11, 0.13, 0.14)}  # most of 8's are no better than guessing one of 10 digits
+FILTERS = {
+    4: (0.101, 0.80, 0.84, 0.82),
+    8: (0.97, 0.11, 0.13, 0.14),
+}  # most of 8's are no better than guessing one of 10 digits
 SPACE = {"model.filters": "choice(4, 8)", "seed": "range(1, 5)"}
 
 
-def trained(request: Request, values: Mapping[object, Sequence[float]], storage: optuna.storages.BaseStorage | None = None) -> Study:
+def trained(
+    request: Request,
+    values: Mapping[object, Sequence[float]],
+    storage: optuna.storages.BaseStorage | None = None,
+) -> Study:
     """Return the study of a grid whose trials have come to these values, by filters; the test's are a point lower each."""
     study = Study(request, storage or optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
         words = dict(word.split("=") for word in trial.overrides)
-        value = values[int(words["model.filters"]) if "model.filters" in words else None][int(words["seed"]) - 1]
-        study.complete(trial.trial_id, Result(TrialState.COMPLETE, value, {1: value}, {TESTED: value - 0.01}))
+        value = values[int(words["model.filters"]) if "model.filters" in words else None][
+            int(words["seed"]) - 1
+        ]
+        study.complete(
+            trial.trial_id, Result(TrialState.COMPLETE, value, {1: value}, {TESTED: value - 0.01})
+        )
     return study
 
 
-def said_of(study: Study, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> str:
+def said_of(
+    study: Study, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> str:
     """Return what a sweep's end says: its tables, and below them its lines."""
     caplog.set_level(logging.INFO)
     Display(study, 1, 1, tracks=True).say_how_it_ended(Path("sweeps"))
@@ -50,11 +63,22 @@ def stored(folder: Path, values: Mapping[int, Sequence[float]]) -> Store:
     store = Store(folder)
     parent = store.sweep("s", SPACE, ["data=digits"])
     profile = json.dumps({"images": 1293, "classes": 10})
-    for number, (filters, seed) in enumerate((filters, seed) for filters in values for seed in range(1, 5)):
+    for number, (filters, seed) in enumerate(
+        (filters, seed) for filters in values for seed in range(1, 5)
+    ):
         value = values[filters][seed - 1]
-        run_id = store.trial("s", parent, number, {"data": "digits", "model.filters": filters, "seed": seed}, (value,))
+        run_id = store.trial(
+            "s",
+            parent,
+            number,
+            {"data": "digits", "model.filters": filters, "seed": seed},
+            (value,),
+        )
         store.client.log_metric(run_id, TESTED, value - 0.01)
-        store.client.log_inputs(run_id, [DatasetInput(Dataset("digits train", str(filters), "local", "{}", None, profile))])
+        store.client.log_inputs(
+            run_id,
+            [DatasetInput(Dataset("digits train", str(filters), "local", "{}", None, profile))],
+        )
     return store
 
 
@@ -66,12 +90,21 @@ def test_a_sweep_and_compare_leave_out_the_same_runs(
     said = said_of(trained(request, FILTERS), caplog, capfd)
     compared = cli("compare.py", "sweep=s", "report=false", *stored(tmp_path, FILTERS).words)
     assert compared.code == 0, compared.err
-    rows = [(r"82\.00", r"6\.23", r"81\.00", r"filters=4  \(1 of 4 did not learn\)"), (r"97\.00", "", r"96\.00", r"filters=8  \(3 of 4 .*")]
+    rows = [
+        (r"82\.00", r"6\.23", r"81\.00", r"filters=4  \(1 of 4 did not learn\)"),
+        (r"97\.00", "", r"96\.00", r"filters=8  \(3 of 4 .*"),
+    ]
     for median, width, tested, settings in rows:
         spread = rf" \+- {width}" if width else ""
         assert re.search(rf"^4 +{median}{spread} % +{tested}{spread} % +{settings}", said, re.M)
-        assert re.search(rf"^\d +4 +{median} % +[\d.]* +{width} +{tested} % .*model\.{settings}", compared.out, re.M)
-    assert said.index("(1 of 4") < said.index("(3 of 4")  # most of the other's runs fail: it is not the best
+        assert re.search(
+            rf"^\d +4 +{median} % +[\d.]* +{width} +{tested} % .*model\.{settings}",
+            compared.out,
+            re.M,
+        )
+    assert said.index("(1 of 4") < said.index(
+        "(3 of 4"
+    )  # most of the other's runs fail: it is not the best
     failures = "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, what guessing gives with 10 classes."
     assert failures in said
     assert failures in compared.out
@@ -87,19 +120,29 @@ def test_a_sweep_over_seeds_alone_has_one_configuration_and_no_best_seed(
     study = trained(request, {None: (0.5, 0.6, 0.9)})
     said = said_of(study, caplog, capfd)
     assert re.search(r"^one configuration over seeds .*median \+- 95 % interval$", said, re.M)
-    assert re.search(r"^3 +60\.00 \+- 64\.81 % +59\.00 \+- 64\.81 % +digits filters=4 *$", said, re.M)
+    assert re.search(
+        r"^3 +60\.00 \+- 64\.81 % +59\.00 \+- 64\.81 % +digits filters=4 *$", said, re.M
+    )
     assert "val/acc        60.00 % in the median of 3 runs (95 % interval +- 64.81 points)" in said
     assert "configuration  the only one: data=digits model.filters=4" in said
     assert not re.search(r"^best", said, re.M)
-    assert [row.split()[-1] for row in said.splitlines() if " complete " in row] == ["seed=1", "seed=2", "seed=3"]
+    assert [row.split()[-1] for row in said.splitlines() if " complete " in row] == [
+        "seed=1",
+        "seed=2",
+        "seed=3",
+    ]
     console = Console(width=120)
     with console.capture() as live:
         console.print(Display(study, 1, 1, tracks=True)._drawn([]))
-    assert re.search(r"^so far +60\.00 % in the median of 3 runs .* digits filters=4 *$", live.get(), re.M)
+    assert re.search(
+        r"^so far +60\.00 % in the median of 3 runs .* digits filters=4 *$", live.get(), re.M
+    )
     assert "best" not in live.get()
 
 
-def test_a_configuration_without_settings_is_the_defaults(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_without_settings_is_the_defaults(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     request, _ = read(["seed=1,2"])
     said = said_of(trained(request, {None: (0.5, 0.6)}), caplog, capfd)
     assert re.search(r"^2 +55\.00 \+- .* +the defaults *$", said, re.M)
@@ -111,12 +154,18 @@ def test_the_winner_has_the_best_median_not_the_best_seed(tmp_path: Path) -> Non
     folder = tmp_path / "sweeps" / "s"
     folder.mkdir(parents=True)
     request, _ = read([*WORDS, "model.filters=4,8", "seed=1,2,3", "sweep.name=s"])
-    trained(request, {4: (0.90, 0.91, 0.92), 8: (0.70, 0.71, 0.99)}, open_storage(f"sqlite:///{folder}/study.db"))
+    trained(
+        request,
+        {4: (0.90, 0.91, 0.92), 8: (0.70, 0.71, 0.99)},
+        open_storage(f"sqlite:///{folder}/study.db"),
+    )
     assert find_winner("s", None, tmp_path).varied == ("model.filters=4",)
 
 
 @pytest.mark.parametrize("metric", ["val/acc", TESTED])
-def test_a_single_configuration_has_a_name_and_nothing_to_choose(cli: Cli, tmp_path: Path, metric: str) -> None:
+def test_a_single_configuration_has_a_name_and_nothing_to_choose(
+    cli: Cli, tmp_path: Path, metric: str
+) -> None:
     """Several seeds of one configuration, by a filter; another one beside it makes the test's figure a choice."""
     store = Store(tmp_path)
     for model, seeds in (("mlp", 3), ("cnn", 1)):
@@ -124,12 +173,23 @@ def test_a_single_configuration_has_a_name_and_nothing_to_choose(cli: Cli, tmp_p
             words = f"data=digits model={model} optimizer.lr=1e-3 seed={seed} outputs='a b'"
             params = {"data": "digits", "model": model, "optimizer.lr": 0.001, "seed": seed}
             tags = {"command": f"python src/train.py {words}"}
-            store.run(f"{model} {seed}", params, (0.8 + seed / 100,), tags=tags, metrics={TESTED: 0.8 + seed / 100})
+            store.run(
+                f"{model} {seed}",
+                params,
+                (0.8 + seed / 100,),
+                tags=tags,
+                metrics={TESTED: 0.8 + seed / 100},
+            )
     named = "data=digits model=mlp optimizer.lr=0.001"
-    only = cli("compare.py", "runs=params.model = 'mlp'", f"metric={metric}", "report=false", *store.words)
+    only = cli(
+        "compare.py", "runs=params.model = 'mlp'", f"metric={metric}", "report=false", *store.words
+    )
     assert only.code == 0, only.err
     assert re.search(rf"^1 +3 .* {named} *$", only.out, re.M)
-    assert f"- The only configuration compared: {named} with {metric} 81.00 % in the median of 3 runs" in only.out
+    assert (
+        f"- The only configuration compared: {named} with {metric} 81.00 % in the median of 3 runs"
+        in only.out
+    )
     assert "! " not in only.out
     both = cli("compare.py", f"metric={metric}", "report=false", *store.words)
     assert ("not for choosing" in both.out) == (metric == TESTED)
@@ -140,14 +200,25 @@ def test_a_sweep_over_seeds_is_named_by_its_settings(cli: Cli, tmp_path: Path) -
     for name, settings in (("given", ["model.filters=4", "data=digits"]), ("plain", [])):
         parent = store.sweep(name, {"seed": "1,2"}, settings)
         for seed in (1, 2):
-            store.trial(name, parent, seed, {"data": "digits", "model.filters": 4, "seed": seed}, (0.8 + seed / 100,))
+            store.trial(
+                name,
+                parent,
+                seed,
+                {"data": "digits", "model.filters": 4, "seed": seed},
+                (0.8 + seed / 100,),
+            )
         found = cli("compare.py", f"sweep={name}", *store.words)
         expected = "data=digits model.filters=4" if settings else "the defaults"
-        assert f"The only configuration compared: {expected} with val/acc 81.50 % in the median of 2 runs" in found.out
+        assert (
+            f"The only configuration compared: {expected} with val/acc 81.50 % in the median of 2 runs"
+            in found.out
+        )
         assert expected in (tmp_path / "out" / "reports" / name / "report.html").read_text()
 
 
-def test_one_of_a_thing_is_no_plural(cli: Cli, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_one_of_a_thing_is_no_plural(
+    cli: Cli, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert [counted(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
     request, _ = read([*WORDS, "seed=range(1,2)"])
     said = said_of(trained(request, {None: (0.1,)}), caplog, capfd)
@@ -160,5 +231,7 @@ def test_one_of_a_thing_is_no_plural(cli: Cli, tmp_path: Path, caplog: pytest.Lo
     found = cli("compare.py", *store.words)
     assert "1 runs" not in found.out
     assert "1 of 1 run " in (tmp_path / "out" / "reports" / "tunebook" / "report.html").read_text()
-    dry = cli("train.py", "-m", "data=digits", "seed=range(1,2)", "sweep.dry_run=true", *store.words)
+    dry = cli(
+        "train.py", "-m", "data=digits", "seed=range(1,2)", "sweep.dry_run=true", *store.words
+    )
     assert re.search(r"^1 trial; no earlier run", dry.out, re.M), dry.out + dry.err

@@ -36,7 +36,9 @@ def test_a_server_ends_when_the_other_end_of_its_input_is_gone(tmp_path: Path) -
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     command = [sys.executable, bound_server.__file__, "stubborn", str(tmp_path / "pid")]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, env=environment)
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, start_new_session=True, env=environment
+    )
     try:
         wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 60)
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
@@ -59,10 +61,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "code"),
-    [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 0), (signal.SIGKILL, -9), (signal.SIGQUIT, -3)],
+    [
+        (signal.SIGTERM, 143),
+        (signal.SIGHUP, 129),
+        (signal.SIGINT, 0),
+        (signal.SIGKILL, -9),
+        (signal.SIGQUIT, -3),
+    ],
 )
 @pytest.mark.parametrize("when", ["starting", "serving"])
-def test_mlflows_server_ends_with_ui(store: str, tmp_path: Path, signum: int, code: int, when: str) -> None:
+def test_mlflows_server_ends_with_ui(
+    store: str, tmp_path: Path, signum: int, code: int, when: str
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,7 +81,9 @@ def test_mlflows_server_ends_with_ui(store: str, tmp_path: Path, signum: int, co
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path)
     this = psutil.Process(process.pid)
-    wait_for(lambda: this.children() and (when == "starting" or "Ctrl-C ends it" in log.read_text()), 200)
+    wait_for(
+        lambda: this.children() and (when == "starting" or "Ctrl-C ends it" in log.read_text()), 200
+    )
     family = this.children(recursive=True)
     assert f"http://127.0.0.1:{port}/" in log.read_text() or when == "starting"
     start = time.monotonic()
@@ -87,7 +99,9 @@ def test_a_server_that_dies_leaves_no_worker(store: str, tmp_path: Path) -> None
     log = tmp_path / "log.txt"
     with log.open("w") as out:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "src" / "ui.py"), "port=50917", "browser=false", store], stdout=out, stderr=out
+            [sys.executable, str(ROOT / "src" / "ui.py"), "port=50917", "browser=false", store],
+            stdout=out,
+            stderr=out,
         )
     this = psutil.Process(process.pid)
     wait_for(lambda: "Ctrl-C ends it" in log.read_text(), 200)

@@ -11,7 +11,10 @@ from tunebook.analysis.design import design
 from tunebook.analysis.effects import Edge, Effect, edges, effects
 from tunebook.analysis.results import Results, Run, Setting
 
-SEED_NOISE, CONFIGURATION_NOISE = 0.001, 0.004  # of accuracies; the second is the same in all seeds of a configuration
+SEED_NOISE, CONFIGURATION_NOISE = (
+    0.001,
+    0.004,
+)  # of accuracies; the second is the same in all seeds of a configuration
 
 
 def repeated(
@@ -65,7 +68,9 @@ class Halving:
     def results(self, settings: Sequence[Setting], rng: np.random.Generator) -> Results:
         """Return the study."""
         last = self.rungs[-1]
-        rows = [{setting.name: drawn(setting, rng) for setting in settings} for _ in range(self.trials)]
+        rows = [
+            {setting.name: drawn(setting, rng) for setting in settings} for _ in range(self.trials)
+        ]
         curves = [self._curve(settings, row, rng) for row in rows]
         reached = dict.fromkeys(range(self.trials), last)
         alive = list(range(self.trials))
@@ -73,10 +78,15 @@ class Halving:
             ranked = sorted(alive, key=lambda trial, rung=rung: -curves[trial][rung - 1])  # type: ignore[misc]
             alive = ranked[: max(1, len(ranked) // 3)]
             reached |= dict.fromkeys(ranked[len(alive) :], rung)
-        runs = [self._run(trial, rows[trial], curves[trial][: reached[trial]]) for trial in range(self.trials)]
+        runs = [
+            self._run(trial, rows[trial], curves[trial][: reached[trial]])
+            for trial in range(self.trials)
+        ]
         return Results("asha", "val/acc", "max", tuple(settings), tuple(runs))
 
-    def _curve(self, settings: Sequence[Setting], row: dict, rng: np.random.Generator) -> list[float]:  # type: ignore[type-arg]
+    def _curve(
+        self, settings: Sequence[Setting], row: dict, rng: np.random.Generator
+    ) -> list[float]:  # type: ignore[type-arg]
         last = self.rungs[-1]
         own = float(rng.normal(0, self.noise))
         curve: list[float] = []

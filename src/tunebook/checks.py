@@ -15,7 +15,14 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    TypeAdapter,
+    ValidationError,
+)
 
 from tunebook.secrets import redact
 from tunebook.text_output import printable
@@ -30,8 +37,12 @@ YEAR_S = 365 * 24 * 3600
 
 Count = Annotated[int, Field(ge=1)]
 WIDEST = 2**20
-Width = Annotated[int, Field(ge=1, le=WIDEST)]  # of a layer: with two of them, a matrix still has a size that int64 holds
-Seconds = Annotated[float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)]  # a wait; the system's own clocks overflow later
+Width = Annotated[
+    int, Field(ge=1, le=WIDEST)
+]  # of a layer: with two of them, a matrix still has a size that int64 holds
+Seconds = Annotated[
+    float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)
+]  # a wait; the system's own clocks overflow later
 PositiveSeconds = Annotated[float, Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,7 +62,10 @@ def _not_blank(text: str) -> str:
 Name = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 ExperimentName = Annotated[Name, Field(max_length=250)]  # what MLflow's database takes
 
-MODES = {"val/acc": "max", "val/loss": "min"}  # what runs are compared by, and whether more or less of it is better
+MODES = {
+    "val/acc": "max",
+    "val/loss": "min",
+}  # what runs are compared by, and whether more or less of it is better
 
 
 class InputError(ValueError):
@@ -73,7 +87,11 @@ class SettingError(ValueError):
 def shown(value: object) -> str:
     """A value as a user would write it on the command line, on one line and at most 80 characters long."""
     try:
-        text = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else str(value)
+        text = (
+            {None: "null", True: "true", False: "false"}.get(value)
+            if value is None or isinstance(value, bool)
+            else str(value)
+        )
     except ValueError:  # what Python says of an integer that takes too long to print
         return f"(a number of more than {sys.get_int_max_str_digits()} digits)"
     text = redact(one_line(str(text)))  # before it is cut: half a secret would not be known
@@ -101,7 +119,9 @@ def conform(key: str, value: Any, annotation: Any) -> Any:
         raise SettingError(key, value, "must be a finite number")
     held = _held(value)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            annotation, config=ConfigDict(arbitrary_types_allowed=True)
+        )
     except PydanticSchemaGenerationError:
         return value  # an annotation that says nothing about settings
     candidates = [held]
@@ -140,7 +160,11 @@ def _held(value: Any) -> Any:
         return LARGEST_INT if value > 0 else -LARGEST_INT
     if isinstance(value, list | tuple):
         items = [_held(item) for item in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else type(value)(items)
+        return (
+            value
+            if all(new is old for new, old in zip(items, value, strict=True))
+            else type(value)(items)
+        )
     if isinstance(value, dict):
         pairs = {name: _held(item) for name, item in value.items()}
         return value if all(pairs[name] is value[name] for name in value) else pairs
@@ -190,7 +214,9 @@ def checked(init: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def construct(cls: Callable[..., Any], settings: Mapping[str, Any], where: str, **given: Any) -> Any:
+def construct(
+    cls: Callable[..., Any], settings: Mapping[str, Any], where: str, **given: Any
+) -> Any:
     """`cls(**given, **settings)`, each setting checked against the constructor's annotations.
 
     where: the config's path of the settings, for the error. given: what assembly provides and a config does not; arguments
@@ -198,17 +224,28 @@ def construct(cls: Callable[..., Any], settings: Mapping[str, Any], where: str, 
     Raises SettingError for an unknown, missing, mistyped or refused setting.
     """
     init = cls.__init__ if inspect.isclass(cls) else cls  #
-    parameters = {name: p for name, p in inspect.signature(cls).parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    parameters = {
+        name: p
+        for name, p in inspect.signature(cls).parameters.items()
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }
     hints = _annotations(init)
-    given = {name: value for name, value in given.items() if name in parameters and name not in settings}
+    given = {
+        name: value for name, value in given.items() if name in parameters and name not in settings
+    }
     for key in settings:
         if key not in parameters:
             allowed = [name for name in parameters if name not in given and name != "self"]
-            raise SettingError(f"{where}.{key}", settings[key], f"no such setting.{nearest(key, allowed)}")
+            raise SettingError(
+                f"{where}.{key}", settings[key], f"no such setting.{nearest(key, allowed)}"
+            )
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in settings and name not in given:
             raise SettingError(f"{where}.{name}", None, "is required")
-    values = {key: conform(f"{where}.{key}", value, hints.get(key, Any)) for key, value in settings.items()}
+    values = {
+        key: conform(f"{where}.{key}", value, hints.get(key, Any))
+        for key, value in settings.items()
+    }
     try:
         return cls(**given, **values)
     except SettingError as error:

@@ -14,7 +14,9 @@ from tunebook.data import Batch
 from tunebook.randomness import mix, reseed
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
-ScheduleFactory = Callable[[Optimizer], dict[str, Any]]  # optimizer -> Lightning's lr_scheduler_config
+ScheduleFactory = Callable[
+    [Optimizer], dict[str, Any]
+]  # optimizer -> Lightning's lr_scheduler_config
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -36,7 +38,11 @@ class Figures(Metric):
     def __init__(self, split: str) -> None:
         super().__init__()
         self.split = split
-        for name, dtype in {"loss_sum": torch.float32, "correct": torch.int64, "samples": torch.int64}.items():
+        for name, dtype in {
+            "loss_sum": torch.float32,
+            "correct": torch.int64,
+            "samples": torch.int64,
+        }.items():
             self.add_state(name, torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -47,11 +53,17 @@ class Figures(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`<split>/loss` and `<split>/acc`."""
-        return {f"{self.split}/loss": self.loss_sum / self.samples, f"{self.split}/acc": self.correct / self.samples}
+        return {
+            f"{self.split}/loss": self.loss_sum / self.samples,
+            f"{self.split}/acc": self.correct / self.samples,
+        }
 
     def saved(self) -> dict[str, Any]:
         """Plain values, from which `restore` goes on to the bit."""
-        return {"updates": self.update_count, **{name: getattr(self, name).cpu() for name in self._defaults}}
+        return {
+            "updates": self.update_count,
+            **{name: getattr(self, name).cpu() for name in self._defaults},
+        }
 
     def restore(self, saved: Sequence[dict[str, Any]]) -> None:
         """Takes up where each of `saved` was, together."""
@@ -68,12 +80,18 @@ class Classifier(LightningModule):
     Every step reseeds torch's generator from (seed, step), so dropout needs no saved state to come out the same after a resume.
     """
 
-    def __init__(self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, seed: int) -> None:
+    def __init__(
+        self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, seed: int
+    ) -> None:
         super().__init__()
         # Convolutions on CPU and tensor cores are faster with channels innermost; shapes and results' meaning stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
-        self.train_figures, self.val_figures, self.test_figures = Figures("train"), Figures("val"), Figures("test")
+        self.train_figures, self.val_figures, self.test_figures = (
+            Figures("train"),
+            Figures("val"),
+            Figures("test"),
+        )
         self.test_logits: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,7 +102,9 @@ class Classifier(LightningModule):
     def _step(self, batch: Batch, figures: Figures) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
-        figures.update(loss.detach(), logits.detach(), batch.labels)  # detach: the sums must not keep the batch's graph alive
+        figures.update(
+            loss.detach(), logits.detach(), batch.labels
+        )  # detach: the sums must not keep the batch's graph alive
         return loss, logits
 
     def _log_epoch(self, figures: Figures) -> None:
@@ -100,7 +120,9 @@ class Classifier(LightningModule):
         loss, _ = self._step(batch, self.train_figures)
         if not torch.isfinite(loss):
             where = f"step {self.global_step}, epoch {self.current_epoch + 1}"
-            raise NonFiniteLoss(f"the loss became {loss.item()} at {where}: try a smaller optimizer.lr")
+            raise NonFiniteLoss(
+                f"the loss became {loss.item()} at {where}: try a smaller optimizer.lr"
+            )
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -120,7 +142,9 @@ class Classifier(LightningModule):
         loss = self.val_figures.compute()["val/loss"]
         if not torch.isfinite(loss):
             where = f"the validation after step {self.global_step}, epoch {self.current_epoch + 1}"
-            raise NonFiniteLoss(f"the loss became {loss.item()} in {where}: try a smaller optimizer.lr")
+            raise NonFiniteLoss(
+                f"the loss became {loss.item()} in {where}: try a smaller optimizer.lr"
+            )
         self._log_epoch(self.val_figures)
 
     def on_test_start(self) -> None:
@@ -146,7 +170,9 @@ class Classifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them up again. With other devices than before, none is lost."""
-        self.train_figures.restore(checkpoint["train_figures"][self.global_rank :: self.trainer.world_size])
+        self.train_figures.restore(
+            checkpoint["train_figures"][self.global_rank :: self.trainer.world_size]
+        )
 
     def configure_optimizers(self) -> Any:
         """What Lightning needs to know of the optimizer and its schedule."""

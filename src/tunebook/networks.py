@@ -10,8 +10,12 @@ from torch import Tensor, nn
 
 from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, checked
 
-Depth = Annotated[int, Field(ge=1, le=1000)]  # layers: each is a module, which takes time and memory however narrow it is
-Stages = Annotated[int, Field(ge=1, le=20)]  # each twice as wide as the one before it, at most WIDEST
+Depth = Annotated[
+    int, Field(ge=1, le=1000)
+]  # layers: each is a module, which takes time and memory however narrow it is
+Stages = Annotated[
+    int, Field(ge=1, le=20)
+]  # each twice as wide as the one before it, at most WIDEST
 
 
 def glorot_(module: nn.Module) -> None:
@@ -118,7 +122,9 @@ class BatchNormCNN(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         if kernel_size % 2 == 0:
-            raise SettingError("kernel_size", kernel_size, "must be odd: the convolutions keep the image's size")
+            raise SettingError(
+                "kernel_size", kernel_size, "must be odd: the convolutions keep the image's size"
+            )
         if kernel_size > 2 * max(height, width) - 1:
             message = f"must be at most {2 * max(height, width) - 1}: more reaches beyond {height} x {width} images from every pixel"
             raise SettingError("kernel_size", kernel_size, message)

@@ -10,10 +10,17 @@ import threading
 import time
 from collections.abc import Iterator
 
-PARENT = "TUNEBOOK_FIRST_PROCESS"  # environment variable: the id of the process that starts the others
+PARENT = (
+    "TUNEBOOK_FIRST_PROCESS"  # environment variable: the id of the process that starts the others
+)
 POLL_S = 0.5
 EXIT_CODE = 1
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # environment variables, as Lightning reads them
+RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "SLURM_PROCID",
+    "JSM_NAMESPACE_RANK",
+)  # environment variables, as Lightning reads them
 
 
 def is_first_process() -> bool:

@@ -16,7 +16,9 @@ def why_unwritable(folder: Path) -> str:
             path.stat()  # a name that is too long, or a loop of links
         while not path.exists() and path != path.parent:
             path = path.parent
-        with tempfile.TemporaryFile(dir=path):  # a file without a name: permissions alone don't tell of a read-only disk
+        with tempfile.TemporaryFile(
+            dir=path
+        ):  # a file without a name: permissions alone don't tell of a read-only disk
             return ""
     except OSError as error:
         return f"{error.strerror} ({path})"

@@ -28,7 +28,13 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(accelerator: str, network: nn.Module, image_shape: tuple[int, int, int], batch_size: int, kept: Path) -> Choice:
+def choose(
+    accelerator: str,
+    network: nn.Module,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    kept: Path,
+) -> Choice:
     """The precision for `trainer.precision=auto`. accelerator: "cpu" or "gpu".
 
     kept: this machine's folder where what a probe showed is kept: a time is never measured twice the same, and the same command has to
@@ -55,7 +61,14 @@ def _operations(network: nn.Module, images: torch.Tensor) -> int:
 
 def _key(network: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> str:
     """Of what the probe depends on."""
-    known = [str(network), image_shape, batch_size, torch.__version__, torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()]
+    known = [
+        str(network),
+        image_shape,
+        batch_size,
+        torch.__version__,
+        torch.get_num_threads(),
+        torch.backends.cpu.get_cpu_capability(),
+    ]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
@@ -72,7 +85,11 @@ def _keep(file: Path, choice: Choice) -> Choice:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps({"precision": choice.precision, "reason": f"{choice.reason} (kept in {file})"}))
+        temporary.write_text(
+            json.dumps(
+                {"precision": choice.precision, "reason": f"{choice.reason} (kept in {file})"}
+            )
+        )
         os.link(temporary, file)
     except OSError:
         return _read(file) or choice
@@ -84,7 +101,9 @@ def _keep(file: Path, choice: Choice) -> Choice:
 def _probed(network: nn.Module, images: torch.Tensor) -> Choice:
     ratio = _fp32_over_bf16(network, images)
     if ratio >= CLEARLY_FASTER:
-        return Choice("bf16-mixed", f"a probe of {PAIRS} steps shows bf16 {ratio:.1f} times as fast")
+        return Choice(
+            "bf16-mixed", f"a probe of {PAIRS} steps shows bf16 {ratio:.1f} times as fast"
+        )
     return Choice("32-true", f"a probe of {PAIRS} steps shows bf16 only {ratio:.1f} times as fast")
 
 

@@ -25,7 +25,11 @@ FILE = "run.json"
 LOCK = ".run.lock"  # held by the process that works in the folder
 LOCK_PATIENCE_S = 5.0  # delivery holds the lock for moments, a run for as long as it works
 CONTENTS = ("checkpoints", "artifacts", "model")  # subfolders of a run's folder
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"  # files in its folder `checkpoints`
+LAST, PREVIOUS, BEST = (
+    "last.ckpt",
+    "previous.ckpt",
+    "best.ckpt",
+)  # files in its folder `checkpoints`
 LAST_CHECKPOINT = f"checkpoints/{LAST}"
 RUNS, PENDING = ".runs", ".pending"
 
@@ -49,7 +53,9 @@ def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: in
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    with contextlib.suppress(OSError):  # a file system that can't: the rename is as safe as it gets there
+    with contextlib.suppress(
+        OSError
+    ):  # a file system that can't: the rename is as safe as it gets there
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -79,7 +85,9 @@ class RunFolder:
     def read(cls, path: Path) -> Self:
         """What `run.json` says. ValueError, OSError where there is none that can be read."""
         found = read_json_object(path / FILE)
-        fields = {key: found[key] for key in cls.__dataclass_fields__ if key in found and key != "path"}
+        fields = {
+            key: found[key] for key in cls.__dataclass_fields__ if key in found and key != "path"
+        }
         for key, value in fields.items():
             _require_type(key, value)
         require_key(fields["key"], "key")
@@ -121,7 +129,9 @@ class RunFolder:
         """InputError if the key is that of another run's folder here: a tracker's tags can be copied, and its links would be lost."""
         there = (self.outputs / RUNS / self.key).resolve()
         if there != self.path.resolve() and (there / FILE).is_file():
-            raise InputError(f"{self.path}: has the key of another run, {there}; resume that one, or remove its folder")
+            raise InputError(
+                f"{self.path}: has the key of another run, {there}; resume that one, or remove its folder"
+            )
 
     def close(self, status: str) -> None:
         """The work has ended. (A disk too full to say so: the journal says it.)"""
@@ -137,7 +147,9 @@ class RunFolder:
     def write(self) -> None:
         """Puts down what is known."""
         record = {key: value for key, value in asdict(self).items() if key != "path"}
-        write_atomically(self.path / FILE, json.dumps(record | {"outputs": str(self.outputs)}, indent=1).encode())
+        write_atomically(
+            self.path / FILE, json.dumps(record | {"outputs": str(self.outputs)}, indent=1).encode()
+        )
 
     @property
     def is_elsewhere(self) -> bool:
@@ -151,7 +163,10 @@ class RunFolder:
             return False
         try:
             process = psutil.Process(self.pid)
-            return bool(process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - self.process_started) < 1)
+            return bool(
+                process.status() != psutil.STATUS_ZOMBIE
+                and abs(process.create_time() - self.process_started) < 1
+            )
         except psutil.Error:
             return False
 

@@ -12,7 +12,13 @@ class WarmupCosine(LambdaLR):
     """Linear warm-up from 0 to the optimizer's lr, then half a cosine down to `final_fraction` of it (Loshchilov & Hutter 2017, SGDR)."""
 
     @checked
-    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: Fraction, final_fraction: Fraction) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        warmup_fraction: Fraction,
+        final_fraction: Fraction,
+    ) -> None:
         warmup_steps = round(warmup_fraction * total_steps)
 
         def factor(step: int) -> float:

@@ -27,11 +27,19 @@ KINDS = {
     "model": Kind("torch.nn:Module", ("tunebook.networks",)),
     "augmentation": Kind("torch.nn:Module", ("tunebook.data.augmentation",)),
     "optimizer": Kind("torch.optim:Optimizer", ("torch.optim",)),
-    "scheduler": Kind("torch.optim.lr_scheduler:LRScheduler", ("tunebook.schedules", "torch.optim.lr_scheduler")),
+    "scheduler": Kind(
+        "torch.optim.lr_scheduler:LRScheduler", ("tunebook.schedules", "torch.optim.lr_scheduler")
+    ),
     "callbacks": Kind(
         "pytorch_lightning:Callback",
         ("pytorch_lightning.callbacks", "tunebook.training"),
-        ("Checkpoint", "ModelCheckpoint", "OnExceptionCheckpoint", "BasePredictionWriter", "SpikeDetection"),
+        (
+            "Checkpoint",
+            "ModelCheckpoint",
+            "OnExceptionCheckpoint",
+            "BasePredictionWriter",
+            "SpikeDetection",
+        ),
     ),
     "sweep.sampler": Kind("optuna.samplers:BaseSampler", ("optuna.samplers",)),
     "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
@@ -42,12 +50,22 @@ KINDS = {
 def check_name(target: object, kind: str, where: str) -> str:
     """The target's dotted name, where its package is trusted for this kind; else SettingError. Imports nothing."""
     allowed = KINDS[kind].modules
-    if not isinstance(target, str) or not all(part.isidentifier() and not part.startswith("_") for part in target.split(".")):
-        raise SettingError(where, target, f"must be the dotted name of a class in {' or '.join(allowed)}")
+    if not isinstance(target, str) or not all(
+        part.isidentifier() and not part.startswith("_") for part in target.split(".")
+    ):
+        raise SettingError(
+            where, target, f"must be the dotted name of a class in {' or '.join(allowed)}"
+        )
     if not any(target.startswith(module + ".") for module in allowed):
-        raise SettingError(where, target, f"must be a class in {' or '.join(allowed)}: other code is never run from a config")
+        raise SettingError(
+            where,
+            target,
+            f"must be a class in {' or '.join(allowed)}: other code is never run from a config",
+        )
     if target.rpartition(".")[2] in KINDS[kind].refused:
-        raise SettingError(where, target, "writes files where a config says; the run keeps its own checkpoints")
+        raise SettingError(
+            where, target, "writes files where a config says; the run keeps its own checkpoints"
+        )
     return target
 
 
@@ -62,9 +80,17 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
     for each in getattr(module, "__all__", ()):
         getattr(module, each)  # some rooms bring their classes at first use
     base = _load(KINDS[kind].base)
-    classes = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, base) and c is not base]
+    classes = [
+        n
+        for n, c in vars(module).items()
+        if inspect.isclass(c) and issubclass(c, base) and c is not base
+    ]
     if attribute not in classes:
-        raise SettingError(where, target, f"must be a {base.__name__} of {module_name}.{nearest(attribute, classes)}")
+        raise SettingError(
+            where,
+            target,
+            f"must be a {base.__name__} of {module_name}.{nearest(attribute, classes)}",
+        )
     found: type[Any] = getattr(module, attribute)
     return found
 
@@ -75,7 +101,9 @@ def make(settings: object, kind: str, where: str | None = None, **given: Any) ->
     if not isinstance(settings, dict):
         raise SettingError(where, settings, "must be settings with a _target_")
     target = resolve(settings.get("_target_"), kind, f"{where}._target_")
-    return construct(target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given)
+    return construct(
+        target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given
+    )
 
 
 def _load(path: str) -> type[Any]:

@@ -26,7 +26,9 @@ _kept: list[object] = []  # the definitions live as long as their Library object
 class _BeforeTorchvision(MetaPathFinder):
     """Finds nothing itself: declares what is missing just before torchvision is found by the next finder."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
         if fullname == "torchvision":
             sys.meta_path.remove(self)
             spec = importlib.util.find_spec("torchvision")
@@ -36,7 +38,9 @@ class _BeforeTorchvision(MetaPathFinder):
 
 def mend_on_import() -> None:
     """Watches for the import of torchvision, where it has not happened yet."""
-    if "torchvision" not in sys.modules and not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
+    if "torchvision" not in sys.modules and not any(
+        isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path
+    ):
         sys.meta_path.insert(0, _BeforeTorchvision())
 
 
@@ -44,7 +48,11 @@ def _operators_load(spec: ModuleSpec) -> bool:
     """True where torchvision's own library of operators fits this torch (loading it is what defines them)."""
     import torch
 
-    libraries = [path for path in Path(spec.origin or "").parent.glob("_C.*") if path.suffix in (".so", ".pyd", ".dylib")]
+    libraries = [
+        path
+        for path in Path(spec.origin or "").parent.glob("_C.*")
+        if path.suffix in (".so", ".pyd", ".dylib")
+    ]
     try:
         for library in libraries:
             torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]

@@ -19,7 +19,9 @@ from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, ch
 log = logging.getLogger(__name__)
 
 for library in ("pytorch_lightning", "lightning_fabric"):
-    logging.getLogger(library).setLevel(logging.WARNING)  # their advice is for whoever writes a training script
+    logging.getLogger(library).setLevel(
+        logging.WARNING
+    )  # their advice is for whoever writes a training script
 
 Devices = Count | Literal["auto"]
 # An epoch's figures stay in memory and in every checkpoint, and the shortest epoch takes some hundredths of a second.
@@ -53,7 +55,9 @@ def make_trainer(
         accelerator=device,
         devices=devices,
         strategy=strategy,
-        precision="32-true" if precision == "auto" else precision,  # a run has chosen before; a check need not
+        precision="32-true"
+        if precision == "auto"
+        else precision,  # a run has chosen before; a check need not
         max_epochs=max_epochs,
         deterministic=deterministic,
         gradient_clip_val=gradient_clip_val or None,
@@ -73,11 +77,16 @@ def make_trainer(
 def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: str) -> None:
     """Raise SettingError for more devices than there are, and for what the CPU cannot compute in. On it, a device is a process."""
     if device == "cpu" and precision == "16-mixed":
-        raise SettingError("precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed")
+        raise SettingError(
+            "precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed"
+        )
     if device == "gpu":
         most, what = max(1, torch.cuda.device_count()), "the GPUs that are there"
     else:
-        most, what = max(2, machine.processors()), "a process for each processor that may be used, or 2"
+        most, what = (
+            max(2, machine.processors()),
+            "a process for each processor that may be used, or 2",
+        )
     if isinstance(devices, int) and devices > most:
         raise SettingError("devices", devices, f"must be at most {most}: {what}")
 
@@ -90,7 +99,11 @@ def _bar(wanted: bool) -> list[Callback]:
 def _batch_limits(**limits: float) -> dict[str, Any]:
     for split, limit in limits.items():
         if isinstance(limit, float) and limit > 1:
-            raise SettingError(f"limit_{split}_batches", limit, "must be a whole number of batches, or a fraction up to 1.0")
+            raise SettingError(
+                f"limit_{split}_batches",
+                limit,
+                "must be a whole number of batches, or a fraction up to 1.0",
+            )
     return {f"limit_{split}_batches": limit for split, limit in limits.items()}
 
 
@@ -98,7 +111,11 @@ def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
     """ "cpu" or "gpu". SettingError where a GPU is asked for and there is none."""
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator == "gpu" and not there:
-        raise SettingError("accelerator", accelerator, "there is no GPU that torch can use here; allowed: auto, cpu")
+        raise SettingError(
+            "accelerator",
+            accelerator,
+            "there is no GPU that torch can use here; allowed: auto, cpu",
+        )
     return "gpu" if there and accelerator != "cpu" else "cpu"
 
 
@@ -119,7 +136,11 @@ class EpochReport(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The epochs so far, and the seconds that the epoch and the whole have taken."""
         now = time.perf_counter()
-        return {"history": self.history, "epoch_s": now - self.epoch_start, "fit_s": now - self.fit_start}
+        return {
+            "history": self.history,
+            "epoch_s": now - self.epoch_start,
+            "fit_s": now - self.fit_start,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes them up again."""
@@ -135,7 +156,9 @@ class EpochReport(Callback):
         """Starts the epoch's clock."""
         self.epoch_start = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Logs, once a process, the seconds from its start to the end of its first step."""
         if not EpochReport.first_step_seen:
             EpochReport.first_step_seen = True
@@ -151,7 +174,10 @@ class EpochReport(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the epoch's times, and prints its line. (Runs before the module's hook, which resets the training figures.)"""
-        figures: dict[str, Any] = {"time/epoch_s": time.perf_counter() - self.epoch_start, "speed/samples_per_s": self.samples_per_s}
+        figures: dict[str, Any] = {
+            "time/epoch_s": time.perf_counter() - self.epoch_start,
+            "speed/samples_per_s": self.samples_per_s,
+        }
         if self.log_lr:
             figures["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         pl_module.log_dict(figures)

@@ -101,8 +101,13 @@ def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
         if not entry.is_file(follow_symlinks=False) and not entry.is_dir(follow_symlinks=False):
             kind = "a symbolic link" if entry.is_symlink() else "not a regular file"
             raise ValueError(f"{entry.path} is {kind}")
-        if entry.is_file(follow_symlinks=False) and os.stat(entry.path, follow_symlinks=False).st_nlink > 1:
-            raise ValueError(f"{entry.path} is a hard link: what is written there would change another file")
+        if (
+            entry.is_file(follow_symlinks=False)
+            and os.stat(entry.path, follow_symlinks=False).st_nlink > 1
+        ):
+            raise ValueError(
+                f"{entry.path} is a hard link: what is written there would change another file"
+            )
 
 
 def require_plain_yaml(text: str) -> str:
@@ -122,7 +127,9 @@ def require_plain_yaml(text: str) -> str:
             tag = getattr(event, "tag", None)
             if tag and tag.removeprefix(TAG) not in PLAIN_TAGS:
                 line = event.start_mark.line + 1
-                raise ValueError(f"holds a value of the type {tag} in line {line}; plain values only")
+                raise ValueError(
+                    f"holds a value of the type {tag} in line {line}; plain values only"
+                )
             if depth > MAX_DEPTH or aliases > MAX_ALIASES:
                 limits = f"at most {MAX_DEPTH} levels and {MAX_ALIASES} aliases are read"
                 raise ValueError(f"is nested too deeply or repeats itself too often; {limits}")

@@ -15,7 +15,11 @@ from tunebook.analysis.results import Results, Setting, Value
 from tunebook.text_output import quoted
 
 SCRIPT, COMPARE = "python src/train.py", "python src/compare.py"
-BEYOND, FINALIST, WINNER = "beyond", "finalist", "winner"  # in names of sweeps, after what was compared
+BEYOND, FINALIST, WINNER = (
+    "beyond",
+    "finalist",
+    "winner",
+)  # in names of sweeps, after what was compared
 UNTESTED = "sweep.test=false"
 NOT_IN_A_NAME = re.compile(r"[^\w.,=+ -]+")
 LONGEST_STEM = 60
@@ -32,7 +36,11 @@ def key(name: str) -> str:
 
 def words(values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]:
     """key=value of each setting, options before what depends on them, but for those of `without`; numbers in full."""
-    found = [f"{key(name)}={in_full(value)}" for name, value in values.items() if key(name) not in without]
+    found = [
+        f"{key(name)}={in_full(value)}"
+        for name, value in values.items()
+        if key(name) not in without
+    ]
     return sorted(found, key=lambda word: "." in word.partition("=")[0])
 
 
@@ -77,7 +85,11 @@ def comparison(start: Start, kind: str) -> str:
 
 
 def next_commands(
-    results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], edges: Sequence[Edge], start: Start
+    results: Results,
+    ranked: Sequence[Configuration],
+    pairs: Sequence[Pair],
+    edges: Sequence[Edge],
+    start: Start,
 ) -> tuple[str, ...]:
     """Return what to run next: beyond ends first, then more seeds, each followed by the comparison of what it gives.
 
@@ -96,13 +108,17 @@ def next_commands(
     return tuple(dict.fromkeys([*beyond, *seeds, *winner]))
 
 
-def _test_of_the_winner(results: Results, ranked: Sequence[Configuration], start: Start) -> list[str]:
+def _test_of_the_winner(
+    results: Results, ranked: Sequence[Configuration], start: Start
+) -> list[str]:
     if not ranked or ranked[0].n < USUAL_SEEDS:
         return []
     return [command(start, [*words(ranked[0].values), _new_seeds(results, USUAL_SEEDS)], WINNER)]
 
 
-def _more_seeds(results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], start: Start) -> list[str]:
+def _more_seeds(
+    results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], start: Start
+) -> list[str]:
     """Return new seeds, the same for each, so that they pair; as many as would tell the first two apart, within 5 to 20.
 
     None where no pair is undecided.
@@ -131,7 +147,11 @@ def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start
     if best is None:
         return ""
     whole = all(isinstance(run.values.get(name, 0), int) for run in results.runs)
-    varied, seeds = (_next_values(edge, whole), [_new_seeds(results, 3)]) if edge.setting.values else (_range_beyond(edge, whole), [])
+    varied, seeds = (
+        (_next_values(edge, whole), [_new_seeds(results, 3)])
+        if edge.setting.values
+        else (_range_beyond(edge, whole), [])
+    )
     if not varied:
         return ""
     parts = [*words(best.values, [key(name)]), f"{key(name)}={varied}", *seeds]
@@ -142,11 +162,16 @@ def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start
 
 def _next_values(edge: Edge, whole: bool) -> str:
     """The last value of the list and the one that would follow: 16,32,64 goes on with 128, on a linear scale with 80."""
-    numbers = sorted({float(value) for value in edge.setting.values if isinstance(value, int | float)}, reverse=not edge.upwards)
+    numbers = sorted(
+        {float(value) for value in edge.setting.values if isinstance(value, int | float)},
+        reverse=not edge.upwards,
+    )
     if len(numbers) < 2:
         return ""
     last, before = numbers[-1], numbers[-2]
-    following = last * last / before if edge.setting.log and before > 0 and last > 0 else 2 * last - before
+    following = (
+        last * last / before if edge.setting.log and before > 0 and last > 0 else 2 * last - before
+    )
     if whole:
         following = float(round(following))
     if following == last or _is_a_bound(edge.setting, last) or (following <= 0 <= last):

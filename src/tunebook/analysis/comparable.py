@@ -45,7 +45,11 @@ class Comparable:
 
     def learned(self, members: Sequence[int]) -> list[int]:
         """Return those of the runs at these positions that learned; all where none did."""
-        above = [member for member in members if self.chance is None or not self.chance.holds(self.values[member])]
+        above = [
+            member
+            for member in members
+            if self.chance is None or not self.chance.holds(self.values[member])
+        ]
         return above or list(members)
 
     def median(self, members: Sequence[int]) -> float:
@@ -57,7 +61,10 @@ class Comparable:
         groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
         for position, run in enumerate(self.runs):
             groups[configuration_key(run.values)].append(position)
-        return [Unit(self.runs[members[0]].values, tuple(members), self.median(members)) for members in groups.values()]
+        return [
+            Unit(self.runs[members[0]].values, tuple(members), self.median(members))
+            for members in groups.values()
+        ]
 
 
 def comparable(results: Results) -> Comparable:
@@ -68,11 +75,15 @@ def comparable(results: Results) -> Comparable:
     """
     pruned = [run for run in results.runs if run.state == "pruned"]
     complete = [run for run in results.runs if is_ranked(run)]
-    with_curve = [run for run in [*complete, *pruned] if any(usable(value) for _, value in run.curve)]
+    with_curve = [
+        run for run in [*complete, *pruned] if any(usable(value) for _, value in run.curve)
+    ]
     if not pruned or not any(run.state == "pruned" for run in with_curve):
         values = tuple(run.objective for run in complete if run.objective is not None)
         warning = CANNOT_BE_COMPARED if pruned else ""
-        return Comparable(tuple(complete), values, warning=warning, of=len(complete), chance=chance_level(results))
+        return Comparable(
+            tuple(complete), values, warning=warning, of=len(complete), chance=chance_level(results)
+        )
     epoch = _epoch([max(number for number, _ in run.curve) for run in with_curve])
     best = max if results.direction == "max" else min
     found: list[tuple[Run, float]] = []
@@ -80,7 +91,12 @@ def comparable(results: Results) -> Comparable:
         reached = [value for number, value in run.curve if number <= epoch and usable(value)]
         if reached and max(number for number, _ in run.curve) >= epoch:
             found.append((run, best(reached)))
-    return Comparable(tuple(run for run, _ in found), tuple(value for _, value in found), epoch, of=len(with_curve))
+    return Comparable(
+        tuple(run for run, _ in found),
+        tuple(value for _, value in found),
+        epoch,
+        of=len(with_curve),
+    )
 
 
 def _epoch(last: Sequence[int]) -> int:

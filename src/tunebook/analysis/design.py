@@ -41,7 +41,9 @@ class Design:
 
     def matrix(self, without: str | None = None) -> Array:
         """The model's columns, or those of the model without a setting."""
-        return np.hstack([self.base, *(block for name, block in self.blocks.items() if name != without)])
+        return np.hstack(
+            [self.base, *(block for name, block in self.blocks.items() if name != without)]
+        )
 
 
 def fit(values: Array, columns: Array) -> RegressionResultsWrapper:
@@ -76,7 +78,11 @@ def design(results: Results, compared: Comparable) -> Design | None:
 
 def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
     """Return whether these rows differ in one setting alone, which all of them have."""
-    varying = [setting.name for setting in settings if len({repr(row.get(setting.name, NOT_THERE)) for row in rows}) > 1]
+    varying = [
+        setting.name
+        for setting in settings
+        if len({repr(row.get(setting.name, NOT_THERE)) for row in rows}) > 1
+    ]
     return len(varying) == 1 and all(varying[0] in row for row in rows)
 
 
@@ -84,7 +90,10 @@ def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | No
     """Return a model whose units are the runs that learned, with what is due to a seed told apart where that can be done."""
     kept = compared.learned(range(len(compared.runs)))
     runs = [compared.runs[member] for member in kept]
-    rows, values = [run.values for run in runs], sign * np.array([compared.values[member] for member in kept])
+    rows, values = (
+        [run.values for run in runs],
+        sign * np.array([compared.values[member] for member in kept]),
+    )
     for base, degree in itertools.product((_seed_columns(runs), np.ones((len(rows), 1))), (2, 1)):
         found = _design(results.settings, rows, values, base, degree)
         if found is not None and _spare(found) >= SPARE:
@@ -92,7 +101,9 @@ def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | No
     return None
 
 
-def _design(settings: Sequence[Setting], rows: Rows, values: Array, base: Array, degree: int) -> Design | None:
+def _design(
+    settings: Sequence[Setting], rows: Rows, values: Array, base: Array, degree: int
+) -> Design | None:
     columns = {setting.name: block(setting, rows, degree) for setting in settings}
     blocks = {name: found for name, found in columns.items() if found.shape[1]}
     wide = base.shape[1] + sum(found.shape[1] for found in blocks.values())
@@ -111,9 +122,16 @@ def _seed_columns(runs: Sequence[Run]) -> Array:
     seeds = [run.seed for run in runs]
     different = sorted({seed for seed in seeds if seed is not None})
     ones = np.ones((len(seeds), 1))
-    if None in seeds or len(different) < 2 or min(seeds.count(seed) for seed in different) < 2 or 2 * len(different) > len(seeds):
+    if (
+        None in seeds
+        or len(different) < 2
+        or min(seeds.count(seed) for seed in different) < 2
+        or 2 * len(different) > len(seeds)
+    ):
         return ones
-    return np.hstack([ones, np.array([[float(seed == other) for other in different[1:]] for seed in seeds])])
+    return np.hstack(
+        [ones, np.array([[float(seed == other) for other in different[1:]] for seed in seeds])]
+    )
 
 
 def block(setting: Setting, rows: Rows, degree: int) -> Array:
@@ -128,10 +146,14 @@ def block(setting: Setting, rows: Rows, degree: int) -> Array:
     ends = scale(setting, rows)
     if ends is not None:
         places = np.array([coordinate(number(value) or 0.0, *ends) for value in tried])
-        raw = np.stack([places**power for power in range(1, min(degree, len(set(places)) - 1) + 1)], axis=1)
+        raw = np.stack(
+            [places**power for power in range(1, min(degree, len(set(places)) - 1) + 1)], axis=1
+        )
     else:
         texts = [as_text(value) for value in tried]
-        raw = np.array([[float(text == level) for level in sorted(set(texts))[1:]] for text in texts])
+        raw = np.array(
+            [[float(text == level) for level in sorted(set(texts))[1:]] for text in texts]
+        )
     columns = np.zeros((len(rows), raw.shape[1]))
     columns[applies] = raw - raw.mean(axis=0)
     return columns

@@ -65,15 +65,34 @@ class Edge:
 
 def effects(results: Results, compared: Comparable, model: Design | None) -> tuple[Effect, ...]:
     """Of every setting, in order: those that can be tested by p, the others last."""
-    raw = {name: partial_p(model.scores, model.matrix(name), model.matrix()) for name in model.blocks} if model else {}
+    raw = (
+        {name: partial_p(model.scores, model.matrix(name), model.matrix()) for name in model.blocks}
+        if model
+        else {}
+    )
     adjusted = holm(raw)
     missed = [name for name, p in adjusted.items() if not p < LEVEL]
-    smallest = {name: smallest_found(model, name, LEVEL / len(missed)) for name in missed} if model else {}
+    smallest = (
+        {name: smallest_found(model, name, LEVEL / len(missed)) for name in missed} if model else {}
+    )
     found = [
-        Effect(setting, adjusted.get(setting.name), _level_values(results, compared, setting), smallest.get(setting.name))
+        Effect(
+            setting,
+            adjusted.get(setting.name),
+            _level_values(results, compared, setting),
+            smallest.get(setting.name),
+        )
         for setting in results.settings
     ]
-    return tuple(sorted(found, key=lambda effect: (2.0 if effect.p is None else effect.p, raw.get(effect.setting.name) or 0.0)))
+    return tuple(
+        sorted(
+            found,
+            key=lambda effect: (
+                2.0 if effect.p is None else effect.p,
+                raw.get(effect.setting.name) or 0.0,
+            ),
+        )
+    )
 
 
 def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
@@ -97,10 +116,14 @@ def holm(raw: Mapping[Key, float | None]) -> dict[Key, float]:
     return {key: float(p) for key, p in zip(known, adjusted, strict=True)}
 
 
-def _level_values(results: Results, compared: Comparable, setting: Setting) -> tuple[LevelValue, ...]:
+def _level_values(
+    results: Results, compared: Comparable, setting: Setting
+) -> tuple[LevelValue, ...]:
     rows = [run.values for run in compared.runs]
     of_all = [level for level in levels(setting, rows) if level.members]
-    found = [LevelValue(level, len(level.members), compared.median(level.members)) for level in of_all]
+    found = [
+        LevelValue(level, len(level.members), compared.median(level.members)) for level in of_all
+    ]
     judged = [one for one in found if one.n >= FEWEST_RUNS]
     kept = judged if len(judged) > 1 else found
     if compared.selected:
@@ -115,13 +138,22 @@ def edges(model: Design | None, compared: Comparable, found: Sequence[Effect]) -
     """
     if model is None or compared.selected:
         return ()
-    edges = (edge(model, effect.setting, upwards) for effect in found for upwards in (True, False) if _is_outermost(effect, upwards))
+    edges = (
+        edge(model, effect.setting, upwards)
+        for effect in found
+        for upwards in (True, False)
+        if _is_outermost(effect, upwards)
+    )
     return tuple(one for one in edges if one is not None)
 
 
 def _is_outermost(effect: Effect, upwards: bool) -> bool:
     places = [one.level.place for one in effect.levels]
-    return effect.matters and len(places) > 1 and places[0] == (max(places) if upwards else min(places))
+    return (
+        effect.matters
+        and len(places) > 1
+        and places[0] == (max(places) if upwards else min(places))
+    )
 
 
 def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
@@ -161,7 +193,9 @@ def _best_at_the_end(model: Design, setting: Setting, own: Array, upwards: bool)
     if means[outermost.place] < max(means.values()) or ends is None:
         return False
     members = list(outermost.members)
-    places = np.array([coordinate(number(model.rows[member][setting.name]) or 0.0, *ends) for member in members])
+    places = np.array(
+        [coordinate(number(model.rows[member][setting.name]) or 0.0, *ends) for member in members]
+    )
     if len(members) < 3 or np.ptp(places) == 0:
         return True
     slope = float(np.polyfit(places, own[members], 1)[0])

@@ -40,5 +40,9 @@ def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = 
         results, board, noise, compared, settings, importances(results, compared), interactions(model, settings),
         edges(model, compared, settings), against_the_leader(ranked, noise), gaps(results, compared, settings), failing(results),
     )  # fmt: skip
-    commands = next_commands(results, ranked, found.pairs, found.edges, start or Start(results.name, tuple(fixed)))
-    return Findings(**vars(found), warnings=warnings(found), sentences=sentences(found), next_commands=commands)
+    commands = next_commands(
+        results, ranked, found.pairs, found.edges, start or Start(results.name, tuple(fixed))
+    )
+    return Findings(
+        **vars(found), warnings=warnings(found), sentences=sentences(found), next_commands=commands
+    )

@@ -19,7 +19,10 @@ from tunebook.analysis.results import Results, Setting
 
 SOURCE = "fANOVA (Hutter et al. 2014)"
 BOOTSTRAPS = 40
-TREES, DEPTH = 4, 6  # of each; leaves of single runs would explain noise, and take a hundred times as long
+TREES, DEPTH = (
+    4,
+    6,
+)  # of each; leaves of single runs would explain noise, and take a hundred times as long
 MOST_RUNS = 200  # a bootstrap, so that 2,000 runs take seconds
 FEWEST_UNITS = 10  # configurations, which are what is drawn: the seeds of one are not independent
 NOT_APPLYING = "does not apply"
@@ -52,7 +55,11 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
     distributions = {setting.name: columns[setting.name][1] for setting in varying}
     scores = normal_scores(values)
     trials = [
-        create_trial(params={name: columns[name][0][row] for name in distributions}, distributions=distributions, value=float(scores[row]))
+        create_trial(
+            params={name: columns[name][0][row] for name in distributions},
+            distributions=distributions,
+            value=float(scores[row]),
+        )
         for row in range(len(values))
     ]
     shares = _bootstrapped(trials, list(distributions))
@@ -69,9 +76,16 @@ def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistri
     """A value a configuration. Where the setting does not apply, a number is in the middle: there the forest learns nothing of it."""
     ends = scale(setting, rows)
     if ends is None:
-        texts: list[str | float] = [as_text(row[setting.name]) if setting.name in row else NOT_APPLYING for row in rows]
-        return texts, CategoricalDistribution(sorted({str(text) for text in texts}) or [NOT_APPLYING])
-    places: list[str | float] = [coordinate(number(row[setting.name]) or 0.0, *ends) if setting.name in row else 0.5 for row in rows]
+        texts: list[str | float] = [
+            as_text(row[setting.name]) if setting.name in row else NOT_APPLYING for row in rows
+        ]
+        return texts, CategoricalDistribution(
+            sorted({str(text) for text in texts}) or [NOT_APPLYING]
+        )
+    places: list[str | float] = [
+        coordinate(number(row[setting.name]) or 0.0, *ends) if setting.name in row else 0.5
+        for row in rows
+    ]
     return places, FloatDistribution(-1e-9, 1 + 1e-9)
 
 
@@ -83,13 +97,17 @@ def _bootstrapped(trials: Sequence[FrozenTrial], names: Sequence[str]) -> NDArra
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     try:
-        for number_ in tqdm(range(BOOTSTRAPS), desc="importance", disable=None, leave=False, delay=1):
+        for number_ in tqdm(
+            range(BOOTSTRAPS), desc="importance", disable=None, leave=False, delay=1
+        ):
             study = optuna.create_study()
             study.add_trials([trials[row] for row in generator.integers(0, len(trials), size)])
             if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
                 continue  # the same value throughout: no variance to share out
             try:
-                found = FanovaImportanceEvaluator(n_trees=TREES, max_depth=DEPTH, seed=number_).evaluate(study)
+                found = FanovaImportanceEvaluator(
+                    n_trees=TREES, max_depth=DEPTH, seed=number_
+                ).evaluate(study)
             except RuntimeError:  # no tree has a split: the runs drawn have the same settings
                 continue
             rows.append([found[name] for name in names])

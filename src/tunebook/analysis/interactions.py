@@ -44,7 +44,9 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
     left = _left(model)
     strongest = [effect for effect in found if effect.p is not None][:MOST_SETTINGS]
     pairs = list(itertools.combinations(strongest, 2))
-    raw = {(a.setting.name, b.setting.name): _p(model, left, a.setting, b.setting) for a, b in pairs}
+    raw = {
+        (a.setting.name, b.setting.name): _p(model, left, a.setting, b.setting) for a, b in pairs
+    }
     adjusted = holm(raw)
     results: list[Interaction] = []
     for a, b in pairs:
@@ -68,9 +70,15 @@ def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | N
     products = _products(model, first, second)
     larger = np.hstack([model.matrix(), products])
     noiseless = np.ptp(left) <= 1e-9 * np.ptp(model.values)
-    if noiseless or larger.shape[1] > 2 * len(larger) or len(larger) - np.linalg.matrix_rank(larger) < SPARE:
+    if (
+        noiseless
+        or larger.shape[1] > 2 * len(larger)
+        or len(larger) - np.linalg.matrix_rank(larger) < SPARE
+    ):
         return None
-    each = [partial_p(scores, model.matrix(), larger) for scores in (normal_scores(left), model.scores)]
+    each = [
+        partial_p(scores, model.matrix(), larger) for scores in (normal_scores(left), model.scores)
+    ]
     return max((p for p in each if p is not None), default=None)
 
 
@@ -81,7 +89,9 @@ def _products(model: Design, first: Setting, second: Setting) -> Array:
     return products
 
 
-def _strangest(model: Design, left: Array, first: Setting, second: Setting) -> tuple[tuple[Level, Level], float] | None:
+def _strangest(
+    model: Design, left: Array, first: Setting, second: Setting
+) -> tuple[tuple[Level, Level], float] | None:
     excess: list[tuple[tuple[Level, Level], float]] = []
     for a, b in itertools.product(levels(first, model.rows), levels(second, model.rows)):
         both = sorted(set(a.members) & set(b.members))

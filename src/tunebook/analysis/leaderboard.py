@@ -14,7 +14,9 @@ from tunebook.analysis.results import Results, Run, Value
 FEW = 3  # repeated configurations, below which a median of variances says nothing
 
 
-MEDIAN_ERROR = math.sqrt(math.pi / 2)  # a median's standard error against a mean's, of many normal values
+MEDIAN_ERROR = math.sqrt(
+    math.pi / 2
+)  # a median's standard error against a mean's, of many normal values
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,12 @@ def leaderboard(results: Results) -> tuple[Configuration, ...]:
         groups[configuration_key(run.values)].append(run)
     found = [_configuration(runs, chance) for runs in groups.values()]
     sign = 1 if results.direction == "max" else -1
-    return tuple(sorted(found, key=lambda one: (one.mostly_fails, -sign * one.median) if one.n else (True, math.inf)))
+    return tuple(
+        sorted(
+            found,
+            key=lambda one: (one.mostly_fails, -sign * one.median) if one.n else (True, math.inf),
+        )
+    )
 
 
 def _configuration(runs: Sequence[Run], chance: ChanceLevel | None) -> Configuration:
@@ -148,7 +155,11 @@ def seed_noise(configurations: Sequence[Configuration]) -> SeedNoise | None:
     if not repeated:
         return None
     if len(repeated) < FEW:
-        pooled = sum(df * one.sd**2 for df, one in zip(freedom, repeated, strict=True)) / sum(freedom)
+        pooled = sum(df * one.sd**2 for df, one in zip(freedom, repeated, strict=True)) / sum(
+            freedom
+        )
         return SeedNoise(math.sqrt(pooled), sum(freedom))
-    variances = [one.sd**2 * df / float(chi2.median(df)) for df, one in zip(freedom, repeated, strict=True)]
+    variances = [
+        one.sd**2 * df / float(chi2.median(df)) for df, one in zip(freedom, repeated, strict=True)
+    ]
     return SeedNoise(math.sqrt(statistics.median(variances)), sum(freedom))

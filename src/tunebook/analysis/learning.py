@@ -8,8 +8,12 @@ import numpy as np
 
 from tunebook.analysis.results import Results, Run
 
-MARGIN = 0.05  # of an accuracy above chance: classes are of unequal size, and the best epoch is picked
-FEWEST_RUNS = 5  # from which chance level is taken from the runs where the number of classes is unknown
+MARGIN = (
+    0.05  # of an accuracy above chance: classes are of unequal size, and the best epoch is picked
+)
+FEWEST_RUNS = (
+    5  # from which chance level is taken from the runs where the number of classes is unknown
+)
 
 
 @dataclass(frozen=True)
@@ -49,14 +53,24 @@ def chance_level(results: Results) -> ChanceLevel | None:
         return ChanceLevel(1 / classes + min(MARGIN, 0.5 / classes), 1.0, classes)
     if classes is not None and classes > 1 and name.endswith("loss"):
         return ChanceLevel(0.98 * math.log(classes), -1.0, classes)
-    values = sorted(run.objective for run in results.runs if is_ranked(run) and run.objective is not None)
+    values = sorted(
+        run.objective for run in results.runs if is_ranked(run) and run.objective is not None
+    )
     if not name.endswith("acc") or results.direction != "max" or len(values) < FEWEST_RUNS:
         return None
     reached = float(np.median(values[len(values) // 2 :]))
-    return ChanceLevel(values[0] + MARGIN, 1.0, None) if 0 <= values[0] <= reached / 2 and reached <= 1 else None
+    return (
+        ChanceLevel(values[0] + MARGIN, 1.0, None)
+        if 0 <= values[0] <= reached / 2 and reached <= 1
+        else None
+    )
 
 
 def learned(runs: Sequence[Run], chance: ChanceLevel | None) -> tuple[Run, ...]:
     """Return the runs above chance level; all of them where none is."""
-    above = tuple(run for run in runs if chance is None or run.objective is None or not chance.holds(run.objective))
+    above = tuple(
+        run
+        for run in runs
+        if chance is None or run.objective is None or not chance.holds(run.objective)
+    )
     return above or tuple(runs)

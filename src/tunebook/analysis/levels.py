@@ -27,10 +27,16 @@ def as_text(value: Value) -> str:
 
 def number(value: Value) -> float | None:
     """The value if it is a finite number, else None."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )
 
 
-def scale(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[float, float, bool] | None:
+def scale(
+    setting: Setting, rows: Sequence[Mapping[str, Value]]
+) -> tuple[float, float, bool] | None:
     """Lower end, upper end, logarithmic or not. None: to be treated as categories, since some value is no number, or all are one."""
     tried = [row[setting.name] for row in rows if setting.name in row]
     numbers = [found for value in tried if (found := number(value)) is not None]
@@ -61,7 +67,9 @@ def is_listed(setting: Setting) -> bool:
 
 def levels(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[Level, ...]:
     """Every level, in order, also those that no row has: listed values not tried, empty thirds."""
-    having = [(position, row[setting.name]) for position, row in enumerate(rows) if setting.name in row]
+    having = [
+        (position, row[setting.name]) for position, row in enumerate(rows) if setting.name in row
+    ]
     ends = scale(setting, rows)
     if ends is None or is_listed(setting):
         return _listed(setting, having)
@@ -73,7 +81,10 @@ def levels(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[Level
     whole = all(isinstance(value, int) for _, value in having)
     digits = 6 if whole else 2
     texts = [f"{bounds[third]:.{digits}g} to {bounds[third + 1]:.{digits}g}" for third in range(3)]
-    return tuple(Level(text, tuple(members), place) for place, (text, members) in enumerate(zip(texts, thirds, strict=True)))
+    return tuple(
+        Level(text, tuple(members), place)
+        for place, (text, members) in enumerate(zip(texts, thirds, strict=True))
+    )
 
 
 def _listed(setting: Setting, having: Sequence[tuple[int, Value]]) -> tuple[Level, ...]:
@@ -82,7 +93,9 @@ def _listed(setting: Setting, having: Sequence[tuple[int, Value]]) -> tuple[Leve
         members.setdefault(as_text(value), []).append(position)
     if setting.is_number:
         members = dict(sorted(members.items(), key=lambda item: _order(item[0])))
-    return tuple(Level(text, tuple(found), place) for place, (text, found) in enumerate(members.items()))
+    return tuple(
+        Level(text, tuple(found), place) for place, (text, found) in enumerate(members.items())
+    )
 
 
 def _order(text: str) -> float:

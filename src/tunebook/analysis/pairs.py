@@ -18,7 +18,11 @@ FEWEST_SEEDS = 3  # in common, below which nothing is claimed
 ENOUGH_PAIRS = 5  # for a standard deviation of their own
 MOST_SEEDS = 1000  # that are counted to
 POWER = 0.8
-Verdict = Literal["better", "indistinguishable from another seed", "fewer than 3 seeds in common: nothing can be said"]
+Verdict = Literal[
+    "better",
+    "indistinguishable from another seed",
+    "fewer than 3 seeds in common: nothing can be said",
+]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Pair:
     verdict: Verdict
 
 
-def against_the_leader(ranked: Sequence[Configuration], noise: SeedNoise | None, most: int = 5) -> tuple[Pair, ...]:
+def against_the_leader(
+    ranked: Sequence[Configuration], noise: SeedNoise | None, most: int = 5
+) -> tuple[Pair, ...]:
     """The first of `ranked` against each of the `most` after it.
 
     p is adjusted (Holm 1979) over all pairs of these, not the leader's alone: who leads was decided by the same seeds, and of six equal
@@ -47,10 +53,16 @@ def against_the_leader(ranked: Sequence[Configuration], noise: SeedNoise | None,
     """
     compared = list(range(min(len(ranked), most + 1)))
     by_seed = [ranked[number].by_seed() for number in compared]
-    raw = {pair: _paired_p(by_seed[pair[0]], by_seed[pair[1]]) for pair in itertools.combinations(compared, 2)}
+    raw = {
+        pair: _paired_p(by_seed[pair[0]], by_seed[pair[1]])
+        for pair in itertools.combinations(compared, 2)
+    }
     adjusted = holm(raw)
     level = LEVEL / max(1, len(adjusted))
-    return tuple(_pair(ranked[0], ranked[number], adjusted.get((0, number)), noise, level) for number in compared[1:])
+    return tuple(
+        _pair(ranked[0], ranked[number], adjusted.get((0, number)), noise, level)
+        for number in compared[1:]
+    )
 
 
 def _differences(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
@@ -73,14 +85,28 @@ def _spread(differences: Sequence[float]) -> float:
     return sd if sd > 1e-12 * max(1.0, max(map(abs, differences))) else 0.0
 
 
-def _pair(leader: Configuration, other: Configuration, p: float | None, noise: SeedNoise | None, level: float) -> Pair:
+def _pair(
+    leader: Configuration,
+    other: Configuration,
+    p: float | None,
+    noise: SeedNoise | None,
+    level: float,
+) -> Pair:
     """level: at which as many seeds as are needed are to show the difference."""
     differences = _differences(leader.by_seed(), other.by_seed())
     n, values = len(differences), list(differences.values())
     difference = statistics.fmean(values) if values else leader.median - other.median
-    pooled = math.sqrt(2) * noise.sd if noise else math.nan  # of few pairs, a standard deviation is little more than chance
-    half_width = float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= FEWEST_SEEDS else math.nan
-    verdict: Verdict = "better" if p is not None and p < LEVEL else "indistinguishable from another seed"
+    pooled = (
+        math.sqrt(2) * noise.sd if noise else math.nan
+    )  # of few pairs, a standard deviation is little more than chance
+    half_width = (
+        float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n)
+        if n >= FEWEST_SEEDS
+        else math.nan
+    )
+    verdict: Verdict = (
+        "better" if p is not None and p < LEVEL else "indistinguishable from another seed"
+    )
     if n < FEWEST_SEEDS:
         verdict = "fewer than 3 seeds in common: nothing can be said"
     needed = seeds_needed(difference, _spread(values) if n >= ENOUGH_PAIRS else pooled, level)
@@ -96,5 +122,7 @@ def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int | No
     def power(n: int) -> float:
         return float(TTestPower().power(effect, n, level))
 
-    needed = bisect.bisect_left(range(FEWEST_SEEDS, MOST_SEEDS + 1), POWER, key=power) + FEWEST_SEEDS
+    needed = (
+        bisect.bisect_left(range(FEWEST_SEEDS, MOST_SEEDS + 1), POWER, key=power) + FEWEST_SEEDS
+    )
     return needed if needed <= MOST_SEEDS else None

@@ -12,7 +12,9 @@ from statsmodels.robust.scale import qn_scale
 from tunebook.analysis.design import Array, Design, fit
 
 POWER = 0.8
-FEWEST_UNITS = 3  # of a value whose difference from another is looked at, where there are two such values
+FEWEST_UNITS = (
+    3  # of a value whose difference from another is looked at, where there are two such values
+)
 MOST_NONCENTRAL = 1e4
 
 
@@ -34,7 +36,9 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
     critical = float(f.isf(level, more, spare))
     if ncf.sf(critical, more, spare, MOST_NONCENTRAL) < POWER:
         return None
-    needed = brentq(lambda x: float(ncf.sf(critical, more, spare, x)) - POWER, 1e-6, MOST_NONCENTRAL)
+    needed = brentq(
+        lambda x: float(ncf.sf(critical, more, spare, x)) - POWER, 1e-6, MOST_NONCENTRAL
+    )
     return noise * float(np.sqrt(needed / min(own)))
 
 

@@ -57,11 +57,20 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
         least = FEWEST_RUNS if is_listed(setting) or scale(setting, rows) is None else 1
         few = tuple(level for level in levels(setting, rows) if len(level.members) < least)
         if len(tried) < 2:
-            gaps.append(Gap(setting, "one value in all runs that can be compared" if tried else "no run that can be compared"))
+            gaps.append(
+                Gap(
+                    setting,
+                    "one value in all runs that can be compared"
+                    if tried
+                    else "no run that can be compared",
+                )
+            )
         elif effect.p is None:
             gaps.append(Gap(setting, too_few if untested else "varied only together with others"))
         elif few:
-            gaps.append(Gap(setting, "fewer than 3 runs" if least == FEWEST_RUNS else "no run", few))
+            gaps.append(
+                Gap(setting, "fewer than 3 runs" if least == FEWEST_RUNS else "no run", few)
+            )
     return tuple(gaps)
 
 

@@ -50,7 +50,10 @@ def difference_text(objective: str, difference: float) -> str:
 
 def configuration_text(configuration: Configuration) -> str:
     """Its settings, numbers to four digits."""
-    short = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in configuration.values.items()}
+    short = {
+        name: float(f"{value:.4g}") if isinstance(value, float) else value
+        for name, value in configuration.values.items()
+    }
     return " ".join(words(short)) or DEFAULTS
 
 
@@ -61,14 +64,20 @@ def measured_text(objective: str, configuration: Configuration) -> str:
         return f"{value}, from one run"
     if n == 1:
         return f"{value}, from the only one of {configuration.n} runs that learned"
-    runs = f"{n} runs" if n == configuration.n else f"the {n} of {configuration.n} runs that learned"
+    runs = (
+        f"{n} runs" if n == configuration.n else f"the {n} of {configuration.n} runs that learned"
+    )
     width = difference_text(objective, configuration.half_width)
     return f"{value} in the median of {runs} (95 % interval +- {width})"
 
 
 def failures_text(configuration: Configuration) -> str:
     """Return how many of its runs did not learn, for a table; "" for none."""
-    return f"({configuration.at_chance} of {configuration.n} did not learn)" if configuration.at_chance else ""
+    return (
+        f"({configuration.at_chance} of {configuration.n} did not learn)"
+        if configuration.at_chance
+        else ""
+    )
 
 
 def configuration_value(value: Value) -> str:
@@ -85,7 +94,18 @@ def sentences(found: Found) -> tuple[str, ...]:
     """The leader, then settings that matter, interactions, ends of ranges, failures, pairs, noise, gaps."""
     if not any(configuration.n for configuration in found.leaderboard):
         return tuple(_nothing(found))
-    parts = (_leader, _learning, _effects, _interactions, _edges, _failing, _pairs, _not_found, _noise, _gaps)
+    parts = (
+        _leader,
+        _learning,
+        _effects,
+        _interactions,
+        _edges,
+        _failing,
+        _pairs,
+        _not_found,
+        _noise,
+        _gaps,
+    )
     return tuple(sentence for part in parts for sentence in part(found))
 
 
@@ -94,7 +114,9 @@ def _nothing(found: Found) -> Iterator[str]:
     if not runs:
         yield "There are no runs: nothing to compare."
         return
-    states = ", ".join(f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common())
+    states = ", ".join(
+        f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common()
+    )
     if any(run.state == "complete" for run in runs):
         yield f"No complete run has a finite {found.results.objective}: nothing to compare ({states})."
     else:
@@ -141,7 +163,9 @@ def learning_text(results: Results, board: Sequence[Configuration]) -> str:
 def _effects(found: Found) -> Iterator[str]:
     for effect in found.effects:
         if effect.matters and effect.levels:
-            yield _early_effect(found, effect) if found.compared.selected else _effect(found, effect)
+            yield (
+                _early_effect(found, effect) if found.compared.selected else _effect(found, effect)
+            )
 
 
 def _early_effect(found: Found, effect: Effect) -> str:
@@ -165,7 +189,9 @@ def _effect(found: Found, effect: Effect) -> str:
 
 
 def _importance(found: Found, effect: Effect) -> str:
-    importance = next((one for one in found.importances if one.setting.name == effect.setting.name), None)
+    importance = next(
+        (one for one in found.importances if one.setting.name == effect.setting.name), None
+    )
     if importance is None:
         return ""
     low, high = 100 * importance.low, 100 * importance.high
@@ -224,7 +250,11 @@ def _pairs(found: Found) -> Iterator[str]:
             yield f"{text} ({_needed(found, pair)})."
     unclear = [pair for pair in found.pairs if pair.p is None]
     if unclear:
-        number = f"the next {counted(len(unclear), 'configuration')}" if len(unclear) > 1 else "the next configuration"
+        number = (
+            f"the next {counted(len(unclear), 'configuration')}"
+            if len(unclear) > 1
+            else "the next configuration"
+        )
         text = f"The best and {number} have fewer than 3 seeds in common: nothing can be said of their difference"
         yield f"{text} ({_needed(found, unclear[0])})."
 
@@ -274,7 +304,9 @@ def _gaps(found: Found) -> Iterator[str]:
         if not gap.levels:
             whole[gap.reason].append(gap.setting.name)
             continue
-        texts = [level.text for level in gap.levels[:MOST_NAMED]] + ["..."] * (len(gap.levels) > MOST_NAMED)
+        texts = [level.text for level in gap.levels[:MOST_NAMED]] + ["..."] * (
+            len(gap.levels) > MOST_NAMED
+        )
         yield f"Too little was sampled of {gap.setting.name} at {', '.join(texts)}: {gap.reason}."
     for reason, names in whole.items():
         yield f"Too little was sampled to say anything of {', '.join(names)}: {reason}."
@@ -291,10 +323,16 @@ def warnings(found: Found) -> tuple[str, ...]:
     results, compared = found.results, found.compared
     said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
     ranked = _ranked(found)
-    if results.objective.startswith("test/") and len(ranked) > 1:  # of a single configuration there is nothing to choose
-        said.append(f"{results.objective} is for telling how good the winner is, not for choosing it: choose by validation figures.")
+    if (
+        results.objective.startswith("test/") and len(ranked) > 1
+    ):  # of a single configuration there is nothing to choose
+        said.append(
+            f"{results.objective} is for telling how good the winner is, not for choosing it: choose by validation figures."
+        )
     if results.adaptive:
-        said.append("The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings.")
+        said.append(
+            "The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings."
+        )
     if compared.epoch is not None:
         said.append(
             f"Some runs were pruned: settings are compared by the best value up to epoch {compared.epoch}, which {_reached(compared)};"
@@ -305,5 +343,7 @@ def warnings(found: Found) -> tuple[str, ...]:
     lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
     if lost:
         runs = counted(len(results.runs), "run")
-        said.append(f"{lost} of {runs} ended without a finite {results.objective}, and {'is' if lost == 1 else 'are'} left out.")
+        said.append(
+            f"{lost} of {runs} ended without a finite {results.objective}, and {'is' if lost == 1 else 'are'} left out."
+        )
     return tuple(said)

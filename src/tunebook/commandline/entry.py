@@ -79,7 +79,13 @@ def _arguments(config_name: str) -> argparse.Namespace:
     return arguments
 
 
-def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None, take_up: str | None, sweeps: bool) -> bool:
+def _prepare(
+    arguments: argparse.Namespace,
+    config_name: str,
+    check: str | None,
+    take_up: str | None,
+    sweeps: bool,
+) -> bool:
     """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
     try:
         _refuse_other_configs(arguments)
@@ -88,7 +94,13 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
         cfg = compose_config(config_name, arguments.overrides)
         if arguments.hydra_help or arguments.info:
             return True
-        if sweeps and not arguments.multirun and (idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]):
+        if (
+            sweeps
+            and not arguments.multirun
+            and (
+                idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]
+            )
+        ):
             raise ConfigError(f"{idle[0]}: is for many runs: add -m")
         if take_up is not None and cfg.resume is not None:
             cfg = _resumed(cfg, arguments, config_name, take_up)
@@ -108,7 +120,9 @@ def _prepare(arguments: argparse.Namespace, config_name: str, check: str | None,
 def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
     try:
         if sweep is None:
-            raise ConfigError("-m: trains many runs, which is what train.py does: python src/train.py -m ...")
+            raise ConfigError(
+                "-m: trains many runs, which is what train.py does: python src/train.py -m ..."
+            )
         _refuse_other_configs(arguments)
         quiet()
         return int(_function(sweep)(arguments.overrides))
@@ -116,7 +130,9 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
 
 
-def _resumed(cfg: DictConfig, arguments: argparse.Namespace, config_name: str, take_up: str) -> DictConfig:
+def _resumed(
+    cfg: DictConfig, arguments: argparse.Namespace, config_name: str, take_up: str
+) -> DictConfig:
     """The config of the run to go on with. From here on the call is as if the user had written all of it."""
     quiet()
     overrides = _function(take_up)(cfg, arguments.overrides)
@@ -135,7 +151,9 @@ def _refuse_other_configs(arguments: argparse.Namespace) -> None:
     """One conf/ folder holds all configs; what was checked is what runs."""
     for flag in ("config_path", "config_name", "config_dir", "experimental_rerun"):
         if getattr(arguments, flag) is not None:
-            raise ConfigError(f"--{flag.replace('_', '-')} is not supported: add a YAML file to conf/ instead")
+            raise ConfigError(
+                f"--{flag.replace('_', '-')} is not supported: add a YAML file to conf/ instead"
+            )
 
 
 def _check(cfg: DictConfig, check: str) -> None:
@@ -171,7 +189,9 @@ def start(task: Task, config_name: str) -> None:
             raise _Failed(error) from error
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way, and exits
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products on a GPU need
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # what deterministic matrix products on a GPU need
     try:
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(carrying)()
     except _Failed as carried:

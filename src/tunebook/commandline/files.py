@@ -41,14 +41,23 @@ def read_yaml(text: str, where: str) -> Any:
     """
     try:
         return OmegaConf.to_container(OmegaConf.create(require_plain_yaml(text)), resolve=False)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AssertionError, RecursionError) as error:
+    except (
+        OmegaConfBaseException,
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        AssertionError,
+        RecursionError,
+    ) as error:
         raise ConfigError(f"{where}: {one_line(str(error))}") from None
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
     """Reads conf/ in place of Hydra's class of the same name, which reads any file. (Hydra tells classes by their name.)"""
 
-    _parsed: ClassVar[dict[tuple[str, str], ConfigResult]] = {}  # a command composes the same files several times
+    _parsed: ClassVar[
+        dict[tuple[str, str], ConfigResult]
+    ] = {}  # a command composes the same files several times
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return the configuration file, verified. Raises ConfigError where it may not be read or says what it may not."""
@@ -71,9 +80,13 @@ class FileConfigSource(file_config_source.FileConfigSource):
 def regular_file(folder: Path, name: str) -> Path:
     """Return the file of conf/ that is called `name`. Raises ConfigError where it lies elsewhere, or is no ordinary file."""
     file = (folder / name).resolve()
-    is_named_inside = folder.resolve() == CONF.resolve() and not {"", ".", ".."} & set(name.split("/"))
+    is_named_inside = folder.resolve() == CONF.resolve() and not {"", ".", ".."} & set(
+        name.split("/")
+    )
     if not is_named_inside or not file.is_relative_to(CONF.resolve()):
-        raise ConfigError(f"{shown(name.removesuffix('.yaml'))}: is outside conf/; one conf/ folder holds all configs")
+        raise ConfigError(
+            f"{shown(name.removesuffix('.yaml'))}: is outside conf/; one conf/ folder holds all configs"
+        )
     try:
         mode = file.stat().st_mode
     except OSError as error:
@@ -92,11 +105,20 @@ def verify(config_path: str, text: str) -> None:
     is_whole = config_path.startswith(WHOLE)
     if not isinstance(content, dict) or (is_whole and not content):
         raise ConfigError(f"{where}: must hold settings, such as `seed: 1`")
-    for word in (config_path, *PACKAGE.findall(text), *map(str, content), *_words(content.get("defaults"))):
+    for word in (
+        config_path,
+        *PACKAGE.findall(text),
+        *map(str, content),
+        *_words(content.get("defaults")),
+    ):
         if HYDRA.search(word):
-            raise ConfigError(f"{where}: sets hydra ({shown(word)}), which only the primary config in conf/ may do")
+            raise ConfigError(
+                f"{where}: sets hydra ({shown(word)}), which only the primary config in conf/ may do"
+            )
     if is_whole and set(content) != {"defaults"} and GLOBAL not in PACKAGE.findall(text):
-        raise ConfigError(f"{where}: must begin with the line `{GLOBAL}`, since it changes settings of other groups")
+        raise ConfigError(
+            f"{where}: must begin with the line `{GLOBAL}`, since it changes settings of other groups"
+        )
 
 
 def _words(defaults: Any) -> Iterator[str]:

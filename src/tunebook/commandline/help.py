@@ -14,7 +14,14 @@ KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<
 def description(group: str, option: str) -> str:
     """The first comment line of an option's file that says something."""
     lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
-    return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# @")), "")
+    return next(
+        (
+            line.removeprefix("# ")
+            for line in lines
+            if line.startswith("# ") and not line.startswith("# @")
+        ),
+        "",
+    )
 
 
 def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]:
@@ -24,7 +31,9 @@ def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]
         choice = choices.get(group)
         if choice:
             for parent in _parents(group, choice):
-                found |= _file_comments(parent, "" if group in ("experiment", "debug") else f"{group}.")
+                found |= _file_comments(
+                    parent, "" if group in ("experiment", "debug") else f"{group}."
+                )
     return found
 
 
@@ -33,12 +42,21 @@ def _parents(group: str, option: str) -> list[Path]:
     path = CONF / group / f"{option}.yaml"
     loaded = OmegaConf.load(path)
     above = loaded.get("defaults", []) if isinstance(loaded, DictConfig) else []
-    return [p for name in above if isinstance(name, str) and name != "_self_" for p in _parents(group, name)] + [path]
+    return [
+        p
+        for name in above
+        if isinstance(name, str) and name != "_self_"
+        for p in _parents(group, name)
+    ] + [path]
 
 
 def _file_comments(path: Path, prefix: str) -> dict[str, str]:
     keyed = _keyed_lines(path.read_text())
-    return {prefix + key: match["comment"] for key, match in keyed if key and match is not None and match["comment"]}
+    return {
+        prefix + key: match["comment"]
+        for key, match in keyed
+        if key and match is not None and match["comment"]
+    }
 
 
 def _keyed_lines(text: str) -> list[tuple[str, re.Match[str] | None]]:
@@ -65,7 +83,9 @@ def with_comments(config_name: str, cfg: DictConfig) -> str:
         del shown["hydra"]
     text = OmegaConf.to_yaml(shown)
     lines = zip(text.splitlines(), _keyed_lines(text), strict=True)
-    return "\n".join(f"{line:<40}  # {said[key]}" if key in said else line for line, (key, _) in lines)
+    return "\n".join(
+        f"{line:<40}  # {said[key]}" if key in said else line for line, (key, _) in lines
+    )
 
 
 def help_text(config_name: str, cfg: DictConfig, script: str) -> str:

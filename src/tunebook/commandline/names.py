@@ -27,14 +27,28 @@ HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
 HYDRA_FINDINGS = ("runtime.", "overrides.", "job.override_dirname")
 SQLITE = "sqlite:///"
 # What an experiment or a command line may bring along; its class checks what is in it.
-NEW_AS_A_WHOLE = ("hydra", "callbacks.", "sweep.sampler.", "sweep.pruner.", "sweep.space.", "sweep.slurm.more.")
-LOGGING_CLASSES = ("logging.StreamHandler", "logging.FileHandler", "logging.NullHandler", "tunebook.secrets.RedactingFormatter")
+NEW_AS_A_WHOLE = (
+    "hydra",
+    "callbacks.",
+    "sweep.sampler.",
+    "sweep.pruner.",
+    "sweep.space.",
+    "sweep.slurm.more.",
+)
+LOGGING_CLASSES = (
+    "logging.StreamHandler",
+    "logging.FileHandler",
+    "logging.NullHandler",
+    "tunebook.secrets.RedactingFormatter",
+)
 
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
 
 
 # A text that Hydra takes for nothing else: a letter makes it no number (but e, which stands in 1e5).
-PLAIN_TEXT = re.compile(r"(?!(?:true|false|null|nan|inf)$)(?=.*[A-DF-Za-df-z])[\w./-]+", re.ASCII | re.IGNORECASE)
+PLAIN_TEXT = re.compile(
+    r"(?!(?:true|false|null|nan|inf)$)(?=.*[A-DF-Za-df-z])[\w./-]+", re.ASCII | re.IGNORECASE
+)
 # Settings of the scripts that are texts, whatever is in them: Hydra would take `1e5` for a number and refuse `a, b`.
 TEXTS = {
     "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"), "reproduce": ("run",),
@@ -51,7 +65,11 @@ def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
     for word in overrides:
         key, separator, value = word.partition("=")
         if separator and key in TEXTS.get(config_name, ()):
-            if value not in ("", "null", "???") and value[0] not in "'\"" and not PLAIN_TEXT.fullmatch(value):
+            if (
+                value not in ("", "null", "???")
+                and value[0] not in "'\""
+                and not PLAIN_TEXT.fullmatch(value)
+            ):
                 value = quoted(value)
             key = "sweep_name" if key == "sweep" else key
         found.append(f"{key}{separator}{value}")
@@ -70,7 +88,11 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
             _check_override(config_name, override, overrides)
         cfg = _compose(config_name, list(overrides))
     learn(OmegaConf.to_container(cfg, resolve=False))
-    words = [text for override, text in zip(parsed, overrides, strict=True) if override.is_hydra_override()]
+    words = [
+        text
+        for override, text in zip(parsed, overrides, strict=True)
+        if override.is_hydra_override()
+    ]
     _check_hydra(cfg, config_name, tuple(words))
     check_names(config_name, cfg)
     return cfg
@@ -85,12 +107,16 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
     for group, choice in choices.items():
         if choice is not None and str(choice).startswith("_"):
             allowed = options(group)
-            raise ConfigError(f"{group}={choice}: no such option; allowed: {', '.join(allowed)}.{nearest(choice, allowed)}")
+            raise ConfigError(
+                f"{group}={choice}: no such option; allowed: {', '.join(allowed)}.{nearest(choice, allowed)}"
+            )
     known = set(keys(with_choices(choices, config_name)))
     of_its_own = _top_keys(config_name)
     for key in keys(cfg):
         if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may hold any key
-            raise ConfigError(f"{key}: no such setting.{nearest(top, of_its_own) or _leaf_elsewhere(key, list(known))}")
+            raise ConfigError(
+                f"{key}: no such setting.{nearest(top, of_its_own) or _leaf_elsewhere(key, list(known))}"
+            )
         if key not in known and not key.startswith(NEW_AS_A_WHOLE):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
     check_targets(cfg)
@@ -116,23 +142,31 @@ def _top_keys(config_name: str) -> frozenset[str]:
 
 def options(group: str) -> list[str]:
     """The options of a group: its YAML files, but those whose name begins with an underscore."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+    return sorted(
+        path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_")
+    )
 
 
 @functools.cache
 def default_choices(config_name: str = "config") -> dict[str, str | None]:
     """Each group and the option that the primary config's defaults list chooses."""
     entries = OmegaConf.load(CONF / f"{config_name}.yaml").defaults
-    pairs = {str(k): v for entry in entries if isinstance(entry, DictConfig) for k, v in entry.items()}
+    pairs = {
+        str(k): v for entry in entries if isinstance(entry, DictConfig) for k, v in entry.items()
+    }
     return {group: choice for group, choice in pairs.items() if not group.startswith("override ")}
 
 
-def with_choices(choices: Mapping[str, str | None], config_name: str = "config", hydra: bool = False) -> DictConfig:
+def with_choices(
+    choices: Mapping[str, str | None], config_name: str = "config", hydra: bool = False
+) -> DictConfig:
     """The config of these options with nothing set: what every value is by default, and which keys there are.
 
     hydra: with Hydra's own node.
     """
-    chosen = tuple(f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group))
+    chosen = tuple(
+        f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)
+    )
     return _composed(config_name, chosen)[1 if hydra else 0]
 
 
@@ -148,7 +182,12 @@ def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, Di
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config, inner nodes too, but for what is inside lists. Interpolations are not followed."""
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+    if (
+        not isinstance(node, DictConfig)
+        or node._is_none()
+        or node._is_missing()
+        or node._is_interpolation()
+    ):
         return
     for key in map(str, node):
         yield prefix + key
@@ -160,14 +199,22 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(cfg, ListConfig):
         for i, item in enumerate(cfg):
             yield from targets(item, f"{prefix}{i}.")
-    if not isinstance(cfg, DictConfig) or cfg._is_none() or cfg._is_missing() or cfg._is_interpolation():
+    if (
+        not isinstance(cfg, DictConfig)
+        or cfg._is_none()
+        or cfg._is_missing()
+        or cfg._is_interpolation()
+    ):
         return
     for key in map(str, cfg):
         path = prefix + key
         node = cfg._get_node(key)
         in_logging = path.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
         if key == "_target_" or (in_logging and key in ("class", "()")):
-            yield path, getattr(node, "_value", lambda: None)()  # an expression is not evaluated: it is no name
+            yield (
+                path,
+                getattr(node, "_value", lambda: None)(),
+            )  # an expression is not evaluated: it is no name
         yield from targets(node, f"{path}.")
 
 
@@ -194,9 +241,17 @@ def _check_target(path: str, value: Any) -> None:
             raise SettingError(path, value, "must be Hydra's own launcher or sweeper")
     else:
         group = where.split(".")[0]
-        kind = where if where in KINDS else group if group == "callbacks" and where.count(".") == 1 else None
+        kind = (
+            where
+            if where in KINDS
+            else group
+            if group == "callbacks" and where.count(".") == 1
+            else None
+        )
         if kind is None:
-            raise SettingError(path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}")
+            raise SettingError(
+                path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}"
+            )
         check_name(value, kind, path)
 
 
@@ -206,7 +261,9 @@ def _check_hydra(cfg: DictConfig, config_name: str, words: tuple[str, ...]) -> N
     found = dict(leaves(cfg.hydra))
     for key in {**ours, **found}:
         if not key.startswith(HYDRA_FINDINGS) and repr(ours.get(key)) != repr(found.get(key)):
-            message = "is set by a file in conf/ that is not the primary config, which alone may do so"
+            message = (
+                "is set by a file in conf/ that is not the primary config, which alone may do so"
+            )
             raise SettingError(f"hydra.{key}", found.get(key), message)
 
 
@@ -256,11 +313,15 @@ def _check_override(config_name: str, override: Override, overrides: Sequence[st
         chosen = [word for word in overrides if word.partition("=")[0] in groups]
         known = [*groups, *keys(_compose(config_name, chosen))]
         if override.key_or_group not in known:
-            hint = nearest(override.key_or_group, known) or _leaf_elsewhere(override.key_or_group, known)
+            hint = nearest(override.key_or_group, known) or _leaf_elsewhere(
+                override.key_or_group, known
+            )
             raise ConfigError(f"{override.input_line}: no such setting.{hint}")
         if override.is_add():
             hint = nearest(override.key_or_group, known)
-            raise ConfigError(f"{override.input_line}: is set, not added: write it without +.{hint}")
+            raise ConfigError(
+                f"{override.input_line}: is set, not added: write it without +.{hint}"
+            )
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:
@@ -273,13 +334,19 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
         allowed = [o for o in error.options or () if not o.startswith("_")]
         if not group or not allowed:
             raise ConfigError(_first_line(error)) from error
-        raise ConfigError(f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}") from error
+        raise ConfigError(
+            f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}"
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explained(config_name, error, overrides)) from error
     except RecursionError as error:
-        raise ConfigError(f"{' '.join(overrides)}: cannot be composed: a file in conf/ includes itself") from error
+        raise ConfigError(
+            f"{' '.join(overrides)}: cannot be composed: a file in conf/ includes itself"
+        ) from error
     except (ValueError, TypeError, AttributeError) as error:  # what Hydra did not foresee
-        raise ConfigError(f"{' '.join(overrides)}: cannot be composed: {_first_line(error)}") from error
+        raise ConfigError(
+            f"{' '.join(overrides)}: cannot be composed: {_first_line(error)}"
+        ) from error
 
 
 def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
@@ -288,15 +355,21 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
     if match is None:
         return _first_line(error)
     name = match[1].partition("@")[0]
-    chosen = [o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)]
+    chosen = [
+        o for o in overrides if "=" in o and o.partition("=")[0] in default_choices(config_name)
+    ]
     try:
         full = compose(config_name, chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
         return _first_line(error)  # an option's own file is what is wrong
-    known = [key for key in keys(full) if not key.startswith("hydra")]  # most of Hydra's own are refused
+    known = [
+        key for key in keys(full) if not key.startswith("hydra")
+    ]  # most of Hydra's own are refused
     if name in known:
         return _first_line(error)
-    given = next((override for override in overrides if override.lstrip("~").startswith(name)), name)
+    given = next(
+        (override for override in overrides if override.lstrip("~").startswith(name)), name
+    )
     return f"{given}: no such setting.{nearest(name, known) or _leaf_elsewhere(name, known)}"
 
 
@@ -310,5 +383,9 @@ def _leaf_elsewhere(name: str, known: Sequence[str]) -> str:
 
 def _first_line(error: Exception) -> str:
     """The first line of an error and of its cause."""
-    lines = [str(e).strip().splitlines()[0] for e in (error, error.__cause__) if e is not None and str(e).strip()]
+    lines = [
+        str(e).strip().splitlines()[0]
+        for e in (error, error.__cause__)
+        if e is not None and str(e).strip()
+    ]
     return " ".join(dict.fromkeys(lines)) or type(error).__name__

@@ -18,7 +18,16 @@ from tunebook.secrets import HIDDEN
 # environment.
 HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
 # The settings that an expression from outside may refer to: `${optimizer.lr}`. Others hold places, addresses and secrets.
-REFERRED_TO = ("augmentation", "data", "model", "objective", "optimizer", "scheduler", "seed", "trainer")
+REFERRED_TO = (
+    "augmentation",
+    "data",
+    "model",
+    "objective",
+    "optimizer",
+    "scheduler",
+    "seed",
+    "trainer",
+)
 PLACES = ("data.root", "data.source")
 MOST_REFERENCES = 8
 KEY = re.compile(r"[+~]*\w[\w.-]*(/\w[\w.-]*)*(@[\w./-]*)?")
@@ -57,13 +66,21 @@ def check_word(override: Override, groups: Collection[str]) -> None:
     if not key:
         raise ConfigError(f"{shown(override.input_line)}: names no setting; write key=value")
     if override.package is not None:
-        raise ConfigError(f"{shown(override.input_line)}: an option's place in the config (@) can't be chosen; write {key}=...")
+        raise ConfigError(
+            f"{shown(override.input_line)}: an option's place in the config (@) can't be chosen; write {key}=..."
+        )
     if re.split(r"[./]", key)[0] == "hydra":
         _check_hydra_word(override)
     if key in groups or "/" in key or (CONF / key).is_dir():
         for option in _texts(override._value):
-            if {"", ".", ".."} & set(option.replace("\\", "/").split("/")) or "\0" in option or "${" in option:
-                raise ConfigError(f"{key}={shown(option)}: no such option; an option is the name of a file in conf/{key}/")
+            if (
+                {"", ".", ".."} & set(option.replace("\\", "/").split("/"))
+                or "\0" in option
+                or "${" in option
+            ):
+                raise ConfigError(
+                    f"{key}={shown(option)}: no such option; an option is the name of a file in conf/{key}/"
+                )
 
 
 def _check_hydra_word(override: Override) -> None:
@@ -71,13 +88,21 @@ def _check_hydra_word(override: Override) -> None:
     if key == "hydra.mode":
         raise ConfigError(f"hydra.mode={shown(value)}: is chosen by the flag -m")
     if key == "hydra.sweeper.params":
-        raise ConfigError("hydra.sweeper.params: a sweep is written on the command line: -m key=a,b")
+        raise ConfigError(
+            "hydra.sweeper.params: a sweep is written on the command line: -m key=a,b"
+        )
     if "LOCAL_RANK" in os.environ and (key, value) in _words_of_lightning():
         return
     if key not in HYDRA_SETTINGS or override.is_delete():
         allowed = ", ".join(HYDRA_SETTINGS)
-        raise SettingError(key, value, f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}")
-    if key == "hydra.run.dir" and not (isinstance(value, str) and value.strip() and value.isprintable()):
+        raise SettingError(
+            key,
+            value,
+            f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}",
+        )
+    if key == "hydra.run.dir" and not (
+        isinstance(value, str) and value.strip() and value.isprintable()
+    ):
         raise SettingError(key, value, "must be a folder")
     if key == "hydra.verbose" and not isinstance(value, bool | str | list):
         raise SettingError(key, value, "must be true, false, or the name of a logger")
@@ -99,7 +124,9 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
     for word in words if isinstance(words, list) else [words]:
         if isinstance(word, str) and HIDDEN in word:
             if word.partition("=")[0].lstrip("+") not in given:
-                raise InputError(f"{word}: is not kept with the run, since it holds a secret; give it again")
+                raise InputError(
+                    f"{word}: is not kept with the run, since it holds a secret; give it again"
+                )
             continue
         key = _outside_word(word, where).key_or_group
         if key in given and _is_evaluated(str(word)):
@@ -119,7 +146,9 @@ def check_outside_words(words: object, where: str) -> list[str]:
     for word in words if isinstance(words, list) else [words]:
         text = str(_outside_word(word, where).input_line)
         if _is_evaluated(text):
-            raise InputError(f"{where}: holds {shown(text)}, which would be looked up on this machine: give it again")
+            raise InputError(
+                f"{where}: holds {shown(text)}, which would be looked up on this machine: give it again"
+            )
         texts.append(text)
     return texts
 
@@ -146,9 +175,13 @@ def check_outside_values(content: Any, where: str) -> None:
     references = [text for text in _texts(content) if "${" in text]
     for text in references:
         if evaluates(text):
-            raise InputError(f"{where}: holds {shown(text)}, which would be looked up on this machine")
+            raise InputError(
+                f"{where}: holds {shown(text)}, which would be looked up on this machine"
+            )
     if len(references) > MOST_REFERENCES:  # references to references grow without bound
-        raise InputError(f"{where}: holds {len(references)} references to other settings; at most {MOST_REFERENCES} are followed")
+        raise InputError(
+            f"{where}: holds {len(references)} references to other settings; at most {MOST_REFERENCES} are followed"
+        )
 
 
 def evaluates(text: str) -> bool:
@@ -157,7 +190,9 @@ def evaluates(text: str) -> bool:
     if match is None:
         return "${" in text
     key = match[1]
-    return key.split(".")[0] not in REFERRED_TO or any(key == place or key.startswith(f"{place}.") for place in PLACES)
+    return key.split(".")[0] not in REFERRED_TO or any(
+        key == place or key.startswith(f"{place}.") for place in PLACES
+    )
 
 
 def _texts(value: Any) -> Iterator[str]:

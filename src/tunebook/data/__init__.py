@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from tunebook.data.sources import ImageSets, Source
 
 __all__ = ["Batch", "ImageDataModule", "ImageSets", "Source"]
-MODULES = {"Batch": "module", "ImageDataModule": "module", "ImageSets": "sources", "Source": "sources"}
+MODULES = {
+    "Batch": "module",
+    "ImageDataModule": "module",
+    "ImageSets": "sources",
+    "Source": "sources",
+}
 
 
 def __getattr__(name: str) -> Any:

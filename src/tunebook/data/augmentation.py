@@ -30,7 +30,14 @@ class Affine(nn.Module):
     """Rotation, scaling, shear and shift, drawn uniformly for each image; what comes in from outside is black."""
 
     @checked
-    def __init__(self, rotation: NonNegative, shear: NonNegative, scale_min: Scale, scale_max: Scale, shift: Fraction) -> None:
+    def __init__(
+        self,
+        rotation: NonNegative,
+        shear: NonNegative,
+        scale_min: Scale,
+        scale_max: Scale,
+        shift: Fraction,
+    ) -> None:
         super().__init__()
         if rotation > 180:
             raise SettingError("rotation", rotation, "must be at most 180 degrees")
@@ -43,8 +50,12 @@ class Affine(nn.Module):
 
     def forward(self, images: Tensor, index: Tensor, key: int) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W), bilinear."""
-        grid = F.affine_grid(self._matrices(uniform(key, index, 5)), list(images.shape), align_corners=False)
-        return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        grid = F.affine_grid(
+            self._matrices(uniform(key, index, 5)), list(images.shape), align_corners=False
+        )
+        return F.grid_sample(
+            images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+        )
 
     def _matrices(self, u: Tensor) -> Tensor:
         """(B, 5) in [0, 1) -> (B, 2, 3), from output to input coordinates, both in [-1, 1]."""

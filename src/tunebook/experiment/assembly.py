@@ -11,7 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
-from tunebook.checks import MODES, ExperimentName, Positive, PositiveSeconds, Seed, SettingError, conform, construct
+from tunebook.checks import (
+    MODES,
+    ExperimentName,
+    Positive,
+    PositiveSeconds,
+    Seed,
+    SettingError,
+    conform,
+    construct,
+)
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
@@ -20,7 +29,16 @@ from tunebook.targets import make, resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
-__all__ = ["Parts", "Settings", "build", "make", "make_schedule", "plain", "steps_of", "trainer_for"]
+__all__ = [
+    "Parts",
+    "Settings",
+    "build",
+    "make",
+    "make_schedule",
+    "plain",
+    "steps_of",
+    "trainer_for",
+]
 Settings = dict[str, Any]
 
 
@@ -69,26 +87,51 @@ def build(settings: Settings) -> Parts:
     conform("resume_changes", settings["resume_changes"], bool)
     data_settings = dict(settings["data"])
     source = make(data_settings.pop("source", None), "data.source")
-    data = make(data_settings, "data", source=source, augmentation=make(settings["augmentation"], "augmentation"), seed=seed)
+    data = make(
+        data_settings,
+        "data",
+        source=source,
+        augmentation=make(settings["augmentation"], "augmentation"),
+        seed=seed,
+    )
     classes = len(source.class_names)
     conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     classifier = Classifier(
         make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
         # The steps are worked out here: asking Lightning would make it open the data before it knows where a resumed run stands.
-        schedule=lambda optimizer: make_schedule(settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective),
+        schedule=lambda optimizer: make_schedule(
+            settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective
+        ),
         seed=seed,
     )
     callbacks = [
-        make(callback, "callbacks", where=f"callbacks.{name}", monitor=objective, mode=MODES[objective])
+        make(
+            callback,
+            "callbacks",
+            where=f"callbacks.{name}",
+            monitor=objective,
+            mode=MODES[objective],
+        )
         for name, callback in (settings["callbacks"] or {}).items()
     ]
-    schedule_class = resolve(settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_")
-    selecting = issubclass(schedule_class, ReduceLROnPlateau) or any(isinstance(c, EarlyStopping) for c in callbacks)
+    schedule_class = resolve(
+        settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_"
+    )
+    selecting = issubclass(schedule_class, ReduceLROnPlateau) or any(
+        isinstance(c, EarlyStopping) for c in callbacks
+    )
     if data.validate_on != "split" and (selecting or settings["tested_weights"] == "best"):
         message = f"nothing may be selected by {data.validate_on} figures: no plateau, no early stopping, tested_weights=last"
         raise SettingError("data.validate_on", data.validate_on, message)
-    return Parts(settings, data, classifier, callbacks, make(settings["tracking"], "tracking"), log_lr=schedule_class is not ConstantLR)
+    return Parts(
+        settings,
+        data,
+        classifier,
+        callbacks,
+        make(settings["tracking"], "tracking"),
+        log_lr=schedule_class is not ConstantLR,
+    )
 
 
 def batches_of(trainer: Settings, data: ImageDataModule) -> int:
@@ -103,18 +146,36 @@ def steps_of(trainer: Settings, data: ImageDataModule) -> int:
     return int(trainer["max_epochs"]) * batches_of(trainer, data)
 
 
-def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str) -> dict[str, Any]:
+def make_schedule(
+    settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str
+) -> dict[str, Any]:
     """Lightning's lr_scheduler_config. steps: optimizer steps of the whole run."""
     settings = dict(settings)
-    interval = conform("scheduler.interval", settings.pop("interval", None), Literal["step", "epoch"])
-    schedule = make(settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=MODES[objective])
+    interval = conform(
+        "scheduler.interval", settings.pop("interval", None), Literal["step", "epoch"]
+    )
+    schedule = make(
+        settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=MODES[objective]
+    )
     return {"scheduler": schedule, "interval": interval, "monitor": objective}
 
 
-def trainer_for(parts: Parts, output_dir: Path, callbacks: list[pl.Callback], files: VerifiedCheckpoints, **changed: Any) -> pl.Trainer:
+def trainer_for(
+    parts: Parts,
+    output_dir: Path,
+    callbacks: list[pl.Callback],
+    files: VerifiedCheckpoints,
+    **changed: Any,
+) -> pl.Trainer:
     """The Trainer of a config, with `changed` settings in place of the config's."""
     settings = parts.settings["trainer"] | changed
     trainer: pl.Trainer = construct(
-        make_trainer, settings, "trainer", output_dir=str(output_dir), callbacks=callbacks, checkpoint_io=files, logger=parts.tracker
+        make_trainer,
+        settings,
+        "trainer",
+        output_dir=str(output_dir),
+        callbacks=callbacks,
+        checkpoint_io=files,
+        logger=parts.tracker,
     )
     return trainer

@@ -9,8 +9,20 @@ from tunebook.experiment.assembly import Parts, batches_of
 from tunebook.recovery.checkpoint import Content
 from tunebook.recovery.position import Position, put_into
 
-STEERING = ("optimizer", "scheduler", "objective", "trainer.max_epochs", "data.batch_size", "trainer.limit_train_batches")
-BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")  # what a batch holds; "train" is the digest of the training set
+STEERING = (
+    "optimizer",
+    "scheduler",
+    "objective",
+    "trainer.max_epochs",
+    "data.batch_size",
+    "trainer.limit_train_batches",
+)
+BATCHES = (
+    "data",
+    "train",
+    "seed",
+    "trainer.limit_train_batches",
+)  # what a batch holds; "train" is the digest of the training set
 
 
 def adapt(content: Content, changed: set[str], parts: Parts) -> None:
@@ -46,7 +58,11 @@ def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> N
     else:
         for _ in range(position.step if config["interval"] == "step" else position.epoch):
             schedule.step()
-    group = {key: value for key, value in optimizer.state_dict()["param_groups"][0].items() if key != "params"}
+    group = {
+        key: value
+        for key, value in optimizer.state_dict()["param_groups"][0].items()
+        if key != "params"
+    }
     state = content["optimizer_states"][0]
     if fresh:
         state["state"] = {}

@@ -24,7 +24,11 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     """Raises SettingError where `cfg` can't run. choices: the chosen option of each group."""
     settings = plain(cfg)
     if settings["data"].get("validate_on") == "test" and choices.get("experiment") != NOTEBOOK:
-        raise SettingError("data.validate_on", "test", f"only experiment={NOTEBOOK} may validate on the test set; allowed: split, train")
+        raise SettingError(
+            "data.validate_on",
+            "test",
+            f"only experiment={NOTEBOOK} may validate on the test set; allowed: split, train",
+        )
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
@@ -62,9 +66,13 @@ def _check_shapes(parts: Parts) -> None:
     try:
         shape = tuple(parts.classifier.network.eval()(torch.empty(2, *source.image_shape)).shape)
     except (RuntimeError, ValueError) as error:
-        raise SettingError("model", name, f"cannot take images of shape {source.image_shape}: {error}") from error
+        raise SettingError(
+            "model", name, f"cannot take images of shape {source.image_shape}: {error}"
+        ) from error
     if shape != (2, len(source.class_names)):
-        raise SettingError("model", name, f"makes {shape} of 2 images, not {(2, len(source.class_names))}")
+        raise SettingError(
+            "model", name, f"makes {shape} of 2 images, not {(2, len(source.class_names))}"
+        )
 
 
 def _check_schedule(parts: Parts) -> None:

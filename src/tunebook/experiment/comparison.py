@@ -53,7 +53,11 @@ def from_journal(file: Path) -> Account:
     digests: dict[str, str] = {}
     for record, _ in journal.read(file):
         if record["kind"] == "points":
-            points |= {(step, metric): _finite(value) for metric, value, _, step in record["points"] if not metric.startswith(TIMES)}
+            points |= {
+                (step, metric): _finite(value)
+                for metric, value, _, step in record["points"]
+                if not metric.startswith(TIMES)
+            }
         elif record["kind"] == "run":
             tags |= record["tags"]
         elif record["kind"] == "dataset":
@@ -67,7 +71,11 @@ def _finite(value: float) -> float:
 
 
 def _versions(text: str) -> dict[str, str]:
-    pairs = [line.split("==", 1) for line in text.splitlines() if "==" in line and not line.startswith("#")]
+    pairs = [
+        line.split("==", 1)
+        for line in text.splitlines()
+        if "==" in line and not line.startswith("#")
+    ]
     return {name.strip(): version.strip() for name, version in pairs}
 
 
@@ -86,7 +94,11 @@ class Comparison:
     @property
     def differing(self) -> list[Point]:
         """The points that only one has, or that are not exactly equal."""
-        return [point for point in self.points if self.then.points.get(point) != self.now.points.get(point)]
+        return [
+            point
+            for point in self.points
+            if self.then.points.get(point) != self.now.points.get(point)
+        ]
 
     @property
     def same(self) -> bool:
@@ -112,29 +124,54 @@ class Comparison:
         """The verdict, for a user. more: what else is known to differ, a line each."""
         points = self.points
         if self.same:
-            return [f"the same: all {len({metric for _, metric in points})} metrics, {len(points)} points"]
+            return [
+                f"the same: all {len({metric for _, metric in points})} metrics, {len(points)} points"
+            ]
         counted = f"{len(self.differing)} of {len(points)} points differ"
         finals = self._finals()
-        figures = ["largest differences of the final figures:", *finals] if finals else ["the final figures are the same"]
+        figures = (
+            ["largest differences of the final figures:", *finals]
+            if finals
+            else ["the final figures are the same"]
+        )
         causes = [*origins(self.then, self.now), *more]
         known = ["what else differs, then -> now:", *(f"  {cause}" for cause in causes)]
         nothing = ["nothing recorded differs: versions, machine and code are the same"]
-        return [f"first difference: {self.first or 'no figure was recorded'}", counted, *figures, *(known if causes else nothing)]
+        return [
+            f"first difference: {self.first or 'no figure was recorded'}",
+            counted,
+            *figures,
+            *(known if causes else nothing),
+        ]
 
     def _finals(self) -> list[str]:
         """The last value of each metric that differs, the largest part first."""
-        last = [{metric: account.points[step, metric] for step, metric in sorted(account.points)} for account in (self.then, self.now)]
-        pairs = {metric: (last[0][metric], last[1][metric]) for metric in last[0].keys() & last[1].keys()}
-        parts = {metric: abs(was - now) / max(abs(was), abs(now)) for metric, (was, now) in pairs.items() if was != now}
+        last = [
+            {metric: account.points[step, metric] for step, metric in sorted(account.points)}
+            for account in (self.then, self.now)
+        ]
+        pairs = {
+            metric: (last[0][metric], last[1][metric]) for metric in last[0].keys() & last[1].keys()
+        }
+        parts = {
+            metric: abs(was - now) / max(abs(was), abs(now))
+            for metric, (was, now) in pairs.items()
+            if was != now
+        }
         largest = sorted(parts, key=lambda metric: (-parts[metric], metric))[:SHOWN]
         return [
-            f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}   ({parts[metric]:.2g})" for metric in largest
+            f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}   ({parts[metric]:.2g})"
+            for metric in largest
         ]
 
 
 def _moment(point: Point) -> tuple[int, int, str]:
     step, metric = point
-    return step, next((i for i, room in enumerate(ORDER) if metric.startswith(room)), len(ORDER)), metric
+    return (
+        step,
+        next((i for i, room in enumerate(ORDER) if metric.startswith(room)), len(ORDER)),
+        metric,
+    )
 
 
 def _text(value: float | None) -> str:
@@ -144,17 +181,32 @@ def _text(value: float | None) -> str:
 def origins(then: Account, now: Account) -> list[str]:
     """What differs in machine, versions, code and data, a line each: `torch: 2.8.0 -> 2.9.0`."""
     versions = sorted(key for key in {**then.tags, **now.tags} if key.startswith("version."))
-    found = _changes("", {key: (then.tags.get(key), now.tags.get(key)) for key in (*ORIGIN, *versions)})
+    found = _changes(
+        "", {key: (then.tags.get(key), now.tags.get(key)) for key in (*ORIGIN, *versions)}
+    )
     named = {key.removeprefix("version.").lower() for key in versions}
-    others = sorted({**then.packages, **now.packages}) if then.packages else []  # else there is nothing to compare with
-    packages = _changes("", {name: (then.packages.get(name), now.packages.get(name)) for name in others if name.lower() not in named})
+    others = (
+        sorted({**then.packages, **now.packages}) if then.packages else []
+    )  # else there is nothing to compare with
+    packages = _changes(
+        "",
+        {
+            name: (then.packages.get(name), now.packages.get(name))
+            for name in others
+            if name.lower() not in named
+        },
+    )
     found += packages[:SHOWN_PACKAGES]
     if len(packages) > SHOWN_PACKAGES:
-        found.append(f"and {len(packages) - SHOWN_PACKAGES} more packages: compare {PACKAGES} of both runs")
+        found.append(
+            f"and {len(packages) - SHOWN_PACKAGES} more packages: compare {PACKAGES} of both runs"
+        )
     if then.tags.get("git.dirty") == now.tags.get("git.dirty") == "true":
         found.append("git: uncommitted changes then and now; what they were is not recorded")
     contexts = sorted({**then.digests, **now.digests})
-    return found + _changes("data for ", {name: (then.digests.get(name), now.digests.get(name)) for name in contexts})
+    return found + _changes(
+        "data for ", {name: (then.digests.get(name), now.digests.get(name)) for name in contexts}
+    )
 
 
 def _changes(prefix: str, values: Mapping[str, tuple[str | None, str | None]]) -> list[str]:

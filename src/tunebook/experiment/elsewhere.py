@@ -39,7 +39,9 @@ def bring(name: str, cfg: DictConfig) -> RunFolder | None:
     is_address = name.startswith(ADDRESSES)
     if is_address or Path(name).is_file():
         folder = _temporary()
-        return _of_checkpoint(fetch(name, folder.path / LAST, "resume") if is_address else Path(name), name, folder)
+        return _of_checkpoint(
+            fetch(name, folder.path / LAST, "resume") if is_address else Path(name), name, folder
+        )
     if re.fullmatch("[0-9a-f]{32}", name) and "uri" in cfg.tracking:
         with contextlib.suppress(RunNotFound):
             return _of_mlflow(FinishedRun(cfg.tracking.uri, name), _temporary())
@@ -82,16 +84,22 @@ def settings_of(overrides: object, where: str) -> list[str]:
 def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
     where = f"on {shown(run.tags.get('host'))}, in {shown(run.tags.get('folder'))}"
     if run.run.info.status == "RUNNING":
-        raise InputError(f"resume={run.run_id}: is at work still or was killed, {where}: resume it there")
+        raise InputError(
+            f"resume={run.run_id}: is at work still or was killed, {where}: resume it there"
+        )
     try:
         fetch_checkpoints(run, folder.path / "checkpoints")
         told = list(records.read(run.download(f"log/{JOURNAL}", _temporary().path)))
         text = read_regular(run.download("config/overrides.yaml", folder.path)).decode()
         overrides = read_yaml(text, "config/overrides.yaml")
     except RunNotFound:
-        raise InputError(f"resume={run.run_id}: MLflow holds no checkpoint of it; it ran {where}") from None
+        raise InputError(
+            f"resume={run.run_id}: MLflow holds no checkpoint of it; it ran {where}"
+        ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"resume={run.run_id}: its config/overrides.yaml can't be read ({type(error).__name__})") from None
+        raise InputError(
+            f"resume={run.run_id}: its config/overrides.yaml can't be read ({type(error).__name__})"
+        ) from None
     require_state(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
     try:
         folder.key = require_key(run.tags.get(KEY_TAG, folder.key), f"its tag {KEY_TAG}")
@@ -105,7 +113,9 @@ def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
     return folder
 
 
-def fetch_checkpoints(run: FinishedRun, checkpoints: Path, names: Sequence[str] = (LAST, BEST)) -> None:
+def fetch_checkpoints(
+    run: FinishedRun, checkpoints: Path, names: Sequence[str] = (LAST, BEST)
+) -> None:
     """Brings a run's checkpoints from MLflow. (Where test figures may pick nothing, none is best.) RunNotFound where there is none."""
     checkpoints.mkdir(exist_ok=True)
     for name in names:

@@ -20,9 +20,17 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     finished = restored.finished
     name = f"{finished.run.info.run_name}  {finished.run_id}" if finished else restored.name
     log.info("run %s%s", name, f", {restored.weights} epoch's weights" if restored.weights else "")
-    as_tested = finished is not None and restored.weights == finished.tags.get("tested_weights", "last")
+    as_tested = finished is not None and restored.weights == finished.tags.get(
+        "tested_weights", "last"
+    )
     for figure, value in figures.items():
         recorded = finished.metrics.get(figure) if finished and as_tested else None
-        said = "" if recorded is None else "   the same as recorded" if recorded == value else f"   recorded: {recorded}"
+        said = (
+            ""
+            if recorded is None
+            else "   the same as recorded"
+            if recorded == value
+            else f"   recorded: {recorded}"
+        )
         log.info("%-10s %s%s", figure, value, said)
     return figures

@@ -18,8 +18,22 @@ from tunebook.paths import why_unwritable
 from tunebook.text_output import printable
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # of Pillow's: no decoder that starts another program
-WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # modes of 16-bit grey images, which Pillow's own conversion would clip
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "WEBP",
+    "TIFF",
+    "PPM",
+)  # of Pillow's: no decoder that starts another program
+WIDE = (
+    "I",
+    "I;16",
+    "I;16B",
+    "I;16L",
+    "I;16N",
+)  # modes of 16-bit grey images, which Pillow's own conversion would clip
 MOST_PIXELS = 100_000_000
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
@@ -41,9 +55,13 @@ def image_files(name: str) -> list[Path]:
         else:
             return [path]
     except (OSError, ValueError) as error:
-        raise SettingError("images", printable(name), f"can't be read ({getattr(error, 'strerror', error)})") from None
+        raise SettingError(
+            "images", printable(name), f"can't be read ({getattr(error, 'strerror', error)})"
+        ) from None
     if not found:
-        raise SettingError("images", printable(name), f"is a folder without image files ({' '.join(ENDINGS)})")
+        raise SettingError(
+            "images", printable(name), f"is a folder without image files ({' '.join(ENDINGS)})"
+        )
     return found
 
 
@@ -66,8 +84,12 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
                 raise InputError(f"is {kind}, not an image file")
             with Image.open(file, formats=FORMATS) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
-                    raise InputError(f"has {opened.width} x {opened.height} pixels, more than {MOST_PIXELS:,}")
-                image = _in_8_bits(ImageOps.exif_transpose(opened)).convert("L" if channels == 1 else "RGB")
+                    raise InputError(
+                        f"has {opened.width} x {opened.height} pixels, more than {MOST_PIXELS:,}"
+                    )
+                image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(
+                    "L" if channels == 1 else "RGB"
+                )
                 scaled = image.resize((width, height), Image.Resampling.BILINEAR)
     except InputError:
         raise
@@ -95,7 +117,9 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
         return image
     values = np.asarray(image)
     if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise InputError("has pixels of 32 bits, whose black and white are not known; save it with 8 or 16 bits")
+        raise InputError(
+            "has pixels of 32 bits, whose black and white are not known; save it with 8 or 16 bits"
+        )
     return Image.fromarray((values // 257).astype(np.uint8))
 
 
@@ -132,9 +156,15 @@ def check_output(name: str, images: Sequence[Path]) -> Path:
         if any(_is_same(path, image) for image in images):
             raise SettingError("output", printable(name), "is one of the images")
         if mode is not None and not _is_table(path):
-            raise SettingError("output", printable(name), "is a file that predict did not write; give another name")
-        if (reason := why_unwritable(path.parent)) or (mode is not None and not os.access(path, os.W_OK)):
-            raise SettingError("output", printable(name), f"can't be written: {reason or 'Permission denied'}")
+            raise SettingError(
+                "output", printable(name), "is a file that predict did not write; give another name"
+            )
+        if (reason := why_unwritable(path.parent)) or (
+            mode is not None and not os.access(path, os.W_OK)
+        ):
+            raise SettingError(
+                "output", printable(name), f"can't be written: {reason or 'Permission denied'}"
+            )
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, SettingError):
             raise

@@ -19,7 +19,10 @@ def check_memory(parts: Parts) -> None:
         train = training_bytes(parts, data.batch_size)
     except SettingError:  # of the optimizer
         raise
-    except (RuntimeError, ValueError) as error:  # batch norm of a single value; a size that overflows
+    except (
+        RuntimeError,
+        ValueError,
+    ) as error:  # batch norm of a single value; a size that overflows
         message = f"cannot be trained in batches of {data.batch_size} images: {error}"
         raise SettingError("model", parts.settings["model"]["_target_"], message) from error
     evaluated = min(data.eval_batch_size, max(data.val_size, data.source.test_size))
@@ -32,7 +35,9 @@ def check_memory(parts: Parts) -> None:
         needed = max(needed, train + (trainer["devices"] - 1) * 2 * weights)
     if max(needed, weights) > there:
         key, value = _largest(parts, batch_matters=needed > 16 * weights)
-        raise SettingError(key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}")
+        raise SettingError(
+            key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}"
+        )
 
 
 def check_weights(parts: Parts) -> None:
@@ -40,7 +45,9 @@ def check_weights(parts: Parts) -> None:
     needed, there = tensor_bytes(parts.classifier.network.state_dict().values()), machine.memory()
     if needed > there:
         key, value = _largest(parts, batch_matters=False)
-        raise SettingError(key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}")
+        raise SettingError(
+            key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}"
+        )
 
 
 def training_bytes(parts: Parts, batch_size: int) -> int:

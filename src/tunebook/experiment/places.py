@@ -21,7 +21,11 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
     if link.is_symlink() and link.resolve() == folder.path.resolve():
         return  # this user's process has worked in it before
     given = {_key(override) for override in overrides}
-    foreign = [override for override in folder.overrides if _key(override) not in given and _names_a_place(override, cfg)]
+    foreign = [
+        override
+        for override in folder.overrides
+        if _key(override) not in given and _names_a_place(override, cfg)
+    ]
     if foreign:
         said = "; ".join(shown(override) for override in foreign[:3])
         message = f"is no run of {cfg.outputs}, and its run.json names places ({said}): give each of them as you want it"
@@ -36,6 +40,8 @@ def _names_a_place(override: str, cfg: DictConfig) -> bool:
     key, value = _key(override), override.partition("=")[2].strip()
     if key == "tracking":
         return value not in OPTIONS
-    if not any(key == place or key.startswith((f"{place}.", f"{place}/", f"{place}@")) for place in PLACES):
+    if not any(
+        key == place or key.startswith((f"{place}.", f"{place}/", f"{place}@")) for place in PLACES
+    ):
         return False
     return str(OmegaConf.select(cfg, key, default=None)) != value.strip("'\"")

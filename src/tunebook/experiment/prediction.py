@@ -56,16 +56,22 @@ def predict(cfg: DictConfig) -> bool:
         else:
             best = max(range(len(class_names)), key=one.probabilities.__getitem__)
             percent = 100 * one.probabilities[best]
-            log.info("%s   %s   %.1f %%", printable(str(one.path)), printable(class_names[best]), percent)
+            log.info(
+                "%s   %s   %.1f %%", printable(str(one.path)), printable(class_names[best]), percent
+            )
         found.append(one)
     if output is not None:
         write_atomically(output, _table(found, class_names).encode())
     return not any(one.problem for one in found)
 
 
-def _predictions(cfg: DictConfig, restored: Restored, paths: Sequence[Path]) -> Iterator[Prediction]:
+def _predictions(
+    cfg: DictConfig, restored: Restored, paths: Sequence[Path]
+) -> Iterator[Prediction]:
     """Yield a prediction for each file, in order."""
-    device = torch.device("cuda" if device_kind(cfg.accelerator) == "gpu" and torch.cuda.is_available() else "cpu")
+    device = torch.device(
+        "cuda" if device_kind(cfg.accelerator) == "gpu" and torch.cuda.is_available() else "cpu"
+    )
     network = restored.parts.classifier.network.to(device).eval()
     for start in range(0, len(paths), BATCH):
         read: dict[Path, np.ndarray] = {}

@@ -45,11 +45,22 @@ NOT_VARIED = (
 )
 
 
-def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping[str, str], folder: RunFolder, trial: Trial) -> None:
+def describe_run(
+    parts: Parts,
+    cfg: DictConfig,
+    precision: str,
+    digests: Mapping[str, str],
+    folder: RunFolder,
+    trial: Trial,
+) -> None:
     """Writes down everything that is known before training. precision: what "auto" became; digests: of the data."""
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
-    choices = {group: str(chosen[group]) for group in default_choices() if chosen.get(group) and group not in ("tracking", "sweep")}
+    choices = {
+        group: str(chosen[group])
+        for group in default_choices()
+        if chosen.get(group) and group not in ("tracking", "sweep")
+    }
     settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
     tracker = parts.tracker
     words = [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")]
@@ -59,14 +70,33 @@ def describe_run(parts: Parts, cfg: DictConfig, precision: str, digests: Mapping
         name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
         parent=trial.parent,
         params=choices | ({"sweep": trial.option} if trial.option else {}) | settings,
-        tags=tags | {"precision": precision, "tested_weights": parts.settings["tested_weights"], "folder": str(folder.path)},
+        tags=tags
+        | {
+            "precision": precision,
+            "tested_weights": parts.settings["tested_weights"],
+            "folder": str(folder.path),
+        },
     )
     tracker.save_text(without_secrets(cfg), "config/config.yaml")
-    tracker.save_text(OmegaConf.to_yaml(redacted(list(hydra.overrides.task))), "config/overrides.yaml")
+    tracker.save_text(
+        OmegaConf.to_yaml(redacted(list(hydra.overrides.task))), "config/overrides.yaml"
+    )
     for split, context in CONTEXTS.items():
         images = parts.data.sets[split].images
-        profile = json.dumps({"images": len(images), "shape": list(images.shape[1:]), "classes": len(parts.data.source.class_names)})
-        tracker.log_dataset(f"{parts.data.source.name} {split}", digests[split], profile, source=str(parts.data.root), context=context)
+        profile = json.dumps(
+            {
+                "images": len(images),
+                "shape": list(images.shape[1:]),
+                "classes": len(parts.data.source.class_names),
+            }
+        )
+        tracker.log_dataset(
+            f"{parts.data.source.name} {split}",
+            digests[split],
+            profile,
+            source=str(parts.data.root),
+            context=context,
+        )
     folder.name = tracker.run_name
     log.info("run %s  in %s", tracker.run_name, folder.path)
 
@@ -83,28 +113,48 @@ def data_digests(parts: Parts) -> dict[str, str]:
 
 def varied(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a user varies, as one level with dotted keys; those of the groups first."""
-    found = {key: value for key, value in _flat(settings).items() if not key.startswith(NOT_VARIED) and not key.endswith("_target_")}
+    found = {
+        key: value
+        for key, value in _flat(settings).items()
+        if not key.startswith(NOT_VARIED) and not key.endswith("_target_")
+    }
     return dict(sorted(found.items(), key=lambda item: "." not in item[0]))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        found |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return found
 
 
-def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, float], best: Mapping[str, float], checkpoints: Path) -> None:
+def record_results(
+    parts: Parts,
+    report: EpochReport,
+    figures: Mapping[str, float],
+    best: Mapping[str, float],
+    checkpoints: Path,
+) -> None:
     """Final metrics, pictures, the model and the checkpoints. figures: of the test; none where there was none."""
     final = {"time/fit_s": report.fit_s, **figures}
     if parts.objective:
-        final |= {"best/epoch": best["epoch"], "best/val_acc": best["val/acc"], "best/val_loss": best["val/loss"]}
+        final |= {
+            "best/epoch": best["epoch"],
+            "best/val_acc": best["val/acc"],
+            "best/val_loss": best["val/loss"],
+        }
     parts.tracker.log_metrics(final, step=len(report.history))
     parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
     if figures and parts.tracker.wants_pictures:
         _save_pictures(parts, report)
     if figures and parts.tracker.wants_model:
-        parts.tracker.save_model(parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255))
+        parts.tracker.save_model(
+            parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255)
+        )
     for name in (BEST, LAST):
         if (file := checkpoints / name).exists():
             parts.tracker.save_file(file, "checkpoints", move=True)  # kept once, in MLflow
@@ -114,20 +164,40 @@ def record_results(parts: Parts, report: EpochReport, figures: Mapping[str, floa
 def _save_pictures(parts: Parts, report: EpochReport) -> None:
     from tunebook.tracking import pictures
 
-    logits, names, test = torch.cat(parts.classifier.test_logits), parts.data.source.class_names, parts.data.sets["test"]
+    logits, names, test = (
+        torch.cat(parts.classifier.test_logits),
+        parts.data.source.class_names,
+        parts.data.sets["test"],
+    )
     images, labels = test.images[: len(logits)], test.labels[: len(logits)]
-    validation = {"split": "validation", "test": "test set", "train": "a part of training"}[parts.data.validate_on]
-    parts.tracker.save_figure(pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png")
-    parts.tracker.save_figure(pictures.learning_curves(report.history, validation), "pictures/learning_curves.png")
-    parts.tracker.save_figure(pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png")
+    validation = {"split": "validation", "test": "test set", "train": "a part of training"}[
+        parts.data.validate_on
+    ]
+    parts.tracker.save_figure(
+        pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png"
+    )
+    parts.tracker.save_figure(
+        pictures.learning_curves(report.history, validation), "pictures/learning_curves.png"
+    )
+    parts.tracker.save_figure(
+        pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png"
+    )
 
 
-def summarise(parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport) -> None:
+def summarise(
+    parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport
+) -> None:
     """The result, as a user sees it."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
-    picked = f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
+    picked = (
+        f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
+    )
     which = f"({parts.settings['tested_weights']} epoch's weights)"
-    tested = f"{figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}" if figures else "not tested"
+    tested = (
+        f"{figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}"
+        if figures
+        else "not tested"
+    )
     lines = [
         "",
         f"test accuracy  {tested}",
@@ -154,12 +224,22 @@ def say_where(parts: Parts, folder: RunFolder) -> None:
 
 def command(script: str, word: str, folder: RunFolder, *places: str) -> str:
     """Return a command that goes on from a run, with those places that the run's own command gave, such as `outputs=`."""
-    return shlex.join(["python", f"src/{script}", word, *(text for text in folder.overrides if text.startswith(places))])
+    return shlex.join(
+        [
+            "python",
+            f"src/{script}",
+            word,
+            *(text for text in folder.overrides if text.startswith(places)),
+        ]
+    )
 
 
 def _where_to_look(parts: Parts, folder: RunFolder) -> str:
     """Return the page of the run's experiment on a server, or the command that serves a local store's pages."""
-    uri, page = redact(str(parts.settings["tracking"]["uri"])), view.page(str(parts.tracker.experiment_id))
+    uri, page = (
+        redact(str(parts.settings["tracking"]["uri"])),
+        view.page(str(parts.tracker.experiment_id)),
+    )
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}{page}"
     given = [text for text in folder.overrides if text.startswith("tracking.uri=")]

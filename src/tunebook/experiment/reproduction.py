@@ -84,7 +84,9 @@ class Reproduction(Trial):
         pruned = {PRUNED: str(self.given_up_at)} if self.given_up_at else {}
         if status != "FINISHED":
             return pruned
-        self.comparison = Comparison(self.original.account, comparison.from_journal(self.folder / JOURNAL))
+        self.comparison = Comparison(
+            self.original.account, comparison.from_journal(self.folder / JOURNAL)
+        )
         return pruned | self.comparison.tags
 
 
@@ -104,7 +106,15 @@ def reproduce(cfg: DictConfig) -> bool:
         trial = Reproduction(original, Path(HydraConfig.get().runtime.output_dir))
         run(composed, trial)
         if trial.comparison:
-            log.info("\n".join(["", f"reproduces     {original.run.run_id}", *trial.comparison.lines(original.notes)]))
+            log.info(
+                "\n".join(
+                    [
+                        "",
+                        f"reproduces     {original.run.run_id}",
+                        *trial.comparison.lines(original.notes),
+                    ]
+                )
+            )
             found.append(trial.comparison.same)
 
     GlobalHydra.instance().clear()  # this call's own, which has done its work: there can't be two
@@ -122,7 +132,9 @@ def read(cfg: DictConfig, folder: Path) -> Original:
     finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
     require_finished(finished.run_id, finished.run.info.status, finished.tags)
     asked = HydraConfig.get().overrides
-    words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]  # Hydra's own
+    words = [
+        word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"
+    ]  # Hydra's own
     places = [word for word in words if word.lstrip("+~").startswith(OURS)]
     if cfg.data_root:
         places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
@@ -136,11 +148,22 @@ def read(cfg: DictConfig, folder: Path) -> Original:
 def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list[str], list[str]]:
     """The words that make the stored config here, checked as a run's are; and the settings that it does not know yet, a line each."""
     where = f"run={finished.run_id}"
-    config, overrides = _stored(finished, "config.yaml", folder), _stored(finished, "overrides.yaml", folder)
+    config, overrides = (
+        _stored(finished, "config.yaml", folder),
+        _stored(finished, "overrides.yaml", folder),
+    )
     _check_targets(config, where)
-    stored = {key: value for key, value in leaves(OmegaConf.create(config)) if not key.startswith(NOT_TAKEN)}
+    stored = {
+        key: value
+        for key, value in leaves(OmegaConf.create(config))
+        if not key.startswith(NOT_TAKEN)
+    }
     stored["trainer.precision"] = conform("precision", finished.tags.get("precision"), Precision)
-    words = [word for word in elsewhere.settings_of(overrides, where) if not word.lstrip("+~").startswith("sweep")] + places
+    words = [
+        word
+        for word in elsewhere.settings_of(overrides, where)
+        if not word.lstrip("+~").startswith("sweep")
+    ] + places
     words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
     if hidden := [word for word in words if HIDDEN in word and word not in places]:
         raise InputError(f"{where}: {hidden[0]}: is not kept with the run, since it holds a secret")
@@ -164,7 +187,9 @@ def _check_targets(config: object, where: str) -> None:
     try:
         check_targets(OmegaConf.create(config))
     except OmegaConfBaseException as error:
-        raise InputError(f"{where}: its config/config.yaml can't be used: {' '.join(str(error).split())}") from None
+        raise InputError(
+            f"{where}: its config/config.yaml can't be used: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
@@ -173,7 +198,9 @@ def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
     try:
         return read_yaml(read_regular(file).decode(), name)
     except (OSError, ValueError) as error:
-        raise InputError(f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})") from None
+        raise InputError(
+            f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})"
+        ) from None
 
 
 def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
@@ -184,7 +211,9 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
         if not KEY.fullmatch(key):
             raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which is no setting")
         if "${" in str(value):
-            raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which would be looked up on this machine")
+            raise InputError(
+                f"{where}: holds {shown(f'{key}={value}')}, which would be looked up on this machine"
+            )
         yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
 
 

@@ -66,9 +66,13 @@ def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
     if tags.get("sweep.kind") == "sweep":
         raise InputError(f"{where}: is a sweep, not a run: each of its trials can be reproduced")
     if status != "FINISHED":
-        raise InputError(f"{where}: is {status}, not FINISHED: there is nothing whole to compare with")
+        raise InputError(
+            f"{where}: is {status}, not FINISHED: there is nothing whole to compare with"
+        )
     if changes := tags.get("resumed.changes"):
-        raise InputError(f"{where}: its settings were changed on the way ({shown(changes)}): no one config makes it")
+        raise InputError(
+            f"{where}: its settings were changed on the way ({shown(changes)}): no one config makes it"
+        )
     if not tags.get(PRUNED, "0").isdecimal():
         raise InputError(f"{where}: its tag {PRUNED}={shown(tags[PRUNED])} is no epoch")
 

@@ -22,7 +22,13 @@ from tunebook.tracking.store import RunNotFound
 
 OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
 ADDRESSES = ("http://", "https://")
-PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")  # where things lie is this machine's business
+PLACES = (
+    "data.root",
+    "tracking",
+    "outputs",
+    "hydra",
+    "resume",
+)  # where things lie is this machine's business
 
 
 def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -43,19 +49,25 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         folder = elsewhere.bring(name, cfg)
     if folder is None:
         known = "last, a run's folder, an MLflow run's id, its first digits or its name, a checkpoint's path or http(s) address"
-        raise InputError(f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}{_hint(name, cfg)}")
+        raise InputError(
+            f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}{_hint(name, cfg)}"
+        )
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
     _require_usable(folder, cfg, overrides, is_here=bool(places))
     if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
-        raise InputError(f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on")
+        raise InputError(
+            f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on"
+        )
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
     now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 
 
-def _require_usable(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool) -> None:
+def _require_usable(
+    folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool
+) -> None:
     """InputError where a folder can't be gone on with, whatever is in its checkpoints."""
     where = f"resume={shown(cfg.resume)}"
     if folder.kind != "run":
@@ -76,10 +88,16 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
     """InputError where a run that has no checkpoint yet, and so begins again, would begin as another run."""
     if has_checkpoint(folder.path):
         return
-    asked = [text for text in overrides if text.partition("=")[0] not in OWN_KEYS and not text.lstrip("+~").startswith(PLACES)]
+    asked = [
+        text
+        for text in overrides
+        if text.partition("=")[0] not in OWN_KEYS and not text.lstrip("+~").startswith(PLACES)
+    ]
     if new := [text for text in asked if redact(text) not in folder.overrides]:
         message = "has no checkpoint yet, and begins again with the settings that it had"
-        raise InputError(f"resume={shown(cfg.resume)}: {message}; leave out {shown(' '.join(new))}, or start another run")
+        raise InputError(
+            f"resume={shown(cfg.resume)}: {message}; leave out {shown(' '.join(new))}, or start another run"
+        )
 
 
 def find(name: str, outputs: Path) -> RunFolder | None:
@@ -89,7 +107,10 @@ def find(name: str, outputs: Path) -> RunFolder | None:
             return RunFolder.read(Path(name).resolve())
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"resume={shown(name)}: its run.json is not readable") from None
-    there = sorted((folder for folder in folders(outputs) if folder.kind == "run"), key=lambda folder: folder.opened)
+    there = sorted(
+        (folder for folder in folders(outputs) if folder.kind == "run"),
+        key=lambda folder: folder.opened,
+    )
     if name == "last" and there:
         return there[-1]
     if name == "last":
@@ -130,6 +151,16 @@ def has_checkpoint(folder: Path) -> bool:
 
 def moved_checkpoints(folder: Path) -> list[str]:
     """Return the checkpoints that a run's folder has no more, since MLflow has them."""
-    told = {record["file"] for record in records.read(folder / JOURNAL) if record["kind"] == "artifact" and record["move"]}
-    gone = [name for name in (LAST, BEST) if f"checkpoints/{name}" in told and not (folder / "checkpoints" / name).exists()]
-    return [name for name in gone if name != LAST or not (folder / "checkpoints" / PREVIOUS).exists()]
+    told = {
+        record["file"]
+        for record in records.read(folder / JOURNAL)
+        if record["kind"] == "artifact" and record["move"]
+    }
+    gone = [
+        name
+        for name in (LAST, BEST)
+        if f"checkpoints/{name}" in told and not (folder / "checkpoints" / name).exists()
+    ]
+    return [
+        name for name in gone if name != LAST or not (folder / "checkpoints" / PREVIOUS).exists()
+    ]

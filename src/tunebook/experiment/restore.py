@@ -44,7 +44,9 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
         file = found if found.is_file() else found / "checkpoints" / f"{_weights(cfg, 'last')}.ckpt"
     else:
         finished = FinishedRun(cfg.tracking.uri, found.run_id)
-        file = finished.download(f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder)
+        file = finished.download(
+            f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder
+        )
     content = read(file)
     settings = _settings(cfg, content, name)
     with torch.device("meta"):
@@ -65,7 +67,9 @@ def fetch(address: str, to: Path, key: str) -> Path:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
             shutil.copyfileobj(answer, file)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(f"{key}={shown(redact(address))}: could not be fetched: {getattr(error, 'reason', error)}") from None
+        raise InputError(
+            f"{key}={shown(redact(address))}: could not be fetched: {getattr(error, 'reason', error)}"
+        ) from None
     return to
 
 
@@ -76,8 +80,15 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
         recorded = read_yaml(str(content["tunebook"]["config"]), where)
         precision = str(content["tunebook"]["environment"]["precision"])
         here = with_choices({"tracking": "off"})
-        recorded |= {"tracking": OmegaConf.to_container(here.tracking), "outputs": str(here.outputs), "resume": None, "sweep": None}
-        recorded["data"]["root"] = cfg.get("data_root") or with_choices({"data": "digits"}).data.root
+        recorded |= {
+            "tracking": OmegaConf.to_container(here.tracking),
+            "outputs": str(here.outputs),
+            "resume": None,
+            "sweep": None,
+        }
+        recorded["data"]["root"] = (
+            cfg.get("data_root") or with_choices({"data": "digits"}).data.root
+        )
         recorded["data"]["num_workers"] = 0  # that run's machine may have had more processors
         recorded["trainer"] |= {"accelerator": cfg.accelerator, "precision": precision}
         check_outside_values(recorded, where)
@@ -87,4 +98,6 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
     except (KeyError, TypeError, ValueError, RecursionError, OmegaConfBaseException) as error:
         if isinstance(error, SettingError | InputError):
             raise
-        raise InputError(f"{where}: holds no config that can be used: {' '.join(str(error).split())}") from None
+        raise InputError(
+            f"{where}: holds no config that can be used: {' '.join(str(error).split())}"
+        ) from None

@@ -19,9 +19,20 @@ from tunebook.experiment.assembly import Parts, Settings, build, plain, without_
 from tunebook.experiment.changes import adapt, history
 from tunebook.experiment.compatibility import require_fit
 from tunebook.experiment.record import data_digests, varied
-from tunebook.experiment.resolve_resume import OWN_KEYS, has_checkpoint, is_record_lost, moved_checkpoints
+from tunebook.experiment.resolve_resume import (
+    OWN_KEYS,
+    has_checkpoint,
+    is_record_lost,
+    moved_checkpoints,
+)
 from tunebook.precision import Precision
-from tunebook.recovery.checkpoint import CheckpointError, Content, load_weights, newest, require_same_network
+from tunebook.recovery.checkpoint import (
+    CheckpointError,
+    Content,
+    load_weights,
+    newest,
+    require_same_network,
+)
 from tunebook.recovery.contents import require_state
 from tunebook.recovery.position import Position
 from tunebook.runfolder import BEST, LAST, RunFolder
@@ -79,8 +90,13 @@ class Resumed:
             tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
         if self.origin:
             tracker.set_tags({"resumed.from": self.origin})
-        for epoch in history(self.content):  # a new record has none, and a journal may have been lost in part
-            tracker.log_metrics({name: value for name, value in epoch.items() if name != "epoch"}, step=int(epoch["epoch"]))
+        for epoch in history(
+            self.content
+        ):  # a new record has none, and a journal may have been lost in part
+            tracker.log_metrics(
+                {name: value for name, value in epoch.items() if name != "epoch"},
+                step=int(epoch["epoch"]),
+            )
 
     def restore(self, classifier: Classifier, *callbacks: Callback) -> None:
         """Puts the state of a run that had ended training into its objects."""
@@ -94,7 +110,9 @@ def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     if cfg.resume is None:
         return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
     folder = RunFolder.read(Path(str(cfg.resume)))
-    if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):  # since this process looked for it
+    if (
+        folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder)
+    ):  # since this process looked for it
         raise InputError(f"{folder.path}: another process has finished this run meanwhile")
     folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # of this call, whatever the file says
     is_brought = folder.path.resolve() != output_dir.resolve()
@@ -107,7 +125,11 @@ def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
 
 
 def _asked_for() -> list[str]:
-    return [redact(text) for text in HydraConfig.get().overrides.task if text.partition("=")[0] not in OWN_KEYS]
+    return [
+        redact(text)
+        for text in HydraConfig.get().overrides.task
+        if text.partition("=")[0] not in OWN_KEYS
+    ]
 
 
 def load(settings: Settings) -> Resumed | None:
@@ -118,13 +140,19 @@ def load(settings: Settings) -> Resumed | None:
     if settings["resume"] is None:
         return None
     folder = RunFolder.read(Path(settings["resume"]))
-    checkpoints, moved, is_there = folder.path / "checkpoints", moved_checkpoints(folder.path), has_checkpoint(folder.path)
+    checkpoints, moved, is_there = (
+        folder.path / "checkpoints",
+        moved_checkpoints(folder.path),
+        has_checkpoint(folder.path),
+    )
     is_told = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
     if not is_there and (folder.status == "FINISHED" or not is_told):
         moved = [LAST, BEST]  # MLflow may have them all the same: the journal is gone
     if moved and (run_id := run_id_of(folder.path)) and "uri" in settings["tracking"]:
         with contextlib.suppress(*([] if is_there else [RunNotFound])):
-            elsewhere.fetch_checkpoints(FinishedRun(settings["tracking"]["uri"], run_id), checkpoints, moved)
+            elsewhere.fetch_checkpoints(
+                FinishedRun(settings["tracking"]["uri"], run_id), checkpoints, moved
+            )
     if not has_checkpoint(folder.path) and folder.status != "FINISHED":
         return None
     path, content, problems = newest(checkpoints, _require_usable_content)
@@ -146,7 +174,11 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
     if resumed is None:
         return
     differences = _differences(
-        resumed.facts, {"settings": _compared(settings, choices), "environment": {"threads": torch.get_num_threads()}}
+        resumed.facts,
+        {
+            "settings": _compared(settings, choices),
+            "environment": {"threads": torch.get_num_threads()},
+        },
     )
     if differences and not settings["resume_changes"]:
         raise InputError(_refusal(differences))
@@ -172,7 +204,10 @@ def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
 
 
 def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
-    chosen = {group: str(choices[group]) for group in ("data", "augmentation", "model", "optimizer", "scheduler")}
+    chosen = {
+        group: str(choices[group])
+        for group in ("data", "augmentation", "model", "optimizer", "scheduler")
+    }
     return chosen | {key: str(value) for key, value in varied(redacted(settings)).items()}
 
 
@@ -182,7 +217,11 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     for room, values in now.items():
         was = before[room]
         keys = {**was, **values} if room == "settings" else values
-        found |= {key: f"{was.get(key)} -> {values.get(key)}" for key in keys if was.get(key) != values.get(key)}
+        found |= {
+            key: f"{was.get(key)} -> {values.get(key)}"
+            for key in keys
+            if was.get(key) != values.get(key)
+        }
     return found
 
 
@@ -200,7 +239,9 @@ def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> Non
         raise InputError(_refusal(differences))
     resumed.changed = [f"{key}: {change}" for key, change in differences.items()]
     versions = _differences({"versions": resumed.facts["versions"]}, {"versions": now["versions"]})
-    resumed.problems += [f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()]
+    resumed.problems += [
+        f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()
+    ]
     load_weights(parts.classifier, resumed.content, str(resumed.path))
     if differences:
         adapt(resumed.content, set(differences), parts)

@@ -118,23 +118,38 @@ def close(job: Job, folder: RunFolder, status: Status, error: BaseException | No
         job.parts.tracker.set_tags(tags)
     record.close_run(job.parts, job.output_dir, status)
     if job.parts.tracker.unwritten and status == "FINISHED":
-        raise OSError(errno.ENOSPC, f"no room to record the end of the run; when there is: resume={folder.path}")
-    folder.close(status)  # after the journal: killed between the two, the run can be gone on with still
+        raise OSError(
+            errno.ENOSPC,
+            f"no room to record the end of the run; when there is: resume={folder.path}",
+        )
+    folder.close(
+        status
+    )  # after the journal: killed between the two, the run can be gone on with still
     if status != "FINISHED":
         word = f"resume={job.parts.tracker.run_id or folder.path}"
-        log.info("resume with: %s", record.command("train.py", word, folder, "tracking.uri=", "outputs="))
+        log.info(
+            "resume with: %s", record.command("train.py", word, folder, "tracking.uri=", "outputs=")
+        )
 
 
 def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> precision.Choice:
     """What `trainer.precision` is in this run, logged."""
     asked = settings["trainer"]["precision"]
     if asked == "auto" and resumed:
-        choice = precision.Choice(resumed.precision, "as before")  # a probe might come out differently today
+        choice = precision.Choice(
+            resumed.precision, "as before"
+        )  # a probe might come out differently today
     elif asked == "auto":
         probe = build(settings)
         accelerator = device_kind(settings["trainer"]["accelerator"])
         kept = Path(settings["outputs"]) / ".precision" / folder_name(describe.cpu_name())
-        choice = precision.choose(accelerator, probe.classifier.network, probe.data.source.image_shape, probe.data.batch_size, kept)
+        choice = precision.choose(
+            accelerator,
+            probe.classifier.network,
+            probe.data.source.image_shape,
+            probe.data.batch_size,
+            kept,
+        )
     else:
         choice = precision.Choice(asked, "as asked")
     log.info("precision %s: %s", choice.precision, choice.reason)
@@ -163,15 +178,28 @@ def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
     parts = job.parts
     report = EpochReport(parts.log_lr)
     files = VerifiedCheckpoints(job.resumed.content if job.resumed else None)
-    checkpoints = KeepCheckpoints(job.checkpoints, files, parts.objective, parts.mode, parts.settings["checkpoint_every_s"], job.facts)
+    checkpoints = KeepCheckpoints(
+        job.checkpoints,
+        files,
+        parts.objective,
+        parts.mode,
+        parts.settings["checkpoint_every_s"],
+        job.facts,
+    )
     job.stop.checkpoints = checkpoints
     give_up = GiveUp(job.trial, parts.objective)
     if job.resumed and job.resumed.trained:
         job.resumed.restore(parts.classifier, report, checkpoints, give_up)
         return report, checkpoints
-    trainer = trainer_for(parts, job.output_dir, [*parts.callbacks, report, give_up, checkpoints, job.stop], files)
+    trainer = trainer_for(
+        parts, job.output_dir, [*parts.callbacks, report, give_up, checkpoints, job.stop], files
+    )
     with naming_the_parent():
-        trainer.fit(parts.classifier, datamodule=parts.data, ckpt_path=job.resumed.path if job.resumed else None)
+        trainer.fit(
+            parts.classifier,
+            datamodule=parts.data,
+            ckpt_path=job.resumed.path if job.resumed else None,
+        )
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the test is the first process's alone
     return report, checkpoints
@@ -179,7 +207,11 @@ def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
 
 def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
     """Puts the best epoch's weights into the classifier: from the file, or from memory where the disk did not take them."""
-    content = {"state_dict": checkpoints.best_weights} if checkpoints.best_weights else read_checkpoint(job.checkpoints / BEST)
+    content = (
+        {"state_dict": checkpoints.best_weights}
+        if checkpoints.best_weights
+        else read_checkpoint(job.checkpoints / BEST)
+    )
     load_weights(job.parts.classifier, content, BEST)
 
 

@@ -49,8 +49,12 @@ class GiveUp(Callback):
         if self.objective is None:
             return
         epoch = trainer.current_epoch + 1
-        stop = trainer.is_global_zero and self.trial.report(epoch, float(trainer.callback_metrics[self.objective]))
-        if trainer.world_size > 1:  # all devices' processes stop together, or some would wait for ever
+        stop = trainer.is_global_zero and self.trial.report(
+            epoch, float(trainer.callback_metrics[self.objective])
+        )
+        if (
+            trainer.world_size > 1
+        ):  # all devices' processes stop together, or some would wait for ever
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop and epoch < (trainer.max_epochs or 0):
             self.trial.given_up_at = epoch

@@ -52,18 +52,26 @@ def decode(data: bytes, name: str) -> Content:
     if not comment.startswith(MARK):
         raise CheckpointError(f"{name}: is no checkpoint of Tunebook, or was cut short")
     if comment[len(MARK) :] != hashlib.sha256(body).hexdigest().encode():
-        raise CheckpointError(f"{name}: is damaged: its contents do not have the digest that they were written with")
+        raise CheckpointError(
+            f"{name}: is damaged: its contents do not have the digest that they were written with"
+        )
     _require_uncompressed(data, name)
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)  # True overrules torch's environment variable
+        content = torch.load(
+            io.BytesIO(data), map_location="cpu", weights_only=True
+        )  # True overrules torch's environment variable
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{name}: holds more than plain values, and is not opened ({type(error).__name__})") from None
+        raise CheckpointError(
+            f"{name}: holds more than plain values, and is not opened ({type(error).__name__})"
+        ) from None
     except Exception as error:  # a file that somebody else wrote may lack or misstate anything
         raise CheckpointError(f"{name}: can't be read ({type(error).__name__})") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{name}: holds no weights")
     weights = content["state_dict"]
-    if not isinstance(weights, dict) or not all(isinstance(key, str) and is_plain_tensor(weights[key]) for key in weights):
+    if not isinstance(weights, dict) or not all(
+        isinstance(key, str) and is_plain_tensor(weights[key]) for key in weights
+    ):
         raise CheckpointError(f"{name}: its state_dict is not what a run writes there")
     return content
 
@@ -82,7 +90,12 @@ def _require_uncompressed(data: bytes, name: str) -> None:
 
 def is_plain_tensor(value: object) -> bool:
     """Return whether a value is a tensor on the CPU that owns as many numbers as it shows."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+    if (
+        not isinstance(value, Tensor)
+        or value.layout != torch.strided
+        or value.device.type != "cpu"
+        or value.is_quantized
+    ):
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
@@ -109,7 +122,9 @@ def read(path: Path) -> Content:
     return decode(data, str(path))
 
 
-def newest(folder: Path, require: Callable[[Content, str], None] | None = None) -> tuple[Path, Content, list[str]]:
+def newest(
+    folder: Path, require: Callable[[Content, str], None] | None = None
+) -> tuple[Path, Content, list[str]]:
     """The newest checkpoint in a run's `checkpoints/` that is whole, what it holds, and a line for each that is not.
 
     require: raises CheckpointError where a content can't be used. CheckpointError where none is left.
@@ -125,7 +140,10 @@ def newest(folder: Path, require: Callable[[Content, str], None] | None = None) 
             return path, content, problems
         except CheckpointError as error:
             problems.append(str(error))
-    raise CheckpointError(f"{folder}: holds no checkpoint to go on from" + "".join(f"; {problem}" for problem in problems))
+    raise CheckpointError(
+        f"{folder}: holds no checkpoint to go on from"
+        + "".join(f"; {problem}" for problem in problems)
+    )
 
 
 def require_same_network(module: nn.Module, content: Content, name: str) -> None:
@@ -136,10 +154,14 @@ def require_same_network(module: nn.Module, content: Content, name: str) -> None
                    if _shape(weights.get(key)) != _shape(expected.get(key))]  # fmt: skip
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
-        raise CheckpointError(f"{name}: holds another network: {'; '.join(differences[:SHOWN])[:300]}{more}")
+        raise CheckpointError(
+            f"{name}: holds another network: {'; '.join(differences[:SHOWN])[:300]}{more}"
+        )
     for key, value in expected.items():
         if weights[key].dtype != value.dtype:
-            raise CheckpointError(f"{name}: its {key} is {weights[key].dtype} there and {value.dtype} here")
+            raise CheckpointError(
+                f"{name}: its {key} is {weights[key].dtype} there and {value.dtype} here"
+            )
 
 
 def load_weights(module: nn.Module, content: Content, name: str) -> None:
@@ -177,7 +199,9 @@ class VerifiedCheckpoints(CheckpointIO):
         except OSError as error:
             self.problem = str(error.strerror or error)
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> Content:
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> Content:
         """Verified, and plain values only, whatever is asked for."""
         return read(Path(path)) if self.resumed is None else self.resumed
 

@@ -19,7 +19,15 @@ from tunebook.recovery.position import Position, put_into
 
 LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-FIGURES = {"epoch", "time/epoch_s", "speed/samples_per_s", "train/loss", "train/acc", "val/loss", "val/acc"}
+FIGURES = {
+    "epoch",
+    "time/epoch_s",
+    "speed/samples_per_s",
+    "train/loss",
+    "train/acc",
+    "val/loss",
+    "val/acc",
+}
 LARGEST = 2**53  # of a count: what a float holds as well
 MAX_STEPS = 10**8  # of a run: a changed schedule is walked through them again
 LONGEST_TEXT = 1 << 20
@@ -42,7 +50,11 @@ def _is_text(value: object) -> bool:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, dict) and len(value) < MAX_ITEMS and all(_is_text(key) and _is_text(item) for key, item in value.items())
+    return (
+        isinstance(value, dict)
+        and len(value) < MAX_ITEMS
+        and all(_is_text(key) and _is_text(item) for key, item in value.items())
+    )
 
 
 def _is_epoch(value: object) -> bool:
@@ -54,14 +66,22 @@ def _is_epoch(value: object) -> bool:
 
 def _is_figures(value: object) -> bool:
     """Return whether a value is what `Figures.saved` gives."""
-    if not isinstance(value, dict) or set(value) != {"updates", "loss_sum", "correct", "samples"} or not is_count(value["updates"]):
+    if (
+        not isinstance(value, dict)
+        or set(value) != {"updates", "loss_sum", "correct", "samples"}
+        or not is_count(value["updates"])
+    ):
         return False
     sums = [value[key] for key in ("loss_sum", "correct", "samples")]
-    return all(is_plain_tensor(item) and item.shape == () and not item.is_complex() for item in sums)
+    return all(
+        is_plain_tensor(item) and item.shape == () and not item.is_complex() for item in sums
+    )
 
 
 def _list_of(check: Check) -> Check:
-    return lambda value: isinstance(value, list) and len(value) < MAX_ITEMS and all(check(item) for item in value)
+    return lambda value: (
+        isinstance(value, list) and len(value) < MAX_ITEMS and all(check(item) for item in value)
+    )
 
 
 REQUIRED: dict[str, Check] = {
@@ -109,17 +129,25 @@ def require_state(content: Content, name: str) -> None:
         except KeyError:
             if path in OPTIONAL:
                 continue
-            raise CheckpointError(f"{name}: holds weights, but not the state of a run ({path} is missing)") from None
+            raise CheckpointError(
+                f"{name}: holds weights, but not the state of a run ({path} is missing)"
+            ) from None
         if not fits(found):
             raise CheckpointError(f"{name}: its {path} is not what a run writes there")
     _require_order(content, name)
     if bad := _not_finite(content["state_dict"], "state_dict", infinite_too=True):
         raise CheckpointError(f"{name}: its {bad} holds what is no finite number")
-    if bad := _not_finite([content["optimizer_states"], content["lr_schedulers"]], "optimizer and schedule", infinite_too=False):
+    if bad := _not_finite(
+        [content["optimizer_states"], content["lr_schedulers"]],
+        "optimizer and schedule",
+        infinite_too=False,
+    ):
         raise CheckpointError(f"{name}: its {bad} holds what is no number")
     for key in set(content) - set(KEPT):
         del content[key]
-    content["pytorch-lightning_version"] = version("pytorch_lightning")  # what was checked needs none of Lightning's conversions
+    content["pytorch-lightning_version"] = version(
+        "pytorch_lightning"
+    )  # what was checked needs none of Lightning's conversions
     _require_loops(content, name)
 
 
@@ -136,12 +164,21 @@ def _require_order(content: Content, name: str) -> None:
 def _require_loops(content: Content, name: str) -> None:
     """Compare the loops' counters with those of a new Trainer; then write them from the position."""
     trainer = pl.Trainer(
-        accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     template = {loop: getattr(trainer, loop).state_dict() for loop in LOOPS}
     loops = content["loops"]
     for inner in [item for item in loops.values() if isinstance(item, dict)]:
-        for key in [key for key in inner if isinstance(key, str) and key.endswith("state_dict") and isinstance(inner[key], dict)]:
+        for key in [
+            key
+            for key in inner
+            if isinstance(key, str) and key.endswith("state_dict") and isinstance(inner[key], dict)
+        ]:
             inner[key].pop("combined_loader", None)  # written from the position
     if problem := misfit(template, loops, "loops"):
         raise CheckpointError(f"{name}: {problem}")
@@ -155,13 +192,23 @@ def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> s
     if isinstance(value, Tensor):
         if not is_plain_tensor(value):
             return where
-        bad = value.is_floating_point() and bool((~torch.isfinite(value) if infinite_too else torch.isnan(value)).any())
+        bad = value.is_floating_point() and bool(
+            (~torch.isfinite(value) if infinite_too else torch.isnan(value)).any()
+        )
         return where if bad else ""
     if isinstance(value, float):
         return where if math.isnan(value) else ""
-    items: Iterable[Any] = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    items: Iterable[Any] = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
     for key, item in items:
-        if found := _not_finite(item, f"{where}.{key}" if isinstance(value, dict) else where, infinite_too, depth + 1):
+        if found := _not_finite(
+            item, f"{where}.{key}" if isinstance(value, dict) else where, infinite_too, depth + 1
+        ):
             return found
     return ""
 
@@ -180,12 +227,18 @@ def misfit(template: Any, value: Any, where: str) -> str:
         found = (misfit(item, value.get(key), f"{where}.{key}") for key, item in template.items())
         return next(filter(None, found), "")
     if isinstance(template, Tensor):
-        fits = isinstance(value, Tensor) and value.shape == template.shape and value.dtype == template.dtype
+        fits = (
+            isinstance(value, Tensor)
+            and value.shape == template.shape
+            and value.dtype == template.dtype
+        )
     elif isinstance(template, list | tuple):
         same = type(value) is type(template) and len(value) == len(template)
         if not same:
             return f"{where} has another length"
-        return next(filter(None, (misfit(a, b, where) for a, b in zip(template, value, strict=True))), "")
+        return next(
+            filter(None, (misfit(a, b, where) for a, b in zip(template, value, strict=True))), ""
+        )
     elif isinstance(template, bool):
         fits = isinstance(value, bool)
     elif isinstance(template, int | float):

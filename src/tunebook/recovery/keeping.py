@@ -40,10 +40,17 @@ class KeepCheckpoints(Callback):
         facts: Mapping[str, Any],
     ) -> None:
         self.files, every_s = files, checkpoint_every_s
-        self.folder, self.objective, self.sign, self.every_s = folder, objective, 1 if mode == "max" else -1, every_s
+        self.folder, self.objective, self.sign, self.every_s = (
+            folder,
+            objective,
+            1 if mode == "max" else -1,
+            every_s,
+        )
         self.facts = dict(facts)
         self.best_score: float | None = None
-        self.best_weights: dict[str, Any] | None = None  # kept here only while the disk refuses them
+        self.best_weights: dict[str, Any] | None = (
+            None  # kept here only while the disk refuses them
+        )
         self.unsaved = ""  # why the last save failed
         self._position = Position(0, 0, 0)
         self._next_save = 0.0
@@ -61,7 +68,9 @@ class KeepCheckpoints(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.sweep(self.folder)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Adds the facts, and puts the position in Lightning's words."""
         checkpoint["tunebook"] = dict(self.facts)
         put_into(checkpoint, self._position)
@@ -70,7 +79,11 @@ class KeepCheckpoints(Callback):
         """Writes `last.ckpt`. done: training batches of the epoch; epoch: the one that training is in."""
         if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
             return  # nothing can go on from these weights; the loss will say so
-        self._position = Position(trainer.current_epoch if epoch is None else epoch, done, int(trainer.num_training_batches))
+        self._position = Position(
+            trainer.current_epoch if epoch is None else epoch,
+            done,
+            int(trainer.num_training_batches),
+        )
         trainer.save_checkpoint(self.folder / LAST)
         self._took(self.files.problem)
         self._next_save = time.monotonic() + (TRY_AGAIN_S if self.unsaved else self.every_s)
@@ -78,7 +91,10 @@ class KeepCheckpoints(Callback):
     def _took(self, problem: str) -> None:
         """Says so when the disk begins to refuse, and when it takes checkpoints again."""
         if problem and not self.unsaved:
-            log.warning("no checkpoint could be written (%s); training goes on, and it is tried again", problem)
+            log.warning(
+                "no checkpoint could be written (%s); training goes on, and it is tried again",
+                problem,
+            )
         if self.unsaved and not problem:
             log.info("checkpoints are written again")
         self.unsaved = problem
@@ -94,7 +110,9 @@ class KeepCheckpoints(Callback):
         if trainer.current_epoch > 0:
             self.save(trainer, 0)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """In long epochs."""
         due = time.monotonic() >= self._next_save
         if trainer.world_size > 1:  # clocks differ, and all processes save together
@@ -109,14 +127,20 @@ class KeepCheckpoints(Callback):
         score = float(trainer.callback_metrics[self.objective])
         if self.best_score is None or self.sign * score > self.sign * self.best_score:
             self.best_score = score
-            self.best_weights = {name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()}
+            self.best_weights = {
+                name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()
+            }
             self._best_epoch = trainer.current_epoch
         self._save_best(trainer)
 
     def _save_best(self, trainer: Trainer) -> None:
         if self.best_weights is None or not trainer.is_global_zero:
             return
-        content = {"state_dict": self.best_weights, "epoch": self._best_epoch, "tunebook": self.facts}
+        content = {
+            "state_dict": self.best_weights,
+            "epoch": self._best_epoch,
+            "tunebook": self.facts,
+        }
         try:
             checkpoint.write(self.folder / BEST, content)
             self.best_weights = None

@@ -34,7 +34,9 @@ class Position:
     def told(self, epochs: str) -> str:
         """Return where a run goes on from here, for a user. epochs: how many it has."""
         if self.batch == self.batches:
-            return f"with the validation of epoch {self.epoch + 1} of {epochs}, after step {self.step}"
+            return (
+                f"with the validation of epoch {self.epoch + 1} of {epochs}, after step {self.step}"
+            )
         return f"in epoch {self.epoch + 1} of {epochs}, after step {self.step} ({self.batch} of this epoch's {self.batches})"
 
 
@@ -44,10 +46,14 @@ def put_into(content: dict[str, Any], position: Position) -> None:
     content["epoch"], content["global_step"] = position.epoch, position.step
     loop = content["loops"]["fit_loop"]
     begun, done = position.epoch + 1, position.epoch
-    loop["epoch_progress"] = _progress(_counts(begun, begun, done, done), _counts(begun, begun, done, done))
+    loop["epoch_progress"] = _progress(
+        _counts(begun, begun, done, done), _counts(begun, begun, done, done)
+    )
     loop["epoch_loop.state_dict"] = {"_batches_that_stepped": position.step}
     batches = _progress(_counts(*[position.step] * 4), _counts(*[position.batch] * 4))
-    loop["epoch_loop.batch_progress"] = batches | {"is_last_batch": position.batch == position.batches}
+    loop["epoch_loop.batch_progress"] = batches | {
+        "is_last_batch": position.batch == position.batches
+    }
     # "One validation batch has begun": Lightning then skips training, and starts the validation again.
     began = int(position.batch == position.batches)
     validation = _progress(_counts(began, began, 0, 0), _counts(began, began, 0, 0))

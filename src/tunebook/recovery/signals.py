@@ -58,7 +58,9 @@ class StopAtBatchEnd(Callback):
     def _check(self, trainer: Trainer, done: int) -> None:
         """done: training batches of this epoch."""
         asked = self.signum is not None
-        if trainer.world_size > 1:  # all processes stop at the same batch, or some would wait for ever
+        if (
+            trainer.world_size > 1
+        ):  # all processes stop at the same batch, or some would wait for ever
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
             return
@@ -74,12 +76,20 @@ class StopAtBatchEnd(Callback):
         if self.signum is not None:
             raise Stopped(self.signum)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """The place where training stops."""
         self._check(trainer, batch_idx + 1)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """The place where validation stops."""
         self._check(trainer, int(trainer.num_training_batches))

@@ -20,12 +20,22 @@ ARTIFACTS = "report"  # on the sweep's own run
 
 
 def compare(
-    uri: str, sweep: str | None, runs: str | None, experiment: str, metric: str | None, paired: str | None, reports: Path | None
+    uri: str,
+    sweep: str | None,
+    runs: str | None,
+    experiment: str,
+    metric: str | None,
+    paired: str | None,
+    reports: Path | None,
 ) -> None:
     """Reads the runs, prints what they say, and writes the report: into `reports`, and on the sweep's own run."""
     require_store(uri)
     within = None if runs is not None else experiment
-    study = read_runs(uri, within, runs, metric) if sweep is None else read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
+    study = (
+        read_runs(uri, within, runs, metric)
+        if sweep is None
+        else read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
+    )
     in_pairs = None if paired is None else pairs(study, paired)
     start = Start(study.stem, study.fixed, _places(sys.argv[1:]), study.finalists)
     found = findings(study.results, start=start)
@@ -47,4 +57,7 @@ def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
         try:
             add_artifacts(uri, study.parent, folder, ARTIFACTS)
         except Exception as error:  # whatever a store may do, the report is on disk
-            log.warning("the report could not be put on the sweep's run in MLflow: %s", " ".join(str(error).split())[:200])
+            log.warning(
+                "the report could not be put on the sweep's run in MLflow: %s",
+                " ".join(str(error).split())[:200],
+            )

@@ -49,11 +49,25 @@ def rows(study: Study, findings: Findings) -> list[Row]:
     factor = 100 if objective.endswith("acc") else 1
     found: list[Row] = []
     for place, one in enumerate((c for c in findings.leaderboard if c.n), 1):
-        sd, interval = ("" if math.isnan(x) else f"{factor * x:.2f}" if factor > 1 else f"{x:.3g}" for x in (one.sd, one.half_width))
+        sd, interval = (
+            "" if math.isnan(x) else f"{factor * x:.2f}" if factor > 1 else f"{x:.3g}"
+            for x in (one.sd, one.half_width)
+        )
         tested = _tested(study, one)
         said = "" if tested is None else value_text("acc", tested)
         took = "" if math.isnan(one.seconds) else duration(one.seconds)
-        found.append(Row(place, _settings(one), one.n, value_text(objective, one.median), sd, interval, said, took))
+        found.append(
+            Row(
+                place,
+                _settings(one),
+                one.n,
+                value_text(objective, one.median),
+                sd,
+                interval,
+                said,
+                took,
+            )
+        )
     return found
 
 
@@ -70,7 +84,13 @@ def _tested(study: Study, one: Configuration) -> float | None:
 
 def duration(seconds: float) -> str:
     """In the unit that fits."""
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 100
+        else f"{seconds / 60:.1f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def write(study: Study, findings: Findings, folder: Path) -> Path:
@@ -78,7 +98,9 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    drawn = list(tqdm(pictures(study.results, findings), "drawing", disable=None, leave=False, delay=1))
+    drawn = list(
+        tqdm(pictures(study.results, findings), "drawing", disable=None, leave=False, delay=1)
+    )
     for picture in drawn:
         write_atomically(folder / f"{picture.name}.png", picture.png())
     write_atomically(folder / LEADERBOARD, redact(_csv(study, findings)).encode(errors="replace"))
@@ -90,7 +112,11 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
     """The page as text. What comes from runs (names, errors) is escaped."""
     shown = rows(study, findings)
     environment = Environment(
-        loader=PackageLoader("tunebook.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_as_shown
+        loader=PackageLoader("tunebook.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_as_shown,
     )
     results = study.results
     failed = [run for run in results.runs if run.state in FAILED]
@@ -120,9 +146,29 @@ def _csv(study: Study, findings: Findings) -> str:
     names = [setting.name for setting in study.results.settings]
     text = io.StringIO()
     out = csv.writer(text)
-    out.writerow(map(csv_cell, [*names, "n", "median", "mean", "sd", "half_width_95", "test/acc", "seconds", "seeds", "states", "runs"]))
+    out.writerow(
+        map(
+            csv_cell,
+            [
+                *names,
+                "n",
+                "median",
+                "mean",
+                "sd",
+                "half_width_95",
+                "test/acc",
+                "seconds",
+                "seeds",
+                "states",
+                "runs",
+            ],
+        )
+    )
     for one in findings.leaderboard:
-        figures = ("" if math.isnan(value) else repr(value) for value in (one.median, one.mean, one.sd, one.half_width))
+        figures = (
+            "" if math.isnan(value) else repr(value)
+            for value in (one.median, one.mean, one.sd, one.half_width)
+        )
         tested = _tested(study, one)
         states = " ".join(f"{count} {state}" for state, count in one.states.items())
         cells = [

@@ -33,14 +33,22 @@ class Paired:
     def half_width(self) -> float:
         """Student's t, n - 1 degrees of freedom; NaN for one pair."""
         n = len(self.differences)
-        return float(t.ppf(0.975, n - 1)) * statistics.stdev(self.differences) / math.sqrt(n) if n > 1 else math.nan
+        return (
+            float(t.ppf(0.975, n - 1)) * statistics.stdev(self.differences) / math.sqrt(n)
+            if n > 1
+            else math.nan
+        )
 
     def said(self) -> str:
         """In a line."""
         n = len(self.differences)
         mean = ("+" if self.mean >= 0 else "") + difference_text(self.objective, self.mean)
         width = difference_text(self.objective, self.half_width)
-        figures = f"{mean} +- {width} (mean and 95 % interval of {counted(n, 'pair')})" if n > 1 else f"{mean} (1 pair)"
+        figures = (
+            f"{mean} +- {width} (mean and 95 % interval of {counted(n, 'pair')})"
+            if n > 1
+            else f"{mean} (1 pair)"
+        )
         return f"{self.setting}: {self.second} minus {self.first} = {figures}"
 
 
@@ -54,15 +62,23 @@ def pairs(study: Study, setting: str) -> Paired:
         raise InputError(f"paired={setting}: no run has this setting.{nearest(setting, known)}")
     values = sorted({params[setting] for params in study.params.values() if setting in params})
     if len(values) != 2:
-        raise InputError(f"paired={setting}: needs runs with two values of it; there are: {', '.join(values)}")
+        raise InputError(
+            f"paired={setting}: needs runs with two values of it; there are: {', '.join(values)}"
+        )
     cells: dict[tuple[tuple[str, str], ...], dict[str, float]] = defaultdict(dict)
     for run in filter(is_ranked, study.results.runs):
         params = study.params[run.run_id]
         if setting in params and run.objective is not None:
-            others = ((name, value) for name, value in params.items() if name != setting and not name.startswith(f"{setting}."))
+            others = (
+                (name, value)
+                for name, value in params.items()
+                if name != setting and not name.startswith(f"{setting}.")
+            )
             rest = tuple(sorted(others))  # what belongs to an option goes with it
             cells[rest][params[setting]] = run.objective
-    differences = tuple(cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2)
+    differences = tuple(
+        cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2
+    )
     if not differences:
         raise InputError(f"paired={setting}: no two runs differ in it only")
     return Paired(setting, values[0], values[1], differences, study.results.objective)

@@ -9,7 +9,9 @@ from mlflow.entities import Run as MLflowRun
 from tunebook.analysis.commands import in_full
 from tunebook.analysis.results import Setting, Value
 
-GEOMETRIC = 4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
+GEOMETRIC = (
+    4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
+)
 NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "experiment", "debug")
 # They say how a run is executed, not what it computes: no settings, unless it is times that are compared.
 EXECUTION = ("trainer", "trainer.accelerator", "trainer.strategy")
@@ -20,11 +22,15 @@ PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")  # no settings of w
 
 def listed(name: str, values: Sequence[Value]) -> Setting:
     """Return the setting with these values: a number where all of them are, else categories."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [
+        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
     if len(numbers) < len(values):
         return Setting(name, False, tuple(values))
     low, high = min(numbers), max(numbers)
-    return Setting(name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC)
+    return Setting(
+        name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC
+    )
 
 
 def params_of(run: MLflowRun) -> dict[str, str]:
@@ -43,7 +49,12 @@ def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...
     varying = [name for name in names if len(set(texts[name])) > 1]
     given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
     kept = [name for name in varying if name in given or not _follows(name, texts, varying)]
-    return tuple(listed(name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))) for name in kept)
+    return tuple(
+        listed(
+            name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))
+        )
+        for name in kept
+    )
 
 
 def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence[str]) -> bool:
@@ -61,7 +72,9 @@ def as_value(text: str) -> Value:
         return text
     if isinstance(value, str):
         try:
-            return float(value) if value.lower() not in ("nan", "inf", "-inf") else value  # YAML takes 1e-3 for a text
+            return (
+                float(value) if value.lower() not in ("nan", "inf", "-inf") else value
+            )  # YAML takes 1e-3 for a text
         except ValueError:
             return value
     return value if isinstance(value, int | float | bool) or value is None else text
@@ -72,10 +85,16 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for word in words:
         key, is_setting, text = word.partition("=")
-        if is_setting and key != "seed" and not key.lstrip("+~").startswith((*PLACES, "experiment_name")):
+        if (
+            is_setting
+            and key != "seed"
+            and not key.lstrip("+~").startswith((*PLACES, "experiment_name"))
+        ):
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            found[key] = value if is_number or in_full(value) == text else text  # YAML reads `on` as true
+            found[key] = (
+                value if is_number or in_full(value) == text else text
+            )  # YAML reads `on` as true
     return found
 
 
@@ -96,12 +115,23 @@ def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tupl
     params = [params_of(run) for run in runs]
     varying = {setting.name for setting in settings}
     words = list(dict.fromkeys(word for command in commands for word in command))
-    return tuple(word for word in words if _is_shared(word, commands, params) and word.partition("=")[0] not in varying)
+    return tuple(
+        word
+        for word in words
+        if _is_shared(word, commands, params) and word.partition("=")[0] not in varying
+    )
 
 
-def _is_shared(word: str, commands: Sequence[list[str]], params: Sequence[Mapping[str, str]]) -> bool:
+def _is_shared(
+    word: str, commands: Sequence[list[str]], params: Sequence[Mapping[str, str]]
+) -> bool:
     name, _, value = word.lstrip("+").partition("=")
-    if word.startswith(("-", *PLACES)) or name == "seed" or "=" not in word or (name == PRECISION and value == "auto"):
+    if (
+        word.startswith(("-", *PLACES))
+        or name == "seed"
+        or "=" not in word
+        or (name == PRECISION and value == "auto")
+    ):
         return False
     values = {of_run.get(name) for of_run in params}
     if values == {None}:

@@ -26,9 +26,17 @@ from tunebook.tracking.store import open_client
 log = logging.getLogger(__name__)
 
 PAGE = 1000  # runs a request
-STATES = {"FINISHED": "complete", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running", "SCHEDULED": "running"}
+STATES = {
+    "FINISHED": "complete",
+    "FAILED": "failed",
+    "KILLED": "killed",
+    "RUNNING": "running",
+    "SCHEDULED": "running",
+}
 CURVES = 20  # learning curves that are read where no trial was pruned: of the best, and of those that failed
-OF_A_SWEEP = re.compile(r"(sweep|space)(\.|$)")  # parameters of its own run that say how it was made
+OF_A_SWEEP = re.compile(
+    r"(sweep|space)(\.|$)"
+)  # parameters of its own run that say how it was made
 TESTED, VALIDATED = "test/acc", "val/acc"
 
 
@@ -54,27 +62,40 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     client = open_client(uri)
     parent = _sweeps_own_run(client, name)
     name = parent.data.tags["sweep.name"]
-    runs = _search(client, [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    runs = [run for run in runs if run.data.tags.get("sweep.name") == name]  # its winner's, with other seeds, stand there too
+    runs = _search(
+        client, [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
+    runs = [
+        run for run in runs if run.data.tags.get("sweep.name") == name
+    ]  # its winner's, with other seeds, stand there too
     asked = _request(client, parent)
     if metric is not None:
         _require(metric, runs)
-    objective = metric or str(asked.get("objective") or parent.data.params.get("objective", "val/acc"))
+    objective = metric or str(
+        asked.get("objective") or parent.data.params.get("objective", "val/acc")
+    )
     dimensions = _dimensions(asked)
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
     errors = _errors(client, parent)
-    rows = [_of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), "")) for run in runs]
+    rows = [
+        _of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), ""))
+        for run in runs
+    ]
     settings = tuple(dimension.setting for dimension in dimensions) or settings_of(runs, objective)
     if not dimensions:
         rows = [_of_runs(run, objective, settings) for run in runs]
     fixed = tuple(str(word) for word in asked.get("settings", []))
     rows = _named(rows, _winner(parent) or fixed)
     rows = _with_curves(client, rows, objective)
-    results = Results(name, objective, _direction(objective), settings, tuple(rows), adaptive, _classes(runs))
+    results = Results(
+        name, objective, _direction(objective), settings, tuple(rows), adaptive, _classes(runs)
+    )
     return Study(results, fixed, parent.info.run_id, _params(runs), _tested(runs), name)
 
 
-def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric: str | None) -> Study:
+def read_runs(
+    uri: str, experiment: str | None, filter_text: str | None, metric: str | None
+) -> Study:
     """The runs of an experiment, or of all those that MLflow's filter finds. InputError where there is none."""
     client = open_client(uri)
     experiments = list(client.search_experiments())
@@ -83,15 +104,25 @@ def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric:
         if not found:
             names = [one.name for one in experiments]
             hint = nearest(experiment, names)
-            raise InputError(f"experiment_name={experiment}: no such experiment in {uri}; there are: {', '.join(names)}.{hint}")
+            raise InputError(
+                f"experiment_name={experiment}: no such experiment in {uri}; there are: {', '.join(names)}.{hint}"
+            )
         experiments = found
     try:
         runs = _search(client, [one.experiment_id for one in experiments], filter_text or "")
     except MlflowException as error:
-        raise InputError(f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})") from None
-    runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]  # a sweep's own run is none
+        raise InputError(
+            f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})"
+        ) from None
+    runs = [
+        run for run in runs if run.data.tags.get("sweep.kind") != "sweep"
+    ]  # a sweep's own run is none
     if not runs:
-        raise InputError(f"runs={filter_text}: finds no run" if filter_text else f"experiment_name={experiment}: has no run")
+        raise InputError(
+            f"runs={filter_text}: finds no run"
+            if filter_text
+            else f"experiment_name={experiment}: has no run"
+        )
     objective = metric or _objective(runs)
     _require(objective, runs)
     settings = settings_of(runs, objective)
@@ -99,7 +130,9 @@ def read_runs(uri: str, experiment: str | None, filter_text: str | None, metric:
     rows = _named([_of_runs(run, objective, settings) for run in runs], shared)
     rows = _with_curves(client, rows, objective)
     name = filter_text or str(experiment)
-    results = Results(name, objective, _direction(objective), settings, tuple(rows), classes=_classes(runs))
+    results = Results(
+        name, objective, _direction(objective), settings, tuple(rows), classes=_classes(runs)
+    )
     stems = {str(run.data.tags.get("sweep.name", "")).partition(f" {FINALIST} ") for run in runs}
     of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
     stem = next(iter(stems))[0] if of_finalists else name
@@ -118,7 +151,11 @@ def _winner(parent: MLflowRun) -> tuple[str, ...]:
     params = parent.data.params
     if params.get("sweep") != "final":
         return ()
-    return tuple(f"{key}={value}" for key, value in params.items() if key != "objective" and not OF_A_SWEEP.match(key))
+    return tuple(
+        f"{key}={value}"
+        for key, value in params.items()
+        if key != "objective" and not OF_A_SWEEP.match(key)
+    )
 
 
 def _objective(runs: Sequence[MLflowRun]) -> str:
@@ -145,8 +182,16 @@ def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowR
     found: list[MLflowRun] = []
     token: str | None = None
     while token is None or token:
-        page = client.search_runs(list(ids), text, max_results=PAGE, page_token=token, order_by=["attributes.start_time ASC"])
-        found += [run for run in page if "reproduces" not in run.data.tags]  # the same run again is no further seed
+        page = client.search_runs(
+            list(ids),
+            text,
+            max_results=PAGE,
+            page_token=token,
+            order_by=["attributes.start_time ASC"],
+        )
+        found += [
+            run for run in page if "reproduces" not in run.data.tags
+        ]  # the same run again is no further seed
         token = page.token or ""
     return found
 
@@ -205,7 +250,11 @@ def _dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
     try:
         return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
     except (KeyError, TypeError, ValueError) as error:
-        log.warning("what the sweep varied can't be read (%s: %s); it is taken from its trials", type(error).__name__, error)
+        log.warning(
+            "what the sweep varied can't be read (%s: %s); it is taken from its trials",
+            type(error).__name__,
+            error,
+        )
         return ()
 
 
@@ -215,18 +264,29 @@ def _dimension(one: Mapping[str, Any]) -> Dimension:
         setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
     else:
         setting = listed(name, list(one["values"]))
-    return Dimension(setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1])))
+    return Dimension(
+        setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1]))
+    )
 
 
 def _of_sweep(run: MLflowRun, objective: str, dimensions: Sequence[Dimension], error: str) -> Run:
     params = {key: as_value(text) for key, text in params_of(run).items()}
-    values = {one.setting.name: params[one.key] for one in dimensions if one.key in params and one.applies(params)}
+    values = {
+        one.setting.name: params[one.key]
+        for one in dimensions
+        if one.key in params and one.applies(params)
+    }
     return _row(run, objective, values, error)
 
 
 def _of_runs(run: MLflowRun, objective: str, settings: Sequence[Setting]) -> Run:
     params = params_of(run)
-    return _row(run, objective, {one.name: as_value(params[one.name]) for one in settings if one.name in params}, "")
+    return _row(
+        run,
+        objective,
+        {one.name: as_value(params[one.name]) for one in settings if one.name in params},
+        "",
+    )
 
 
 def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str) -> Run:
@@ -235,9 +295,23 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
     state = told if told and info.status != "RUNNING" else STATES.get(info.status, "running")
     best = metrics.get(f"best/{objective.replace('/', '_')}", metrics.get(objective))
     seed = run.data.params.get("seed", "")
-    seconds = (info.end_time - info.start_time) / 1000 if info.end_time and info.status != "RUNNING" else None
+    seconds = (
+        (info.end_time - info.start_time) / 1000
+        if info.end_time and info.status != "RUNNING"
+        else None
+    )
     found = best if best is not None and math.isfinite(best) else None
-    return Run(info.run_id, info.run_name or info.run_id, values, int(seed) if seed.isdigit() else None, state, found, (), seconds, error)
+    return Run(
+        info.run_id,
+        info.run_name or info.run_id,
+        values,
+        int(seed) if seed.isdigit() else None,
+        state,
+        found,
+        (),
+        seconds,
+        error,
+    )
 
 
 def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> list[Run]:
@@ -247,8 +321,17 @@ def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> l
     wanted = {row.run_id for row in rows}
     if not any(row.state == "pruned" for row in rows):
         sign = 1 if _direction(objective) == "max" else -1
-        ranked = sorted((row for row in rows if row.objective is not None), key=lambda row: -sign * (row.objective or 0.0))
-        wanted = {row.run_id for row in [*ranked[:CURVES], *[row for row in rows if row.state not in ("complete", "running")][:CURVES]]}
+        ranked = sorted(
+            (row for row in rows if row.objective is not None),
+            key=lambda row: -sign * (row.objective or 0.0),
+        )
+        wanted = {
+            row.run_id
+            for row in [
+                *ranked[:CURVES],
+                *[row for row in rows if row.state not in ("complete", "running")][:CURVES],
+            ]
+        }
     found: list[Run] = []
     for row in tqdm(rows, "reading", disable=None, leave=False, delay=1):
         curve = _curve(client, row.run_id, objective) if row.run_id in wanted else ()
@@ -257,7 +340,11 @@ def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> l
 
 
 def _curve(client: MlflowClient, run_id: str, objective: str) -> tuple[tuple[int, float], ...]:
-    return tuple(sorted((metric.step, metric.value) for metric in client.get_metric_history(run_id, objective)))
+    return tuple(
+        sorted(
+            (metric.step, metric.value) for metric in client.get_metric_history(run_id, objective)
+        )
+    )
 
 
 def _direction(metric: str) -> Any:
@@ -275,4 +362,6 @@ def _tested(runs: Sequence[MLflowRun]) -> dict[str, float]:
 def _require(metric: str, runs: Sequence[MLflowRun]) -> None:
     known = sorted({name for run in runs for name in run.data.metrics})
     if known and metric not in known:
-        raise InputError(f"metric={metric}: no run has it; there are: {', '.join(known)}.{nearest(metric, known)}")
+        raise InputError(
+            f"metric={metric}: no run has it; there are: {', '.join(known)}.{nearest(metric, known)}"
+        )

@@ -17,9 +17,15 @@ def check(cfg: Any, choices: object) -> None:
     conform("report", cfg.report, bool)
     require_mlflow(cfg)
     if cfg.sweep_name is not None and cfg.runs is not None:
-        raise SettingError("runs", cfg.runs, "finds runs of any kind, and sweep_name those of one sweep: give one of the two")
+        raise SettingError(
+            "runs",
+            cfg.runs,
+            "finds runs of any kind, and sweep_name those of one sweep: give one of the two",
+        )
     if cfg.runs is not None and not COMPARISON.search(str(cfg.runs)):
-        raise SettingError("runs", cfg.runs, "is no filter of MLflow's, such as params.model = 'mlp'")
+        raise SettingError(
+            "runs", cfg.runs, "is no filter of MLflow's, such as params.model = 'mlp'"
+        )
     if cfg.sweep_name is not None:
         find_sweep(str(cfg.tracking.uri), str(cfg.sweep_name))
     elif cfg.runs is None:

@@ -18,7 +18,12 @@ PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 
 def say(study: Study, findings: Findings) -> None:
     """The leaderboard, the findings, and what to run next."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+    console = Console(
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else PLAIN_WIDTH,
+        highlight=False,
+        markup=False,
+    )
     shown = rows(study, findings)
     if shown:
         console.print(_table(study.results.objective, shown[:MOST_ROWS]))

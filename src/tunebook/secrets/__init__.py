@@ -19,4 +19,14 @@ from tunebook.secrets.output import RedactingFormatter, redact_output
 from tunebook.secrets.redaction import fits, learn, learn_words, redact, redacted
 from tunebook.secrets.values import HIDDEN
 
-__all__ = ["HIDDEN", "RedactingFormatter", "fits", "is_secret", "learn", "learn_words", "redact", "redact_output", "redacted"]
+__all__ = [
+    "HIDDEN",
+    "RedactingFormatter",
+    "fits",
+    "is_secret",
+    "learn",
+    "learn_words",
+    "redact",
+    "redact_output",
+    "redacted",
+]

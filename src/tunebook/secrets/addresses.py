@@ -91,9 +91,15 @@ def _in_query(text: str, start: int) -> Iterator[Secret]:
         at += len(part) + 1
     for first, last in parts:
         name, _, value = text[first:last].partition("=")
-        if value and is_secret_in_query(unquote(name).removeprefix("amp;")) and not is_interpolation(value):
+        if (
+            value
+            and is_secret_in_query(unquote(name).removeprefix("amp;"))
+            and not is_interpolation(value)
+        ):
             values = dict.fromkeys((value, value.partition("#")[0]))
-            yield Secret(first + len(name) + 1, last, tuple(_decoded([text for text in values if text])))
+            yield Secret(
+                first + len(name) + 1, last, tuple(_decoded([text for text in values if text]))
+            )
 
 
 def _decoded(values: list[str]) -> list[str]:

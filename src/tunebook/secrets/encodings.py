@@ -3,7 +3,9 @@
 import re
 
 RUNS = re.compile(r"[A-Za-z0-9_]+|[\\'\"]+|\s+|.", re.DOTALL)
-BACKSLASH = r"(?:\\|%(?:25){0,3}5[cC])"  # JSON and shells write it, and an address may hold what they wrote
+BACKSLASH = (
+    r"(?:\\|%(?:25){0,3}5[cC])"  # JSON and shells write it, and an address may hold what they wrote
+)
 # What quotes become inside quotes, of a shell, YAML, CSV, JSON and HTML: a run of such characters.
 QUOTES = rf"(?:{BACKSLASH}|['\"]|%(?:25){{0,3}}2[27]|&(?:amp;){{0,2}}(?:quot|apos|#0{{0,4}}3[49]|#x0{{0,4}}2[27]);|\\u002[27]|\\x2[27])"
 ESCAPES = BACKSLASH + "{0,8}"  # as many as quoting three times puts before a character

@@ -45,7 +45,9 @@ class _Known:
         words = WORD.findall(value) or WORD.findall(before) or [""]
         self.anchor = max(words, key=len)
         self._pattern: re.Pattern[str] | None = None
-        self._text = f"{begins}(?={in_any_form(before)}({in_any_form(value)}){in_any_form(after)}{ends})"
+        self._text = (
+            f"{begins}(?={in_any_form(before)}({in_any_form(value)}){in_any_form(after)}{ends})"
+        )
         self.cores = () if before else packed.cores(value)
         self.code = "" if before else packed.hex_of(value)
 
@@ -70,7 +72,11 @@ class KnownSecrets:
     def hide(self, text: str) -> str:
         """Return `text` without them. Where some overlap, they are hidden as one."""
         known = list(self._known.values())
-        spans = [view.origin(span) for view in readings(text) for span in self._spans(view, known)] if known else []
+        spans = (
+            [view.origin(span) for view in readings(text) for span in self._spans(view, known)]
+            if known
+            else []
+        )
         return patterns.without(text, spans)
 
     def _spans(self, view: View, known: list[_Known]) -> Iterator[tuple[int, int]]:
@@ -94,7 +100,9 @@ class KnownSecrets:
 
     def learn_environment(self, environment: Mapping[str, str]) -> None:
         """Add the secrets in variables. Costs little where nothing has changed since the last call."""
-        now = getattr(environment, "_data", environment)  # of os.environ, what it keeps: reading it through costs more than a redaction
+        now = getattr(
+            environment, "_data", environment
+        )  # of os.environ, what it keeps: reading it through costs more than a redaction
         if now == self._environment:
             return
         seen = dict(now)
@@ -102,7 +110,10 @@ class KnownSecrets:
             if is_secret(name) and not (os.path.isabs(value) and os.path.exists(value)):
                 self._learn_secret(value, name)
             self._learn_text(value)
-        user, password = environment.get("MLFLOW_TRACKING_USERNAME"), environment.get("MLFLOW_TRACKING_PASSWORD")
+        user, password = (
+            environment.get("MLFLOW_TRACKING_USERNAME"),
+            environment.get("MLFLOW_TRACKING_PASSWORD"),
+        )
         if user and password:
             self._learn_basic(user, password)
         self._environment = seen  # last: until then, another thread learns for itself
@@ -138,7 +149,11 @@ class KnownSecrets:
     def _learn_text(self, text: str) -> None:
         for found in re.finditer("://", text):
             for secret in secrets_in(text, found.start(), is_setting=True):
-                self.add(text[secret.start : secret.end], text[found.start() : secret.start][-40:], text[secret.end : secret.end + 1])
+                self.add(
+                    text[secret.start : secret.end],
+                    text[found.start() : secret.start][-40:],
+                    text[secret.end : secret.end + 1],
+                )
                 for value in secret.values:
                     self.add(value)
                     if secret.user:

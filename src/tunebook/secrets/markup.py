@@ -10,16 +10,32 @@ LONGEST = 20_000  # characters of a value or a key
 TAG = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})?(?<!/)>")
 TAG_WITH_VALUE = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})/?>")
 ATTRIBUTE = re.compile(r"([\w.:-]{1,100})\s{0,8}=\s{0,8}(?:\"([^\"]{0,4000})\"|'([^']{0,4000})')")
-NAMING = {"name", "key", "id", "type", "property", "td", "th", "dt", "label"}  # attributes and elements that name what stands beside them
+NAMING = {
+    "name",
+    "key",
+    "id",
+    "type",
+    "property",
+    "td",
+    "th",
+    "dt",
+    "label",
+}  # attributes and elements that name what stands beside them
 VALUE_OF = {"value", "default"}
 # <key>password</key><string>...</string>
-NAMED = re.compile(r"<(?P<key>[\w.:-]{1,100})>\s{0,8}(?P<name>[\w.-]{1,100})\s{0,8}</(?P=key)>\s{0,80}(?=<(?P<next>[\w.:-]{1,100})[\s>])")
+NAMED = re.compile(
+    r"<(?P<key>[\w.:-]{1,100})>\s{0,8}(?P<name>[\w.-]{1,100})\s{0,8}</(?P=key)>\s{0,80}(?=<(?P<next>[\w.:-]{1,100})[\s>])"
+)
 CDATA = "<![CDATA["
 DASHES = r"-{4,5}"
-KEY_BEGINS = re.compile(rf"{DASHES}[ +]?BEGIN[ +](?:[A-Z0-9]{{1,12}}[ +]){{0,4}}PRIVATE[ +]KEY(?:[ +]BLOCK)?[ +]?{DASHES}")
+KEY_BEGINS = re.compile(
+    rf"{DASHES}[ +]?BEGIN[ +](?:[A-Z0-9]{{1,12}}[ +]){{0,4}}PRIVATE[ +]KEY(?:[ +]BLOCK)?[ +]?{DASHES}"
+)
 KEY_ENDS = re.compile(rf"{DASHES}[ +]?(?:(END)|BEGIN)[ +]")
 # Of one that was cut off.
-LINES_OF_KEY = re.compile(r"(?:[\s\"',+>|]{0,40}[A-Za-z0-9+/=]{16,2000})+(?:\s{1,40}[A-Za-z0-9+/=]{1,76}(?!\S))?")
+LINES_OF_KEY = re.compile(
+    r"(?:[\s\"',+>|]{0,40}[A-Za-z0-9+/=]{16,2000})+(?:\s{1,40}[A-Za-z0-9+/=]{1,76}(?!\S))?"
+)
 
 
 def in_markup(text: str) -> Iterator[tuple[int, int]]:
@@ -61,7 +77,11 @@ def _last(name: str) -> str:
 def _names(tag: str, more: str) -> Iterator[str]:
     """Yield the names that an element goes by."""
     yield tag
-    yield from (found[2] or found[3] or "" for found in ATTRIBUTE.finditer(more) if _last(found[1]) in NAMING)
+    yield from (
+        found[2] or found[3] or ""
+        for found in ATTRIBUTE.finditer(more)
+        if _last(found[1]) in NAMING
+    )
 
 
 def _values(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -13,7 +13,9 @@ SPACE = r"\s{0,8}"
 QUOTE = r"\\{0,8}[\"'`]"
 # Between name and value: of YAML and JSON, of shells, of Go, make, Pascal, Ruby, PHP, Perl and R.
 SIGN = rf"{SPACE}(?:[:+?|]{{0,2}}={{1,3}}[>~]?|:{{1,2}}|[-~]>|<-|%3[dD]){SPACE}"
-NAME = re.compile(rf"(?<![\w.-])(?<!//)(?P<name>[\w.-]{{1,100}})(?P<quote>(?:{QUOTE})?)\]?(?P<sign>{SIGN})")
+NAME = re.compile(
+    rf"(?<![\w.-])(?<!//)(?P<name>[\w.-]{{1,100}})(?P<quote>(?:{QUOTE})?)\]?(?P<sign>{SIGN})"
+)
 TAG = re.compile(r"(?:[!&][\w!:./-]{0,60}[ \t]{1,8}){1,2}")  # YAML: !!str &name value
 VALUE = re.compile(
     r"(?P<open>(?P<escaped>\\{1,8})?[\"'`])"
@@ -21,13 +23,17 @@ VALUE = re.compile(
     r"|(?P<plain>(?:\$\{[^{}\s]{1,200}\}|(?!\\{1,8}[\"'])[^\s,'\"&}]){1,4000})"
 )
 # YAML: indented lines follow. Where the end of the line is escaped, they are found once it is not.
-BLOCK = re.compile(r"[|>][-+\d]{0,3}[ \t]{0,8}(?:#[^\r\n]{0,200})?(?:\r?\n|\r|(?P<escaped>\\[rn\\]))")
+BLOCK = re.compile(
+    r"[|>][-+\d]{0,3}[ \t]{0,8}(?:#[^\r\n]{0,200})?(?:\r?\n|\r|(?P<escaped>\\[rn\\]))"
+)
 
 ITEMS = re.compile(r"(?:[ \t]*-[ \t][^\r\n]*(?:\r?\n|\r|$))+")  # YAML: a list, on the lines below
 LIST = re.compile(r"\[[^\[\]\r\n]{0,4000}\]")
 MARGIN = re.compile(r"[ \t]*(?:[-?] +)*")
 LINE = re.compile(r"([ \t]*)([^\r\n]*)(?:\r?\n|\r|$)")
-NEXT_WORD = rf"(?:\s{{1,8}}|{QUOTE},\s{{0,8}}(?={QUOTE}))"  # of a command, or of the list of its words
+NEXT_WORD = (
+    rf"(?:\s{{1,8}}|{QUOTE},\s{{0,8}}(?={QUOTE}))"  # of a command, or of the list of its words
+)
 FLAG = re.compile(rf"(?<![\w-])--(?P<name>[\w-]{{1,60}}){NEXT_WORD}(?=[^\s-])")
 IN_PROSE = {"pass", "pat", "auth"}  # words that a colon follows in plain English too
 
@@ -39,7 +45,9 @@ LOGIN = (
 )
 LOGIN_FLAG = re.compile(rf"(?<![\w-])--(?:proxy-)?user(?:{NEXT_WORD}|=){LOGIN}")
 CURL = re.compile(r"(?i)\bcurl\b(?:\\\r?\n|[^\r\n]){1,2000}")
-CURLS_FLAG = re.compile(rf"(?<![\w-])-[A-Za-z#0-9]{{0,12}}[uU](?:{NEXT_WORD}|=)?{LOGIN}")  # -sSu me:password, -ume:password
+CURLS_FLAG = re.compile(
+    rf"(?<![\w-])-[A-Za-z#0-9]{{0,12}}[uU](?:{NEXT_WORD}|=)?{LOGIN}"
+)  # -sSu me:password, -ume:password
 
 
 def in_settings(text: str) -> Iterator[tuple[int, int]]:
@@ -51,7 +59,9 @@ def in_settings(text: str) -> Iterator[tuple[int, int]]:
     for match in NAME.finditer(text):
         if match.start() < until or not is_secret(match["name"]):
             continue
-        is_prose = "=" not in match["sign"] and not match["quote"] and match["name"].lower() in IN_PROSE
+        is_prose = (
+            "=" not in match["sign"] and not match["quote"] and match["name"].lower() in IN_PROSE
+        )
         span = None if is_prose else _value(text, match.start(), match.end())
         if span is not None:
             yield span
@@ -82,7 +92,9 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
     several = LIST.match(text, start) or ("\n" in text[begin:start] and ITEMS.match(text, start))
     if several and is_told(several[0]):
         rest = VALUE.match(text, several.end()) if several.re is LIST else None
-        return start, rest.end("plain") if rest and rest["plain"] else start + len(several[0].rstrip())
+        return start, rest.end("plain") if rest and rest["plain"] else start + len(
+            several[0].rstrip()
+        )
     if found is None:
         return None
     first, last = found.span("quoted" if found["plain"] is None else "plain")

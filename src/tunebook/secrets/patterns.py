@@ -17,8 +17,12 @@ from tunebook.secrets.views import readings
 LONGEST = 512  # characters of an address in a text
 ADDRESS_ENDS = re.compile(r"[\s\"'<>`]")
 SPACES = r"(?:\s|%20|\+){1,8}"
-HEADER = re.compile(rf"(?i)\bauthorization(?:{QUOTE})?{SIGN}(?:{QUOTE})?(?!\$\{{)([^\"'\\\r\n]{{1,4000}})")
-BEARER = re.compile(rf"(?i)\bbearer{SPACES}(?=[^\s\"']{{0,200}}\d|[^\s\"']{{20}})([\w.~+/=%-]{{6,4000}})")
+HEADER = re.compile(
+    rf"(?i)\bauthorization(?:{QUOTE})?{SIGN}(?:{QUOTE})?(?!\$\{{)([^\"'\\\r\n]{{1,4000}})"
+)
+BEARER = re.compile(
+    rf"(?i)\bbearer{SPACES}(?=[^\s\"']{{0,200}}\d|[^\s\"']{{20}})([\w.~+/=%-]{{6,4000}})"
+)
 BASIC = re.compile(rf"\b[Bb]asic{SPACES}([A-Za-z0-9+/_=-]{{8,4000}})")
 PARAMETER = re.compile(r"(?i)[?&;](?:amp;)?(?:sig|signature|awsaccesskeyid)=([^&\s\"'#]{1,4000})")
 TOKEN = re.compile(
@@ -79,6 +83,8 @@ def _in_addresses(text: str) -> Iterator[tuple[int, int]]:
 def _is_basic(word: str) -> bool:
     """Return whether a word is what HTTP's basic authentication sends: user:password in base64."""
     try:
-        return b":" in base64.b64decode(word + "=" * (-len(word) % 4), altchars=b"-_" if "-" in word or "_" in word else None)
+        return b":" in base64.b64decode(
+            word + "=" * (-len(word) % 4), altchars=b"-_" if "-" in word or "_" in word else None
+        )
     except (binascii.Error, ValueError):
         return False

@@ -10,7 +10,9 @@ from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import HIDDEN, is_told
 
 PROCESS = KnownSecrets()
-MOST_PASSES = 5  # a text is redacted until nothing changes, so that redacting it again changes nothing
+MOST_PASSES = (
+    5  # a text is redacted until nothing changes, so that redacting it again changes nothing
+)
 
 
 def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -34,7 +36,9 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
 def redacted(value: Any, name: str = "") -> Any:
     """Return a plain value with every text in it redacted. name: the key that holds it; below a secret's, everything is hidden."""
     if isinstance(value, dict):
-        return {key: redacted(item, key if is_secret(str(key)) else name) for key, item in value.items()}
+        return {
+            key: redacted(item, key if is_secret(str(key)) else name) for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [redacted(item, name) for item in value]
     if name and value is not None and not isinstance(value, bool) and is_told(str(value)):

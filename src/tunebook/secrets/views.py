@@ -73,7 +73,9 @@ class View:
         self._begins: list[int] = []
         self._marks: list[tuple[int, int, int]] = []
 
-    def replaced(self, pattern: re.Pattern[str], meaning: Callable[[re.Match[str]], str | None]) -> "View | None":
+    def replaced(
+        self, pattern: re.Pattern[str], meaning: Callable[[re.Match[str]], str | None]
+    ) -> "View | None":
         """Return the view of this one with another text in place of what matches; None where nothing does."""
         view = View("", self)
         pieces: list[str] = []

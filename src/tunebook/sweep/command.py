@@ -32,7 +32,9 @@ def _log_to_terminal() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(RedactingFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.raiseExceptions = False  # a terminal or a file that takes no more lines is no reason to stop
+    logging.raiseExceptions = (
+        False  # a terminal or a file that takes no more lines is no reason to stop
+    )
 
 
 def _without_hydra(cfg: DictConfig) -> dict[str, Any]:

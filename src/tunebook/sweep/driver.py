@@ -57,12 +57,22 @@ class Driver:
         self.threads_at_first = int(self.study.remember("threads", self.executor.threads))
         self.threads = min(self.threads_at_first, self.executor.threads)
         if self.threads != self.threads_at_first:
-            log.warning("new trials have %d threads, not %d as before: last digits may differ", self.threads, self.threads_at_first)
+            log.warning(
+                "new trials have %d threads, not %d as before: last digits may differ",
+                self.threads,
+                self.threads_at_first,
+            )
         self.fixed = self._fixed()
         self._warn_of_other_code()
         if self.request.settings["retry_failed"]:
             self.study.retry_failed()
-        self.parent = Parent(self.request, self.settings, self.folder, self.study, joins=self.request.settings["join"])
+        self.parent = Parent(
+            self.request,
+            self.settings,
+            self.folder,
+            self.study,
+            joins=self.request.settings["join"],
+        )
         status: Status = "FAILED"
         try:
             with handling(self._handle), self._display() as self.display:
@@ -92,13 +102,18 @@ class Driver:
         return 1 if failed or self.study.counts()[TrialState.WAITING] else 0
 
     def _display(self) -> Display:
-        return Display(self.study, self.executor.count, self.threads, tracks=bool(self.parent.tracker.uri))
+        return Display(
+            self.study, self.executor.count, self.threads, tracks=bool(self.parent.tracker.uri)
+        )
 
     def _open_study(self) -> None:
         """Open the study's database, or make it. One in the sweep's own folder that is damaged is set aside."""
         own = self.folder / "study.db"
         self.address = self.request.settings["storage"] or f"sqlite:///{own}"
-        if self.request.settings["storage"] is None and (aside := set_damaged_aside(own)) is not None:
+        if (
+            self.request.settings["storage"] is None
+            and (aside := set_damaged_aside(own)) is not None
+        ):
             log.warning("the study's database was damaged, and is now %s", aside.name)
         self.patience_s = float(self.request.settings["patience_s"])
         self.setbacks = Setbacks(self.patience_s)
@@ -118,9 +133,16 @@ class Driver:
 
     def _warn_of_other_code(self) -> None:
         tags = describe.tags(ROOT, ROOT, [])
-        now = {key: value for key, value in tags.items() if key == "git.commit" or key.startswith("version.")}
+        now = {
+            key: value
+            for key, value in tags.items()
+            if key == "git.commit" or key.startswith("version.")
+        }
         if changed := differences({"code": self.study.remember("code", now)}, {"code": now}):
-            log.warning("goes on with other code than it began with, so that trials may not be comparable: %s", "; ".join(changed))
+            log.warning(
+                "goes on with other code than it began with, so that trials may not be comparable: %s",
+                "; ".join(changed),
+            )
 
     def _fixed(self) -> tuple[str, ...]:
         """What every trial is given: one precision for all, which no probe beside other workers would find."""
@@ -128,7 +150,9 @@ class Driver:
         varies = any(dimension.key == key for dimension in self.request.space.dimensions)
         if self.settings["trainer"]["precision"] != "auto" or varies:
             return fixed
-        precision = self.study.remember("precision", choose_precision(self.settings, None).precision)
+        precision = self.study.remember(
+            "precision", choose_precision(self.settings, None).precision
+        )
         return (*fixed, f"{key}={precision}")
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -215,22 +239,38 @@ class Driver:
         self.works = self.works or BEGUN in trial.user_attrs
         if not self.works and worker.ending and not self.signum:
             where = worker.order.folder / WORKER_LOG
-            raise NoWorkers(f"no worker takes up a trial: its process ended with {worker.ending} (log: {where}); no trial is lost")
+            raise NoWorkers(
+                f"no worker takes up a trial: its process ended with {worker.ending} (log: {where}); no trial is lost"
+            )
         is_lost = worker.is_lost or worker.ending == ORPHANED
-        if is_lost and not trial.state.is_finished() and not self.signum and self.study.take_back(trial, MOST_LOSSES):
+        if (
+            is_lost
+            and not trial.state.is_finished()
+            and not self.signum
+            and self.study.take_back(trial, MOST_LOSSES)
+        ):
             log.warning("trial %d goes on elsewhere after %s", trial.number, worker.ending)
             self._wait_for_its_end(trial.number)
             return
         timed_out = worker.asked_to_stop is not None and not self.signum
         if not trial.state.is_finished() and (timed_out or not self.signum):
-            error = f"timed out after {worker.seconds:.0f} s" if timed_out else f"its process ended with {worker.ending or 'no word'}"
+            error = (
+                f"timed out after {worker.seconds:.0f} s"
+                if timed_out
+                else f"its process ended with {worker.ending or 'no word'}"
+            )
             how = "timed out" if timed_out else "killed"
             self.study.end(worker.order.trial_id, TrialState.FAIL, how, error)
             mark(worker.order.folder, {"sweep.state": how})
             trial = self.study.study._storage.get_trial(worker.order.trial_id)
         self.failures += trial.state == TrialState.FAIL
-        if self.failures == (self.request.settings["max_failures"] or 0) + 1 and self.request.settings["max_failures"] is not None:
-            log.warning("no more trials are started: %d have failed (sweep.max_failures)", self.failures)
+        if (
+            self.failures == (self.request.settings["max_failures"] or 0) + 1
+            and self.request.settings["max_failures"] is not None
+        ):
+            log.warning(
+                "no more trials are started: %d have failed (sweep.max_failures)", self.failures
+            )
         self.display.ended(worker, trial)
 
     def _stop_what_should(self) -> None:
@@ -255,4 +295,6 @@ def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:
         there = RunFolder.read(folder).overrides
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return set(there) != {redact(word) for word in overrides if not word.lstrip("+~").startswith("hydra.")}
+    return set(there) != {
+        redact(word) for word in overrides if not word.lstrip("+~").startswith("hydra.")
+    }

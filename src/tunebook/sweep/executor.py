@@ -61,7 +61,9 @@ class Executor(Protocol):
         """No more are started."""
 
 
-def make_executor(settings: Mapping[str, Any], trials: int, accelerator: str, addresses: Mapping[str, str | None]) -> Executor:
+def make_executor(
+    settings: Mapping[str, Any], trials: int, accelerator: str, addresses: Mapping[str, str | None]
+) -> Executor:
     """The one that `sweep.executor` names. InputError, SettingError where it can't be used; nothing is made yet.
 
     settings: of the group `sweep`; trials: how many there are to run at most; accelerator: as `trainer` has it; addresses: of the
@@ -77,7 +79,9 @@ def make_executor(settings: Mapping[str, Any], trials: int, accelerator: str, ad
         require("ray", "ray")
         from tunebook.sweep.ray_cluster import RayExecutor
 
-        return RayExecutor(settings["workers"], settings["threads"], trials, accelerator, own["address"], addresses)
+        return RayExecutor(
+            settings["workers"], settings["threads"], trials, accelerator, own["address"], addresses
+        )
     require("submitit", "slurm")
     from tunebook.sweep.slurm import SlurmExecutor
 
@@ -89,7 +93,9 @@ def require(package: str, extra: str) -> None:
     try:
         importlib.import_module(package)
     except ImportError:
-        raise InputError(f"sweep.executor={extra}: needs the package {package}, which is an extra: pip install '.[{extra}]'") from None
+        raise InputError(
+            f"sweep.executor={extra}: needs the package {package}, which is an extra: pip install '.[{extra}]'"
+        ) from None
 
 
 def check_addresses(executor: str, addresses: Mapping[str, str | None]) -> None:

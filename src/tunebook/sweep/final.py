@@ -30,16 +30,22 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = outputs / "sweeps" / name
     if storage is None and ("/" in name or not (folder / "study.db").is_file()):
-        there = sorted(path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file())
+        there = sorted(
+            path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file()
+        )
         known = f"; there are: {', '.join(there)}.{nearest(name, there)}" if there else ""
         raise InputError(f"sweep.of={name}: there is no such sweep in {outputs / 'sweeps'}{known}")
     try:
-        study = optuna.load_study(study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db"))
+        study = optuna.load_study(
+            study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db")
+        )
         best = _best(study)
         identity = study.user_attrs["identity"]
         words = list(identity["settings"])
     except KeyError as error:
-        raise InputError(f"sweep.of={name}: there is no such sweep in {storage or folder} ({error})") from None
+        raise InputError(
+            f"sweep.of={name}: there is no such sweep in {storage or folder} ({error})"
+        ) from None
     except ValueError:
         raise InputError(f"sweep.of={name}: none of its trials was trained to its end") from None
     if "of" in identity["sweep"]:
@@ -47,7 +53,10 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         raise SettingError("sweep.of", name, message)
     if "precision" in study.user_attrs:  # what "auto" became there
         words.append(f"trainer.precision={study.user_attrs['precision']}")
-    drawn = [f"{parameter.partition(' (')[0]}={as_text(value)}" for parameter, value in best.params.items()]
+    drawn = [
+        f"{parameter.partition(' (')[0]}={as_text(value)}"
+        for parameter, value in best.params.items()
+    ]
     words = check_outside_words([*words, *drawn], f"sweep.of={name}")
     varied = tuple(word for word in words[-len(drawn) :] if not word.startswith("seed="))
     others = words[: len(words) - len(drawn)]
@@ -61,5 +70,8 @@ def _best(study: "Study") -> "FrozenTrial":
         return best
     from tunebook.sweep.seeds import best_over_seeds  # statistics, which no other sweep needs here
 
-    objective, direction = str(study.user_attrs["identity"]["objective"]), study.direction.name.lower()
+    objective, direction = (
+        str(study.user_attrs["identity"]["objective"]),
+        study.direction.name.lower(),
+    )
     return best_over_seeds(study.trials, objective, direction, study.user_attrs) or best

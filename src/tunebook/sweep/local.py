@@ -54,10 +54,14 @@ class TrialProcess:
 class LocalExecutor:
     """count, threads: None for as many as the cores (or the GPUs) serve best."""
 
-    def __init__(self, count: int | None, threads: int | None, trials: int, accelerator: str) -> None:
+    def __init__(
+        self, count: int | None, threads: int | None, trials: int, accelerator: str
+    ) -> None:
         self._gpus = gpus() if device_kind(accelerator) == "gpu" else []
         self.count = count or len(self._gpus) or min(cores(), trials)
-        self.threads = threads or max(1, cores() // self.count)  # more threads than cores make every step many times slower
+        self.threads = threads or max(
+            1, cores() // self.count
+        )  # more threads than cores make every step many times slower
         self._used: list[str] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
@@ -75,7 +79,9 @@ class LocalExecutor:
         """A process that runs the trial, on the GPU that fewest use where there are several."""
         gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
         for _ in range(MAX_STARTS - 1):
-            with contextlib.suppress(EOFError, ConnectionError):  # the fork server was killed: the next start makes another
+            with contextlib.suppress(
+                EOFError, ConnectionError
+            ):  # the fork server was killed: the next start makes another
                 return self._start(order, gpu)
             time.sleep(RESTART_S)  # until the system has taken note of its end
         try:
@@ -86,7 +92,9 @@ class LocalExecutor:
 
     def _start(self, order: Order, gpu: str) -> Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(order, theirs, gpu), name=f"trial {order.number}")
+        process = self._context.Process(
+            target=work, args=(order, theirs, gpu), name=f"trial {order.number}"
+        )
         try:
             with importable():  # a fork server that is made anew has to find the package as well
                 process.start()
@@ -115,8 +123,15 @@ class LocalExecutor:
             orphans = [worker for worker in workers if worker.handle.is_orphan]
             others = [worker for worker in workers if worker not in orphans]
             left = until - time.monotonic()
-            wait([worker.handle.process.sentinel for worker in others], max(0.0, min(left, POLL_S) if orphans else left))
-            found = [worker for worker in others if worker.handle.process.exitcode is not None and not worker.handle.is_orphan]
+            wait(
+                [worker.handle.process.sentinel for worker in others],
+                max(0.0, min(left, POLL_S) if orphans else left),
+            )
+            found = [
+                worker
+                for worker in others
+                if worker.handle.process.exitcode is not None and not worker.handle.is_orphan
+            ]
             if found or time.monotonic() >= until:
                 break
         for worker in found:

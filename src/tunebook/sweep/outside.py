@@ -47,7 +47,9 @@ def slurm_parameters(more: object) -> dict[str, Any]:
     if more is None:
         return {}
     if not isinstance(more, Mapping):
-        raise SettingError("sweep.slurm.more", more, "must be settings such as {partition: gpu, mem_gb: 8}")
+        raise SettingError(
+            "sweep.slurm.more", more, "must be settings such as {partition: gpu, mem_gb: 8}"
+        )
     found: dict[str, Any] = {}
     for written, value in more.items():
         where = f"sweep.slurm.more.{shown(written)}"
@@ -83,9 +85,13 @@ def check_cluster(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for what Ray or Slurm is told and must not be. settings: of `sweep`."""
     for kind in ("ray", "slurm"):
         if not isinstance(settings[kind], Mapping):
-            raise SettingError(f"sweep.{kind}", settings[kind], f"must be settings: sweep.{kind}.<key>=<value>")
+            raise SettingError(
+                f"sweep.{kind}", settings[kind], f"must be settings: sweep.{kind}.<key>=<value>"
+            )
     address = settings["ray"].get("address")
-    if address is not None and not (isinstance(address, str) and RAY_ADDRESS.fullmatch(address) and _port(address) < 65536):
+    if address is not None and not (
+        isinstance(address, str) and RAY_ADDRESS.fullmatch(address) and _port(address) < 65536
+    ):
         message = "must be a host and a port, such as 10.0.0.1:6379, or auto, or local"
         raise SettingError("sweep.ray.address", redact(str(address)), message)
     minutes = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MIN)]
@@ -123,7 +129,9 @@ def check_storage(address: str | None) -> None:
         return
     path = sqlite_file(address)
     if path is None or url.query or address.endswith("/"):
-        raise SettingError("sweep.storage", address, "must be sqlite:/// and a file, without options")
+        raise SettingError(
+            "sweep.storage", address, "must be sqlite:/// and a file, without options"
+        )
     if path.is_dir():
         raise SettingError("sweep.storage", address, "is a folder")
     if reason := why_unwritable(path.parent):

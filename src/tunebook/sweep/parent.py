@@ -28,14 +28,20 @@ from tunebook.tracking.tracker import Status
 class Parent:
     """joins: another process keeps it, and only its key is used."""
 
-    def __init__(self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool) -> None:
+    def __init__(
+        self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool
+    ) -> None:
         self.request = request
         self.tracker: Tracker = _tracker(settings)
         try:
             self.folder = RunFolder.read(folder)
         except (OSError, ValueError, KeyError, TypeError):
-            self.folder = RunFolder(folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri)
-        self.key = str(study.remember("parent", self.folder.key))  # one that joins may be without the folder
+            self.folder = RunFolder(
+                folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri
+            )
+        self.key = str(
+            study.remember("parent", self.folder.key)
+        )  # one that joins may be without the folder
         self.joins = joins
         if self.joins:
             return
@@ -47,7 +53,9 @@ class Parent:
     def _describe(self, settings: dict[str, Any]) -> None:
         identity = self.request.identity()
         steering = {
-            f"sweep.{key}": value for key, value in self.request.settings.items() if key not in ("space", "join", "dry_run", "storage")
+            f"sweep.{key}": value
+            for key, value in self.request.settings.items()
+            if key not in ("space", "join", "dry_run", "storage")
         }
         tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
         self.tracker.describe(
@@ -60,22 +68,38 @@ class Parent:
                 **steering,
                 **{_as_key(f"space.{key}"): text for key, text in identity["space"].items()},
             },
-            tags=tags | {"sweep.name": self.request.name, "sweep.kind": "sweep", "folder": str(self.folder.path)},
+            tags=tags
+            | {
+                "sweep.name": self.request.name,
+                "sweep.kind": "sweep",
+                "folder": str(self.folder.path),
+            },
         )
         dimensions = [dimension.written() for dimension in self.request.space.dimensions]
         self.tracker.save_text(
-            json.dumps({**identity, "objective": self.request.figure, "dimensions": dimensions}, indent=1), "sweep/request.json"
+            json.dumps(
+                {**identity, "objective": self.request.figure, "dimensions": dimensions}, indent=1
+            ),
+            "sweep/request.json",
         )
         varying = list(dict.fromkeys(dimension.key for dimension in self.request.space.dimensions))
         ascending = self.request.direction == "minimize" and not self.request.is_final
-        self.tracker.add_view(view.tags_of_sweep(self.request.name, self.request.figure, ascending, varying))
+        self.tracker.add_view(
+            view.tags_of_sweep(self.request.name, self.request.figure, ascending, varying)
+        )
 
     def close(self, study: Study, status: Status) -> None:
         """Adds the trials, gives those whose process was killed their status, and ends the run."""
         if not self.joins:
             self._end(study, status)
-        if self.tracker.uri:  # trials that were killed could not say so; a server that is away is not waited for
-            told = threading.Thread(target=deliver_left_over, args=(self.folder.outputs, self.tracker.address), daemon=True)
+        if (
+            self.tracker.uri
+        ):  # trials that were killed could not say so; a server that is away is not waited for
+            told = threading.Thread(
+                target=deliver_left_over,
+                args=(self.folder.outputs, self.tracker.address),
+                daemon=True,
+            )
             told.start()
             told.join(self.tracker.patience_s)
             if self.request.settings["executor"] != "local" and not told.is_alive():
@@ -95,10 +119,20 @@ class Parent:
         with contextlib.suppress(Exception):  # a full disk: the study itself is where it was
             copy.parent.mkdir(exist_ok=True)
             copy.unlink(missing_ok=True)
-            optuna.copy_study(from_study_name=study.study.study_name, from_storage=study.study._storage, to_storage=f"sqlite:///{copy}")
+            optuna.copy_study(
+                from_study_name=study.study.study_name,
+                from_storage=study.study._storage,
+                to_storage=f"sqlite:///{copy}",
+            )
             self.tracker.save_file(copy, "sweep", move=True)
         counts = study.counts()
-        self.tracker.set_tags({f"sweep.{state.name.lower()}": str(counts[state]) for state in TrialState if counts[state]})
+        self.tracker.set_tags(
+            {
+                f"sweep.{state.name.lower()}": str(counts[state])
+                for state in TrialState
+                if counts[state]
+            }
+        )
 
 
 def _as_key(name: str) -> str:

@@ -40,19 +40,29 @@ def fitting(
     while True:
         configs = to_check(request, composed)
         total = request.trials if request.is_grid else MOST_CORNERS
-        shown = tqdm(configs, "checking", total, leave=False, disable=None if total > MANY and request.is_grid else True)
+        shown = tqdm(
+            configs,
+            "checking",
+            total,
+            leave=False,
+            disable=None if total > MANY and request.is_grid else True,
+        )
         unfit = next(filter(None, (_refusal(check, cfg, words) for cfg, words in shown)), None)
         if unfit is None:
             return request
         error, words = unfit
         smaller = request.space.without_unfit(error.key, error.value)
         if smaller is None:
-            raise InputError(f"{error} (in the trial {' '.join(words)}){_removable(request, error.key)}")
+            raise InputError(
+                f"{error} (in the trial {' '.join(words)}){_removable(request, error.key)}"
+            )
         log.warning("left out of the space of sweep=%s: %s", request.kind, error)
         request = replace(request, space=smaller)
 
 
-def _refusal(check: Callable[[DictConfig], None], cfg: DictConfig, words: list[str]) -> tuple[SettingError, list[str]] | None:
+def _refusal(
+    check: Callable[[DictConfig], None], cfg: DictConfig, words: list[str]
+) -> tuple[SettingError, list[str]] | None:
     try:
         check(cfg)
     except SettingError as error:
@@ -79,35 +89,56 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
         key, _, value = own_folder[0].partition("=")
         raise SettingError(key, value, "each trial has a folder of its own, below outputs")
     if base.resume is not None:
-        raise SettingError("resume", base.resume, "goes on with one run, without -m; the same -m command goes on with its sweep")
+        raise SettingError(
+            "resume",
+            base.resume,
+            "goes on with one run, without -m; the same -m command goes on with its sweep",
+        )
     choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
     given = {override.partition("=")[0]: override.partition("=")[2] for override in fixed}
     settings = OmegaConf.to_container(base.sweep, resolve=True)
     assert isinstance(settings, dict)
     written = settings["space"]
     if written is not None and not isinstance(written, dict):
-        raise SettingError("sweep.space", written, "must be settings and what they vary over, such as {seed: 'range(3)'}")
-    is_shipped = bool(written) and written == OmegaConf.to_container(with_choices(dict(base.hydra.runtime.choices), CONFIG).sweep.space)
+        raise SettingError(
+            "sweep.space",
+            written,
+            "must be settings and what they vary over, such as {seed: 'range(3)'}",
+        )
+    is_shipped = bool(written) and written == OmegaConf.to_container(
+        with_choices(dict(base.hydra.runtime.choices), CONFIG).sweep.space
+    )
     space = make_space(varying, written or {}, given, choices, is_shipped)
     missing: list[str] = []
     if is_shipped:
         space, missing = space.without_missing(_known_keys(base, space))
     if missing:
         log.warning(
-            "left out of the space of sweep=%s, since the chosen options have no such setting: %s", choices["sweep"], ", ".join(missing)
+            "left out of the space of sweep=%s, since the chosen options have no such setting: %s",
+            choices["sweep"],
+            ", ".join(missing),
         )
     own = {str(key): value for key, value in settings.items()}
     kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
     mode = MODES.get(str(base.objective))
     if mode is None:
-        raise SettingError("objective", base.objective, f"must be one of {', '.join(MODES)}: what is compared is validation")
-    return make_request(kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode), base
+        raise SettingError(
+            "objective",
+            base.objective,
+            f"must be one of {', '.join(MODES)}: what is compared is validation",
+        )
+    return make_request(
+        kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode
+    ), base
 
 
 def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) -> None:
     given = [word.partition("=")[0].lstrip("+") for word in fixed]
     for override in varying:
-        key, text = override.get_key_element().lstrip("+~"), (override.input_line or "").partition("=")[2]
+        key, text = (
+            override.get_key_element().lstrip("+~"),
+            (override.input_line or "").partition("=")[2],
+        )
         if key.startswith(WHOLE):
             raise SettingError(key, text, "holds for the whole sweep, and can't vary in it")
         if override.is_delete():
@@ -120,20 +151,32 @@ def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) 
 def _known_keys(base: DictConfig, space: Space) -> set[str]:
     """Return the keys that every config of the sweep has, whichever options it varies."""
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items() if choice}
-    varied = {one.key: one.values for one in space.dimensions if one.when is None and one.key in default_choices(CONFIG) and one.values}
+    varied = {
+        one.key: one.values
+        for one in space.dimensions
+        if one.when is None and one.key in default_choices(CONFIG) and one.values
+    }
     found = set(keys(base)) | set(default_choices(CONFIG))
     for group, options in varied.items():
         for option in options:
             if f"{option}.yaml" in {path.name for path in (CONF / group).glob("*.yaml")}:
-                own = {key for key in keys(with_choices({**choices, group: str(option)}, CONFIG)) if key.startswith(f"{group}.")}
+                own = {
+                    key
+                    for key in keys(with_choices({**choices, group: str(option)}, CONFIG))
+                    if key.startswith(f"{group}.")
+                }
                 found = {key for key in found if not key.startswith(f"{group}.")} | (own & found)
     return found
 
 
-def _with_winner(base: DictConfig, fixed: list[str], varying: list[Override]) -> tuple[list[str], list[Override], Winner]:
+def _with_winner(
+    base: DictConfig, fixed: list[str], varying: list[Override]
+) -> tuple[list[str], list[Override], Winner]:
     """What `sweep=final` stands for: another sweep's winner with several seeds; and the winner."""
     if base.sweep.of is None:
-        raise SettingError("sweep.of", None, "is required: the name of a sweep, as its first line says it")
+        raise SettingError(
+            "sweep.of", None, "is required: the name of a sweep, as its first line says it"
+        )
     seeds = conform("sweep.seeds", base.sweep.seeds, Trials)
     check_storage(base.sweep.storage)
     winner = find_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
@@ -143,7 +186,9 @@ def _with_winner(base: DictConfig, fixed: list[str], varying: list[Override]) ->
     return [*winner.words, *fixed], varying or seeded, winner
 
 
-def to_check(request: Request, composed: dict[tuple[str, ...], DictConfig] | None = None) -> Iterator[tuple[DictConfig, list[str]]]:
+def to_check(
+    request: Request, composed: dict[tuple[str, ...], DictConfig] | None = None
+) -> Iterator[tuple[DictConfig, list[str]]]:
     """The config of each point of a grid; of a search those that hold each value and each end of a range.
 
     Points that differ in numbers only are composed once, in `composed`: that takes Hydra a tenth of a second.
@@ -151,8 +196,14 @@ def to_check(request: Request, composed: dict[tuple[str, ...], DictConfig] | Non
     composed = {} if composed is None else composed
     for point in request.space.points() if request.is_grid else request.space.corners(MOST_CORNERS):
         words = request.space.overrides(point)
-        numbers = {d.key: point[d.name] for d in request.space.dimensions if isinstance(point.get(d.name), int | float)}
-        alike = tuple(word if (key := word.partition("=")[0]) not in numbers else key for word in words)
+        numbers = {
+            d.key: point[d.name]
+            for d in request.space.dimensions
+            if isinstance(point.get(d.name), int | float)
+        }
+        alike = tuple(
+            word if (key := word.partition("=")[0]) not in numbers else key for word in words
+        )
         if alike not in composed:
             composed[alike] = compose_config(CONFIG, [*request.fixed, *words])
         cfg = composed[alike].copy()

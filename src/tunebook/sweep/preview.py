@@ -18,13 +18,17 @@ log = logging.getLogger(__name__)
 START_S = 2.0  # from its process's start until a trial's run is on record
 
 
-def say_what_would_run(request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int) -> None:
+def say_what_would_run(
+    request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int
+) -> None:
     """The trials, and how long they would take going by the runs in the store."""
     study = Study(request, optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
         log.info("%03d  %s", trial.number, " ".join(trial.overrides))
-    if not request.is_grid and not isinstance(study.study.sampler, optuna.samplers.RandomSampler | optuna.samplers.QMCSampler):
+    if not request.is_grid and not isinstance(
+        study.study.sampler, optuna.samplers.RandomSampler | optuna.samplers.QMCSampler
+    ):
         log.info("(what this search draws depends on results; these are its draws without any)")
     seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
     if not seconds:
@@ -37,10 +41,19 @@ def say_what_would_run(request: Request, settings: dict[str, Any], choices: Mapp
     estimate = max(1.0, (epoch_s * epochs + beside_s) * request.trials / workers)
     basis = f"{counted(len(seconds), 'earlier run')} of this data and network, {epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
     trials, at_work = counted(request.trials, "trial"), counted(workers, "worker")
-    log.info("%s, epochs of each: %d, %s: about %s, going by %s", trials, epochs, at_work, duration(estimate), basis)
+    log.info(
+        "%s, epochs of each: %d, %s: about %s, going by %s",
+        trials,
+        epochs,
+        at_work,
+        duration(estimate),
+        basis,
+    )
 
 
-def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> list[tuple[float, float]]:
+def _seconds_of_earlier_runs(
+    uri: str | None, choices: Mapping[str, str]
+) -> list[tuple[float, float]]:
     """(seconds an epoch, seconds beside its epochs) of each of the same data and network."""
     from tunebook.tracking.store import open_client, require_store
 
@@ -58,7 +71,11 @@ def _seconds_of_earlier_runs(uri: str | None, choices: Mapping[str, str]) -> lis
     return [
         (
             run.data.metrics["time/epoch_s"],
-            START_S + max(0.0, (run.info.end_time - run.info.start_time) / 1000 - run.data.metrics["time/fit_s"]),
+            START_S
+            + max(
+                0.0,
+                (run.info.end_time - run.info.start_time) / 1000 - run.data.metrics["time/fit_s"],
+            ),
         )
         for run in timed
     ]

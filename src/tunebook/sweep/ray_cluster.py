@@ -15,8 +15,12 @@ from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor
 from tunebook.sweep.worker import Order
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of each cluster otherwise
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a worker without a GPU of its own keeps what it sees
+os.environ.setdefault(
+    "RAY_USAGE_STATS_ENABLED", "0"
+)  # Ray tells its makers of each cluster otherwise
+os.environ.setdefault(
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+)  # a worker without a GPU of its own keeps what it sees
 
 import ray
 from ray.exceptions import RayError
@@ -77,7 +81,11 @@ class RayExecutor:
     ) -> None:
         _join(address)
         try:
-            if any(node["NodeManagerHostname"] != socket.gethostname() for node in ray.nodes() if node["Alive"]):
+            if any(
+                node["NodeManagerHostname"] != socket.gethostname()
+                for node in ray.nodes()
+                if node["Alive"]
+            ):
                 check_addresses("ray", addresses)
             there = ray.cluster_resources()
             self.threads = threads or 1
@@ -85,7 +93,9 @@ class RayExecutor:
             largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
             if self.threads > largest:
                 raise SettingError(
-                    "sweep.threads", self.threads, f"must be at most {largest:.0f}: no machine of the cluster has more cores"
+                    "sweep.threads",
+                    self.threads,
+                    f"must be at most {largest:.0f}: no machine of the cluster has more cores",
                 )
         except BaseException:
             ray.shutdown()
@@ -102,13 +112,19 @@ class RayExecutor:
             self._ask()
 
     def _ask(self) -> None:
-        actor = ray.remote(num_cpus=self.threads, num_gpus=self._gpus, max_concurrency=2, max_restarts=0)(Host)
+        actor = ray.remote(
+            num_cpus=self.threads, num_gpus=self._gpus, max_concurrency=2, max_restarts=0
+        )(Host)
         host = actor.remote()
         self._coming[host.machine.remote()] = host
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
         """Whether a host is free. Where one that was lost has a successor, that comes when the cluster has room for it."""
-        ready, _ = ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0) if self._coming else ([], [])
+        ready, _ = (
+            ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0)
+            if self._coming
+            else ([], [])
+        )
         for answer in ready:
             host = self._coming.pop(answer)
             try:
@@ -118,12 +134,18 @@ class RayExecutor:
             except RayError as error:
                 self._failures += 1
                 if self._failures >= MOST_FAILURES and not self._ever:
-                    raise NoWorkers(f"no worker can be started on the Ray cluster: {_line(error)}; no trial is lost") from error
+                    raise NoWorkers(
+                        f"no worker can be started on the Ray cluster: {_line(error)}; no trial is lost"
+                    ) from error
                 self._ask()
         if self._free or workers:
             self._waits_since = time.monotonic()
         elif time.monotonic() - self._waits_since > SAID_AFTER_S:
-            log.warning("the Ray cluster has no room for a worker yet (%d threads, %d GPUs)", self.threads, self._gpus)
+            log.warning(
+                "the Ray cluster has no room for a worker yet (%d threads, %d GPUs)",
+                self.threads,
+                self._gpus,
+            )
             self._waits_since = time.monotonic() + 10 * SAID_AFTER_S
         return bool(self._free)
 
@@ -146,7 +168,10 @@ class RayExecutor:
                 worker.ending = ray.get(worker.handle.answer)
                 self._free.append(worker.handle.host)
             except RayError as error:
-                worker.ending, worker.is_lost = f"the loss of its machine or worker ({_line(error)})", True
+                worker.ending, worker.is_lost = (
+                    f"the loss of its machine or worker ({_line(error)})",
+                    True,
+                )
                 self._ask()
         return found
 
@@ -160,9 +185,16 @@ def _join(address: str | None) -> None:
         host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would try for many minutes
             socket.create_connection((host, int(port)), timeout=LONGEST_KNOCK_S).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"sweep.ray.address={redact(address or 'null')}: no Ray cluster can be joined ({_line(error)})") from None
+        raise InputError(
+            f"sweep.ray.address={redact(address or 'null')}: no Ray cluster can be joined ({_line(error)})"
+        ) from None
 
 
 def _line(error: Exception) -> str:

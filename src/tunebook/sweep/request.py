@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tunebook import machine
-from tunebook.checks import Count, Name, NonNegativeInt, PositiveSeconds, Seconds, Seed, SettingError, conform
+from tunebook.checks import (
+    Count,
+    Name,
+    NonNegativeInt,
+    PositiveSeconds,
+    Seconds,
+    Seed,
+    SettingError,
+    conform,
+)
 from tunebook.secrets import redacted
 from tunebook.sweep.outside import check_cluster, check_storage
 from tunebook.sweep.space import MAX_TRIALS, Space
@@ -83,12 +92,16 @@ class Request:
 
     def identity(self) -> dict[str, Any]:
         """What makes it this sweep and no other, as plain values without secrets: it is kept in the study and in MLflow."""
-        steering = {key: value for key, value in self.settings.items() if key not in (*HOW, "space")}
+        steering = {
+            key: value for key, value in self.settings.items() if key not in (*HOW, "space")
+        }
         if steering["test"]:
             del steering["test"]  # as in sweeps that began before there was this setting
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
-        found: dict[str, Any] = redacted({"space": space, "settings": own, "sweep": steering, "objective": self.objective})
+        found: dict[str, Any] = redacted(
+            {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
+        )
         return found
 
     @property
@@ -96,15 +109,28 @@ class Request:
         """The name given, or what varies with a digest of the whole request."""
         if self.settings["name"] is not None:
             return str(self.settings["name"])
-        words = [key.rpartition(".")[2] for key in sorted({dimension.key for dimension in self.space.dimensions})]
+        words = [
+            key.rpartition(".")[2]
+            for key in sorted({dimension.key for dimension in self.space.dimensions})
+        ]
         whole = json.dumps([self.identity(), self.settings["trials"]], sort_keys=True)
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-        shown = words if len(words) <= MOST_WORDS else [*words[:MOST_WORDS], f"and {len(words) - MOST_WORDS} more"]
+        shown = (
+            words
+            if len(words) <= MOST_WORDS
+            else [*words[:MOST_WORDS], f"and {len(words) - MOST_WORDS} more"]
+        )
         return f"{self.kind} {' '.join(shown)}"[:LONGEST_NAME].strip() + f" {digest}"
 
 
 def make_request(
-    kind: str, winner: tuple[str, ...], settings: Mapping[str, Any], space: Space, fixed: Sequence[str], objective: str, mode: str
+    kind: str,
+    winner: tuple[str, ...],
+    settings: Mapping[str, Any],
+    space: Space,
+    fixed: Sequence[str],
+    objective: str,
+    mode: str,
 ) -> Request:
     """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
     for key, allowed in TYPES.items():
@@ -113,24 +139,50 @@ def make_request(
     check_storage(settings["storage"])
     _check_processes(settings)
     if not space.dimensions:
-        raise SettingError("sweep", "", "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta")
+        raise SettingError(
+            "sweep",
+            "",
+            "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta",
+        )
     if settings["sampler"] is not None and settings["trials"] is None:
-        raise SettingError("sweep.trials", None, "must be an integer: a search has no end of its own")
+        raise SettingError(
+            "sweep.trials", None, "must be an integer: a search has no end of its own"
+        )
     if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
         raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
     if settings["sampler"] is None and settings["trials"] is not None:
         raise SettingError(
-            "sweep.trials", settings["trials"], "a grid runs every combination; allowed: null, or a search such as sweep=random"
+            "sweep.trials",
+            settings["trials"],
+            "a grid runs every combination; allowed: null, or a search such as sweep=random",
         )
     name = settings["name"]
-    if name is not None and (IN_A_NAME.search(name.replace(" ", "")) or len(name) > 2 * LONGEST_NAME or name.strip(". ") != name):
-        raise SettingError("sweep.name", name, f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them")
-    return Request(kind, winner, settings, space, tuple(fixed), objective, "maximize" if mode == "max" else "minimize")
+    if name is not None and (
+        IN_A_NAME.search(name.replace(" ", ""))
+        or len(name) > 2 * LONGEST_NAME
+        or name.strip(". ") != name
+    ):
+        raise SettingError(
+            "sweep.name",
+            name,
+            f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them",
+        )
+    return Request(
+        kind,
+        winner,
+        settings,
+        space,
+        tuple(fixed),
+        objective,
+        "maximize" if mode == "max" else "minimize",
+    )
 
 
 def _check_processes(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for more workers or threads than this machine serves, where it is this machine that they work on."""
-    if settings["executor"] == "local" or (settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"):
+    if settings["executor"] == "local" or (
+        settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"
+    ):
         there = machine.processors()
         bounds = {
             "workers": (WORKERS_A_PROCESSOR * there, f"{WORKERS_A_PROCESSOR} for each processor"),
@@ -138,7 +190,11 @@ def _check_processes(settings: Mapping[str, Any]) -> None:
         }
         for key, (most, what) in bounds.items():
             if settings[key] is not None and settings[key] > most:
-                raise SettingError(f"sweep.{key}", settings[key], f"must be at most {most}: {what} that may be used")
+                raise SettingError(
+                    f"sweep.{key}",
+                    settings[key],
+                    f"must be at most {most}: {what} that may be used",
+                )
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -153,7 +209,9 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 if before.get(key) != here.get(key)
             ]
         elif isinstance(before, list) and isinstance(here, list):
-            found += [f"{text}: no longer" for text in before if text not in here] + [f"{text}: new" for text in here if text not in before]
+            found += [f"{text}: no longer" for text in before if text not in here] + [
+                f"{text}: new" for text in here if text not in before
+            ]
         elif before != here:
             found.append(f"{room}: {before} -> {here}")
     return found

@@ -43,20 +43,35 @@ def classes_of(request: Request) -> int | None:
     varied = [
         one
         for one in request.space.dimensions
-        if one.values and one.when is None and (one.key in DECIDE_ON_DATA or one.key.startswith("data.source."))
+        if one.values
+        and one.when is None
+        and (one.key in DECIDE_ON_DATA or one.key.startswith("data.source."))
     ]
     found: set[int] = set()
     for values in itertools.product(*(one.values or () for one in varied)):
         words = [f"{one.key}={as_text(value)}" for one, value in zip(varied, values, strict=True)]
         try:
             cfg = compose_config(CONFIG, [*request.fixed, *words])
-            found.add(len(make(OmegaConf.to_container(cfg.data.source, resolve=True), "data.source").class_names))
+            found.add(
+                len(
+                    make(
+                        OmegaConf.to_container(cfg.data.source, resolve=True), "data.source"
+                    ).class_names
+                )
+            )
         except (ConfigError, SettingError, InputError, OmegaConfBaseException):
             return None  # settings that fit only with others that vary: the trials were checked as they are
     return found.pop() if len(found) == 1 else None
 
 
-def over_seeds(trials: Sequence[FrozenTrial], objective: str, direction: str, classes: int | None, *, is_final: bool = False) -> Results:
+def over_seeds(
+    trials: Sequence[FrozenTrial],
+    objective: str,
+    direction: str,
+    classes: int | None,
+    *,
+    is_final: bool = False,
+) -> Results:
     """Return a sweep's complete trials as the results that compare.py would read of it, their numbers as the runs' ids.
 
     A final sweep's trials were trained on the validation images, so that the test's figures are all there is.
@@ -66,7 +81,9 @@ def over_seeds(trials: Sequence[FrozenTrial], objective: str, direction: str, cl
         value = trial.user_attrs.get(TESTED) if is_final else trial.value
         if trial.state == TrialState.COMPLETE and value is not None:
             values = {name: value for name, value in trial.params.items() if name != SEED}
-            runs.append(Run(str(trial.number), "", values, trial.params.get(SEED), "complete", float(value)))
+            runs.append(
+                Run(str(trial.number), "", values, trial.params.get(SEED), "complete", float(value))
+            )
     better: Literal["max", "min"] = "max" if is_final or direction == "maximize" else "min"
     return Results("", TESTED if is_final else objective, better, (), tuple(runs), classes=classes)
 
@@ -83,7 +100,13 @@ class OverSeeds:
     def results(self) -> Results:
         """The trials that were trained to their end."""
         request = self.request
-        return over_seeds(self.trials, request.objective, request.direction, self.classes, is_final=request.is_final)
+        return over_seeds(
+            self.trials,
+            request.objective,
+            request.direction,
+            self.classes,
+            is_final=request.is_final,
+        )
 
     @cached_property
     def board(self) -> tuple[Configuration, ...]:
@@ -99,7 +122,11 @@ class OverSeeds:
         """Return the settings of a configuration: what varies; where that is the seed alone, what the command gave."""
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
-        fixed = [word for word in request.fixed if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))]
+        fixed = [
+            word
+            for word in request.fixed
+            if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))
+        ]
         return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:
@@ -117,7 +144,11 @@ class OverSeeds:
 
     def table(self) -> list[list[str]]:
         """Rows below the names of the columns: n, the objective, test/acc where there is one, settings."""
-        tests = {str(trial.number): float(trial.user_attrs[TESTED]) for trial in self.trials if TESTED in trial.user_attrs}
+        tests = {
+            str(trial.number): float(trial.user_attrs[TESTED])
+            for trial in self.trials
+            if TESTED in trial.user_attrs
+        }
         objective = self.results.objective
         has_tests = objective != TESTED and bool(tests)
         rows = [["n", objective, *([TESTED] if has_tests else []), "settings"]]
@@ -140,12 +171,20 @@ def _said(metric: str, median: float, width: float) -> str:
     return f"{scale * median:.{digits}f}{spread}{unit}"
 
 
-def best_over_seeds(trials: Sequence[FrozenTrial], objective: str, direction: str, remembered: Mapping[str, object]) -> FrozenTrial | None:
+def best_over_seeds(
+    trials: Sequence[FrozenTrial], objective: str, direction: str, remembered: Mapping[str, object]
+) -> FrozenTrial | None:
     """Return a trial of the configuration with the best median over its seeds; None where no trial is complete.
 
     remembered: the attributes of the study.
     """
     classes = remembered.get(CLASSES)
-    results = over_seeds(trials, objective, direction, classes if isinstance(classes, int) else None)
+    results = over_seeds(
+        trials, objective, direction, classes if isinstance(classes, int) else None
+    )
     ranked = [one for one in leaderboard(results) if one.n]
-    return {str(trial.number): trial for trial in trials}[ranked[0].ranked[0].run_id] if ranked else None
+    return (
+        {str(trial.number): trial for trial in trials}[ranked[0].ranked[0].run_id]
+        if ranked
+        else None
+    )

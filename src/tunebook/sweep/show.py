@@ -29,7 +29,12 @@ log = logging.getLogger(__name__)
 
 MOST_ROWS = 200  # of the last table
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
-PLACES = ("tracking.uri=", "outputs=", "sweep.storage=", "experiment_name=")  # that a command which goes on needs as well
+PLACES = (
+    "tracking.uri=",
+    "outputs=",
+    "sweep.storage=",
+    "experiment_name=",
+)  # that a command which goes on needs as well
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -84,12 +89,20 @@ def duration(seconds: float) -> str:
     """In two units at most."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+    return (
+        f"{hours} h {minutes:02d} min"
+        if hours
+        else f"{minutes} min {seconds:02d} s"
+        if minutes
+        else f"{seconds} s"
+    )
 
 
 def _typed(word: str) -> str:
     """Return a word as a shell takes it, in double quotes where that is easier to read."""
-    return f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
+    return (
+        f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
+    )
 
 
 class Display:
@@ -101,10 +114,18 @@ class Display:
         self.begun = time.monotonic()
         self.ended_here, self.busy_s = 0, 0.0
         console = Console(file=sys.stdout)
-        self.live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
-        self.classes = study.remember(CLASSES, classes_of(study.request)) if has_seeds(study.request) else None
+        self.live = (
+            Live(console=console, refresh_per_second=2, transient=True)
+            if console.is_terminal
+            else None
+        )
+        self.classes = (
+            study.remember(CLASSES, classes_of(study.request)) if has_seeds(study.request) else None
+        )
         trials, at_work = counted(study.request.trials, "trial"), counted(workers, "worker")
-        log.info("sweep %s: %s, %s, threads of each: %d", study.request.name, trials, at_work, threads)
+        log.info(
+            "sweep %s: %s, %s, threads of each: %d", study.request.name, trials, at_work, threads
+        )
         if done := sum(count for state, count in study.counts().items() if state.is_finished()):
             log.info("goes on: %s %s done", counted(done, "trial"), "is" if done == 1 else "are")
 
@@ -113,7 +134,12 @@ class Display:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self.live is not None:
             self.live.stop()
 
@@ -133,7 +159,14 @@ class Display:
             value = "" if found is None else f"  {request.figure} {written(request.figure, found)}"
             error = f"  {trial.user_attrs[ERROR]}" if ERROR in trial.user_attrs else ""
             how = "interrupted" if trial.state == TrialState.RUNNING else state_of(trial)
-            log.info("trial %s  %s%s  %s%s", worker.order.name, how, value, duration(worker.seconds), error)
+            log.info(
+                "trial %s  %s%s  %s%s",
+                worker.order.name,
+                how,
+                value,
+                duration(worker.seconds),
+                error,
+            )
 
     def update(self, workers: list[Worker]) -> None:
         """Draws the table anew."""
@@ -151,7 +184,12 @@ class Display:
         if not self.study.request.is_final:  # its seeds are no candidates
             lines.append(self._best_so_far())
         shown = Table(box=None, pad_edge=False)
-        shown.add_column("trial", no_wrap=True, overflow="ellipsis", max_width=max(30, (self.live.console.width if self.live else 80) - 40))
+        shown.add_column(
+            "trial",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=max(30, (self.live.console.width if self.live else 80) - 40),
+        )
         is_final, objective = self.study.request.is_final, self.study.request.objective
         for name in ("epoch", *(() if is_final else (objective,)), "time"):
             shown.add_column(name, no_wrap=True, justify="right", min_width=len(name))
@@ -167,13 +205,21 @@ class Display:
         over = self._over_seeds()
         if over is not None:
             word = "so far     " if is_one_configuration(self.study.request) else "best so far"
-            return f"{word}   {over.measured(over.board[0])}   {in_short(over.words(over.board[0]))}"
+            return (
+                f"{word}   {over.measured(over.board[0])}   {in_short(over.words(over.board[0]))}"
+            )
         best = self.study.best
-        said = "none yet" if best is None else f"{written(self.study.request.objective, best.value)}   {self._words(best)}"
+        said = (
+            "none yet"
+            if best is None
+            else f"{written(self.study.request.objective, best.value)}   {self._words(best)}"
+        )
         return f"best so far   {said}"
 
     def _left(self) -> str:
-        left = self.study.request.trials - sum(count for state, count in self.study.counts().items() if state.is_finished())
+        left = self.study.request.trials - sum(
+            count for state, count in self.study.counts().items() if state.is_finished()
+        )
         if not self.ended_here:
             return ""
         return f"about {duration(left * (time.monotonic() - self.begun) / self.ended_here)} left"
@@ -190,21 +236,41 @@ class Display:
         shown = Table(box=None, pad_edge=False)
         metrics = list(dict.fromkeys([request.figure, TESTED]))
         for name in ("trial", "state", *metrics, "epochs", "time", "settings"):
-            shown.add_column(name, justify="left" if name in ("state", "settings") else "right", overflow="fold")
+            shown.add_column(
+                name, justify="left" if name in ("state", "settings") else "right", overflow="fold"
+            )
         there = {str(trial.number): trial for trial in self.study.trials}
         for number, state, _, epoch, seconds, *_ in rows[:MOST_ROWS]:
             trial = there[number]
-            values = {TESTED: trial.user_attrs.get(TESTED), request.figure: value_of(trial, request)}
+            values = {
+                TESTED: trial.user_attrs.get(TESTED),
+                request.figure: value_of(trial, request),
+            }
             took = duration(float(seconds)) if seconds else ""
-            shown.add_row(number, state, *(written(metric, values[metric]) for metric in metrics), epoch, took, self._words(trial))
+            shown.add_row(
+                number,
+                state,
+                *(written(metric, values[metric]) for metric in metrics),
+                epoch,
+                took,
+                self._words(trial),
+            )
         if rows:
-            Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(shown, highlight=False, markup=False)
+            Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
+                shown, highlight=False, markup=False
+            )
         if len(rows) > MOST_ROWS:
             log.info("... and %d more", len(rows) - MOST_ROWS)
         self._say_over_seeds()
         for row in rows:
             if row[-1]:
-                log.info("trial %s %s: %s   (log: %s)", row[0], row[1], row[-1], folder / f"{int(row[0]):04d}" / "train.log")
+                log.info(
+                    "trial %s %s: %s   (log: %s)",
+                    row[0],
+                    row[1],
+                    row[-1],
+                    folder / f"{int(row[0]):04d}" / "train.log",
+                )
         self._say_result()
         if self.ended_here:
             log.info("time           %s", self._what_it_took())
@@ -221,25 +287,46 @@ class Display:
             if not request.is_final:
                 log.info("configuration  the only one: %s", " ".join(over.words(only)) or DEFAULTS)
         elif over is not None:
-            log.info("\nbest           %s %s   %s", request.objective, over.measured(over.board[0]), " ".join(over.words(over.board[0])))
+            log.info(
+                "\nbest           %s %s   %s",
+                request.objective,
+                over.measured(over.board[0]),
+                " ".join(over.words(over.board[0])),
+            )
         elif not request.is_final and (best := self.study.best) is not None:
             words = " ".join(self.study.space.overrides(best.params))
             figure = written(request.objective, best.value)
-            log.info("\nbest           trial %d, %s %s   %s", best.number, request.objective, figure, words)
+            log.info(
+                "\nbest           trial %d, %s %s   %s",
+                best.number,
+                request.objective,
+                figure,
+                words,
+            )
         if request.is_final:
-            log.info("winner         %s   of %s, trained on its validation images too", " ".join(request.winner), request.settings["of"])
+            log.info(
+                "winner         %s   of %s, trained on its validation images too",
+                " ".join(request.winner),
+                request.settings["of"],
+            )
 
     def _say_what_next(self) -> None:
         """Commands that go on from here, with the places that this one was given."""
         request = self.study.request
         places = [word for word in self.places if word.startswith(("tracking.uri=", "outputs="))]
         if self.tracks:
-            words = [f"sweep={request.name}", *(["metric=test/acc"] if request.is_final else []), *places]
+            words = [
+                f"sweep={request.name}",
+                *(["metric=test/acc"] if request.is_final else []),
+                *places,
+            ]
             log.info("findings       python src/compare.py %s", shlex.join(words))
         if self.study.best is not None and not request.is_grid:
             of = f"sweep.of='{request.name}'"
             words = ["-m", "sweep=final", of, *self.places]
-            log.info("next           python src/train.py %s", " ".join(_typed(word) for word in words))
+            log.info(
+                "next           python src/train.py %s", " ".join(_typed(word) for word in words)
+            )
 
     def _over_seeds(self) -> OverSeeds | None:
         """What differs in its seed only, taken together; None where nothing does."""
@@ -256,11 +343,15 @@ class Display:
         found = over.table()
         shown = Table(box=None, pad_edge=False)
         for name in found[0]:
-            shown.add_column(name, justify="left" if name == "settings" else "right", overflow="fold")
+            shown.add_column(
+                name, justify="left" if name == "settings" else "right", overflow="fold"
+            )
         for row in found[1:MOST_ROWS]:
             shown.add_row(*row)
         log.info("\n%s", over.title())
-        Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(shown, highlight=False, markup=False)
+        Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
+            shown, highlight=False, markup=False
+        )
         if failures := over.failures():
             log.info("%s", failures)
 

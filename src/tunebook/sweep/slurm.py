@@ -26,7 +26,13 @@ from tunebook.sweep.worker import PATIENCE_S, Order
 
 log = logging.getLogger(__name__)
 
-JOBS, BEAT, READY, LEAVE, LEFT = "jobs", "driver", "ready", "leave", "left"  # files, and their folder in the sweep's
+JOBS, BEAT, READY, LEAVE, LEFT = (
+    "jobs",
+    "driver",
+    "ready",
+    "leave",
+    "left",
+)  # files, and their folder in the sweep's
 POLL_S = 0.5
 BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for so long is gone
 MOST_FAILURES = 3  # of jobs that end before they are ready, before Slurm is given up
@@ -70,7 +76,9 @@ def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: 
         while not executor.ended([worker], POLL_S):
             if (job / f"kill-{number}").exists():
                 executor.stop(worker, at_once=True)
-            elif not asked and ((job / f"stop-{number}").exists() or (job / LEAVE).exists() or not driver.lives):
+            elif not asked and (
+                (job / f"stop-{number}").exists() or (job / LEAVE).exists() or not driver.lives
+            ):
                 executor.stop(worker, at_once=False)
                 asked = True
     except BaseException:  # submitit's, at the end of the job's time
@@ -128,15 +136,24 @@ class SlurmExecutor:
         addresses: Mapping[str, str | None],
     ) -> None:  # fmt: skip
         if count is None:
-            raise SettingError("sweep.workers", None, "is required with sweep.executor=slurm: how many jobs")
+            raise SettingError(
+                "sweep.workers", None, "is required with sweep.executor=slurm: how many jobs"
+            )
         if cluster == "slurm":
             if shutil.which("srun") is None:
                 raise SettingError(
-                    "sweep.executor", "slurm", "there is no srun on this machine; a sweep on Slurm is started where sbatch is"
+                    "sweep.executor",
+                    "slurm",
+                    "there is no srun on this machine; a sweep on Slurm is started where sbatch is",
                 )
             check_addresses("slurm", addresses)
         self.count, self.threads, self._cluster = count, threads or 1, cluster
-        self._parameters = {"name": "tunebook", "timeout_min": timeout_min, "cpus_per_task": self.threads, **slurm_parameters(more)}
+        self._parameters = {
+            "name": "tunebook",
+            "timeout_min": timeout_min,
+            "cpus_per_task": self.threads,
+            **slurm_parameters(more),
+        }
         with tempfile.TemporaryDirectory() as unused:
             self._submitter(Path(unused))
         self._free: list[Job] = []
@@ -149,8 +166,12 @@ class SlurmExecutor:
         try:
             submitter.update_parameters(**self._parameters)
         except (NameError, ValueError, TypeError, AssertionError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise SettingError("sweep.slurm.more", str(self._parameters), f"submitit refuses it: {reason}") from None
+            reason = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
+            raise SettingError(
+                "sweep.slurm.more", str(self._parameters), f"submitit refuses it: {reason}"
+            ) from None
         return submitter
 
     def open(self, folder: Path) -> None:
@@ -170,7 +191,9 @@ class SlurmExecutor:
             with importable():
                 handle = self._submitter(job / "log").submit(serve, job)
         except (RuntimeError, OSError) as error:  # sbatch's own words
-            raise NoWorkers(f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; no trial is lost") from error
+            raise NoWorkers(
+                f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; no trial is lost"
+            ) from error
         self._jobs.append(Job(job, handle))
         self._coming.append(self._jobs[-1])
 
@@ -191,9 +214,13 @@ class SlurmExecutor:
                 self._coming.remove(job)
                 self._failures += 1
                 if self._failures >= MOST_FAILURES and not self._ever:
-                    raise NoWorkers(f"jobs end before they are ready (log: {job.folder / 'log'}); no trial is lost")
+                    raise NoWorkers(
+                        f"jobs end before they are ready (log: {job.folder / 'log'}); no trial is lost"
+                    )
                 self._submit()
-        for job in [job for job in self._free if job.handle.done()]:  # its time was up while it had nothing to do
+        for job in [
+            job for job in self._free if job.handle.done()
+        ]:  # its time was up while it had nothing to do
             self._free.remove(job)
             self._submit()
         return bool(self._free)
@@ -208,26 +235,35 @@ class SlurmExecutor:
 
     def stop(self, worker: Worker, at_once: bool) -> None:
         """Said in a file that its job looks for."""
-        (worker.handle.job.folder / f"{'kill' if at_once else 'stop'}-{worker.handle.number}").touch()
+        (
+            worker.handle.job.folder / f"{'kill' if at_once else 'stop'}-{worker.handle.number}"
+        ).touch()
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Those whose job has said so, or is gone."""
         until = time.monotonic() + timeout_s
         while True:
             self._beat()
-            if (found := [worker for worker in workers if self._has_ended(worker)]) or time.monotonic() > until:
+            if (
+                found := [worker for worker in workers if self._has_ended(worker)]
+            ) or time.monotonic() > until:
                 return found
             time.sleep(min(POLL_S, timeout_s))
 
     def _has_ended(self, worker: Worker) -> bool:
         said = worker.handle.job.folder / f"ended-{worker.handle.number}"
-        is_gone = worker.handle.job.handle.done()  # asked first: what it said before it went is there then
+        is_gone = (
+            worker.handle.job.handle.done()
+        )  # asked first: what it said before it went is there then
         if said.exists():
             worker.ending = said.read_text()
             self._free.append(worker.handle.job)
             return True
         if is_gone:
-            worker.ending, worker.is_lost = f"the end of its job {worker.handle.job.handle.job_id}", True
+            worker.ending, worker.is_lost = (
+                f"the end of its job {worker.handle.job.handle.job_id}",
+                True,
+            )
             self._submit()
         return bool(is_gone)
 
@@ -241,13 +277,17 @@ class SlurmExecutor:
 
 def _end_left(jobs: Path) -> None:
     """Tells jobs whose driver is gone to leave, and waits until they have: they may be at work on trials."""
-    there = [ready.parent for ready in jobs.glob(f"*/*/{READY}") if not (ready.parent / LEFT).exists()]
+    there = [
+        ready.parent for ready in jobs.glob(f"*/*/{READY}") if not (ready.parent / LEFT).exists()
+    ]
     if not there:
         return
     log.info("jobs of an earlier start are told to leave: %d", len(there))
     before = {job.parent: (job.parent / BEAT).read_text() for job in there}
     time.sleep(1.5 * BEATS_EVERY_S)
-    there = [job for job in there if (job.parent / BEAT).read_text() == before[job.parent]]  # others have a driver: one that joined
+    there = [
+        job for job in there if (job.parent / BEAT).read_text() == before[job.parent]
+    ]  # others have a driver: one that joined
     for job in there:
         (job / LEAVE).touch()
     until = time.monotonic() + 2 * PATIENCE_S

@@ -89,7 +89,11 @@ class Space:
 
     def without_missing(self, keys: Container[str]) -> tuple["Space", list[str]]:
         """Return the space without shipped settings that no config has, and their keys."""
-        missing = [one.key for one in self.dimensions if one.is_shipped and one.when is None and one.key not in keys]
+        missing = [
+            one.key
+            for one in self.dimensions
+            if one.is_shipped and one.when is None and one.key not in keys
+        ]
         kept = tuple(one for one in self.dimensions if one.key not in missing)
         return Space(kept, self.given), list(dict.fromkeys(missing))
 
@@ -98,7 +102,11 @@ class Space:
         for number, one in enumerate(self.dimensions):
             fits = one.is_shipped and one.key == key and one.values is not None
             if fits and value in (one.values or ()) and len(one.values or ()) > 1:
-                changed = (*self.dimensions[:number], one.without(as_value(value)), *self.dimensions[number + 1 :])
+                changed = (
+                    *self.dimensions[:number],
+                    one.without(as_value(value)),
+                    *self.dimensions[number + 1 :],
+                )
                 return Space(changed, self.given)
         return None
 
@@ -106,7 +114,9 @@ class Space:
         """Every combination. SettingError where a range has no list of values."""
         for dimension in self.dimensions:
             if dimension.values is None:
-                message = "a grid needs values; a range is for a search: sweep=random, sobol, tpe or asha"
+                message = (
+                    "a grid needs values; a range is for a search: sweep=random, sobol, tpe or asha"
+                )
                 raise SettingError(dimension.key, dimension.text, message)
         found = list(itertools.islice(self._combinations(0, dict(self.given), {}), MAX_TRIALS + 1))
         if len(found) > MAX_TRIALS:
@@ -124,7 +134,9 @@ class Space:
             yield from self._combinations(number + 1, chosen, point)
             return
         for value in dimension.values or (dimension.low, dimension.high):
-            yield from self._combinations(number + 1, chosen | {dimension.key: value}, point | {dimension.name: value})
+            yield from self._combinations(
+                number + 1, chosen | {dimension.key: value}, point | {dimension.name: value}
+            )
 
     def corners(self, most: int) -> list[Point]:
         """Points that hold each value and each end of a range at least once, for a check: at most about so many."""
@@ -150,7 +162,13 @@ def as_text(value: Value) -> str:
     """A value as the command line takes it. (Texts are kept as they were written there.)"""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else repr(value)
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def as_value(value: object) -> Value:
@@ -163,7 +181,9 @@ def in_short(words: Sequence[str]) -> str:
     found: dict[str, str] = {}
     for word in words:
         key, _, value = word.partition("=")
-        found[key] = value if key in default_choices() else f"{key.rpartition('.')[2]}={shortened(value)}"
+        found[key] = (
+            value if key in default_choices() else f"{key.rpartition('.')[2]}={shortened(value)}"
+        )
     return " ".join(found.values())
 
 
@@ -191,13 +211,22 @@ def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
 def _parsed(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    except (HydraException, ValueError) as error:  # ValueError: of an integer with thousands of digits
-        raise SettingError(text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())) from None
+    except (
+        HydraException,
+        ValueError,
+    ) as error:  # ValueError: of an integer with thousands of digits
+        raise SettingError(
+            text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())
+        ) from None
     return override
 
 
 def make_space(
-    varying: Sequence[Override], written: Mapping[str, Any], fixed: Mapping[str, str], given: Mapping[str, str], is_shipped: bool = False
+    varying: Sequence[Override],
+    written: Mapping[str, Any],
+    fixed: Mapping[str, str],
+    given: Mapping[str, str],
+    is_shipped: bool = False,
 ) -> Space:
     """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options;
     is_shipped: whether `written` is as conf/sweep/ has it.
@@ -206,7 +235,11 @@ def make_space(
     """
     from_line = [_dimension(override, None) for override in varying]
     keys = {dimension.key for dimension in from_line} | set(fixed)
-    from_yaml = [replace(dimension, is_shipped=is_shipped) for dimension in _written(written, None) if dimension.key not in keys]
+    from_yaml = [
+        replace(dimension, is_shipped=is_shipped)
+        for dimension in _written(written, None)
+        if dimension.key not in keys
+    ]
     dimensions = sorted([*from_yaml, *from_line], key=lambda dimension: dimension.when is not None)
     return Space(tuple(dimensions), {**given, **fixed})
 
@@ -216,23 +249,41 @@ def _written(room: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[
         if isinstance(value, Mapping):
             condition, _, option = str(key).partition("=")
             if not option or when is not None:
-                raise SettingError(f"sweep.space.{key}", value, "holds settings where another one is chosen: write it as optimizer=adam")
+                raise SettingError(
+                    f"sweep.space.{key}",
+                    value,
+                    "holds settings where another one is chosen: write it as optimizer=adam",
+                )
             yield from _written(value, (condition, option))
             continue
         if not isinstance(value, str):
-            raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
+            raise SettingError(
+                f"sweep.space.{key}",
+                value,
+                "does not vary: write choice(...), range(...) or interval(...)",
+            )
         override = _parsed(f"{key}={value}")
         if not override.is_sweep_override():
-            raise SettingError(f"sweep.space.{key}", value, "does not vary: write choice(...), range(...) or interval(...)")
+            raise SettingError(
+                f"sweep.space.{key}",
+                value,
+                "does not vary: write choice(...), range(...) or interval(...)",
+            )
         yield _dimension(override, when)
 
 
 def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
-    key, value, text = override.get_key_element(), override.value(), (override.input_line or "").partition("=")[2]
+    key, value, text = (
+        override.get_key_element(),
+        override.value(),
+        (override.input_line or "").partition("=")[2],
+    )
     _refuse_secrets(key, text)
     tags: set[str] = getattr(value, "tags", set())
     if tags - {"log"}:
-        raise SettingError(key, text, f"the only tag is log, not {', '.join(sorted(tags - {'log'}))}")
+        raise SettingError(
+            key, text, f"the only tag is log, not {', '.join(sorted(tags - {'log'}))}"
+        )
     if isinstance(value, IntervalSweep):
         return _range(key, text, value, when)
     if isinstance(value, Glob):
@@ -240,7 +291,9 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     if isinstance(value, RangeSweep):
         _check_length(key, text, value)
     try:
-        values = [as_value(item) for item in override.sweep_iterator(transformer=Transformer.encode)]
+        values = [
+            as_value(item) for item in override.sweep_iterator(transformer=Transformer.encode)
+        ]
     except (ValueError, TypeError, OverflowError, HydraException) as error:
         raise SettingError(key, text, f"can't be listed: {' '.join(str(error).split())}") from None
     if not values:
@@ -275,7 +328,9 @@ def _range(key: str, text: str, value: IntervalSweep, when: tuple[str, str] | No
     assert low is not None
     assert high is not None
     if not low < high or (log and low <= 0):
-        raise SettingError(key, text, "must go from a lower to a higher value" + (", above 0" if log else ""))
+        raise SettingError(
+            key, text, "must go from a lower to a higher value" + (", above 0" if log else "")
+        )
     return Dimension(key, text, None, low, high, log, when)
 
 
@@ -290,7 +345,9 @@ def _check_length(key: str, text: str, value: RangeSweep) -> None:
     """Raise SettingError for a range that is not to be listed: it has no end, or too many values."""
     start, stop, step = value.start, value.stop, value.step
     if not (_is_number(start) and _is_number(stop) and _is_number(step)) or not step:
-        raise SettingError(key, text, "must go from one finite number to another, by a step that is not 0")
+        raise SettingError(
+            key, text, "must go from one finite number to another, by a step that is not 0"
+        )
     assert start is not None
     assert stop is not None
     _check_count(key, text, math.ceil((stop - start) / step))

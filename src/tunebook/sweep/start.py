@@ -37,9 +37,16 @@ def drive(request: Request, base: DictConfig) -> int:
     settings = plain(base)
     check_study(request)
     if not request.is_grid and (used := build(settings).data.validate_on) != "split":
-        raise SettingError("data.validate_on", used, f"a search would choose by {used} figures; allowed: split")
+        raise SettingError(
+            "data.validate_on", used, f"a search would choose by {used} figures; allowed: split"
+        )
     if executor is None:
-        say_what_would_run(request, settings, choices, int(request.settings["workers"] or min(cores(), request.trials)))
+        say_what_would_run(
+            request,
+            settings,
+            choices,
+            int(request.settings["workers"] or min(cores(), request.trials)),
+        )
         return 0
     folder = (Path(settings["outputs"]) / "sweeps" / request.name).absolute()
     try:
@@ -52,7 +59,10 @@ def drive(request: Request, base: DictConfig) -> int:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        fail(f"the disk is full ({error.filename or folder}); no trial is lost: the same command goes on", 1)
+        fail(
+            f"the disk is full ({error.filename or folder}); no trial is lost: the same command goes on",
+            1,
+        )
     finally:
         executor.close()
 
@@ -61,8 +71,12 @@ def _executor(request: Request, base: DictConfig) -> Executor:
     addresses = {"sweep.storage": request.settings["storage"]}
     if "uri" in base.tracking:
         addresses["tracking.uri"] = str(base.tracking.uri)
-        if addresses["sweep.storage"] == addresses["tracking.uri"]:  # each would take the other's schema for an old one of its own
-            message = "must be another database than tracking.uri: MLflow and Optuna can't share one"
+        if (
+            addresses["sweep.storage"] == addresses["tracking.uri"]
+        ):  # each would take the other's schema for an old one of its own
+            message = (
+                "must be another database than tracking.uri: MLflow and Optuna can't share one"
+            )
             raise SettingError("sweep.storage", redact(str(base.tracking.uri)), message)
     return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
 
@@ -80,7 +94,9 @@ def _alone(folder: Path, request: Request) -> Iterator[None]:
     """One driver a sweep, but for those that join it. What it makes and what it is told ends here."""
     if request.settings["join"]:
         if not folder.is_dir() and request.settings["storage"] is None:
-            raise InputError(f"sweep.join=true: there is no sweep {request.name} in {folder.parent}")
+            raise InputError(
+                f"sweep.join=true: there is no sweep {request.name} in {folder.parent}"
+            )
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

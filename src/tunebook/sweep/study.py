@@ -22,7 +22,15 @@ log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 # What a trial says of itself in the study.
-RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = "retry_of", "begun", "error", "how", "seconds", "not begun", "losses"
+RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = (
+    "retry_of",
+    "begun",
+    "error",
+    "how",
+    "seconds",
+    "not begun",
+    "losses",
+)
 EPOCHS = "epochs"  # trained; also where nothing may be compared by an epoch's figures
 
 
@@ -42,9 +50,15 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
         return None
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
         if isinstance(value, int | float) and value > MAX_TRIALS:
-            raise SettingError(f"{kind}.{key}", value, f"must be at most {MAX_TRIALS}, as many as a sweep may have trials")
+            raise SettingError(
+                f"{kind}.{key}",
+                value,
+                f"must be at most {MAX_TRIALS}, as many as a sweep may have trials",
+            )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # of options that TPE is known to do better with
+        warnings.simplefilter(
+            "ignore", ExperimentalWarning
+        )  # of options that TPE is known to do better with
         return targets.make(settings, kind, **given)
 
 
@@ -74,18 +88,26 @@ class Study:
     def __init__(self, request: Request, storage: optuna.storages.BaseStorage) -> None:
         self.request, self.space = request, request.space
         self.study = optuna.create_study(
-            storage=storage, study_name=request.name, direction=request.direction, load_if_exists=True, pruner=optuna.pruners.NopPruner()
+            storage=storage,
+            study_name=request.name,
+            direction=request.direction,
+            load_if_exists=True,
+            pruner=optuna.pruners.NopPruner(),
         )
         if isinstance(storage, PatientStorage):
             storage.belongs_to(self.study)
-        self.interrupted: list[FrozenTrial] = []  # trials that an earlier process began and did not end
+        self.interrupted: list[
+            FrozenTrial
+        ] = []  # trials that an earlier process began and did not end
 
     def begin(self) -> None:
         """Makes sure that it is the sweep that was asked for, and that every point of a grid waits in it. InputError for another."""
         identity, known = self.request.identity(), self.study.user_attrs.get("identity")
         if known is not None and (changed := differences(known, identity)):
             more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
-            message = f"is another sweep ({'; '.join(changed[:4])}{more}); choose another sweep.name"
+            message = (
+                f"is another sweep ({'; '.join(changed[:4])}{more}); choose another sweep.name"
+            )
             raise InputError(f"sweep.name={self.request.name}: {message}")
         self.study.set_user_attr("identity", identity)
         self.interrupted = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
@@ -105,11 +127,17 @@ class Study:
     @property
     def trials(self) -> list[FrozenTrial]:
         """All that are worth telling of."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if trial.user_attrs.get(HOW) != NOT_BEGUN]
+        return [
+            trial
+            for trial in self.study.get_trials(deepcopy=False)
+            if trial.user_attrs.get(HOW) != NOT_BEGUN
+        ]
 
     def last_of_each(self) -> list[FrozenTrial]:
         """The trials, but for those that were run again."""
-        again = {trial.user_attrs[RETRY_OF] for trial in self.trials if RETRY_OF in trial.user_attrs}
+        again = {
+            trial.user_attrs[RETRY_OF] for trial in self.trials if RETRY_OF in trial.user_attrs
+        }
         return [trial for trial in self.trials if trial.number not in again]
 
     def counts(self) -> dict[TrialState, int]:
@@ -129,9 +157,15 @@ class Study:
         while self.interrupted:
             trial = self.interrupted.pop(0)
             if _is_whole(trial, self.space):
-                return Next(trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False)
-            self.end(trial._trial_id, TrialState.FAIL, NOT_BEGUN)  # a kill between asking and drawing
-        left = self.request.trials - sum(count for state, count in self.counts().items() if state != TrialState.WAITING)
+                return Next(
+                    trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False
+                )
+            self.end(
+                trial._trial_id, TrialState.FAIL, NOT_BEGUN
+            )  # a kill between asking and drawing
+        left = self.request.trials - sum(
+            count for state, count in self.counts().items() if state != TrialState.WAITING
+        )
         waiting = self.counts()[TrialState.WAITING]
         if waiting == 0 and (self.request.is_grid or left <= 0):
             return None
@@ -147,9 +181,15 @@ class Study:
         if settings["sampler"] is None:
             return optuna.samplers.RandomSampler(seed=seed)
         if str(settings["sampler"]["_target_"]).endswith(QMCSampler.__name__):
-            sampler: BaseSampler = make(settings["sampler"], "sweep.sampler", seed=seed, warn_independent_sampling=False)
+            sampler: BaseSampler = make(
+                settings["sampler"], "sweep.sampler", seed=seed, warn_independent_sampling=False
+            )
             return sampler
-        seeded: BaseSampler = make(settings["sampler"], "sweep.sampler", seed=(seed + len(self.study.get_trials(deepcopy=False))) % 2**32)
+        seeded: BaseSampler = make(
+            settings["sampler"],
+            "sweep.sampler",
+            seed=(seed + len(self.study.get_trials(deepcopy=False))) % 2**32,
+        )
         return seeded
 
     def take_back(self, trial: FrozenTrial, most: int) -> bool:
@@ -195,7 +235,11 @@ class Study:
     @property
     def best(self) -> FrozenTrial | None:
         """Of the trials that were trained to their end."""
-        done = [trial for trial in self.trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+        done = [
+            trial
+            for trial in self.trials
+            if trial.state == TrialState.COMPLETE and trial.value is not None
+        ]
         sign = 1 if self.request.direction == "maximize" else -1
         return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
 
@@ -226,7 +270,9 @@ class WorkersTrial:
     Training does not wait for the study: what can't be told of an epoch is told with the next.
     """
 
-    def __init__(self, storage: PatientStorage, name: str, trial_id: int, pruner: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, storage: PatientStorage, name: str, trial_id: int, pruner: Mapping[str, Any] | None
+    ) -> None:
         made = make(pruner, "sweep.pruner") or optuna.pruners.NopPruner()
         try:
             self._study = optuna.load_study(study_name=name, storage=storage, pruner=made)

@@ -62,7 +62,9 @@ class Order:
     def from_text(cls, text: str) -> Self:
         """From `to_text`."""
         found = json.loads(text)
-        return cls(**{**found, "overrides": tuple(found["overrides"]), "folder": Path(found["folder"])})
+        return cls(
+            **{**found, "overrides": tuple(found["overrides"]), "folder": Path(found["folder"])}
+        )
 
 
 class SweepsTrial(Trial):
@@ -74,7 +76,11 @@ class SweepsTrial(Trial):
         self.name, self.parent, self.tests = order.name, order.parent, order.tests
         self.option = order.option
         self.study.note(**{BEGUN: time.time()})
-        self.tags = {"sweep.name": order.sweep, "sweep.trial": str(order.number), "sweep.state": "running"}
+        self.tags = {
+            "sweep.name": order.sweep,
+            "sweep.trial": str(order.number),
+            "sweep.state": "running",
+        }
 
     def report(self, epoch: int, value: float) -> bool:
         """Through the study, where the sweep's pruner decides."""
@@ -84,7 +90,10 @@ class SweepsTrial(Trial):
         """The trial's state, which MLflow's status does not tell."""
         if status == "FINISHED" and self.given_up_at:
             return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.given_up_at)}
-        return {"sweep.state": {"FINISHED": "complete", "KILLED": "interrupted"}.get(status) or how_it_failed(error)}
+        return {
+            "sweep.state": {"FINISHED": "complete", "KILLED": "interrupted"}.get(status)
+            or how_it_failed(error)
+        }
 
 
 def how_it_failed(error: BaseException | None) -> str:
@@ -130,7 +139,9 @@ def _train(order: Order, trial: SweepsTrial) -> None:
         if isinstance(error, StudyUnavailable) or is_disk_full(error):
             raise
         line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_ERROR]
-        trial.study.note(**{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun})
+        trial.study.note(
+            **{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun}
+        )
         trial.study.tell(TrialState.FAIL)
         sys.exit(1)
     trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCHS: trial.epochs, **trial.figures})

@@ -3,7 +3,14 @@
 import re
 from urllib.parse import unquote, urlsplit
 
-SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")  # a driver may follow: postgresql+psycopg
+SCHEMES = (
+    "sqlite",
+    "http",
+    "https",
+    "postgresql",
+    "mysql",
+    "mssql",
+)  # a driver may follow: postgresql+psycopg
 DATABASES = ("postgresql", "mysql", "mssql")
 EXAMPLES = "an address such as sqlite:////path/to/mlflow.db or http://host:5000"
 LONGEST = 2000  # characters
@@ -14,7 +21,12 @@ def what_is_wrong(uri: str) -> str:
     """Return why `uri` can't be the address of a store; "" where it can."""
     scheme, separator, rest = uri.partition("://")
     kind, plus, _ = scheme.partition("+")
-    if not separator or not rest.strip("/ ") or not unquote(uri).isprintable() or len(uri) > LONGEST:
+    if (
+        not separator
+        or not rest.strip("/ ")
+        or not unquote(uri).isprintable()
+        or len(uri) > LONGEST
+    ):
         return f"must be {EXAMPLES}"
     if kind not in SCHEMES or (plus and kind not in DATABASES):
         return f"must be {EXAMPLES}; allowed before :// are {', '.join(SCHEMES)}, and a driver for a database, such as +psycopg"
@@ -41,7 +53,9 @@ def _wrong_with_server(uri: str) -> str:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is none, half an IPv6 address; the error's text may quote a password
+    except (
+        ValueError
+    ):  # a port that is none, half an IPv6 address; the error's text may quote a password
         return "is no address of a server with a host and a port, as in http://host:5000; in a password, / is written %2F, @ is %40"
     if not host or not re.fullmatch(r"[\w.:%-]+", host) or host.startswith("."):
         return "names no host; must be such as http://host:5000"
@@ -55,7 +69,10 @@ def _wrong_with_database(uri: str) -> str:
     try:
         url = make_url(uri)
         url.get_dialect()
-    except (ArgumentError, ValueError):  # no such driver is an ArgumentError, too; the text may quote a password
+    except (
+        ArgumentError,
+        ValueError,
+    ):  # no such driver is an ArgumentError, too; the text may quote a password
         return "is no address of a database, or names a driver that there is not; must be such as postgresql://user@host/name"
     except ImportError as error:
         return f"needs a driver that is not installed ({error})"
@@ -65,4 +82,8 @@ def _wrong_with_database(uri: str) -> str:
 
 
 def _wrong_with_port(port: int | None) -> str:
-    return "" if port is None or 1 <= port <= HIGHEST_PORT else f"has the port {port}; allowed: 1 to {HIGHEST_PORT}"
+    return (
+        ""
+        if port is None or 1 <= port <= HIGHEST_PORT
+        else f"has the port {port}; allowed: 1 to {HIGHEST_PORT}"
+    )

@@ -37,7 +37,9 @@ class Arrived:
     def read(cls, folder: Path, uri: str) -> Self:
         """Return what a folder's `delivered.json` says of the store at `uri`."""
         fresh = cls(redact(uri))
-        fresh.uncertain = True  # until it is known what has arrived, a run is looked for before it is created
+        fresh.uncertain = (
+            True  # until it is known what has arrived, a run is looked for before it is created
+        )
         try:
             found = read_json_object(folder / DELIVERED)
             said = cls(redact(uri), _id(found["run_id"]), _experiment(found["experiment_id"]))
@@ -54,7 +56,9 @@ class Arrived:
         if found.get("uri", said.uri) != said.uri:
             return fresh  # another store has received that
         if not ends_a_line(folder / JOURNAL, said.offset):
-            message = "%s: lacks what was delivered of it already; it is delivered again from its start"
+            message = (
+                "%s: lacks what was delivered of it already; it is delivered again from its start"
+            )
             log.warning(message, folder / JOURNAL)
             said.offset, said.uncertain, said.rebuilt = 0, True, True
             said.write(folder)  # before the journal grows, and can't be told from a whole one

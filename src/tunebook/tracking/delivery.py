@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 LOCK = ".delivery.lock"
 SHOWN = 3  # reasons in one line
 TRIES = 3  # before a refusal is believed
-REPLACED_BY = {"artifact": "file", "model": "folder"}  # kind -> what two records share if the later one replaces the earlier
+REPLACED_BY = {
+    "artifact": "file",
+    "model": "folder",
+}  # kind -> what two records share if the later one replaces the earlier
 
 
 def alone(folder: Path) -> FileLock:
@@ -73,7 +76,11 @@ class Delivery:
 
     def take_over(self, run_id: str, experiment_id: str) -> None:
         """The journal is a run's that MLflow has already, the whole of it."""
-        self.arrived.run_id, self.arrived.experiment_id, self.arrived.has_ended = run_id, experiment_id, True
+        self.arrived.run_id, self.arrived.experiment_id, self.arrived.has_ended = (
+            run_id,
+            experiment_id,
+            True,
+        )
         self._remember((self.folder / JOURNAL).stat().st_size)
 
     @property
@@ -112,7 +119,11 @@ class Delivery:
         except (OSError, ValueError, KeyError, TypeError):
             key = ""
         if key and not self._sender.is_ours(key):
-            log.warning("%s: MLflow does not hold this run as %s; it is delivered from its start", self.folder, self.run_id)
+            log.warning(
+                "%s: MLflow does not hold this run as %s; it is delivered from its start",
+                self.folder,
+                self.run_id,
+            )
             self.arrived.run_id, self.arrived.offset, self.arrived.uncertain = "", 0, True
         self._is_checked = True
 

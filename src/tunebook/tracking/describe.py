@@ -17,14 +17,25 @@ LONGEST_NAME = 200  # characters; MLflow's own limit is 250
 
 
 def run_name(
-    choices: Mapping[str, str], default_choices: Mapping[str, str | None], settings: Mapping[str, Any], defaults: Mapping[str, Any]
+    choices: Mapping[str, str],
+    default_choices: Mapping[str, str | None],
+    settings: Mapping[str, Any],
+    defaults: Mapping[str, Any],
 ) -> str:
     """What differs from the default, e.g. "adadelta filters=16 seed=3": options that were chosen, the optimizer always, then values.
 
     settings, defaults: flat, dotted; defaults are the values of the same options.
     """
-    words = [option for group, option in choices.items() if group == "optimizer" or option != default_choices.get(group)]
-    words += [f"{key.rpartition('.')[2]}={value}" for key, value in settings.items() if defaults.get(key) != value]
+    words = [
+        option
+        for group, option in choices.items()
+        if group == "optimizer" or option != default_choices.get(group)
+    ]
+    words += [
+        f"{key.rpartition('.')[2]}={value}"
+        for key, value in settings.items()
+        if defaults.get(key) != value
+    ]
     name = redact(" ".join(words))
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."
 
@@ -32,7 +43,13 @@ def run_name(
 def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
     """Where the run came from: git commit and state, host, versions, and the command that repeats it."""
     commit, changed = git.commit_and_state(root)
-    command = shlex.join(["python", str(script.relative_to(root) if script.is_relative_to(root) else script), *arguments])
+    command = shlex.join(
+        [
+            "python",
+            str(script.relative_to(root) if script.is_relative_to(root) else script),
+            *arguments,
+        ]
+    )
     found = {
         "command": redact(command),
         "host": socket.gethostname(),
@@ -50,7 +67,11 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
 
 def package_versions() -> str:
     """Every installed package as `name==version`, a line each."""
-    found = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    found = {
+        f"{d.metadata['Name']}=={d.version}"
+        for d in importlib.metadata.distributions()
+        if d.metadata["Name"]
+    }
     return f"# Python {sys.version.split()[0]}\n" + "\n".join(sorted(found, key=str.lower)) + "\n"
 
 

@@ -32,17 +32,32 @@ class FinishedRun:
 
     def history(self, metric: str) -> dict[int, float]:
         """Step -> value, of each point of a metric."""
-        return {point.step: point.value for point in open_client(self.uri).get_metric_history(self.run_id, metric)}
+        return {
+            point.step: point.value
+            for point in open_client(self.uri).get_metric_history(self.run_id, metric)
+        }
 
     @property
     def digests(self) -> dict[str, str]:
         """What each part of the data was for (training, validation, testing) -> its digest."""
         inputs = self.run.inputs.dataset_inputs if self.run.inputs else []
-        return {tag.value: str(used.dataset.digest) for used in inputs for tag in used.tags if tag.key == "mlflow.data.context"}
+        return {
+            tag.value: str(used.dataset.digest)
+            for used in inputs
+            for tag in used.tags
+            if tag.key == "mlflow.data.context"
+        }
 
     def download(self, artifact: str, folder: Path) -> Path:
         """An artifact as a file in `folder`."""
         try:
-            return Path(download_artifacts(run_id=self.run_id, artifact_path=artifact, dst_path=str(folder), tracking_uri=self.uri))
+            return Path(
+                download_artifacts(
+                    run_id=self.run_id,
+                    artifact_path=artifact,
+                    dst_path=str(folder),
+                    tracking_uri=self.uri,
+                )
+            )
         except (MlflowException, OSError):
             raise RunNotFound(f"run={self.run_id}: has no {artifact} (did it finish?)") from None

@@ -42,7 +42,13 @@ def commit_and_state(root: Path) -> tuple[str, bool | None]:
     if names is None:
         return commit, None
     # Submodules have configurations of their own, which the one given here does not reach.
-    changed = _git(root, _without_filters(names.split("\0")), "status", "--porcelain", "--ignore-submodules=all")
+    changed = _git(
+        root,
+        _without_filters(names.split("\0")),
+        "status",
+        "--porcelain",
+        "--ignore-submodules=all",
+    )
     return commit, None if changed is None else bool(changed.strip())
 
 
@@ -55,14 +61,22 @@ def _without_filters(keys: Iterable[str]) -> dict[str, str]:
 
 def _git(root: Path, settings: dict[str, str], *arguments: str) -> str | None:
     """Return what git prints; None where it can't be run or fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | ENVIRONMENT
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("GIT_")
+    } | ENVIRONMENT
     settings = NEUTRAL | settings
     environment["GIT_CONFIG_COUNT"] = str(len(settings))
     for number, (key, value) in enumerate(settings.items()):
         environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     command = ["git", "--no-pager", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, env=environment)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT_S,
+            env=environment,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else None

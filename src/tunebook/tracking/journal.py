@@ -78,7 +78,9 @@ class Journal:
         self.path = path
         self._waiting: list[bytes] = []  # what a full disk has not taken yet
         self._lock = threading.Lock()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self._file = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
+        )
         self._size = _whole_lines(path)
         os.ftruncate(self._file, self._size)  # a line that a kill cut short
 

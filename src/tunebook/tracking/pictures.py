@@ -18,20 +18,40 @@ LABELS_AT_MOST = 40  # classes; more would not be legible
 def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[str]) -> Figure:
     """Rows: true class, columns: predicted class, cells: images. labels, predictions: int64 (N,)."""
     classes = len(class_names)
-    counts = (labels * classes + predictions).bincount(minlength=classes**2).reshape(classes, classes).numpy()
+    counts = (
+        (labels * classes + predictions)
+        .bincount(minlength=classes**2)
+        .reshape(classes, classes)
+        .numpy()
+    )
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(2.5 + 0.5 * min(classes, LABELS_AT_MOST), 2 + 0.5 * min(classes, LABELS_AT_MOST)), layout="constrained")
+    figure = Figure(
+        figsize=(2.5 + 0.5 * min(classes, LABELS_AT_MOST), 2 + 0.5 * min(classes, LABELS_AT_MOST)),
+        layout="constrained",
+    )
     axes = figure.subplots()
     # The root makes the few errors visible beside a diagonal that is close to 1.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     if classes <= LABELS_AT_MOST:
         for row, column in np.argwhere(counts):
             ink = "white" if share[row, column] > 0.3 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=8)
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                color=ink,
+                fontsize=8,
+            )
         axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
         axes.set_yticks(range(classes), class_names)
     accuracy = np.trace(counts) / max(counts.sum(), 1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"test: {counts.sum()} images, {accuracy:.2%} correct")
+    axes.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"test: {counts.sum()} images, {accuracy:.2%} correct",
+    )
     return figure
 
 
@@ -39,9 +59,18 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
     """Loss and accuracy by epoch. history: a dict an epoch; validation: what the second curve was measured on."""
     epochs = [epoch["epoch"] for epoch in history]
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, metric, label in zip(figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy", "accuracy"), strict=True):
-        axes.plot(epochs, [epoch[f"train/{metric}"] for epoch in history], marker=".", label="train (dropout on)")
-        axes.plot(epochs, [epoch[f"val/{metric}"] for epoch in history], marker=".", label=validation)
+    for axes, metric, label in zip(
+        figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy", "accuracy"), strict=True
+    ):
+        axes.plot(
+            epochs,
+            [epoch[f"train/{metric}"] for epoch in history],
+            marker=".",
+            label="train (dropout on)",
+        )
+        axes.plot(
+            epochs, [epoch[f"val/{metric}"] for epoch in history], marker=".", label=validation
+        )
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
@@ -51,7 +80,9 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
     return figure
 
 
-def worst_images(images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]) -> Figure:
+def worst_images(
+    images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]
+) -> Figure:
     """The images with the highest loss, as the network gets them: 0 is black.
 
     images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes).
@@ -67,7 +98,12 @@ def worst_images(images: Tensor, labels: Tensor, logits: Tensor, class_names: Se
     for axes, i in zip(figure.axes, order, strict=False):
         guess = int(probabilities[i].argmax())
         picture = images[i].permute(1, 2, 0).numpy()
-        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(
+            picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+        )
         wrong = guess != int(labels[i])
         title = f"{class_names[int(labels[i])]} > {class_names[guess]} ({float(probabilities[i, guess]):.2f})"
         axes.set_title(title, fontsize=9, color="firebrick" if wrong else "black")

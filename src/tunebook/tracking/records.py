@@ -25,7 +25,9 @@ def _is_text(value: object) -> bool:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_text(key) and _is_text(item) for key, item in value.items())
+    return isinstance(value, dict) and all(
+        _is_text(key) and _is_text(item) for key, item in value.items()
+    )
 
 
 def _is_int(value: object) -> bool:
@@ -46,12 +48,20 @@ def _is_point(value: object) -> bool:
 
 def _is_place(value: object) -> bool:
     """Return whether a value names a folder of artifacts: relative, with no way out. "" is the top."""
-    return _is_text(value) and not str(value).startswith("/") and ".." not in PurePosixPath(str(value)).parts
+    return (
+        _is_text(value)
+        and not str(value).startswith("/")
+        and ".." not in PurePosixPath(str(value)).parts
+    )
 
 
 def _is_view(value: object) -> bool:
     """Return whether the tags are those that make a view: others would change what the experiment says of itself."""
-    return isinstance(value, dict) and _is_texts(value) and all(key == KIND_TAG or key.startswith(PREFIX) for key in value)
+    return (
+        isinstance(value, dict)
+        and _is_texts(value)
+        and all(key == KIND_TAG or key.startswith(PREFIX) for key in value)
+    )
 
 
 Check = Callable[[Any], bool]

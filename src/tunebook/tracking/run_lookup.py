@@ -31,7 +31,11 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
     """
     reader, digits = open_reader(uri), text.lower()
     if text == LAST:
-        runs = [run for run in reader.search(Query.every()) if not run.is_sweep and REPRODUCES not in run.tags]
+        runs = [
+            run
+            for run in reader.search(Query.every())
+            if not run.is_sweep and REPRODUCES not in run.tags
+        ]
         if not runs:
             raise RunNotFound(f"{key}={LAST}: there is no run in {redact(uri)}")
         return runs[0]
@@ -40,7 +44,11 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
     found = reader.search(Query.id_prefix(digits)) if SHORT_ID.fullmatch(digits) else []
     with contextlib.suppress(NotReadable):  # a name that MLflow's filter can't hold is no run's
         found += reader.search(Query.name(text))
-    return _only_one(found, f"{key}={_line(text)}", lambda: f"no such run in {redact(uri)}{nearest_run(reader, text)}")
+    return _only_one(
+        found,
+        f"{key}={_line(text)}",
+        lambda: f"no such run in {redact(uri)}{nearest_run(reader, text)}",
+    )
 
 
 def find_sweep(uri: str, text: str) -> FoundRun:
@@ -53,9 +61,13 @@ def find_sweep(uri: str, text: str) -> FoundRun:
     if exact or (text == LAST and sweeps):
         return (exact or sweeps)[0]
     names = list(dict.fromkeys(_line(run.tags.get(SWEEP_NAME, run.name)) for run in sweeps))
-    known = f"; there are: {', '.join(names[:LISTED_NAMES])}.{nearest(text, names)}" if names else ""
+    known = (
+        f"; there are: {', '.join(names[:LISTED_NAMES])}.{nearest(text, names)}" if names else ""
+    )
     short = [run for run in sweeps if SHORT_ID.fullmatch(digits) and run.run_id.startswith(digits)]
-    return _only_one(short, f"sweep={_line(text)}", lambda: f"there is no such sweep in MLflow{known}")
+    return _only_one(
+        short, f"sweep={_line(text)}", lambda: f"there is no such sweep in MLflow{known}"
+    )
 
 
 def require_experiment(uri: str, name: str) -> None:
@@ -64,7 +76,9 @@ def require_experiment(uri: str, name: str) -> None:
     if name not in names:
         lines = [_line(one) for one in names]
         known = f"there are: {', '.join(lines[:LISTED_NAMES])}.{nearest(name, lines)}"
-        raise RunNotFound(f"experiment_name={_line(name)}: no such experiment in {redact(uri)}; {known}")
+        raise RunNotFound(
+            f"experiment_name={_line(name)}: no such experiment in {redact(uri)}; {known}"
+        )
 
 
 def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str]) -> FoundRun:
@@ -73,7 +87,9 @@ def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str])
     if not runs:
         raise RunNotFound(f"{named}: {unknown()}")
     if len(runs) > 1:
-        digits = next(n for n in range(SHORT, 33) if len({run.run_id[:n] for run in runs}) == len(runs))
+        digits = next(
+            n for n in range(SHORT, 33) if len({run.run_id[:n] for run in runs}) == len(runs)
+        )
         listed = ", ".join(f"{run.run_id[:digits]} ({_line(run.name)})" for run in runs[:LISTED])
         more = f", and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
         raise AmbiguousRun(f"{named}: may be any of {listed}{more}; give more of the id")
@@ -87,7 +103,11 @@ def nearest_run(reader: Reader, text: str) -> str:
         return "; there is none yet"
     is_id = ID.fullmatch(text.lower()) or SHORT_ID.fullmatch(text.lower())
     known = [run.run_id[: len(text)] if is_id else _line(run.name) for run in runs]
-    return f".{near}" if (near := nearest(text, known)) else f"; the newest is {runs[0].run_id[:SHORT]} ({_line(runs[0].name)})"
+    return (
+        f".{near}"
+        if (near := nearest(text, known))
+        else f"; the newest is {runs[0].run_id[:SHORT]} ({_line(runs[0].name)})"
+    )
 
 
 def _line(text: str) -> str:

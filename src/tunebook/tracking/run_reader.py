@@ -18,7 +18,9 @@ from tunebook.tracking.store import open_client, require_store, sqlite_path
 ID = re.compile("[0-9a-f]{32}")
 LIMIT = 200  # runs that a search returns
 TIMEOUT_S = (3.0, 10.0)  # of a server: to connect, to answer
-CLIENT_SETTINGS = re.compile("MLFLOW_TRACKING_(?!URI$)")  # environment variables that only MLflow's client follows
+CLIENT_SETTINGS = re.compile(
+    "MLFLOW_TRACKING_(?!URI$)"
+)  # environment variables that only MLflow's client follows
 SWEEP_KIND = "sweep.kind"  # tag of a sweep's own run
 NEWEST_FIRST = ["attributes.start_time DESC"]
 
@@ -120,7 +122,9 @@ class SqliteReader:
 
     def experiments(self) -> list[str]:
         """Return the names of all experiments that are not deleted."""
-        (rows,) = self._rows([("SELECT name FROM experiments WHERE lifecycle_stage = 'active'", [])])
+        (rows,) = self._rows(
+            [("SELECT name FROM experiments WHERE lifecycle_stage = 'active'", [])]
+        )
         return [str(name) for (name,) in rows]
 
     def _runs(self, where: str, values: Sequence[object]) -> list[FoundRun]:
@@ -177,7 +181,9 @@ class RestReader:
         found: list[Any] = []
         more: dict[str, Any] = {}
         while len(found) < limit:
-            page = self._ask("POST", method, json={**asked, **more, "max_results": min(limit - len(found), 1000)})
+            page = self._ask(
+                "POST", method, json={**asked, **more, "max_results": min(limit - len(found), 1000)}
+            )
             items = page.get(what)
             if not isinstance(items, list) or not items:
                 break
@@ -195,11 +201,19 @@ class RestReader:
             found = answer.json()
         except (OSError, ValueError) as error:  # requests' own errors are OSErrors
             reason = f"{type(error).__name__}"
-            raise NotReadable(f"tracking.uri={redact(self.uri)}: can't be read ({reason})") from None
-        if answer.status_code == 404 and isinstance(found, dict) and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST":
+            raise NotReadable(
+                f"tracking.uri={redact(self.uri)}: can't be read ({reason})"
+            ) from None
+        if (
+            answer.status_code == 404
+            and isinstance(found, dict)
+            and found.get("error_code") == "RESOURCE_DOES_NOT_EXIST"
+        ):
             return {}
         if not answer.ok or not isinstance(found, dict):
-            raise NotReadable(f"tracking.uri={redact(self.uri)}: answers {answer.status_code} to {method}")
+            raise NotReadable(
+                f"tracking.uri={redact(self.uri)}: answers {answer.status_code} to {method}"
+            )
         return found
 
 
@@ -222,10 +236,14 @@ class ClientReader:
         """Return the newest runs that fit and are not deleted, newest first."""
         try:
             ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
-            runs = self.client.search_runs(ids, query.filter, max_results=limit, order_by=NEWEST_FIRST)
+            runs = self.client.search_runs(
+                ids, query.filter, max_results=limit, order_by=NEWEST_FIRST
+            )
         except self.error as error:
             reason = redact(" ".join(str(error).split()))[:200]
-            raise NotReadable(f"tracking.uri={redact(self.uri)}: can't be read ({reason})") from None
+            raise NotReadable(
+                f"tracking.uri={redact(self.uri)}: can't be read ({reason})"
+            ) from None
         return _of_json([run.to_dictionary() for run in runs])
 
     def experiments(self) -> list[str]:
@@ -239,9 +257,15 @@ def _of_json(runs: Iterable[Any]) -> list[FoundRun]:
     for run in runs:
         try:
             info, tags = run["info"], run.get("data", {}).get("tags", {})
-            pairs = tags if isinstance(tags, dict) else {tag["key"]: tag.get("value", "") for tag in tags}
+            pairs = (
+                tags
+                if isinstance(tags, dict)
+                else {tag["key"]: tag.get("value", "") for tag in tags}
+            )
             texts = {str(key): str(value) for key, value in pairs.items()}
-            one = FoundRun(str(info["run_id"]), str(info.get("run_name") or ""), str(info.get("status")), texts)
+            one = FoundRun(
+                str(info["run_id"]), str(info.get("run_name") or ""), str(info.get("status")), texts
+            )
         except (KeyError, TypeError, AttributeError):
             continue
         if ID.fullmatch(one.run_id):

@@ -27,14 +27,24 @@ log = logging.getLogger(__name__)
 
 KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
-LONGEST_ORPHAN_S = 3600.0  # that a trial waits for the run that it belongs to, which may be in another store
+LONGEST_ORPHAN_S = (
+    3600.0  # that a trial waits for the run that it belongs to, which may be in another store
+)
 # MLflow's words for: not now and not later.
 REFUSALS = (
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
     "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED",
 )  # fmt: skip
 REFUSING_STATUSES = (400, 405, 411, 413, 414, 415, 422, 431)  # HTTP's, from a server of artifacts
-PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.EIO, errno.ESTALE)  # not the record's fault
+PASSING = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EINTR,
+    errno.EAGAIN,
+    errno.EIO,
+    errno.ESTALE,
+)  # not the record's fault
 SENT = ".sent"  # name of the model's folder while it is removed
 
 
@@ -67,7 +77,9 @@ class Sender:
     def __init__(self, folder: Path, uri: str, arrived: Arrived, writing: threading.Lock) -> None:
         self.folder, self.uri, self.arrived, self.writing = folder, uri, arrived, writing
         self._client: MlflowClient | None = None
-        self._points_there: dict[str, set[int]] = {}  # steps by metric, where the store has to be asked
+        self._points_there: dict[
+            str, set[int]
+        ] = {}  # steps by metric, where the store has to be asked
         self.handlers: dict[str, Callable[[Record], None]] = {
             "run": self._run, "artifact": self._artifact, "dataset": self._dataset, "model": self._model, "tags": self._tags,
             "again": self._again, "end": self._end, "view": self._view,
@@ -89,7 +101,9 @@ class Sender:
 
     def send(self, kind: str, records: list[Record]) -> None:
         """Send one call's records. Raises whatever MLflow raises, and UnsendableError."""
-        if not self.run_id and kind != "run":  # killed before it could say what it is: there is nothing to tell
+        if (
+            not self.run_id and kind != "run"
+        ):  # killed before it could say what it is: there is nothing to tell
             self.arrived.has_ended = self.arrived.has_ended or kind == "end"
         elif kind == "points":
             self._points([point for record in records for point in record["points"]])
@@ -119,7 +133,9 @@ class Sender:
             tags |= {PARENT_TAG: parent} if parent else {}
         if not found:
             place, name = self.arrived.experiment_id, record["name"]
-            found = self.client.create_run(place, start_time=record["time"], run_name=name, tags=tags).info.run_id
+            found = self.client.create_run(
+                place, start_time=record["time"], run_name=name, tags=tags
+            ).info.run_id
         self.arrived.run_id = found
         self._params(record["params"])
 
@@ -128,14 +144,22 @@ class Sender:
         from mlflow.entities import Param
 
         try:
-            self.client.log_batch(self.run_id, params=[Param(key, value) for key, value in params.items()])
+            self.client.log_batch(
+                self.run_id, params=[Param(key, value) for key, value in params.items()]
+            )
         except Exception as error:
             if not is_refusal(error):
                 raise
-            log.warning("MLflow refuses parameters of run %s: %s", self.run_id, " ".join(str(error).split())[:200])
+            log.warning(
+                "MLflow refuses parameters of run %s: %s",
+                self.run_id,
+                " ".join(str(error).split())[:200],
+            )
 
     def _search(self, key: str) -> str:
-        runs = self.client.search_runs([self.arrived.experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
+        runs = self.client.search_runs(
+            [self.arrived.experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1
+        )
         return str(runs[0].info.run_id) if runs else ""
 
     def _points(self, points: list[list[Any]]) -> None:
@@ -144,7 +168,10 @@ class Sender:
         if self.arrived.rebuilt:
             points = [point for point in points if point[3] not in self._steps_there(point[0])]
         for start in range(0, len(points), BATCH):
-            metrics = [Metric(name, value, at, step) for name, value, at, step in points[start : start + BATCH]]
+            metrics = [
+                Metric(name, value, at, step)
+                for name, value, at, step in points[start : start + BATCH]
+            ]
             self.client.log_batch(self.run_id, metrics=metrics)
         for name, _, _, step in points if self.arrived.rebuilt else ():
             self._points_there[name].add(step)
@@ -158,7 +185,9 @@ class Sender:
     def _tags(self, record: Record) -> None:
         from mlflow.entities import RunTag
 
-        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in record["tags"].items()])
+        self.client.log_batch(
+            self.run_id, tags=[RunTag(key, value) for key, value in record["tags"].items()]
+        )
 
     def _artifact(self, record: Record) -> None:
         with _local(record["file"]):
@@ -175,7 +204,9 @@ class Sender:
     def _dataset(self, record: Record) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(record["name"], record["digest"], "local", record["source"], profile=record["profile"])
+        dataset = Dataset(
+            record["name"], record["digest"], "local", record["source"], profile=record["profile"]
+        )
         context = [InputTag("mlflow.data.context", record["context"])]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, context)])
 
@@ -188,7 +219,14 @@ class Sender:
                 return  # as for an artifact
             require_plain(folder, tuple(entry.name for entry in os.scandir(folder)))
             before, description = folder.stat().st_ino, read_description(folder)
-        send_model(self.client, self.arrived.experiment_id, self.run_id, folder, record["name"], description)
+        send_model(
+            self.client,
+            self.arrived.experiment_id,
+            self.run_id,
+            folder,
+            record["name"],
+            description,
+        )
         with self.writing, contextlib.suppress(OSError):
             if folder.stat().st_ino == before:
                 sent = folder.with_name(SENT)

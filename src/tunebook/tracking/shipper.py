@@ -19,7 +19,17 @@ from tunebook.tracking.delivery import Delivery, alone, line
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.sending import KEY_TAG
 
-__all__ = ["ARTIFACTS", "DELIVERED", "JOURNAL", "KEY_TAG", "Delivery", "LeftOver", "Shipper", "deliver_left_over", "end_lost_trials"]
+__all__ = [
+    "ARTIFACTS",
+    "DELIVERED",
+    "JOURNAL",
+    "KEY_TAG",
+    "Delivery",
+    "LeftOver",
+    "Shipper",
+    "deliver_left_over",
+    "end_lost_trials",
+]
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +44,15 @@ class Shipper(threading.Thread):
     def __init__(self, folder: RunFolder, uri: str, written: Journal) -> None:
         super().__init__(name="shipper", daemon=True)
         self.writing = threading.Lock()  # held while an artifact is put in its place
-        self.folder, self.delivery, self.journal = folder, Delivery(folder.path, uri, self.writing), written
+        self.folder, self.delivery, self.journal = (
+            folder,
+            Delivery(folder.path, uri, self.writing),
+            written,
+        )
         self.problem = ""  # why the last try failed
-        self._left_over = threading.Thread(target=self._deliver_left_over, args=(uri,), name="left over", daemon=True)
+        self._left_over = threading.Thread(
+            target=self._deliver_left_over, args=(uri,), name="left over", daemon=True
+        )
         self._progress_at = time.monotonic()
         self._closing = threading.Event()
 
@@ -62,7 +78,10 @@ class Shipper(threading.Thread):
                 except Exception as error:  # whatever a store may do, training goes on
                     self.problem = line(error)
                     if not warned:
-                        log.warning("MLflow is not reached; training goes on and its record is kept here: %s", self.problem)
+                        log.warning(
+                            "MLflow is not reached; training goes on and its record is kept here: %s",
+                            self.problem,
+                        )
                     wait_s, warned = min(2 * wait_s, LONGEST_WAIT_S), True
                 if self._closing.is_set() and not self.delivery.waiting:
                     return
@@ -70,7 +89,9 @@ class Shipper(threading.Thread):
                     time.sleep(0.1 if not self.problem else 1.0)
 
     def _deliver_left_over(self, uri: str) -> None:
-        delivered = deliver_left_over(self.folder.outputs, uri).delivered  # what can't be delivered now, sync tells
+        delivered = deliver_left_over(
+            self.folder.outputs, uri
+        ).delivered  # what can't be delivered now, sync tells
         if delivered:
             log.info("earlier runs delivered to MLflow: %d", delivered)
 
@@ -156,7 +177,9 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
     except InputError:
         return False  # resumed a moment ago
     delivery.send()
-    if not delivery.run_id and (folder.status == "FINISHED" or any((folder.path / "checkpoints").glob("*.ckpt"))):
+    if not delivery.run_id and (
+        folder.status == "FINISHED" or any((folder.path / "checkpoints").glob("*.ckpt"))
+    ):
         message = "its journal was cut or is gone, and does not say which run it is"
         raise ValueError(f"{message}; resume={folder.path} tells it again from its checkpoint")
     try:
@@ -174,12 +197,16 @@ def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
     last = ""
     for record in records.read(file):
         last = record["kind"]
-    is_lost = not last and delivery.run_id and not delivery.has_ended  # the journal is gone, the run is not
+    is_lost = (
+        not last and delivery.run_id and not delivery.has_ended
+    )  # the journal is gone, the run is not
     if (not last and not is_lost) or last == "end":
         return
     written = Journal(file)
     if (folder.path / LAST_CHECKPOINT).exists():  # so that another machine can go on from it
-        written.append({"kind": "artifact", "file": LAST_CHECKPOINT, "folder": "checkpoints", "move": False})
+        written.append(
+            {"kind": "artifact", "file": LAST_CHECKPOINT, "folder": "checkpoints", "move": False}
+        )
     written.append({"kind": "end", "status": "KILLED", "time": int(file.stat().st_mtime * 1000)})
     written.close()
     folder.close("KILLED")
@@ -193,8 +220,13 @@ def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
     try:
         client = open_client(uri)
         ids = [experiment.experiment_id for experiment in client.search_experiments()]
-        for run in client.search_runs(ids, f"attributes.status = 'RUNNING' and tags.`sweep.name` = '{sweep}'"):
-            if run.data.tags.get("sweep.trial", "").isdigit() and int(run.data.tags["sweep.trial"]) in numbers:
+        for run in client.search_runs(
+            ids, f"attributes.status = 'RUNNING' and tags.`sweep.name` = '{sweep}'"
+        ):
+            if (
+                run.data.tags.get("sweep.trial", "").isdigit()
+                and int(run.data.tags["sweep.trial"]) in numbers
+            ):
                 client.set_tag(run.info.run_id, "sweep.state", "lost")
                 client.set_terminated(run.info.run_id, "KILLED")
     except Exception as error:  # whatever a store may do

@@ -60,7 +60,10 @@ def _check_schema(uri: str, path: Path) -> None:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
         try:
-            found = [str(version) for (version,) in connection.execute("SELECT version_num FROM alembic_version")]
+            found = [
+                str(version)
+                for (version,) in connection.execute("SELECT version_num FROM alembic_version")
+            ]
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
@@ -73,8 +76,12 @@ def _check_schema(uri: str, path: Path) -> None:
     if found == [newest]:
         return
     if set(found) <= known:
-        raise InputError(f"tracking.uri={uri}: is of an older MLflow; back it up, then run `mlflow db upgrade {uri}`")
-    raise InputError(f"tracking.uri={uri}: is of a newer MLflow than the one installed here (schema {' '.join(found) or 'unknown'})")
+        raise InputError(
+            f"tracking.uri={uri}: is of an older MLflow; back it up, then run `mlflow db upgrade {uri}`"
+        )
+    raise InputError(
+        f"tracking.uri={uri}: is of a newer MLflow than the one installed here (schema {' '.join(found) or 'unknown'})"
+    )
 
 
 def _revisions() -> tuple[set[str], str]:
@@ -83,9 +90,16 @@ def _revisions() -> tuple[set[str], str]:
     spec = importlib.util.find_spec("mlflow")
     assert spec is not None
     assert spec.origin is not None
-    texts = [file.read_text() for file in (Path(spec.origin).parent / "store/db_migrations/versions").glob("*.py")]
+    texts = [
+        file.read_text()
+        for file in (Path(spec.origin).parent / "store/db_migrations/versions").glob("*.py")
+    ]
     known, followed = (
-        {match for text in texts for match in re.findall(rf"^{name}\s*=\s*[\"'](\w+)[\"']", text, re.MULTILINE)}
+        {
+            match
+            for text in texts
+            for match in re.findall(rf"^{name}\s*=\s*[\"'](\w+)[\"']", text, re.MULTILINE)
+        }
         for name in ("revision", "down_revision")
     )
     (newest,) = known - followed
@@ -97,7 +111,9 @@ def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # of each try that failed; the last one's error is told
+    logging.getLogger("urllib3.connectionpool").setLevel(
+        logging.ERROR
+    )  # of each try that failed; the last one's error is told
 
 
 def open_client(uri: str) -> "MlflowClient":
@@ -141,7 +157,9 @@ def require_store(uri: str) -> None:
     if path is None:
         _knock(uri)
     elif not path.is_file():
-        raise RunNotFound(f"tracking.uri={uri}: there is no such store (has anything been trained yet?)")
+        raise RunNotFound(
+            f"tracking.uri={uri}: there is no such store (has anything been trained yet?)"
+        )
     else:
         _check_schema(uri, path)
 
@@ -157,7 +175,9 @@ def _knock(uri: str) -> None:
     try:
         if uri.startswith("http"):
             parts = urlsplit(uri)
-            address = parts._replace(netloc=parts.netloc.rpartition("@")[2])  # urllib takes a password for a part of the host
+            address = parts._replace(
+                netloc=parts.netloc.rpartition("@")[2]
+            )  # urllib takes a password for a part of the host
             urllib.request.urlopen(address.geturl(), timeout=LONGEST_KNOCK_S).close()
         elif "://" in uri:
             import sqlalchemy

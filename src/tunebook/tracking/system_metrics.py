@@ -27,7 +27,9 @@ class SystemMetrics(threading.Thread):
                 monitor.collect_metrics()
                 figures |= monitor.aggregate_metrics()
                 monitor.clear_metrics()
-            self.record({f"system/{name}": float(value) for name, value in figures.items()}, self.sample)
+            self.record(
+                {f"system/{name}": float(value) for name, value in figures.items()}, self.sample
+            )
             self.sample += 1
 
     def close(self) -> None:
@@ -49,6 +51,8 @@ def _monitors() -> list[Any]:
     for gpu in (GPUMonitor, ROCMMonitor):
         try:
             found.append(gpu())
-        except Exception as error:  # no such GPU, or its library is not installed: MLflow raises several kinds
+        except (
+            Exception
+        ) as error:  # no such GPU, or its library is not installed: MLflow raises several kinds
             log.debug("no figures of a GPU: %s", error)
     return found

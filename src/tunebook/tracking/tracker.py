@@ -75,7 +75,14 @@ class Tracker(Logger, ABC):
         """Starts writing in a run's folder. True where the run is new, False where it goes on."""
 
     @abstractmethod
-    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
+    def describe(
+        self,
+        experiment: str,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str = "",
+    ) -> None:
         """The new run's place, name, settings and origin. parent: the key of the run that it belongs to."""
 
     @abstractmethod
@@ -122,7 +129,14 @@ class NoTracker(Tracker):
         """Nothing to go on with."""
         return True
 
-    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
+    def describe(
+        self,
+        experiment: str,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str = "",
+    ) -> None:
         """Keeps the name, for the summary."""
         self.run_name = name
 
@@ -162,7 +176,14 @@ class MLflowTracker(Tracker):
     """
 
     @checked
-    def __init__(self, uri: Name, system_metrics: bool, save_model: bool, save_pictures: bool, patience_s: Seconds) -> None:
+    def __init__(
+        self,
+        uri: Name,
+        system_metrics: bool,
+        save_model: bool,
+        save_pictures: bool,
+        patience_s: Seconds,
+    ) -> None:
         super().__init__()
         check_address(uri)
         learn(uri)
@@ -181,23 +202,41 @@ class MLflowTracker(Tracker):
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.folder, path = folder, folder.path / JOURNAL
         earlier = list(records.read(path))
-        self._known = {(name, step) for record in earlier if record["kind"] == "points" for name, _, _, step in record["points"]}
+        self._known = {
+            (name, step)
+            for record in earlier
+            if record["kind"] == "points"
+            for name, _, _, step in record["points"]
+        }
         for record in earlier:
             self.run_name = record["name"] if record["kind"] == "run" else self.run_name
-        new = all(record["kind"] != "run" for record in earlier)  # killed before it could say what it is, it is new still
+        new = all(
+            record["kind"] != "run" for record in earlier
+        )  # killed before it could say what it is, it is new still
         self._journal = Journal(path)
-        self._shipper = Shipper(folder, self.address, self._journal)  # before more is told: it looks for what is missing
+        self._shipper = Shipper(
+            folder, self.address, self._journal
+        )  # before more is told: it looks for what is missing
         if not new:
             self._journal.append({"kind": "again"})
         self._shipper.start()
         self._samples: SystemMetrics | None = None
         if self.system_metrics:
-            first = 1 + max((step for name, step in self._known if name.startswith("system/")), default=-1)
+            first = 1 + max(
+                (step for name, step in self._known if name.startswith("system/")), default=-1
+            )
             self._samples = SystemMetrics(self._points, first)
             self._samples.start()
         return new
 
-    def describe(self, experiment: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str = "") -> None:
+    def describe(
+        self,
+        experiment: str,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        parent: str = "",
+    ) -> None:
         """The journal's first record."""
         self.run_name = name = redact(name)
         values = {key: str(value) for key, value in params.items()}
@@ -205,7 +244,9 @@ class MLflowTracker(Tracker):
         self._tell("run", **place, params=values, tags=dict(tags), time=_now_ms())
 
     def _tell(self, kind: str, **record: Any) -> None:
-        self._journal.append(Record(kind=kind, **{key: redacted(value) for key, value in record.items()}))
+        self._journal.append(
+            Record(kind=kind, **{key: redacted(value) for key, value in record.items()})
+        )
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -216,7 +257,11 @@ class MLflowTracker(Tracker):
 
     def _points(self, metrics: Mapping[str, float], step: int) -> None:
         now = _now_ms()
-        new = [name for name, value in metrics.items() if not math.isnan(value) and (name, step) not in self._known]
+        new = [
+            name
+            for name, value in metrics.items()
+            if not math.isnan(value) and (name, step) not in self._known
+        ]
         if new:
             self._known |= {(name, step) for name in new}
             points = [[name, rounded(float(metrics[name])), now, step] for name in new]
@@ -230,7 +275,9 @@ class MLflowTracker(Tracker):
     def _artifact(self, path: str) -> Iterator[Path]:
         """The place of a new artifact in the run's folder, from which it is sent. A full disk costs the artifact, not the run."""
         file = self.folder.path / ARTIFACTS / path
-        unfinished = file.with_name(f".{file.name}.part")  # the shipper may be sending an earlier one from its place
+        unfinished = file.with_name(
+            f".{file.name}.part"
+        )  # the shipper may be sending an earlier one from its place
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             unfinished.unlink(missing_ok=True)
@@ -249,7 +296,9 @@ class MLflowTracker(Tracker):
 
     def save_file(self, file: Path, folder: str, move: bool = False) -> None:
         """Sent from where it is."""
-        self._tell("artifact", file=str(file.relative_to(self.folder.path)), folder=folder, move=move)
+        self._tell(
+            "artifact", file=str(file.relative_to(self.folder.path)), folder=folder, move=move
+        )
 
     def save_figure(self, figure: "Figure", path: str) -> None:
         """A picture artifact (PNG, 100 dots an inch)."""
@@ -266,14 +315,20 @@ class MLflowTracker(Tracker):
             with self._shipper.writing:
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
-        except Exception as error:  # a full disk, or a network that can't be exported: the run is none the worse
-            self.unsaved.append(f"{MODEL} ({type(error).__name__}: {redact(' '.join(str(error).split()))[:200]})")
+        except (
+            Exception
+        ) as error:  # a full disk, or a network that can't be exported: the run is none the worse
+            self.unsaved.append(
+                f"{MODEL} ({type(error).__name__}: {redact(' '.join(str(error).split()))[:200]})"
+            )
             return
         self._tell("model", folder=MODEL, name=MODEL)
 
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
         """As an MLflow input, tagged with its context (training, validation, testing)."""
-        self._tell("dataset", name=name, digest=digest, profile=profile, source=source, context=context)
+        self._tell(
+            "dataset", name=name, digest=digest, profile=profile, source=source, context=context
+        )
 
     def add_view(self, tags: Mapping[str, str]) -> None:
         """In place of an earlier one of the same name."""
@@ -291,13 +346,19 @@ class MLflowTracker(Tracker):
         while (unwritten := self._journal.flush()) and time.monotonic() < end:
             time.sleep(ROOM_EVERY_S)
         arrived = self._shipper.close(self.patience_s)
-        self.run_id, self.experiment_id = self._shipper.delivery.run_id, self._shipper.delivery.experiment_id
+        self.run_id, self.experiment_id = (
+            self._shipper.delivery.run_id,
+            self._shipper.delivery.experiment_id,
+        )
         self.unwritten = self._journal.flush() if unwritten else 0
         self._journal.close()
         for lost in self.unsaved:
             log.warning("not saved: %s", lost)
         if not arrived:
-            log.warning("MLflow has not received everything (%s); make sync delivers it", self._shipper.problem or "it takes longer")
+            log.warning(
+                "MLflow has not received everything (%s); make sync delivers it",
+                self._shipper.problem or "it takes longer",
+            )
         return arrived
 
 

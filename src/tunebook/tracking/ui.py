@@ -37,14 +37,18 @@ def check(cfg: Any, choices: object) -> None:
     require_mlflow(cfg)
     uri = str(cfg.tracking.uri)
     if sqlite_path(uri) is None:
-        raise SettingError("tracking.uri", uri, "is a server's, which has pages of its own: open it in a browser")
+        raise SettingError(
+            "tracking.uri", uri, "is a server's, which has pages of its own: open it in a browser"
+        )
     require_store(uri)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind((HOST, cfg.port))
         except OSError:
-            raise InputError(f"port={cfg.port}: is in use; another one: make ui PORT={cfg.port + 1}") from None
+            raise InputError(
+                f"port={cfg.port}: is in use; another one: make ui PORT={cfg.port + 1}"
+            ) from None
 
 
 def views(uri: str) -> list[tuple[str, str]]:
@@ -61,12 +65,28 @@ def serve(uri: str, port: int, browser: bool) -> None:
     """Runs MLflow's server until Ctrl-C or a signal, and says where to look. The server ends with this process, however that ends."""
     root = f"http://{HOST}:{port}"
     shown = views(uri)[:MOST_SHOWN]
-    mlflow = ["mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    mlflow = [
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     command = [sys.executable, bound_server.__file__, *mlflow]
     _end_on_signals()
     with tempfile.TemporaryFile() as said:  # a page of its own news; told where it can't serve
         server = subprocess.Popen(
-            command, env={**os.environ, **SETTINGS}, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
+            command,
+            env={**os.environ, **SETTINGS},
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
         )
         _show(server, root, shown, browser, said)
 
@@ -82,7 +102,13 @@ def _end_on_signals() -> None:
             signal.signal(signum, leave)
 
 
-def _show(server: "subprocess.Popen[bytes]", root: str, shown: list[tuple[str, str]], browser: bool, said: IO[bytes]) -> None:
+def _show(
+    server: "subprocess.Popen[bytes]",
+    root: str,
+    shown: list[tuple[str, str]],
+    browser: bool,
+    said: IO[bytes],
+) -> None:
     try:
         _wait_until_it_answers(root, server, said)
         for name, page in shown:
@@ -100,7 +126,9 @@ def _show(server: "subprocess.Popen[bytes]", root: str, shown: list[tuple[str, s
 
 def has_screen() -> bool:
     """Whether a browser could be seen."""
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return sys.platform in ("darwin", "win32") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
 
 
 def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
@@ -112,7 +140,9 @@ def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: I
             time.sleep(0.2)
     said.seek(0)
     last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-    raise ChildProcessError(f"MLflow's server ended with status {server.returncode}: {' '.join(last)[:300]}")
+    raise ChildProcessError(
+        f"MLflow's server ended with status {server.returncode}: {' '.join(last)[:300]}"
+    )
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:

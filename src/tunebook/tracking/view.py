@@ -19,7 +19,10 @@ PREFIX = "mlflow.sharedViewState."
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"  # opens on runs, not on traces
 METRICS = ("test/acc", "best/val_acc", "val/loss", "time/epoch_s")
 PARAMS = ("data", "model", "optimizer", "optimizer.lr", "model.filters", "seed")
-STATE_TAGS = ("sweep.state", "sweep.pruned_at_epoch")  # MLflow's own status is FINISHED for a pruned trial too
+STATE_TAGS = (
+    "sweep.state",
+    "sweep.pruned_at_epoch",
+)  # MLflow's own status is FINISHED for a pruned trial too
 CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 
@@ -27,18 +30,31 @@ def tags() -> dict[str, str]:
     """The experiment's tags that make the view of all its runs. `#/experiments/<id>/runs?viewStateShareKey=tunebook` opens it."""
     columns = _columns(METRICS, PARAMS)
     state = _state(
-        "", "attributes.start_time", False, columns, [_curve(name) for name in CURVES], [_section("curves", "Learning curves", 3)]
+        "",
+        "attributes.start_time",
+        False,
+        columns,
+        [_curve(name) for name in CURVES],
+        [_section("curves", "Learning curves", 3)],
     )
     return {**_tag(KEY, NAME, state), KIND_TAG: KIND}
 
 
-def tags_of_sweep(name: str, objective: str, ascending: bool, settings: Sequence[str]) -> dict[str, str]:
+def tags_of_sweep(
+    name: str, objective: str, ascending: bool, settings: Sequence[str]
+) -> dict[str, str]:
     """The tags that make a sweep's own view: its trials, best first, with what varies as columns and as parallel coordinates."""
     best = f"best/{objective.replace('/', '_')}"
-    metrics = [best, *(metric for metric in ("test/acc", "best/epoch", "time/fit_s") if metric != best)]
+    metrics = [
+        best,
+        *(metric for metric in ("test/acc", "best/epoch", "time/fit_s") if metric != best),
+    ]
     columns = _columns(metrics, settings)
     charts = [_curve(objective), _curve("train/loss"), _parallel(settings, best)]
-    sections = [_section("settings", "Settings", columns=1), _section("curves", "Learning curves", columns=2)]
+    sections = [
+        _section("settings", "Settings", columns=1),
+        _section("curves", "Learning curves", columns=2),
+    ]
     shown = f"tags.`sweep.name` = '{name}' and tags.`sweep.trial` != ''"
     state = _state(shown, f"metrics.`{best}`", ascending, columns, charts, sections)
     return {**_tag(_key_of(name), f"sweep {name}", state), KIND_TAG: KIND}
@@ -47,7 +63,9 @@ def tags_of_sweep(name: str, objective: str, ascending: bool, settings: Sequence
 def _columns(metrics: Sequence[str], params: Sequence[str]) -> list[str]:
     """Return MLflow's names of the columns, in their order: the trial's state, metrics, parameters."""
     states = [f"tags.`{tag}`" for tag in STATE_TAGS]
-    return states + [f"metrics.`{name}`" for name in metrics] + [f"params.`{name}`" for name in params]
+    return (
+        states + [f"metrics.`{name}`" for name in metrics] + [f"params.`{name}`" for name in params]
+    )
 
 
 def _key_of(sweep: str) -> str:
@@ -57,12 +75,18 @@ def _key_of(sweep: str) -> str:
 def _tag(key: str, name: str, state: dict[str, Any]) -> dict[str, str]:
     now = int(time.time() * 1000)
     packed = "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-    return {PREFIX + key: json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": packed})}
+    return {
+        PREFIX + key: json.dumps(
+            {"name": name, "createdAt": now, "updatedAt": now, "state": packed}
+        )
+    }
 
 
 def page(experiment_id: str, key: str = KEY) -> str:
     """Where a UI shows the experiment's runs in this view, from its root."""
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"
+    return (
+        f"/#/experiments/{experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"
+    )
 
 
 def page_of_sweep(experiment_id: str, sweep: str) -> str:
@@ -77,12 +101,23 @@ def pages(experiment_id: str, experiment_tags: Mapping[str, str]) -> list[tuple[
         with contextlib.suppress(ValueError, KeyError, TypeError):
             if tag.startswith(PREFIX):
                 view = json.loads(text)
-                found.append((int(view["createdAt"]), str(view["name"]), page(experiment_id, tag.removeprefix(PREFIX))))
+                found.append(
+                    (
+                        int(view["createdAt"]),
+                        str(view["name"]),
+                        page(experiment_id, tag.removeprefix(PREFIX)),
+                    )
+                )
     return found
 
 
 def _state(
-    shown: str, order: str, ascending: bool, columns: list[str], charts: list[dict[str, Any]], sections: list[dict[str, Any]]
+    shown: str,
+    order: str,
+    ascending: bool,
+    columns: list[str],
+    charts: list[dict[str, Any]],
+    sections: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """shown: MLflow's filter; order: the column that rows are sorted by."""
     return {

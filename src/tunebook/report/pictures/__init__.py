@@ -28,7 +28,10 @@ def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
         if findings.importances:
             yield runs.importance(findings)
         tested = [effect for effect in findings.effects if len(effect.levels) > 1]
-        yield from (settings.of_setting(results, findings, effect, place) for place, effect in enumerate(tested[:MOST_PLOTS]))
+        yield from (
+            settings.of_setting(results, findings, effect, place)
+            for place, effect in enumerate(tested[:MOST_PLOTS])
+        )
         if len(tested) > 1 and len(findings.compared.runs) > 3:
             yield settings.of_pairs(results, findings, tested)
             yield settings.parallel(results, findings, tested)

@@ -48,12 +48,30 @@ from tunebook.text_output import counted
 def leaderboard(results: Results, findings: Findings) -> Picture:
     """The best configurations, with the noise between seeds around the first."""
     factor, label = shown(results.objective)
-    ranked = [configuration for configuration in findings.leaderboard if configuration.n][:MOST_CONFIGURATIONS]
+    ranked = [configuration for configuration in findings.leaderboard if configuration.n][
+        :MOST_CONFIGURATIONS
+    ]
     figure, axes = axes_of(0.9 + 0.3 * len(ranked), FULL_WIDTH)
     for place, one in enumerate(ranked):
-        axes.plot([factor * value for value in objectives(one.ranked)], [place] * one.n, "o", color=SKY, markersize=4, zorder=2)
+        axes.plot(
+            [factor * value for value in objectives(one.ranked)],
+            [place] * one.n,
+            "o",
+            color=SKY,
+            markersize=4,
+            zorder=2,
+        )
         if one.n > 1:
-            axes.errorbar(factor * one.median, place, xerr=factor * one.half_width, fmt="D", color=BLUE, markersize=6, capsize=3, zorder=3)
+            axes.errorbar(
+                factor * one.median,
+                place,
+                xerr=factor * one.half_width,
+                fmt="D",
+                color=BLUE,
+                markersize=6,
+                capsize=3,
+                zorder=3,
+            )
         else:
             axes.plot(factor * one.median, place, "D", color=BLUE, markersize=6, zorder=3)
     if findings.noise is not None:
@@ -62,10 +80,16 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     first = [effect.setting.name for effect in findings.effects]
     axes.set_yticks(range(len(ranked)), [named(one.values, first) or DEFAULTS for one in ranked])
     axes.set_ylim(len(ranked) - 0.4, -0.6)
-    _limit_leaderboard(axes, np.array([factor * value for one in ranked for value in objectives(one.ranked)]), results)
+    _limit_leaderboard(
+        axes,
+        np.array([factor * value for one in ranked for value in objectives(one.ranked)]),
+        results,
+    )
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
-    caption = f"Diamonds: medians, with 95 % intervals where there are several seeds. Dots: runs.{band}"
+    caption = (
+        f"Diamonds: medians, with 95 % intervals where there are several seeds. Dots: runs.{band}"
+    )
     return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
 
 
@@ -78,11 +102,17 @@ def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
         axes.set_xlim(kept.min() / 2, 2 * kept.max())
         log_scale(axes, "x")
     elif np.ptp(kept) > 1e-9 * np.abs(kept).max():
-        reach = 1.5 * float(np.ptp(kept))  # or an interval of two runs would press all others into a line
+        reach = 1.5 * float(
+            np.ptp(kept)
+        )  # or an interval of two runs would press all others into a line
         axes.set_xlim(max(low, kept.min() - reach), min(high, kept.max() + reach))
     if left_out.any():
         side = "left" if results.direction == "max" else "right"
-        axes.set_title(f"{counted(int(left_out.sum()), 'more run')} further {side}", loc="right", fontsize=SMALLEST)
+        axes.set_title(
+            f"{counted(int(left_out.sum()), 'more run')} further {side}",
+            loc="right",
+            fontsize=SMALLEST,
+        )
     keep_in_bounds(axes, "x", results.objective)
 
 
@@ -93,8 +123,22 @@ def importance(findings: Findings) -> Picture:
     figure, axes = axes_of(0.8 + 0.32 * len(found))
     for place, one in enumerate(found):
         is_sure = one.setting.name in matters
-        axes.barh(place, 100 * one.share, color=BLUE if is_sure else "none", edgecolor=BLUE, hatch=None if is_sure else "///", height=0.62)
-        axes.plot([100 * one.low, 100 * one.high], [place, place], color=INK, lw=1.4, marker="|", markersize=7)
+        axes.barh(
+            place,
+            100 * one.share,
+            color=BLUE if is_sure else "none",
+            edgecolor=BLUE,
+            hatch=None if is_sure else "///",
+            height=0.62,
+        )
+        axes.plot(
+            [100 * one.low, 100 * one.high],
+            [place, place],
+            color=INK,
+            lw=1.4,
+            marker="|",
+            markersize=7,
+        )
     axes.set_yticks(range(len(found)), [clipped(short(one.setting.name)) for one in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(0, min(100.0, max(100 * one.high for one in found) * 1.05 or 100.0))
@@ -107,10 +151,19 @@ def curves(results: Results) -> Picture:
     """The objective by epoch: the best runs, those that failed, and the others behind them."""
     factor, label = shown(results.objective)
     sign = 1 if results.direction == "max" else -1
-    complete = [run for run in results.runs if run.curve and run.objective is not None and run.state == "complete"]
+    complete = [
+        run
+        for run in results.runs
+        if run.curve and run.objective is not None and run.state == "complete"
+    ]
     ranked = sorted(complete, key=lambda run: -sign * (run.objective or 0.0))
-    top, failed = ranked[:MOST_CURVES], [run for run in results.runs if run.state in FAILED and run.curve][:MOST_CURVES]
-    others = [run for run in results.runs if run.curve and run not in top and run not in failed][:MOST_LINES]
+    top, failed = (
+        ranked[:MOST_CURVES],
+        [run for run in results.runs if run.state in FAILED and run.curve][:MOST_CURVES],
+    )
+    others = [run for run in results.runs if run.curve and run not in top and run not in failed][
+        :MOST_LINES
+    ]
     figure, axes = axes_of(3.4)
     for run in others:
         axes.plot(*_points(run, factor), color=GREY, lw=0.8, rasterized=len(others) > MANY)
@@ -118,18 +171,29 @@ def curves(results: Results) -> Picture:
         axes.plot(*_points(run, factor), color=RED, lw=1.4, ls="--", marker="x", markersize=4)
     for run in top:
         axes.plot(*_points(run, factor), color=BLUE, lw=1.6, marker="o", markersize=2.5)
-    for name, colour, style, there in (("best", BLUE, "-", top), ("failed", RED, "--", failed), ("others", GREY, "-", others)):
+    for name, colour, style, there in (
+        ("best", BLUE, "-", top),
+        ("failed", RED, "--", failed),
+        ("others", GREY, "-", others),
+    ):
         if there:
             axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
     legend_below(figure)
     if top:  # what the others do far off would press these into a line
         ys = np.array([factor * value for run in top for _, value in run.curve])
         below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
-        axes.set_ylim(ys.min() - below * (np.ptp(ys) or 1e-6), ys.max() + above * (np.ptp(ys) or 1e-6))
+        axes.set_ylim(
+            ys.min() - below * (np.ptp(ys) or 1e-6), ys.max() + above * (np.ptp(ys) or 1e-6)
+        )
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
-    return Picture("curves", "Learning curves", "Blue: the best complete runs; red, dashed: those that failed; grey: others.", figure)
+    return Picture(
+        "curves",
+        "Learning curves",
+        "Blue: the best complete runs; red, dashed: those that failed; grey: others.",
+        figure,
+    )
 
 
 def _points(run: Run, factor: float) -> tuple[list[int], list[float]]:
@@ -140,9 +204,15 @@ def time(results: Results) -> Picture:
     """Time against the objective, with what nothing else beats in both."""
     factor, label = shown(results.objective)
     figure, axes = axes_of(3.1)
-    timed = [(run.seconds, run.objective, run) for run in results.runs if run.seconds is not None and run.objective is not None]
+    timed = [
+        (run.seconds, run.objective, run)
+        for run in results.runs
+        if run.seconds is not None and run.objective is not None
+    ]
     unit, length = time_unit([seconds for seconds, _, _ in timed])
-    points = [(max(seconds, 0.001) / length, factor * objective, run) for seconds, objective, run in timed]
+    points = [
+        (max(seconds, 0.001) / length, factor * objective, run) for seconds, objective, run in timed
+    ]
     for state, (colour, marker) in SHOWN.items():
         of_state = [(x, y) for x, y, run in points if _kind(run) == state]
         if of_state:
@@ -160,11 +230,20 @@ def time(results: Results) -> Picture:
             )
     sign = 1 if results.direction == "max" else -1
     front: list[tuple[float, float]] = []
-    for x, y, _ in sorted(((x, y, run) for x, y, run in points if run.state == "complete"), key=lambda point: (point[0], -sign * point[1])):
+    for x, y, _ in sorted(
+        ((x, y, run) for x, y, run in points if run.state == "complete"),
+        key=lambda point: (point[0], -sign * point[1]),
+    ):
         if not front or sign * y > sign * front[-1][1]:
             front.append((x, y))
     if front:
-        axes.plot(*zip(*front, strict=True), color=RED, lw=1.6, drawstyle="steps-post", label="none is better and faster")
+        axes.plot(
+            *zip(*front, strict=True),
+            color=RED,
+            lw=1.6,
+            drawstyle="steps-post",
+            label="none is better and faster",
+        )
     axes.set(xlabel=f"time of the run, {unit}", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
     log_scale(axes, "x")
     leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
@@ -186,7 +265,10 @@ def history(results: Results) -> Picture:
     floor = (min(known) if results.direction == "max" else max(known)) if known else 0.0
     for state, (colour, marker) in SHOWN.items():
         of_state = [(place, run) for place, run in enumerate(results.runs) if _kind(run) == state]
-        found = [(place, floor if run.objective is None else factor * run.objective) for place, run in of_state]
+        found = [
+            (place, floor if run.objective is None else factor * run.objective)
+            for place, run in of_state
+        ]
         if found:
             axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=5, ls="", label=f"{state} ({len(found)})",
                       markeredgecolor=edge(colour, marker, len(found)), markeredgewidth=0.6 if marker != "x" else 1.4,
@@ -197,10 +279,21 @@ def history(results: Results) -> Picture:
         if run.objective is not None and run.state == "complete":
             so_far.append((place, best([factor * run.objective, *[y for _, y in so_far[-1:]]])))
     if so_far:
-        axes.plot(*zip(*so_far, strict=True), color=GREEN, lw=1.6, drawstyle="steps-post", label="best so far")
+        axes.plot(
+            *zip(*so_far, strict=True),
+            color=GREEN,
+            lw=1.6,
+            drawstyle="steps-post",
+            label="best so far",
+        )
     axes.set(xlabel="run, in the order of their start", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
     leave_out_the_tail(axes, np.array(known), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure)
-    return Picture("history", "What ran, was pruned and failed", "Each run, and the best complete one so far.", figure)
+    return Picture(
+        "history",
+        "What ran, was pruned and failed",
+        "Each run, and the best complete one so far.",
+        figure,
+    )

@@ -55,11 +55,19 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
         found = [level for level in levels(setting, rows) if level.members]
         for x, level in enumerate(found):
             of_level = np.array([factor * values[member] for member in level.members])
-            spread = x + np.linspace(-0.18, 0.18, len(of_level)) if len(of_level) > 1 else np.array([float(x)])
+            spread = (
+                x + np.linspace(-0.18, 0.18, len(of_level))
+                if len(of_level) > 1
+                else np.array([float(x)])
+            )
             _dots(axes, spread, of_level, len(ys))
             axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
         axes.set_xticks(
-            range(len(found)), [f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})" for level in found]
+            range(len(found)),
+            [
+                f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})"
+                for level in found
+            ],
         )
         axes.set_xlim(-0.6, len(found) - 0.4)
     else:
@@ -76,8 +84,14 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     axes.set_xlabel(short(setting.name))
     at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
     axes.set_ylabel(on_two_lines(label + at, LONGEST_UPRIGHT))
-    kind = "Red: medians." if ends is None or is_listed(setting) else "Red: the best in each tenth of the range."
-    return Picture(f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure)
+    kind = (
+        "Red: medians."
+        if ends is None or is_listed(setting)
+        else "Red: the best in each tenth of the range."
+    )
+    return Picture(
+        f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure
+    )
 
 
 def _dots(axes: Axes, xs: Any, ys: Any, total: int) -> None:
@@ -88,24 +102,46 @@ def _dots(axes: Axes, xs: Any, ys: Any, total: int) -> None:
 
 def _verdict(effect: Effect) -> str:
     """Return whether the setting matters, with its p value."""
-    says = "matters" if effect.matters else "cannot be told from chance" if effect.p is not None else "not tested"
-    p = "" if effect.p is None else f", adjusted p = {effect.p:.2g}" if effect.p >= 1e-4 else ", adjusted p < 0.0001"
+    says = (
+        "matters"
+        if effect.matters
+        else "cannot be told from chance"
+        if effect.p is not None
+        else "not tested"
+    )
+    p = (
+        ""
+        if effect.p is None
+        else f", adjusted p = {effect.p:.2g}"
+        if effect.p >= 1e-4
+        else ", adjusted p < 0.0001"
+    )
     return says.capitalize() + p
 
 
-def _envelope(axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], direction: str) -> None:
+def _envelope(
+    axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], direction: str
+) -> None:
     """The best value in each tenth of the range."""
     places = np.array([min(9, max(0, int(10 * coordinate(x, *ends)))) for x in xs])
     best = max if direction == "max" else min
-    points = [(float(np.median(xs[places == tenth])), best(ys[places == tenth])) for tenth in range(10) if (places == tenth).any()]
-    axes.plot([x for x, _ in points], [y for _, y in points], color=RED, lw=1.6, drawstyle="steps-mid")
+    points = [
+        (float(np.median(xs[places == tenth])), best(ys[places == tenth]))
+        for tenth in range(10)
+        if (places == tenth).any()
+    ]
+    axes.plot(
+        [x for x, _ in points], [y for _, y in points], color=RED, lw=1.6, drawstyle="steps-mid"
+    )
 
 
 def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
     """A heat map for each of the top pairs: those that interact, else of the two strongest settings."""
     factor, label = shown(results.objective)
     rows = [run.values for run in findings.compared.runs]
-    pairs = [(one.first, one.second) for one in findings.interactions[:3]] or [_strongest_pair(tested, rows)]
+    pairs = [(one.first, one.second) for one in findings.interactions[:3]] or [
+        _strongest_pair(tested, rows)
+    ]
     figure = Figure(figsize=(FULL_WIDTH if len(pairs) > 1 else WIDTH, 3.2), layout="constrained")
     for place, (first, second) in enumerate(pairs):
         axes = figure.add_subplot(1, len(pairs), place + 1)
@@ -119,36 +155,63 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
                 colour = INK if math.isnan(value) else ink_on(image.to_rgba(np.array([value]))[0])
                 axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
         axes.set_xticks(
-            range(len(across)), [on_two_lines(level.text, max(6, (32 if len(pairs) > 2 else 48) // len(across))) for level in across]
+            range(len(across)),
+            [
+                on_two_lines(level.text, max(6, (32 if len(pairs) > 2 else 48) // len(across)))
+                for level in across
+            ],
         )
         axes.set_yticks(range(len(down)), [on_two_lines(level.text, 16) for level in down])
         axes.set(xlabel=short(first.name), ylabel=on_two_lines(short(second.name), LONGEST_UPRIGHT))
         axes.grid(False)
-    found = "These pairs interact" if findings.interactions else "No pair is known to interact; these two settings are the strongest"
-    return Picture("interactions", "Two settings at a time", f"Median of {label} in each cell. {found}.", figure, len(pairs) > 1)
+    found = (
+        "These pairs interact"
+        if findings.interactions
+        else "No pair is known to interact; these two settings are the strongest"
+    )
+    return Picture(
+        "interactions",
+        "Two settings at a time",
+        f"Median of {label} in each cell. {found}.",
+        figure,
+        len(pairs) > 1,
+    )
 
 
 def _strongest_pair(tested: Sequence[Effect], rows: Sequence[Any]) -> tuple[Setting, Setting]:
     """The first two that apply to the same runs, most of all pairs of the four strongest."""
     pairs = list(itertools.combinations([effect.setting for effect in tested[:4]], 2))
-    return max(pairs, key=lambda pair: sum(pair[0].name in row and pair[1].name in row for row in rows))
+    return max(
+        pairs, key=lambda pair: sum(pair[0].name in row and pair[1].name in row for row in rows)
+    )
 
 
 def _median(findings: Findings, factor: float, cell: Sequence[int]) -> float:
-    return factor * float(np.median([findings.compared.values[member] for member in cell])) if cell else math.nan
+    return (
+        factor * float(np.median([findings.compared.values[member] for member in cell]))
+        if cell
+        else math.nan
+    )
 
 
 def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
     """A line a run across all settings, strongest first. Ranges of one key that depend on a choice share an axis."""
-    keys = list(dict.fromkeys(effect.setting.name.partition(" (")[0] for effect in tested))[:MOST_AXES]
-    grouped = [[effect.setting for effect in tested if effect.setting.name.partition(" (")[0] == key] for key in keys]
+    keys = list(dict.fromkeys(effect.setting.name.partition(" (")[0] for effect in tested))[
+        :MOST_AXES
+    ]
+    grouped = [
+        [effect.setting for effect in tested if effect.setting.name.partition(" (")[0] == key]
+        for key in keys
+    ]
     values = np.array(findings.compared.values)
     rows = [run.values for run in findings.compared.runs]
     ranks = values.argsort().argsort() / max(1, len(values) - 1)
     ranks = ranks if results.direction == "max" else 1 - ranks
     figure, axes = axes_of(3.8, FULL_WIDTH)
     kept = np.argsort(ranks)[-MOST_LINES:]  # the best last, on top
-    apart = np.random.default_rng(0).uniform(-0.02, 0.02, (len(rows), len(keys)))  # or runs of one value would be one line
+    apart = np.random.default_rng(0).uniform(
+        -0.02, 0.02, (len(rows), len(keys))
+    )  # or runs of one value would be one line
     heights = np.array([_heights(settings, rows) for settings in grouped]).T + apart
     for member in kept:
         is_top = ranks[member] > 0.9
@@ -157,7 +220,15 @@ def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     for x, settings in enumerate(grouped):
         axes.axvline(x, color=GREY, lw=1)
         for y, text in _marks(settings, rows):
-            axes.text(x, y, clipped(text, 13), fontsize=SMALLEST, va="center", ha="center", bbox={"fc": PAPER, "ec": "none", "pad": 1.2})
+            axes.text(
+                x,
+                y,
+                clipped(text, 13),
+                fontsize=SMALLEST,
+                va="center",
+                ha="center",
+                bbox={"fc": PAPER, "ec": "none", "pad": 1.2},
+            )
     axes.set_xticks(range(len(keys)), [clipped(key.rpartition(".")[2], 15) for key in keys])
     axes.set_yticks([])
     axes.set_xlim(-0.3, len(keys) - 0.7)
@@ -189,7 +260,10 @@ def _marks(settings: Sequence[Setting], rows: Sequence[Any]) -> list[tuple[float
     if len(settings) > 1:
         return [(0.0, "lowest"), (1.0, "highest")]
     if ends is None:
-        return [(level.place / (len(there) - 1) if len(there) > 1 else 0.5, level.text) for level in there]
+        return [
+            (level.place / (len(there) - 1) if len(there) > 1 else 0.5, level.text)
+            for level in there
+        ]
     if is_listed(setting):
         return [(coordinate(float(level.text), *ends), level.text) for level in there]
     return [(0.0, f"{ends[0]:.3g}"), (1.0, f"{ends[1]:.3g}")]

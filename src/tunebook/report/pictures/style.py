@@ -23,7 +23,14 @@ from tunebook.analysis.results import Value
 from tunebook.report.pictures.axes import log_scale
 from tunebook.text_output import printable
 
-BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#C87600", "#009E73", "#D62839", "#2F93D0", "#888888"
+BLUE, ORANGE, GREEN, RED, SKY, GREY = (
+    "#0072B2",
+    "#C87600",
+    "#009E73",
+    "#D62839",
+    "#2F93D0",
+    "#888888",
+)
 INK, PAPER = "#010203", "#fefdfc"  # stand for the page's own colours
 SMALLEST = 9  # points, of any text
 STYLE: dict[Any, Any] = {
@@ -33,7 +40,11 @@ STYLE: dict[Any, Any] = {
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
     "axes.titlesize": 11, "axes.titlelocation": "left", "axes.grid": True, "grid.color": GREY, "grid.alpha": 0.25, "axes.axisbelow": True,
 }  # fmt: skip
-SHOWN = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}  # colour and marker of each state
+SHOWN = {
+    "complete": (BLUE, "o"),
+    "pruned": (ORANGE, "v"),
+    "failed": (RED, "x"),
+}  # colour and marker of each state
 MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES = 15, 8, 300
 FAR_APART = 1000  # times the smallest value
 MANY = 600  # points above which they are one image within the SVG
@@ -66,11 +77,17 @@ class Picture:
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         svg, kind = text.getvalue(), "wide" if self.is_wide else "narrow"
-        svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :])  # several share a page
+        svg = re.sub(
+            r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :]
+        )  # several share a page
         return (
             svg.replace(INK, "currentColor")
             .replace(PAPER, "var(--paper)")
-            .replace("<svg ", f'<svg class="{kind}" role="img" aria-label="{html.escape(self.title)}" ', 1)
+            .replace(
+                "<svg ",
+                f'<svg class="{kind}" role="img" aria-label="{html.escape(self.title)}" ',
+                1,
+            )
         )
 
 
@@ -95,7 +112,9 @@ def band_of_noise(axes: Axes, name: str, middle: float, sd: float) -> None:
 
 def ink_on(colour: Sequence[float]) -> str:
     """Return black or white, whichever has the greater contrast to this colour (red, green, blue from 0 to 1)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]
+    ]
     luminance = float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
     return "black" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "white"
 
@@ -119,27 +138,45 @@ def on_two_lines(text: str, longest: int) -> str:
     """Return the text on one or two lines, broken at a space where it is longer than `longest`; clipped where two don't do."""
     shown = printable(text)
     lines = textwrap.wrap(shown, longest, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(clipped(line, longest) for line in lines) if len(lines) == 2 else clipped(shown, longest)
+    return (
+        "\n".join(clipped(line, longest) for line in lines)
+        if len(lines) == 2
+        else clipped(shown, longest)
+    )
 
 
 def legend_below(figure: Figure) -> None:
     """Put the legend of the figure under its axes, where it covers nothing."""
-    figure.legend(loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.2, handletextpad=0.5)
+    figure.legend(
+        loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.2, handletextpad=0.5
+    )
 
 
 def short(name: str) -> str:
     """`optimizer.lr (optimizer=adam)` as `lr (adam)`."""
     key, _, when = name.partition(" (")
-    return clipped(key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else ""), LONGEST_TITLE)
+    return clipped(
+        key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else ""), LONGEST_TITLE
+    )
 
 
 def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
     """A configuration in about 60 characters: `adam lr=0.001 filters=16`: categories, then numbers, those of `first` before others."""
-    order = sorted(values, key=lambda name: ("." in name, first.index(name) if name in first else len(first)))
+    order = sorted(
+        values, key=lambda name: ("." in name, first.index(name) if name in first else len(first))
+    )
     words: list[str] = []
     for name in order:
-        text = f"{values[name]:.3g}" if isinstance(values[name], float) else clipped(as_text(values[name]))
-        words.append(f"{clipped(short(name).partition(' (')[0])}={text}" if "." in name or not isinstance(values[name], str) else text)
+        text = (
+            f"{values[name]:.3g}"
+            if isinstance(values[name], float)
+            else clipped(as_text(values[name]))
+        )
+        words.append(
+            f"{clipped(short(name).partition(' (')[0])}={text}"
+            if "." in name or not isinstance(values[name], str)
+            else text
+        )
     kept = [word for place, word in enumerate(words) if len(" ".join(words[: place + 1])) <= 60]
     return " ".join([*kept, *(["…"] if len(kept) < len(words) else [])])
 
