@@ -135,6 +135,7 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
         status = 0
         try:
             parsed = entry._arguments("config")
+<<<<<<< HEAD
             entry._prepare(
                 parsed,
                 "config",
@@ -142,6 +143,9 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
                 "tunebook.experiment.resume:take_up",
                 sweeps=True,
             )
+=======
+            entry._prepare(parsed, "config", "tunebook.experiment.check:check", "tunebook.experiment.resolve_resume:take_up", sweeps=True)
+>>>>>>> main
         except SystemExit as stop:
             status = int(stop.code or 0)
         finally:
