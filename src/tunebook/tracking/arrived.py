@@ -26,7 +26,7 @@ class Arrived:
     offset: bytes of the journal that have arrived.
     uncertain: whether an earlier call may have arrived without our knowing.
     rebuilt: whether part of the journal was lost and recorded again. The store may then hold points
-    that will be sent again with another time.
+    that will be sent again with another timestamp.
     """
 
     uri: str
