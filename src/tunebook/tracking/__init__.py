@@ -1,34 +1,34 @@
-"""What an MLflow run holds, and how it gets there.
+"""Record runs for MLflow: what a run holds, and how it reaches the tracking store.
 
-tracker    the run itself, as training sees it: opened, told, closed with the status that the process ends with
-journal    its record on disk, which a kill leaves whole
-records    what may stand in it
-arrived    what of it the store has received
-sending    how each kind of record is sent
-delivery   sends what waits, in order
-shipper    does so in a thread of its own and as often as it takes; and delivers what earlier runs have left
-run_reader reads which runs a store holds, without MLflow's client
-run_lookup finds the run or the sweep that a user names
-finished   a finished run, read back
-address    what is wrong with a store's address
-store      the local sqlite file
-describe   a run's name, parameters and tags, from plain settings
-git        asks git for a commit and its state, without running what a repository names
-model      the network as an MLflow model
-tunebook_exported_model  loads it, in a process that knows nothing of Tunebook
-pictures   confusion matrix, learning curves, the worst-classified images
-system_metrics   what the machine is doing
-view       what MLflow's page of runs opens on
-ui         MLflow's pages, served for this machine alone
-bound_server  runs a server that ends when the process that started it does
+tracker         the Lightning logger that training sees: opens a run, records it and closes it
+journal         a run's append-only record on disk, which survives a kill
+records         the kinds of record that a journal may hold, and what each must contain
+arrived         how much of a run's journal the store has received
+sending         sends each kind of record to MLflow
+delivery        sends the records that wait in a journal, in order
+shipper         delivers in a background thread, with retries; delivers what earlier runs left, too
+run_reader      reads which runs a store holds, without importing MLflow's client
+run_lookup      finds the run or the sweep that a user names
+finished        reads a finished run back
+address         checks the address of a store
+store           opens and checks a store, and creates the local sqlite file
+describe        builds a run's name and tags from plain settings
+git             asks git for the commit and its state, and runs no command that a repository names
+model           writes and sends the network as an MLflow model
+tunebook_exported_model  loads that model in a process that does not have Tunebook
+pictures        confusion matrix, learning curves, the worst-classified images
+system_metrics  samples CPU, memory, disk, network and GPU
+view            what MLflow's page of runs shows first
+ui              serves MLflow's UI on this machine only
+bound_server    runs a server that ends with the process that started it
 """
 
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# Before mlflow is imported: no usage reports, no progress bars of its own between ours, and an answer within seconds from a server
-# that is not there. A user's own choice stands.
+# Set before mlflow is imported: no telemetry, no progress bars of MLflow's own between ours, and
+# few retries, so that a missing server is noticed within seconds. What the user has set stays.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
@@ -42,7 +42,10 @@ __all__ = ["MLflowTracker", "NoTracker", "Tracker"]
 
 
 def __getattr__(name: str) -> Any:
-    """The trackers, at first use: they bring Lightning and torch, seconds that whoever only reads runs does not need."""
+    """Import the trackers on first use.
+
+    They import Lightning and torch, which takes seconds. Code that only reads runs needs neither.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module("tunebook.tracking.tracker")

@@ -1,16 +1,10 @@
-"""Parses the address of a store, and says what is wrong with it before anything is opened."""
+"""Parse the address of a tracking store, and say what is wrong with it before it is opened."""
 
 import re
 from urllib.parse import unquote, urlsplit
 
-SCHEMES = (
-    "sqlite",
-    "http",
-    "https",
-    "postgresql",
-    "mysql",
-    "mssql",
-)  # a driver may follow: postgresql+psycopg
+# A driver may follow the name of a database: postgresql+psycopg.
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 DATABASES = ("postgresql", "mysql", "mssql")
 EXAMPLES = "an address such as sqlite:////path/to/mlflow.db or http://host:5000"
 LONGEST = 2000  # characters
@@ -18,7 +12,7 @@ HIGHEST_PORT = 65535
 
 
 def what_is_wrong(uri: str) -> str:
-    """Return why `uri` can't be the address of a store; "" where it can."""
+    """Return why `uri` can't be the address of a store, or "" if it can."""
     scheme, separator, rest = uri.partition("://")
     kind, plus, _ = scheme.partition("+")
     if (
@@ -29,7 +23,10 @@ def what_is_wrong(uri: str) -> str:
     ):
         return f"must be {EXAMPLES}"
     if kind not in SCHEMES or (plus and kind not in DATABASES):
-        return f"must be {EXAMPLES}; allowed before :// are {', '.join(SCHEMES)}, and a driver for a database, such as +psycopg"
+        return (
+            f"must be {EXAMPLES}; allowed before :// are {', '.join(SCHEMES)}, "
+            "and a driver for a database, such as +psycopg"
+        )
     if kind == "sqlite":
         return _wrong_with_file(rest)
     if kind in ("http", "https"):
@@ -38,7 +35,10 @@ def what_is_wrong(uri: str) -> str:
 
 
 def without_user(uri: str) -> str:
-    """Return an address without the user and password in it, wherever they end: for an address that can't be parsed."""
+    """Return an address without the user and the password in it.
+
+    Meant for an address that can't be parsed: all that stands before the last "@" is hidden.
+    """
     return re.sub(r"://.*@", "://***@", uri)
 
 
@@ -53,10 +53,13 @@ def _wrong_with_server(uri: str) -> str:
     try:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
-    except (
-        ValueError
-    ):  # a port that is none, half an IPv6 address; the error's text may quote a password
-        return "is no address of a server with a host and a port, as in http://host:5000; in a password, / is written %2F, @ is %40"
+    except ValueError:
+        # The port is not a number, or an IPv6 address is incomplete. The error's text is not used,
+        # because it may quote a password.
+        return (
+            "is no address of a server with a host and a port, as in http://host:5000; "
+            "in a password, / is written %2F, @ is %40"
+        )
     if not host or not re.fullmatch(r"[\w.:%-]+", host) or host.startswith("."):
         return "names no host; must be such as http://host:5000"
     return _wrong_with_port(port)
@@ -69,11 +72,12 @@ def _wrong_with_database(uri: str) -> str:
     try:
         url = make_url(uri)
         url.get_dialect()
-    except (
-        ArgumentError,
-        ValueError,
-    ):  # no such driver is an ArgumentError, too; the text may quote a password
-        return "is no address of a database, or names a driver that there is not; must be such as postgresql://user@host/name"
+    except (ArgumentError, ValueError):
+        # An unknown driver is an ArgumentError, too. The error's text may quote a password.
+        return (
+            "is no address of a database, or names a driver that there is not; "
+            "must be such as postgresql://user@host/name"
+        )
     except ImportError as error:
         return f"needs a driver that is not installed ({error})"
     if not url.host and not url.database:

@@ -1,4 +1,7 @@
-"""What of a run's folder a store has received: `delivered.json`, checked against the journal that it speaks of."""
+"""Remember how much of a run's journal a store has received, in the file `delivered.json`.
+
+When the file is read, it is checked against the journal that it refers to.
+"""
 
 import json
 import logging
@@ -18,11 +21,12 @@ JOURNAL, DELIVERED = "journal.jsonl", "delivered.json"
 
 @dataclass
 class Arrived:
-    """What has arrived in the store at `uri` (written without its secrets).
+    """Hold what the store at `uri` (written without its secrets) has received of a run.
 
-    offset: bytes of the journal that have arrived. uncertain: whether an earlier call may have arrived without
-    our knowing. rebuilt: whether the journal was lost in part and told again, so that the store may hold points
-    that it will be sent with another time.
+    offset: bytes of the journal that have arrived.
+    uncertain: whether an earlier call may have arrived without our knowing.
+    rebuilt: whether part of the journal was lost and recorded again. The store may then hold points
+    that will be sent again with another timestamp.
     """
 
     uri: str
@@ -35,11 +39,13 @@ class Arrived:
 
     @classmethod
     def read(cls, folder: Path, uri: str) -> Self:
-        """Return what a folder's `delivered.json` says of the store at `uri`."""
+        """Return what a folder's `delivered.json` says of the store at `uri`.
+
+        Where the file is missing, damaged or about another store, nothing counts as arrived.
+        """
         fresh = cls(redact(uri))
-        fresh.uncertain = (
-            True  # until it is known what has arrived, a run is looked for before it is created
-        )
+        # Until it is known what has arrived, a run is looked for before it is created.
+        fresh.uncertain = True
         try:
             found = read_json_object(folder / DELIVERED)
             said = cls(redact(uri), _id(found["run_id"]), _experiment(found["experiment_id"]))
@@ -54,18 +60,21 @@ class Arrived:
         except (OSError, ValueError, KeyError, TypeError):
             return fresh
         if found.get("uri", said.uri) != said.uri:
-            return fresh  # another store has received that
+            return fresh  # the file is about another store
         if not ends_a_line(folder / JOURNAL, said.offset):
             message = (
                 "%s: lacks what was delivered of it already; it is delivered again from its start"
             )
             log.warning(message, folder / JOURNAL)
             said.offset, said.uncertain, said.rebuilt = 0, True, True
-            said.write(folder)  # before the journal grows, and can't be told from a whole one
+            said.write(folder)  # before the journal grows and looks complete again
         return said
 
     def write(self, folder: Path) -> None:
-        """Remember it on disk. A later start sends again what a full disk did not let us remember."""
+        """Write this state to the disk.
+
+        If the disk is full, the old state stays there, and a later start sends some records again.
+        """
         try:
             write_atomically(folder / DELIVERED, json.dumps(asdict(self)).encode())
         except OSError:
@@ -73,7 +82,7 @@ class Arrived:
 
 
 def run_id_of(folder: Path) -> str:
-    """Return the MLflow id of the run in a folder, or "" where it is not known."""
+    """Return the MLflow id of the run in a folder, or "" if it is not known."""
     try:
         return _id(read_json_object(folder / DELIVERED)["run_id"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -91,7 +100,7 @@ def _experiment(value: object) -> str:
 
 
 def ends_a_line(path: Path, offset: int) -> bool:
-    """Return whether byte `offset` of a journal is where a line has ended."""
+    """Return whether a line of the journal ends just before byte `offset`."""
     if offset == 0:
         return True
     try:

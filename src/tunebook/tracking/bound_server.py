@@ -1,8 +1,8 @@
-"""Runs a Python module until it ends, or the process that started this one does: `python bound_server.py mlflow ui ...`.
+"""Run a Python module until it ends or the process that started this one ends.
 
-The starting process holds the other end of standard input and never writes. Its death closes it, even after
-`kill -9`, which leaves it no time to do anything; then the whole process group is ended. (Imports nothing of
-Tunebook: it runs as a script.)
+Usage: `python bound_server.py mlflow ui ...`. The starting process holds the other end of standard
+input and never writes to it. When that process dies, even by `kill -9`, the pipe is closed; then
+the whole process group is ended. This file imports nothing of Tunebook, as it runs as a script.
 """
 
 import os
@@ -12,11 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-GRACE_S = 3.0  # between asking and killing
+GRACE_S = 3.0  # between SIGTERM and SIGKILL
 
 
 def _watch() -> None:
-    """Wait in a process of its own, which outlives what it asks to end, then end the group."""
+    """Wait until standard input is closed, then end the process group.
+
+    It runs in a process of its own, which ignores the signals that ask the others to end.
+    """
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     while os.read(0, 1024):
@@ -27,11 +30,12 @@ def _watch() -> None:
 
 
 def main() -> None:
-    """Run the module that the arguments name, with the arguments behind it."""
+    """Run the module that the first argument names, with the arguments after it."""
     if os.fork() == 0:
         _watch()
     folder = str(Path(__file__).parent)
-    sys.path[:] = [path for path in sys.path if path != folder]  # its modules have other names
+    # The modules in this folder are only to be imported as `tunebook.tracking.*`.
+    sys.path[:] = [path for path in sys.path if path != folder]
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

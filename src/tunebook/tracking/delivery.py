@@ -1,4 +1,7 @@
-"""Delivers what waits in a run's journal: the records in order, with one that can't be sent not in the way of the others."""
+"""Send the records that wait in a run's journal to the store, in order.
+
+A record that can't be sent is left out, so that it does not hold up the others.
+"""
 
 import logging
 import threading
@@ -22,21 +25,23 @@ log = logging.getLogger(__name__)
 LOCK = ".delivery.lock"
 SHOWN = 3  # reasons in one line
 TRIES = 3  # before a refusal is believed
-REPLACED_BY = {
-    "artifact": "file",
-    "model": "folder",
-}  # kind -> what two records share if the later one replaces the earlier
+# Kind -> the field that two records have in common if the later one replaces the earlier one.
+REPLACED_BY = {"artifact": "file", "model": "folder"}
 
 
 def alone(folder: Path) -> FileLock:
-    """Return the lock that one process at a time holds to deliver a folder. Entering it raises filelock.Timeout."""
+    """Return the lock that one process at a time holds to deliver a folder.
+
+    Entering it raises filelock.Timeout if another process holds it.
+    """
     return FileLock(folder / LOCK, timeout=0)
 
 
 class Delivery:
-    """What of a run's folder has arrived in the store at `uri`, and the sending of the rest.
+    """Send what the store at `uri` has not received yet of a run's folder.
 
-    One process at a time delivers a folder: see `alone`. writing: held while a file of the folder is put in its place.
+    One process at a time delivers a folder: see `alone`.
+    writing: the lock that is held while a file of the folder is put in place or removed.
     """
 
     def __init__(self, folder: Path, uri: str, writing: "threading.Lock | None" = None) -> None:
@@ -45,29 +50,29 @@ class Delivery:
         self.reload()
 
     def reload(self) -> None:
-        """Read from the disk what has arrived: another process may have delivered meanwhile."""
+        """Read from the disk what has arrived, as another process may have delivered meanwhile."""
         self.arrived = Arrived.read(self.folder, self.uri)
         self._sender = Sender(self.folder, self.uri, self.arrived, self.writing)
         self._is_checked = not self.arrived.run_id
 
     @property
     def run_id(self) -> str:
-        """The run's id in the store; "" until it is there."""
+        """Return the run's id in the store, or "" until the run is there."""
         return self.arrived.run_id
 
     @property
     def experiment_id(self) -> str:
-        """The id of its experiment; "" until it is there."""
+        """Return the id of the run's experiment, or "" until the run is there."""
         return self.arrived.experiment_id
 
     @property
     def has_ended(self) -> bool:
-        """Whether the store knows how the run ended."""
+        """Return whether the store knows how the run ended."""
         return self.arrived.has_ended
 
     @property
     def offset(self) -> int:
-        """Bytes of the journal that have arrived."""
+        """Return the number of bytes of the journal that have arrived."""
         return self.arrived.offset
 
     def _remember(self, offset: int) -> None:
@@ -75,7 +80,7 @@ class Delivery:
         self.arrived.write(self.folder)
 
     def take_over(self, run_id: str, experiment_id: str) -> None:
-        """The journal is a run's that MLflow has already, the whole of it."""
+        """Mark the whole journal as delivered, to a run that MLflow holds already."""
         self.arrived.run_id, self.arrived.experiment_id, self.arrived.has_ended = (
             run_id,
             experiment_id,
@@ -85,12 +90,15 @@ class Delivery:
 
     @property
     def waiting(self) -> bool:
-        """Whether the journal holds more than has arrived."""
+        """Return whether the journal holds more than has arrived."""
         path = self.folder / JOURNAL
         return path.exists() and path.stat().st_size > self.offset
 
     def send(self) -> None:
-        """Sends what is waiting. Raises whatever MLflow raises; what had arrived until then is remembered."""
+        """Send the waiting records.
+
+        Raises whatever MLflow raises. What has arrived by then is remembered.
+        """
         self._require_our_run()
         path, given_up = self.folder / JOURNAL, list[str]()
         newest = {_identity(record): offset for record, offset in journal.read(path, self.offset)}
@@ -111,7 +119,10 @@ class Delivery:
         self.arrived.uncertain = False
 
     def _require_our_run(self) -> None:
-        """Begin at the start where the store does not hold the run that it is said to hold, or holds another's of its id."""
+        """Deliver from the first record again if the store does not hold this run.
+
+        The store may have lost the run, or hold another run with the same id.
+        """
         if self._is_checked or not self.waiting:
             return
         try:
@@ -128,10 +139,11 @@ class Delivery:
         self._is_checked = True
 
     def _send_or_leave(self, kind: str, records: list[Record]) -> str:
-        """Send, or return why that is not possible: what MLflow refuses would hold up all that follows.
+        """Send the records and return "", or return why they can't be sent.
 
-        It says the same of a row that another run inserts in the same moment (a data set that is new to the experiment), which
-        another try finds there.
+        Raising an error for what MLflow refuses would hold up all the records that follow.
+        MLflow also refuses to insert a row (a data set that is new to the experiment) that another
+        run inserts at the same moment. Another try finds that row, so there are several.
         """
         if problem := problem_of(records[0]):
             return f"a record of kind {str(records[0].get('kind'))[:20]!r} {problem}"
@@ -152,14 +164,20 @@ class Delivery:
 
 
 def _identity(record: Record) -> tuple[str, str] | None:
-    """Return what a later record replaces this one by; None for a record that stands for itself."""
+    """Return what a later record must have in common with this one to replace it.
+
+    None for a record that no other replaces.
+    """
     kind = record.get("kind")
     key = REPLACED_BY.get(kind) if isinstance(kind, str) else None
     return None if key is None or problem_of(record) else (str(kind), str(record[key]))
 
 
 def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Record], int]]:
-    """(kind, records, offset after them) of each call: neighbouring points share one, everything else is alone."""
+    """Yield (kind, records, offset after them) for each call to MLflow.
+
+    Neighbouring records of points share a call. Every other record has a call of its own.
+    """
 
     def group_of(item: tuple[int, tuple[Record, int]]) -> tuple[str, int]:
         number, (record, _) = item

@@ -1,4 +1,4 @@
-"""A run's name, parameters and tags, from plain settings."""
+"""Describe a run from plain settings: its name, its tags, the versions of its packages."""
 
 import importlib.metadata
 import platform
@@ -22,9 +22,11 @@ def run_name(
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
 ) -> str:
-    """What differs from the default, e.g. "adadelta filters=16 seed=3": options that were chosen, the optimizer always, then values.
+    """Return a run's name: what differs from the default, e.g. "adadelta filters=16 seed=3".
 
-    settings, defaults: flat, dotted; defaults are the values of the same options.
+    The name of the optimizer is always in it, other options where they are not the default ones.
+    The changed values follow.
+    settings, defaults: flat, with dotted keys. defaults holds the values of the same options.
     """
     words = [
         option
@@ -41,7 +43,10 @@ def run_name(
 
 
 def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
-    """Where the run came from: git commit and state, host, versions, and the command that repeats it."""
+    """Return the tags that say where a run comes from.
+
+    They hold the git commit and its state, the host, the versions and the command that repeats it.
+    """
     commit, changed = git.commit_and_state(root)
     command = shlex.join(
         [
@@ -66,7 +71,7 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
 
 
 def package_versions() -> str:
-    """Every installed package as `name==version`, a line each."""
+    """Return Python's version and every installed package as `name==version`, one per line."""
     found = {
         f"{d.metadata['Name']}=={d.version}"
         for d in importlib.metadata.distributions()
@@ -76,7 +81,7 @@ def package_versions() -> str:
 
 
 def cpu_name() -> str:
-    """The processor's own name where the system tells, else its architecture."""
+    """Return the number and name of the processors, or their architecture if these are unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

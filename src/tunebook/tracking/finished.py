@@ -1,4 +1,4 @@
-"""A finished run, read back: its config, its figures, its checkpoints."""
+"""Read a finished run back from MLflow: its tags, its metrics and its artifacts."""
 
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from tunebook.tracking.store import RunNotFound, open_client, require_store
 
 
 class FinishedRun:
-    """What an MLflow run holds. Raises RunNotFound."""
+    """Give access to what an MLflow run holds.
+
+    Raises RunNotFound if there is no such store or run.
+    """
 
     def __init__(self, uri: str, run_id: str) -> None:
         self.uri, self.run_id = uri, run_id
@@ -22,16 +25,16 @@ class FinishedRun:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The run's tags."""
+        """Return the run's tags."""
         return dict(self.run.data.tags)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The last value of each metric."""
+        """Return the last value of each metric."""
         return dict(self.run.data.metrics)
 
     def history(self, metric: str) -> dict[int, float]:
-        """Step -> value, of each point of a metric."""
+        """Return the value of a metric at each step."""
         return {
             point.step: point.value
             for point in open_client(self.uri).get_metric_history(self.run_id, metric)
@@ -39,7 +42,10 @@ class FinishedRun:
 
     @property
     def digests(self) -> dict[str, str]:
-        """What each part of the data was for (training, validation, testing) -> its digest."""
+        """Return the digest of each part of the data.
+
+        The keys say what the part was for: training, validation, testing.
+        """
         inputs = self.run.inputs.dataset_inputs if self.run.inputs else []
         return {
             tag.value: str(used.dataset.digest)
@@ -49,7 +55,10 @@ class FinishedRun:
         }
 
     def download(self, artifact: str, folder: Path) -> Path:
-        """An artifact as a file in `folder`."""
+        """Download an artifact to `folder`, and return the path of the file.
+
+        Raises RunNotFound if the run has no such artifact.
+        """
         try:
             return Path(
                 download_artifacts(

@@ -1,4 +1,7 @@
-"""Asks git for the commit and the state of a repository, which may be a stranger's: nothing that the repository names is run."""
+"""Ask git for the commit and the state of a repository.
+
+The repository may be a stranger's, so no command that it names is run.
+"""
 
 import os
 import re
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 TIMEOUT_S = 10
-# A repository's own configuration can name commands. These values take the place of it.
+# A repository's own configuration can name commands. These values override it.
 NEUTRAL = {
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
@@ -17,7 +20,7 @@ NEUTRAL = {
     "core.attributesFile": os.devnull,
     "credential.helper": "",
     "diff.external": "",
-    "safe.bareRepository": "explicit",  # a folder of a stranger may be a repository in disguise
+    "safe.bareRepository": "explicit",  # a stranger's folder may hide a bare repository
 }
 ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",  # objects that are missing are not fetched
@@ -32,8 +35,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 def commit_and_state(root: Path) -> tuple[str, bool | None]:
     """Return the commit of the repository that `root` is in, and whether files differ from it.
 
-    The commit is "" where there is no git, no repository, or one of another user that `safe.directory` does not allow. The
-    state is None where it is not known.
+    The commit is "" if there is no git or no repository, or if the repository is another user's and
+    `safe.directory` does not allow it. The state is None if it is not known.
     """
     commit = (_git(root, {}, "rev-parse", "--verify", "HEAD") or "").strip()
     if not COMMIT.fullmatch(commit):
@@ -41,7 +44,7 @@ def commit_and_state(root: Path) -> tuple[str, bool | None]:
     names = _git(root, {}, "config", "--list", "--name-only", "-z")
     if names is None:
         return commit, None
-    # Submodules have configurations of their own, which the one given here does not reach.
+    # Submodules have configurations of their own, which the settings given here do not override.
     changed = _git(
         root,
         _without_filters(names.split("\0")),
@@ -53,14 +56,17 @@ def commit_and_state(root: Path) -> tuple[str, bool | None]:
 
 
 def _without_filters(keys: Iterable[str]) -> dict[str, str]:
-    """Return settings that switch off every filter: comparing files with a commit would run their commands."""
+    """Return settings that switch off every filter.
+
+    Without them, comparing files with a commit would run the commands of the filters.
+    """
     found = {match[1] for key in keys if (match := FILTER.fullmatch(key))}
     off = {"clean": "", "smudge": "", "process": "", "required": "false"}
     return {f"filter.{name}.{key}": value for name in sorted(found) for key, value in off.items()}
 
 
 def _git(root: Path, settings: dict[str, str], *arguments: str) -> str | None:
-    """Return what git prints; None where it can't be run or fails."""
+    """Return what git prints, or None if it can't be run or fails."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("GIT_")
     } | ENVIRONMENT

@@ -1,7 +1,8 @@
-"""The run's own record on disk: what is to be told to MLflow, a line a record, in the order that it happened.
+"""Keep a run's journal: a file of all that is to be logged to MLflow, one record per line.
 
-Training only ever appends here, which no server can slow down. A line is a CRC-32 of the rest, a space and JSON; a line that was
-cut short by a kill or damaged on disk is recognised and never sent.
+The records are in the order in which they were made. Training only appends to the file, so a slow
+server can't hold it up. A line is a CRC-32 of the rest, a space and JSON. A line that was cut short
+by a kill or damaged on the disk is recognised and never sent.
 """
 
 import json
@@ -22,13 +23,13 @@ BLOCK = 1 << 16  # bytes read at once from the end
 
 
 def encode(record: Record) -> bytes:
-    """One line."""
+    """Return the line that stores a record."""
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
 def decode(line: bytes) -> Record | None:
-    """The record of a line; None where the line is not what was written."""
+    """Return the record that a line stores, or None if the line is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -40,8 +41,10 @@ def decode(line: bytes) -> Record | None:
 
 
 def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
-    """Each whole record from byte `offset` on, with the offset after it. Damaged lines are left out, and said; a last line that is
-    not finished yet is left for the next time."""
+    """Yield each whole record from byte `offset` on, with the offset after it.
+
+    Damaged lines are left out, with a warning. An unfinished last line is left for the next call.
+    """
     try:
         file = open_regular(path)
     except FileNotFoundError:
@@ -61,7 +64,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each finished line; of one that is too long to be ours, its last part."""
+    """Yield each finished line; of a line that is too long to be ours, yield the last part."""
     while line := file.readline(LONGEST_LINE):
         while not line.endswith(b"\n"):
             more = file.readline(LONGEST_LINE)
@@ -72,7 +75,10 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 class Journal:
-    """The journal of the run that this process works on. Any thread may append."""
+    """Append records to the journal of a run.
+
+    Any thread may append.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,17 +88,22 @@ class Journal:
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
         )
         self._size = _whole_lines(path)
-        os.ftruncate(self._file, self._size)  # a line that a kill cut short
+        os.ftruncate(self._file, self._size)  # removes a line that a kill cut short
 
     def append(self, record: Record) -> None:
-        """Hands the record to the operating system, from where a kill of this process can't take it. Where the disk is full it is
-        kept, and written with the next that finds room."""
+        """Hand a record to the operating system, so that a kill of this process can't lose it.
+
+        If the disk is full, the record is kept in memory and written once there is space.
+        """
         with self._lock:
             self._waiting.append(encode(record))
             self._write()
 
     def flush(self) -> int:
-        """Tries once more what the disk has not taken; the number of records that it still does not take."""
+        """Try again to write what a full disk has not taken.
+
+        Returns the number of records that are still not written.
+        """
         with self._lock:
             self._write()
             return len(self._waiting)
@@ -103,17 +114,17 @@ class Journal:
             if data and os.write(self._file, data) != len(data):
                 raise OSError("short write")
         except OSError:
-            os.ftruncate(self._file, self._size)  # half a line would hide the next
+            os.ftruncate(self._file, self._size)  # half a line would spoil the next one
             return
         self._size += len(data)
         self._waiting.clear()
 
     def sync(self) -> None:
-        """Waits until the disk has what was appended: for a power cut, not for a kill."""
+        """Wait until what was appended is on the disk, so that a power cut can't lose it."""
         os.fsync(self._file)
 
     def close(self) -> None:
-        """No more records."""
+        """Close the file, after which no record can be appended."""
         with self._lock:
             if self._file >= 0:
                 os.close(self._file)
@@ -121,7 +132,7 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> int:
-    """Bytes up to the end of the last finished line."""
+    """Return the number of bytes up to the end of the last finished line."""
     with open_regular(path) as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:

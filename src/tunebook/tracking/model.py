@@ -1,4 +1,4 @@
-"""The trained network as an MLflow model: written beside the run, then sent."""
+"""Write the trained network as an MLflow model into the run's folder, and send it."""
 
 import shutil
 from pathlib import Path
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 RUN_TAG = "tunebook.run"
 DESCRIPTION = "MLmodel"  # MLflow's name for the file that describes a model
-LOADER = (
-    "tunebook_exported_model"  # the module's name in the model's code folder, where it stands alone
-)
+# The module's name in the model's code folder, where it is in no package.
+LOADER = "tunebook_exported_model"
 
 
 def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
-    """In MLflow's pt2 format, images -> class probabilities, with signature and input example; any batch size, nothing pickled.
+    """Write a network in MLflow's pt2 format: images -> class probabilities.
 
-    Its own code loads it: MLflow's needs Lightning and torchvision, which a serving process may not be able to import.
-    example: at least two images float32 (B, C, H, W).
+    The model has a signature and an input example, takes any batch size and holds no pickle.
+    It brings its own loader: MLflow's loader needs Lightning and torchvision, which a process that
+    serves the model may not be able to import.
+    example: at least two images, float32 (B, C, H, W).
     """
     import mlflow
     import mlflow.pytorch
     from mlflow.models import Model, infer_signature
 
-    model = (
-        nn.Sequential(network, nn.Softmax(dim=1)).cpu().float().eval()
-    )  # eval: else dropout would be frozen on
+    # Without `eval`, dropout would stay on in the exported network.
+    model = nn.Sequential(network, nn.Softmax(dim=1)).cpu().float().eval()
     with torch.no_grad():
         signature = infer_signature(example.numpy(), model(example).numpy())
-    shutil.rmtree(folder, ignore_errors=True)  # of an earlier try that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by an earlier try that was killed
     mlflow.pytorch.save_model(
         model,
         path=str(folder),
@@ -57,7 +57,10 @@ def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
 
 
 def read_description(folder: Path) -> "Model":
-    """Return what a folder that `write_model` wrote says of its model. ValueError if it is not such a folder."""
+    """Return MLflow's description of the model in a folder that `write_model` wrote.
+
+    Raises ValueError if it is not such a folder.
+    """
     from mlflow.models import Model
 
     try:
@@ -75,7 +78,10 @@ def send_model(
     name: str,
     description: "Model",
 ) -> None:
-    """Make `runs:/<run id>/<name>` of a folder that `write_model` wrote. Sent twice it is still one model."""
+    """Send a folder that `write_model` wrote as the model `runs:/<run id>/<name>`.
+
+    If it is sent twice, there is still only one model.
+    """
     from mlflow.entities import LoggedModelOutput
 
     found = client.search_logged_models(
@@ -98,7 +104,6 @@ def send_model(
     if model.model_id not in [
         output.model_id for output in (outputs.model_outputs if outputs else [])
     ]:
-        client.log_outputs(
-            run_id, [LoggedModelOutput(model.model_id, step=0)]
-        )  # MLflow refuses a second time
+        # MLflow refuses to log the same output twice.
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     client.finalize_logged_model(model.model_id, "READY")

@@ -1,6 +1,6 @@
-"""Pictures of one run: confusion matrix, learning curves, the worst-classified images.
+"""Draw the pictures of a run: confusion matrix, learning curves, worst-classified images.
 
-Figures are matplotlib's own objects, made without pyplot: no window system, no global state.
+Figures are matplotlib objects made without pyplot, so they need no window system or global state.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,11 @@ LABELS_AT_MOST = 40  # classes; more would not be legible
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[str]) -> Figure:
-    """Rows: true class, columns: predicted class, cells: images. labels, predictions: int64 (N,)."""
+    """Draw the confusion matrix: a row per true class, a column per predicted class.
+
+    Each cell shows its number of images.
+    labels, predictions: int64 (N,).
+    """
     classes = len(class_names)
     counts = (
         (labels * classes + predictions)
@@ -30,7 +34,7 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
         layout="constrained",
     )
     axes = figure.subplots()
-    # The root makes the few errors visible beside a diagonal that is close to 1.
+    # The square root makes the few errors visible beside a diagonal that is close to 1.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     if classes <= LABELS_AT_MOST:
         for row, column in np.argwhere(counts):
@@ -56,7 +60,11 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
 
 
 def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Figure:
-    """Loss and accuracy by epoch. history: a dict an epoch; validation: what the second curve was measured on."""
+    """Plot loss and accuracy by epoch.
+
+    history: one dict per epoch.
+    validation: the label of the second curve, which says what data it was measured on.
+    """
     epochs = [epoch["epoch"] for epoch in history]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, metric, label in zip(
@@ -83,7 +91,7 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
 def worst_images(
     images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]
 ) -> Figure:
-    """The images with the highest loss, as the network gets them: 0 is black.
+    """Draw the images with the highest loss, as the network receives them (0 is black).
 
     images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes).
     """
@@ -105,6 +113,9 @@ def worst_images(
             vmax=255,
         )
         wrong = guess != int(labels[i])
-        title = f"{class_names[int(labels[i])]} > {class_names[guess]} ({float(probabilities[i, guess]):.2f})"
+        title = (
+            f"{class_names[int(labels[i])]} > {class_names[guess]} "
+            f"({float(probabilities[i, guess]):.2f})"
+        )
         axes.set_title(title, fontsize=9, color="firebrick" if wrong else "black")
     return figure

@@ -1,4 +1,7 @@
-"""What a journal's records may hold. A journal may be another person's, and its checksum proves nothing."""
+"""Check what the records of a journal hold.
+
+A journal may come from another person, and its checksums do not prove who wrote it.
+"""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +22,7 @@ def _is_text(value: object) -> bool:
         return False
     try:
         value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
     return "\0" not in value
 
@@ -47,7 +50,10 @@ def _is_point(value: object) -> bool:
 
 
 def _is_place(value: object) -> bool:
-    """Return whether a value names a folder of artifacts: relative, with no way out. "" is the top."""
+    """Return whether a value names a folder of artifacts: a relative path without "..".
+
+    "" names the top folder.
+    """
     return (
         _is_text(value)
         and not str(value).startswith("/")
@@ -56,7 +62,10 @@ def _is_place(value: object) -> bool:
 
 
 def _is_view(value: object) -> bool:
-    """Return whether the tags are those that make a view: others would change what the experiment says of itself."""
+    """Return whether a value holds only tags that make up a view.
+
+    Other tags would change what the experiment says of itself.
+    """
     return (
         isinstance(value, dict)
         and _is_texts(value)
@@ -67,13 +76,21 @@ def _is_view(value: object) -> bool:
 Check = Callable[[Any], bool]
 KINDS: dict[str, dict[str, Check]] = {
     "run": {
-        "key": _is_key, "experiment": lambda value: _is_text(value) and bool(value.strip()), "name": _is_text,
-        "parent": lambda value: value == "" or _is_key(value), "params": _is_texts, "tags": _is_texts, "time": _is_int,
+        "key": _is_key,
+        "experiment": lambda value: _is_text(value) and bool(value.strip()),
+        "name": _is_text,
+        "parent": lambda value: value == "" or _is_key(value),
+        "params": _is_texts, "tags": _is_texts, "time": _is_int,
     },
     "points": {"points": lambda value: isinstance(value, list) and all(map(_is_point, value))},
-    "artifact": {"file": _is_text, "folder": _is_place, "move": lambda value: isinstance(value, bool)},
+    "artifact": {
+        "file": _is_text, "folder": _is_place, "move": lambda value: isinstance(value, bool),
+    },
     "dataset": dict.fromkeys(("name", "digest", "profile", "source", "context"), _is_text),
-    "model": {"folder": _is_text, "name": lambda value: _is_text(value) and re.fullmatch(r"[\w-]+", value) is not None},
+    "model": {
+        "folder": _is_text,
+        "name": lambda value: _is_text(value) and re.fullmatch(r"[\w-]+", value) is not None,
+    },
     "tags": {"tags": _is_texts},
     "view": {"tags": _is_view},
     "again": {},
@@ -82,7 +99,7 @@ KINDS: dict[str, dict[str, Check]] = {
 
 
 def problem_of(record: Record) -> str:
-    """Return what is wrong with a record, in a few words; "" if it can be used."""
+    """Return what is wrong with a record, in a few words, or "" if it can be used."""
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         return "is of no known kind"
@@ -93,7 +110,7 @@ def problem_of(record: Record) -> str:
 
 
 def read(path: Path) -> Iterator[Record]:
-    """Yield the records of a journal that can be used, in order."""
+    """Yield the usable records of a journal, in order."""
     for record, _ in journal.read(path):
         if not problem_of(record):
             yield record

@@ -1,4 +1,7 @@
-"""Finds the run or the sweep that a user names: by its id, the first digits of its id, its name, or "last"."""
+"""Find the run or the sweep that a user names.
+
+A user may give its id, the first digits of its id, its name, or "last".
+"""
 
 import contextlib
 import re
@@ -19,15 +22,19 @@ SWEEP_NAME, REPRODUCES = "sweep.name", "reproduces"  # tags
 
 
 class AmbiguousRun(InputError):
-    """More than one run has this name or begins with these digits. Its text is one line that lists them."""
+    """Report that a name or the first digits of an id fit more than one run.
+
+    Its text is one line that lists these runs.
+    """
 
 
 def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
-    """Return the run with this id, first digits of an id (at least 4) or name; for "last", the newest run.
+    """Return the run with this id, first digits of an id (at least 4) or name; or the newest run.
 
-    The newest is looked for among runs that a user asked for: a sweep's own run and a reproduction are none.
-    key: the setting that named the run. Raises RunNotFound with the nearest match, AmbiguousRun, or InputError
-    where the store can't be read.
+    The newest run is returned for "last". Reproductions and the parent runs of sweeps do not count.
+    key: the setting that named the run, for messages.
+    Raises RunNotFound, which suggests the nearest match; AmbiguousRun; or InputError if the store
+    can't be read.
     """
     reader, digits = open_reader(uri), text.lower()
     if text == LAST:
@@ -42,7 +49,7 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
     if ID.fullmatch(digits) and (run := reader.get(digits)):
         return run
     found = reader.search(Query.id_prefix(digits)) if SHORT_ID.fullmatch(digits) else []
-    with contextlib.suppress(NotReadable):  # a name that MLflow's filter can't hold is no run's
+    with contextlib.suppress(NotReadable):  # MLflow's filter can't express every name
         found += reader.search(Query.name(text))
     return _only_one(
         found,
@@ -52,9 +59,10 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
 
 
 def find_sweep(uri: str, text: str) -> FoundRun:
-    """Return the own run of the sweep with this name (the newest of that name), id or first digits of an id.
+    """Return the parent run of the sweep with this name, id or first digits of an id.
 
-    For "last" that of the newest sweep. Raises as `find_run` does.
+    If several sweeps have the name, the newest is returned; so is the newest of all for "last".
+    Raises what `find_run` raises.
     """
     sweeps, digits = open_reader(uri).search(Query.sweeps(), limit=1000), text.lower()
     exact = [run for run in sweeps if text == run.tags.get(SWEEP_NAME) or digits == run.run_id]
@@ -71,7 +79,7 @@ def find_sweep(uri: str, text: str) -> FoundRun:
 
 
 def require_experiment(uri: str, name: str) -> None:
-    """Raise RunNotFound where there is no experiment (MLflow's folder of runs) with this name."""
+    """Raise RunNotFound if there is no MLflow experiment with this name."""
     names = open_reader(uri).experiments()
     if name not in names:
         lines = [_line(one) for one in names]
@@ -82,7 +90,11 @@ def require_experiment(uri: str, name: str) -> None:
 
 
 def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str]) -> FoundRun:
-    """Return the only one. unknown: what to say where there is none."""
+    """Return the only run found.
+
+    named: what the user gave, for messages. unknown: returns what to say if no run was found.
+    Raises RunNotFound if there is none, and AmbiguousRun if there are several.
+    """
     runs = list({run.run_id: run for run in found}.values())
     if not runs:
         raise RunNotFound(f"{named}: {unknown()}")
@@ -97,7 +109,10 @@ def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str])
 
 
 def nearest_run(reader: Reader, text: str) -> str:
-    """Return a hint for a message: the nearest id or name among the newest runs, or else the newest of them."""
+    """Return a hint for a message: the run with the nearest id or name, or else the newest run.
+
+    Only the newest runs are compared.
+    """
     runs = reader.search(Query.every())
     if not runs:
         return "; there is none yet"

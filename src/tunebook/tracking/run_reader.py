@@ -1,7 +1,7 @@
-"""Reads which runs a store holds, in a moment: MLflow's client takes seconds to import.
+"""Read which runs a store holds, without MLflow's client, which takes seconds to import.
 
-A sqlite store is read directly, without writing, and a tracking server is asked over its REST interface.
-Where neither is possible (another database, a server that wants a password) MLflow's client reads.
+A sqlite store is read directly and not written to. A tracking server is asked over its REST API.
+Where neither is possible (another database, a server that wants a password), MLflow's client reads.
 """
 
 import os
@@ -17,21 +17,20 @@ from tunebook.tracking.store import open_client, require_store, sqlite_path
 
 ID = re.compile("[0-9a-f]{32}")
 LIMIT = 200  # runs that a search returns
-TIMEOUT_S = (3.0, 10.0)  # of a server: to connect, to answer
-CLIENT_SETTINGS = re.compile(
-    "MLFLOW_TRACKING_(?!URI$)"
-)  # environment variables that only MLflow's client follows
-SWEEP_KIND = "sweep.kind"  # tag of a sweep's own run
+TIMEOUT_S = (3.0, 10.0)  # for a server to accept the connection, and to answer
+# Environment variables that only MLflow's client follows.
+CLIENT_SETTINGS = re.compile("MLFLOW_TRACKING_(?!URI$)")
+SWEEP_KIND = "sweep.kind"  # tag of a sweep's parent run
 NEWEST_FIRST = ["attributes.start_time DESC"]
 
 
 class NotReadable(InputError):
-    """The store can't be read in this way."""
+    """Report that a store can't be read in this way."""
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run as the store lists it."""
+    """Hold what the store lists of a run."""
 
     run_id: str
     name: str
@@ -40,13 +39,13 @@ class FoundRun:
 
     @property
     def is_sweep(self) -> bool:
-        """Tell whether it is a sweep's own run, which has trained nothing itself."""
+        """Return whether this is a sweep's parent run, which has trained nothing itself."""
         return self.tags.get(SWEEP_KIND) == "sweep"
 
 
 @dataclass(frozen=True)
 class Query:
-    """A condition on runs, as SQL with one parameter and as MLflow's filter."""
+    """Express a condition on runs, both as SQL with one parameter and as MLflow's filter."""
 
     sql: str
     value: str
@@ -54,7 +53,7 @@ class Query:
 
     @classmethod
     def id_prefix(cls, digits: str) -> Self:
-        """Return the condition that an id begins with these digits."""
+        """Return the condition that a run's id begins with these digits."""
         return cls("run_uuid LIKE ?", f"{digits}%", f"attributes.run_id LIKE '{digits}%'")
 
     @classmethod
@@ -65,7 +64,7 @@ class Query:
 
     @classmethod
     def sweeps(cls) -> Self:
-        """Return the condition that a run is a sweep's own."""
+        """Return the condition that a run is a sweep's parent run."""
         with_tag = f"SELECT run_uuid FROM tags WHERE key = '{SWEEP_KIND}' AND value = ?"
         return cls(f"run_uuid IN ({with_tag})", "sweep", f"tags.`{SWEEP_KIND}` = 'sweep'")
 
@@ -76,20 +75,26 @@ class Query:
 
 
 class Reader(Protocol):
-    """Reads runs from a store. Raises NotReadable."""
+    """Read runs from a store.
+
+    Raises NotReadable if that is not possible in this way.
+    """
 
     def get(self, run_id: str) -> FoundRun | None:
         """Return the run with this id, deleted or not."""
 
     def search(self, query: Query, limit: int = LIMIT) -> list[FoundRun]:
-        """Return the newest runs that fit and are not deleted, newest first."""
+        """Return at most `limit` runs that match and are not deleted, newest first."""
 
     def experiments(self) -> list[str]:
         """Return the names of all experiments that are not deleted."""
 
 
 def open_reader(uri: str) -> Reader:
-    """Return the quickest reader of the store. InputError where there is no store, or no server answers."""
+    """Return the quickest reader that can read the store.
+
+    Raises InputError if there is no store, or if no server answers.
+    """
     require_store(uri)
     try:
         if sqlite_path(uri) is not None:
@@ -102,7 +107,10 @@ def open_reader(uri: str) -> Reader:
 
 
 class SqliteReader:
-    """Reads MLflow's tables, where they have the columns that they had since MLflow 1."""
+    """Read MLflow's tables in a sqlite file.
+
+    It needs only columns that these tables have had since MLflow 1.
+    """
 
     def __init__(self, uri: str) -> None:
         path = sqlite_path(uri)
@@ -116,7 +124,7 @@ class SqliteReader:
         return next(iter(self._runs("run_uuid = ?", [run_id])), None)
 
     def search(self, query: Query, limit: int = LIMIT) -> list[FoundRun]:
-        """Return the newest runs that fit and are not deleted, newest first."""
+        """Return at most `limit` runs that match and are not deleted, newest first."""
         where = f"lifecycle_stage = 'active' AND {query.sql} ORDER BY start_time DESC LIMIT ?"
         return self._runs(where, [query.value, limit])
 
@@ -129,7 +137,10 @@ class SqliteReader:
 
     def _runs(self, where: str, values: Sequence[object]) -> list[FoundRun]:
         runs = f"SELECT run_uuid, name, status FROM runs WHERE {where}"
-        tags = f"SELECT run_uuid, key, value FROM tags WHERE run_uuid IN (SELECT run_uuid FROM runs WHERE {where})"
+        tags = (
+            "SELECT run_uuid, key, value FROM tags "
+            f"WHERE run_uuid IN (SELECT run_uuid FROM runs WHERE {where})"
+        )
         found, pairs = self._rows([(runs, values), (tags, values)])
         tags_of: dict[str, dict[str, str]] = {}
         for run_id, key, value in pairs:
@@ -153,7 +164,7 @@ class SqliteReader:
 
 
 class RestReader:
-    """Asks a tracking server."""
+    """Read runs from a tracking server over its REST API."""
 
     def __init__(self, uri: str) -> None:
         import requests
@@ -168,7 +179,7 @@ class RestReader:
         return next(iter(_of_json([answer.get("run")])), None)
 
     def search(self, query: Query, limit: int = LIMIT) -> list[FoundRun]:
-        """Return the newest runs that fit and are not deleted, newest first."""
+        """Return at most `limit` runs that match and are not deleted, newest first."""
         ids = [experiment_id for experiment_id, _ in self.ids]
         asked = {"experiment_ids": ids, "filter": query.filter, "order_by": NEWEST_FIRST}
         return _of_json(self._pages("runs/search", "runs", asked, limit))
@@ -194,7 +205,7 @@ class RestReader:
         return found
 
     def _ask(self, verb: str, method: str, **content: Any) -> dict[str, Any]:
-        """Return what the server answers, {} where it says that there is no such thing."""
+        """Return the server's answer, or {} if it says that there is no such resource."""
         try:
             address = f"{self.uri}/api/2.0/mlflow/{method}"
             answer = self.session.request(verb, address, timeout=TIMEOUT_S, **content)
@@ -218,7 +229,7 @@ class RestReader:
 
 
 class ClientReader:
-    """Reads with MLflow's own client, which can open every store and takes seconds."""
+    """Read with MLflow's own client, which can open every store but takes seconds to import."""
 
     def __init__(self, uri: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -233,7 +244,7 @@ class ClientReader:
             return None
 
     def search(self, query: Query, limit: int = LIMIT) -> list[FoundRun]:
-        """Return the newest runs that fit and are not deleted, newest first."""
+        """Return at most `limit` runs that match and are not deleted, newest first."""
         try:
             ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
             runs = self.client.search_runs(
@@ -252,7 +263,10 @@ class ClientReader:
 
 
 def _of_json(runs: Iterable[Any]) -> list[FoundRun]:
-    """Return the runs of MLflow's JSON, but those that are not as they should be: a server is not trusted."""
+    """Return the runs in MLflow's JSON.
+
+    Malformed ones are left out, because a server is not trusted.
+    """
     found: list[FoundRun] = []
     for run in runs:
         try:

@@ -1,7 +1,7 @@
-"""How each kind of record is sent to MLflow, in a way that may be repeated.
+"""Send each kind of record to MLflow, in a way that may be repeated.
 
-A call that failed may have arrived all the same: a run is looked for by its key before it is created again, a
-point that is sent twice is stored once, an artifact replaces itself.
+A call that failed may have arrived all the same. So a run is looked for by its key before it is
+created again, a point that is sent twice is stored once, and an artifact replaces itself.
 """
 
 import contextlib
@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
-LONGEST_ORPHAN_S = (
-    3600.0  # that a trial waits for the run that it belongs to, which may be in another store
-)
-# MLflow's words for: not now and not later.
+# How long a trial waits for its sweep's parent run, which may be in another store.
+LONGEST_ORPHAN_S = 3600.0
+# MLflow's error codes for a request that would fail again later.
 REFUSALS = (
-    "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
-    "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED",
+    "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED",
 )  # fmt: skip
-REFUSING_STATUSES = (400, 405, 411, 413, 414, 415, 422, 431)  # HTTP's, from a server of artifacts
+REFUSING_STATUSES = (400, 405, 411, 413, 414, 415, 422, 431)  # HTTP, from an artifact server
+# Errors of the operating system that may pass, and are not the record's fault.
 PASSING = (
     errno.EMFILE,
     errno.ENFILE,
@@ -44,17 +44,23 @@ PASSING = (
     errno.EAGAIN,
     errno.EIO,
     errno.ESTALE,
-)  # not the record's fault
-SENT = ".sent"  # name of the model's folder while it is removed
+)
+SENT = ".sent"  # the name of the model's folder while it is being removed
 
 
 class UnsendableError(ValueError):
-    """A record that can't be sent, now or later. Its text says why."""
+    """Report that a record can't be sent, now or later.
+
+    Its text says why.
+    """
 
 
 @contextlib.contextmanager
 def _local(name: object) -> Iterator[None]:
-    """Turn what is wrong with a file of the run's folder into UnsendableError, unless it may be well later."""
+    """Turn an error about a file of the run's folder into UnsendableError.
+
+    An error that may pass is raised as it is.
+    """
     try:
         yield
     except (OSError, ValueError) as error:
@@ -65,29 +71,32 @@ def _local(name: object) -> Iterator[None]:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether sending the same once more can't help."""
+    """Return whether sending the same record again can't help."""
     if isinstance(error, UnsendableError) or getattr(error, "error_code", None) in REFUSALS:
         return True
     return getattr(getattr(error, "response", None), "status_code", None) in REFUSING_STATUSES
 
 
 class Sender:
-    """Sends the records of one run's folder. writing: held while a file of the folder is put in its place."""
+    """Send the records of one run's folder.
+
+    writing: the lock that is held while a file of the folder is put in place or removed.
+    """
 
     def __init__(self, folder: Path, uri: str, arrived: Arrived, writing: threading.Lock) -> None:
         self.folder, self.uri, self.arrived, self.writing = folder, uri, arrived, writing
         self._client: MlflowClient | None = None
-        self._points_there: dict[
-            str, set[int]
-        ] = {}  # steps by metric, where the store has to be asked
+        # The steps that the store holds, by metric; filled only if the journal was rebuilt.
+        self._points_there: dict[str, set[int]] = {}
         self.handlers: dict[str, Callable[[Record], None]] = {
-            "run": self._run, "artifact": self._artifact, "dataset": self._dataset, "model": self._model, "tags": self._tags,
-            "again": self._again, "end": self._end, "view": self._view,
+            "run": self._run, "artifact": self._artifact, "dataset": self._dataset,
+            "model": self._model, "tags": self._tags, "again": self._again, "end": self._end,
+            "view": self._view,
         }  # fmt: skip
 
     @property
     def client(self) -> "MlflowClient":
-        """Opened at first use: importing MLflow takes seconds."""
+        """Return MLflow's client, opened on first use because importing MLflow takes seconds."""
         if self._client is None:
             from tunebook.tracking.store import open_client
 
@@ -96,14 +105,16 @@ class Sender:
 
     @property
     def run_id(self) -> str:
-        """The run's id in the store; "" until it is there."""
+        """Return the run's id in the store, or "" until the run is there."""
         return self.arrived.run_id
 
     def send(self, kind: str, records: list[Record]) -> None:
-        """Send one call's records. Raises whatever MLflow raises, and UnsendableError."""
-        if (
-            not self.run_id and kind != "run"
-        ):  # killed before it could say what it is: there is nothing to tell
+        """Send the records of one call to MLflow.
+
+        Raises UnsendableError, and whatever MLflow raises.
+        """
+        if not self.run_id and kind != "run":
+            # The run was killed before it was described: there is nothing to send.
             self.arrived.has_ended = self.arrived.has_ended or kind == "end"
         elif kind == "points":
             self._points([point for record in records for point in record["points"]])
@@ -111,7 +122,10 @@ class Sender:
             self.handlers[kind](records[0])
 
     def is_ours(self, key: str) -> bool:
-        """Return whether the run that we know by its id is in the store, and the one with this key."""
+        """Return whether the store holds the run with our id, and that run has this key.
+
+        A run without a key counts as ours.
+        """
         try:
             found = self.client.get_run(self.run_id).data.tags.get(KEY_TAG, key)
         except Exception as error:
@@ -140,7 +154,10 @@ class Sender:
         self._params(record["params"])
 
     def _params(self, params: dict[str, str]) -> None:
-        """Log the parameters. One that MLflow does not take must not keep the run from being there."""
+        """Log the parameters.
+
+        Parameters that MLflow refuses are left out with a warning, so that the run itself is kept.
+        """
         from mlflow.entities import Param
 
         try:
@@ -194,7 +211,7 @@ class Sender:
             file = inside(self.folder, record["file"])
             before = _identity(file)
         if before is None:
-            return  # it has arrived, and was removed here before that could be remembered
+            return  # it arrived, and was removed here before that could be remembered
         self.client.log_artifact(self.run_id, str(file), record["folder"] or None)
         if record["move"]:
             with self.writing:  # else a newer file, written meanwhile, could be removed
@@ -216,7 +233,7 @@ class Sender:
         with _local(record["folder"]):
             folder = inside(self.folder, record["folder"])
             if not os.path.lexists(folder):
-                return  # as for an artifact
+                return  # it arrived, as above in `_artifact`
             require_plain(folder, tuple(entry.name for entry in os.scandir(folder)))
             before, description = folder.stat().st_ino, read_description(folder)
         send_model(
@@ -231,7 +248,7 @@ class Sender:
             if folder.stat().st_ino == before:
                 sent = folder.with_name(SENT)
                 shutil.rmtree(sent, ignore_errors=True)
-                folder.rename(sent)  # at once: a kill must not leave half a model
+                folder.rename(sent)  # atomic: a kill must not leave half a model
         shutil.rmtree(folder.with_name(SENT), ignore_errors=True)
 
     def _view(self, record: Record) -> None:
@@ -249,7 +266,7 @@ class Sender:
 
 
 def _identity(file: Path) -> tuple[int, int, int] | None:
-    """Return what tells a file from a newer one of its name; None where there is none."""
+    """Return what tells a file from a newer one of the same name, or None if there is no file."""
     try:
         with open_regular(file) as opened:
             found = os.fstat(opened.fileno())

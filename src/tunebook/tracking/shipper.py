@@ -1,4 +1,7 @@
-"""Sends a run's journal to MLflow, in a thread of its own; and what earlier runs have left, which `make sync` does too."""
+"""Send a run's journal to MLflow in a background thread, and deliver what earlier runs have left.
+
+`make sync` delivers what earlier runs have left, too.
+"""
 
 import logging
 import threading
@@ -39,7 +42,10 @@ LONGEST_WAIT_S = 30.0  # between two tries, while a store can't be reached
 
 
 class Shipper(threading.Thread):
-    """Delivers the journal of the run that this process works on, while it grows; and beside that, what earlier runs have left."""
+    """Deliver the journal of this process's run while it grows.
+
+    A second thread delivers what earlier runs have left.
+    """
 
     def __init__(self, folder: RunFolder, uri: str, written: Journal) -> None:
         super().__init__(name="shipper", daemon=True)
@@ -57,14 +63,14 @@ class Shipper(threading.Thread):
         self._closing = threading.Event()
 
     def run(self) -> None:
-        """Until `close`."""
+        """Deliver until `close` is called."""
         wait_s, warned = SEND_EVERY_S, False
         self._left_over.start()
         lock = alone(self.folder.path)
         while not lock.is_locked:
             try:
                 lock.acquire()
-            except Timeout:  # what an earlier process left here is being delivered
+            except Timeout:  # another process is delivering what an earlier one left here
                 if self._closing.wait(SEND_EVERY_S) and not self.delivery.waiting:
                     return
                 self.problem = "another process delivers this run"
@@ -75,11 +81,12 @@ class Shipper(threading.Thread):
                 try:
                     if self._deliver():
                         wait_s, warned = SEND_EVERY_S, False
-                except Exception as error:  # whatever a store may do, training goes on
+                except Exception as error:  # no failure of the store may stop the training
                     self.problem = line(error)
                     if not warned:
                         log.warning(
-                            "MLflow is not reached; training goes on and its record is kept here: %s",
+                            "MLflow is not reached; training goes on and its record "
+                            "is kept here: %s",
                             self.problem,
                         )
                     wait_s, warned = min(2 * wait_s, LONGEST_WAIT_S), True
@@ -89,9 +96,8 @@ class Shipper(threading.Thread):
                     time.sleep(0.1 if not self.problem else 1.0)
 
     def _deliver_left_over(self, uri: str) -> None:
-        delivered = deliver_left_over(
-            self.folder.outputs, uri
-        ).delivered  # what can't be delivered now, sync tells
+        # The problems are not logged here; sync reports them.
+        delivered = deliver_left_over(self.folder.outputs, uri).delivered
         if delivered:
             log.info("earlier runs delivered to MLflow: %d", delivered)
 
@@ -108,7 +114,10 @@ class Shipper(threading.Thread):
         return not self.problem
 
     def close(self, patience_s: float) -> bool:
-        """Waits until everything has arrived, or nothing has for `patience_s`. True where everything has."""
+        """Wait until everything has arrived, or until nothing has arrived for `patience_s` seconds.
+
+        Returns whether everything has arrived.
+        """
         self._progress_at = time.monotonic()
         self._closing.set()
         if self._left_over.ident is not None:
@@ -122,7 +131,7 @@ class Shipper(threading.Thread):
 
 
 def check(cfg: Any, choices: object) -> None:
-    """SettingError where there is no store to deliver to."""
+    """Raise SettingError if there is no store to deliver to."""
     from tunebook.tracking.store import require_mlflow
 
     require_mlflow(cfg)
@@ -130,18 +139,22 @@ def check(cfg: Any, choices: object) -> None:
 
 @dataclass
 class LeftOver:
-    """What came of delivering what earlier runs have left. problems: a line for each run that could not be delivered."""
+    """Hold the result of delivering what earlier runs have left.
+
+    delivered: the number of runs that were delivered.
+    problems: one line for each run that could not be delivered.
+    """
 
     delivered: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
-    """Delivers what runs of processes that are gone have left, and gives those that were killed their status.
+    """Deliver what the runs of dead processes have left, and set the status of killed runs.
 
-    Only to the store at `uri`: a run's folder names a store too, but it may be another person's, and MLflow would
-    give the user's password or token to whatever server is named there. Runs of other hosts are left alone: whether they
-    live can't be seen from here.
+    It delivers only to the store at `uri`. A run's folder names a store too, but the folder may
+    come from another person, and MLflow would send the user's password or token to any server that
+    it names. Runs of other hosts are left alone: this host can't see whether they are running.
     """
     found = LeftOver()
     learn(uri)
@@ -158,14 +171,17 @@ def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
             with alone(folder.path):
                 found.delivered += _deliver_dead(folder, uri)
         except Timeout:
-            continue  # another process is at it
-        except Exception as error:  # whatever a store may do, the next may be well
+            continue  # another process is delivering it
+        except Exception as error:  # a store may fail in any way; the next run may succeed
             found.problems.append(f"{folder.path}: {line(error)}")
     return found
 
 
 def _deliver_dead(folder: RunFolder, uri: str) -> bool:
-    """Deliver the folder of a process that is gone. Its own lock is held for moments only: its run may be resumed meanwhile."""
+    """Deliver the folder of a dead process, and return whether that was done.
+
+    The folder's own lock is held for moments only, because the run may be resumed meanwhile.
+    """
     try:
         with held(folder.path, patience_s=0):
             outputs, folder = folder.outputs, RunFolder.read(folder.path)
@@ -192,18 +208,17 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
 
 
 def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
-    """Add the end that a killed process could not tell."""
+    """Append the end of the run to the journal, if a killed process could not do so."""
     file = folder.path / JOURNAL
     last = ""
     for record in records.read(file):
         last = record["kind"]
-    is_lost = (
-        not last and delivery.run_id and not delivery.has_ended
-    )  # the journal is gone, the run is not
+    # The journal is gone, but the store holds the run.
+    is_lost = not last and delivery.run_id and not delivery.has_ended
     if (not last and not is_lost) or last == "end":
         return
     written = Journal(file)
-    if (folder.path / LAST_CHECKPOINT).exists():  # so that another machine can go on from it
+    if (folder.path / LAST_CHECKPOINT).exists():  # so that another machine can resume from it
         written.append(
             {"kind": "artifact", "file": LAST_CHECKPOINT, "folder": "checkpoints", "move": False}
         )
@@ -213,8 +228,11 @@ def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
 
 
 def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
-    """Ends the runs of a sweep's trials that were begun on a machine which was lost, and done on another: nobody else can. numbers: of
-    the trials that are over. A store that can't be reached keeps them as they are."""
+    """End the MLflow runs of trials that began on a lost machine and were finished on another.
+
+    No other process can end these runs. If the store can't be reached, they stay as they are.
+    sweep: the sweep's name. numbers: the numbers of its trials that are over.
+    """
     from tunebook.tracking.store import open_client
 
     try:
@@ -229,5 +247,5 @@ def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
             ):
                 client.set_tag(run.info.run_id, "sweep.state", "lost")
                 client.set_terminated(run.info.run_id, "KILLED")
-    except Exception as error:  # whatever a store may do
+    except Exception as error:  # a store may fail in any way
         log.warning("runs of machines that were lost stay RUNNING in MLflow: %s", line(error))

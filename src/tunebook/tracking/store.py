@@ -1,6 +1,7 @@
-"""The tracking store: checked before a run starts, the local sqlite file created once however many processes start.
+"""Check the tracking store before a run starts, and create the local sqlite file.
 
-MLflow is imported where it is used: it takes seconds, which a run spends in its first steps instead of before them.
+The file is created once, however many processes start together. MLflow is imported where it is
+used: that takes seconds, which a run then spends during its first steps and not before them.
 """
 
 import hashlib
@@ -27,19 +28,20 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 LONGEST_FOLDER_NAME = 80  # characters
-LONGEST_KNOCK_S = 10.0  # at a server's door
+LONGEST_KNOCK_S = 10.0  # that a server may take to answer
 
 
 def check_address(uri: str) -> None:
-    """SettingError where `uri` is no address of a store that MLflow could open."""
+    """Raise SettingError if `uri` is not the address of a store that MLflow could open."""
     if reason := what_is_wrong(uri):
         raise SettingError("uri", redact(without_user(uri)), reason)
 
 
 def refuse_unusable(uri: str) -> None:
-    """InputError where a sqlite store can't be written, or is not of the installed MLflow. Takes milliseconds, makes nothing.
+    """Raise InputError if a sqlite store can't be written or is not of the installed MLflow.
 
-    A server is not asked: a run does without one until it is back.
+    It takes milliseconds and creates nothing. A server is not asked, because a run can do without
+    its server for as long as that is down.
     """
     path = sqlite_path(uri)
     if path is None:
@@ -68,7 +70,7 @@ def _check_schema(uri: str, path: Path) -> None:
             connection.close()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            return  # somebody writes: it is a store
+            return  # another process is writing, so this is a store
         raise InputError(f"tracking.uri={uri}: is not an MLflow store ({error})") from None
     except sqlite3.DatabaseError as error:
         raise InputError(f"tracking.uri={uri}: is not an MLflow store ({error})") from None
@@ -77,16 +79,20 @@ def _check_schema(uri: str, path: Path) -> None:
         return
     if set(found) <= known:
         raise InputError(
-            f"tracking.uri={uri}: is of an older MLflow; back it up, then run `mlflow db upgrade {uri}`"
+            f"tracking.uri={uri}: is of an older MLflow; "
+            f"back it up, then run `mlflow db upgrade {uri}`"
         )
     raise InputError(
-        f"tracking.uri={uri}: is of a newer MLflow than the one installed here (schema {' '.join(found) or 'unknown'})"
+        f"tracking.uri={uri}: is of a newer MLflow than the one installed here "
+        f"(schema {' '.join(found) or 'unknown'})"
     )
 
 
 def _revisions() -> tuple[set[str], str]:
-    """Every schema revision that the installed MLflow knows, and the newest. Read from its migrations as text: importing them takes
-    a second."""
+    """Return every schema revision that the installed MLflow knows, and the newest of them.
+
+    They are read from the text of MLflow's migrations, because importing those takes a second.
+    """
     spec = importlib.util.find_spec("mlflow")
     assert spec is not None
     assert spec.origin is not None
@@ -107,17 +113,16 @@ def _revisions() -> tuple[set[str], str]:
 
 
 def _quiet() -> None:
-    """MLflow tells of each migration, and of each error that it raises as well, with its traceback."""
+    """Silence what MLflow logs about each migration, and about each error that it raises anyway."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    logging.getLogger("urllib3.connectionpool").setLevel(
-        logging.ERROR
-    )  # of each try that failed; the last one's error is told
+    # It warns of each try that failed; the error of the last one is raised anyway.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
 def open_client(uri: str) -> "MlflowClient":
-    """A client of the store at `uri`; a sqlite file that isn't there yet is created."""
+    """Return a client of the store at `uri`, after creating a sqlite file that does not exist."""
     from mlflow import MlflowClient
 
     _quiet()
@@ -126,29 +131,41 @@ def open_client(uri: str) -> "MlflowClient":
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file behind a sqlite address; None for a server's."""
+    """Return the file that a sqlite address names, or None for any other address."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def artifact_folder(uri: str) -> Path | None:
-    """Where a local store's artifacts lie: `mlruns/` beside the file. None for a server, which decides itself."""
+    """Return the folder of a local store's artifacts, which is `mlruns/` beside the file.
+
+    None for a server, which chooses the place itself.
+    """
     path = sqlite_path(uri)
     return path.parent / "mlruns" if path else None
 
 
 def add_artifacts(uri: str, run_id: str, folder: Path, name: str) -> None:
-    """Puts a folder's files beside those that a run has, as `name`, in place of earlier ones. Raises whatever MLflow raises."""
+    """Log the files of a folder as artifacts of a run, in its artifact folder `name`.
+
+    They replace earlier ones of the same names. Raises whatever MLflow raises.
+    """
     client = open_client(uri)
     for file in sorted(folder.iterdir()):
         client.log_artifact(run_id, str(file), name)
 
 
 class RunNotFound(InputError):
-    """There is no such store or run, or it lacks what was asked of it. Its text is one line for a user."""
+    """Report that a store or a run does not exist, or lacks what was asked of it.
+
+    Its text is one line for a user.
+    """
 
 
 def require_store(uri: str) -> None:
-    """SettingError, InputError where nothing can be read at `uri`: looking must not create a store, nor wait minutes for a server."""
+    """Raise SettingError or InputError if there is no store to read at `uri`.
+
+    Reading must not create a store, and must not wait minutes for a server.
+    """
     try:
         check_address(uri)
     except SettingError as error:
@@ -165,19 +182,21 @@ def require_store(uri: str) -> None:
 
 
 def require_mlflow(cfg: Any) -> None:
-    """SettingError for `tracking=off`, where runs are read."""
+    """Raise SettingError for `tracking=off`, with which no runs can be read."""
     if "uri" not in cfg.tracking:
         raise SettingError("tracking", "off", "runs are read from MLflow; allowed: mlflow")
 
 
 def _knock(uri: str) -> None:
-    """InputError where no server answers. (One that asks for a password does answer.)"""
+    """Raise InputError if no server answers.
+
+    A server that asks for a password has answered.
+    """
     try:
         if uri.startswith("http"):
             parts = urlsplit(uri)
-            address = parts._replace(
-                netloc=parts.netloc.rpartition("@")[2]
-            )  # urllib takes a password for a part of the host
+            # urllib would take a password for a part of the host.
+            address = parts._replace(netloc=parts.netloc.rpartition("@")[2])
             urllib.request.urlopen(address.geturl(), timeout=LONGEST_KNOCK_S).close()
         elif "://" in uri:
             import sqlalchemy
@@ -191,10 +210,11 @@ def _knock(uri: str) -> None:
 
 
 def ensure_store(uri: str) -> None:
-    """Creates a sqlite store that isn't there yet. A server's store is the server's business.
+    """Create a sqlite store that does not exist yet; do nothing for a server.
 
-    Several processes migrating one new file corrupt it, so it is made under a lock in a temporary file and renamed into place:
-    nobody ever sees half a store. WAL lets the UI read while runs write.
+    Several processes that migrate one new file would corrupt it. So the store is made under a lock,
+    in a temporary file that is then renamed: no process ever sees half a store.
+    WAL lets the UI read while runs write.
     """
     path = sqlite_path(uri)
     if path is None or path.exists():
@@ -222,13 +242,19 @@ def ensure_store(uri: str) -> None:
 
 
 def folder_name(name: str) -> str:
-    """A name as one of a folder: an experiment called `../x` stays inside its store, and a long one fits a file system."""
+    """Return a name that is safe for a folder.
+
+    An experiment called `../x` stays inside its store, and a long name fits the file system.
+    """
     safe = re.sub(r"[^\w. =,()+-]", "_", name).strip(". ")[:LONGEST_FOLDER_NAME]
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
-    """The id of the experiment (MLflow's folder of runs) called `name`, created or brought back from the bin where needed."""
+    """Return the id of the MLflow experiment called `name`.
+
+    It is created if it does not exist, and restored if it was deleted.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)

@@ -1,4 +1,4 @@
-"""CPU, memory, disk, network and GPU, sampled while a run works."""
+"""Sample CPU, memory, disk, network and GPU while a run is running."""
 
 import logging
 import threading
@@ -11,7 +11,11 @@ EVERY_S = 10.0
 
 
 class SystemMetrics(threading.Thread):
-    """Hands `record` a dict of figures named `system/...` every ten seconds, and a number that counts up from `first`."""
+    """Sample the machine every ten seconds.
+
+    record: called with a dict of metrics named `system/...`, and with the number of the sample.
+    first: the number of the first sample.
+    """
 
     def __init__(self, record: Callable[[dict[str, float], int], None], first: int) -> None:
         super().__init__(name="system metrics", daemon=True)
@@ -19,7 +23,7 @@ class SystemMetrics(threading.Thread):
         self._stop_now = threading.Event()
 
     def run(self) -> None:
-        """Until `close`."""
+        """Sample until `close` is called."""
         monitors = _monitors()
         while not self._stop_now.wait(EVERY_S):
             figures: dict[str, float] = {}
@@ -33,7 +37,7 @@ class SystemMetrics(threading.Thread):
             self.sample += 1
 
     def close(self) -> None:
-        """No more samples."""
+        """Stop sampling."""
         self._stop_now.set()
         self.join(timeout=1)
 
@@ -51,8 +55,7 @@ def _monitors() -> list[Any]:
     for gpu in (GPUMonitor, ROCMMonitor):
         try:
             found.append(gpu())
-        except (
-            Exception
-        ) as error:  # no such GPU, or its library is not installed: MLflow raises several kinds
+        except Exception as error:
+            # There is no such GPU, or its library is missing: MLflow raises several kinds of error.
             log.debug("no figures of a GPU: %s", error)
     return found

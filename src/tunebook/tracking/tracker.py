@@ -1,6 +1,6 @@
-"""A run as training sees it: opened, told what happens, closed with the status that the process ends with.
+"""Record a run as training sees it: it is opened, logged to, and closed with its final status.
 
-Nothing here waits for a store. What is told goes to the run's journal; the shipper does the rest.
+Nothing here waits for a store. What is logged goes to the run's journal, and the shipper sends it.
 """
 
 import logging
@@ -32,47 +32,47 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-DIGITS = 7  # significant: what a float32 holds; the rest would only fill the UI's columns
-ROOM_EVERY_S = 0.5  # between two looks for room on the disk
+DIGITS = 7  # significant digits: what a float32 holds; more would only fill the UI's columns
+ROOM_EVERY_S = 0.5  # between two tries to write to a full disk
 MODEL = "model"
 
 
 def rounded(value: float) -> float:
-    """`value` to seven significant digits: the figure that is stored, printed and compared."""
+    """Return `value` with seven significant digits, as it is stored, printed and compared."""
     return float(f"{value:.{DIGITS}g}")
 
 
 class Tracker(Logger, ABC):
-    """Where a run is written down. A Lightning logger, with the few things more that a run holds."""
+    """Record a run: a Lightning logger that also takes tags, artifacts, data sets and a model."""
 
     uri = ""  # of the store, without secrets
     address = ""  # of the store, as it was given
     run_id = ""
     run_name = ""
     experiment_id = ""
-    patience_s = 0.0  # that the end of a run waits for a store that takes nothing
+    patience_s = 0.0  # how long the end of a run waits for a store that receives nothing
     unwritten = 0  # records that a full disk did not take until the end
     wants_model = wants_pictures = False  # making them takes seconds
 
     @property
     def name(self) -> str:
-        """The run's name (Lightning's word for it)."""
+        """Return the run's name; Lightning asks for it by this property."""
         return self.run_name
 
     @property
     def version(self) -> str:
-        """The run's id (Lightning's word for it)."""
+        """Return the run's id, which Lightning calls the logger's version."""
         return self.run_id
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's parameters are logged once, from its config, by `open`."""
+        """Do nothing, because `describe` logs the run's parameters once, from its config."""
 
     def check(self) -> None:
-        """InputError where nothing could be written down. Makes nothing."""
+        """Raise InputError if nothing could be recorded; create nothing."""
 
     @abstractmethod
     def open(self, folder: RunFolder) -> bool:
-        """Starts writing in a run's folder. True where the run is new, False where it goes on."""
+        """Start recording in a run's folder, and return whether the run is new, not resumed."""
 
     @abstractmethod
     def describe(
@@ -83,50 +83,62 @@ class Tracker(Logger, ABC):
         tags: Mapping[str, str],
         parent: str = "",
     ) -> None:
-        """The new run's place, name, settings and origin. parent: the key of the run that it belongs to."""
+        """Record the experiment, the name, the parameters and the tags of a new run.
+
+        parent: the key of its parent run.
+        """
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """One point a metric. step: counted in epochs from 1 where `metrics` has Lightning's "epoch" (from 0), else as given."""
+        """Log one point of each metric.
+
+        If `metrics` has Lightning's "epoch" (from 0), the step is that plus 1, and else `step`.
+        """
 
     @abstractmethod
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """More tags."""
+        """Add tags to the run."""
 
     @abstractmethod
     def save_text(self, text: str, path: str) -> None:
-        """A text artifact, without the secrets in it."""
+        """Save a text as an artifact, without the secrets in it."""
 
     @abstractmethod
     def save_file(self, file: Path, folder: str, move: bool = False) -> None:
-        """A file in the run's folder as an artifact in `folder`. move: it is kept there only."""
+        """Save a file of the run's folder as an artifact in the artifact folder `folder`.
+
+        move: whether the local file is removed once it has arrived.
+        """
 
     @abstractmethod
     def save_figure(self, figure: "Figure", path: str) -> None:
-        """A picture artifact (PNG)."""
+        """Save a figure as an artifact (PNG)."""
 
     @abstractmethod
     def save_model(self, network: nn.Module, example: Tensor) -> None:
-        """The network in MLflow's pt2 format: images -> class probabilities. example: at least two images (B, C, H, W)."""
+        """Save the network in MLflow's pt2 format: images -> class probabilities.
+
+        example: at least two images (B, C, H, W).
+        """
 
     @abstractmethod
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
-        """A data set as an input of the run."""
+        """Log a data set as an input of the run."""
 
     @abstractmethod
     def add_view(self, tags: Mapping[str, str]) -> None:
-        """A view of the runs for MLflow's pages: tags of the experiment (see `view`)."""
+        """Add a view of the runs to MLflow's UI, by tags of the experiment (see `view`)."""
 
     @abstractmethod
     def close(self, status: Status) -> bool:
-        """Ends the run. False where something has not arrived in the store yet."""
+        """End the run, and return whether everything has arrived in the store."""
 
 
 class NoTracker(Tracker):
-    """Writes nothing anywhere."""
+    """Record nothing."""
 
     def open(self, folder: RunFolder) -> bool:
-        """Nothing to go on with."""
+        """Return True, because there is never a run to resume."""
         return True
 
     def describe(
@@ -137,42 +149,43 @@ class NoTracker(Tracker):
         tags: Mapping[str, str],
         parent: str = "",
     ) -> None:
-        """Keeps the name, for the summary."""
+        """Keep the name, for the summary."""
         self.run_name = name
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def save_text(self, text: str, path: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def save_file(self, file: Path, folder: str, move: bool = False) -> None:
-        """Nothing: the file stays where it is."""
+        """Do nothing; the file stays where it is."""
 
     def save_figure(self, figure: "Figure", path: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def add_view(self, tags: Mapping[str, str]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self, status: Status) -> bool:
-        """Nothing."""
+        """Return True, because there is nothing to deliver."""
         return True
 
 
 class MLflowTracker(Tracker):
-    """A run in an MLflow store: a sqlite file (created safely where there is none) or a tracking server.
+    """Record a run in an MLflow store: a sqlite file or a tracking server.
 
-    patience_s: how long the end of a run waits for a store that takes nothing.
+    A sqlite file that does not exist is created.
+    patience_s: how many seconds the end of a run waits for a store that receives nothing.
     """
 
     @checked
@@ -194,11 +207,11 @@ class MLflowTracker(Tracker):
         self._known: set[tuple[str, int]] = set()
 
     def check(self) -> None:
-        """InputError where the store is a file that can't be used."""
+        """Raise InputError if the store is a file that can't be used."""
         refuse_unusable(self.address)
 
     def open(self, folder: RunFolder) -> bool:
-        """Opens the journal and starts sending it."""
+        """Open the journal, start sending it, and return whether the run is new."""
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.folder, path = folder, folder.path / JOURNAL
         earlier = list(records.read(path))
@@ -210,13 +223,11 @@ class MLflowTracker(Tracker):
         }
         for record in earlier:
             self.run_name = record["name"] if record["kind"] == "run" else self.run_name
-        new = all(
-            record["kind"] != "run" for record in earlier
-        )  # killed before it could say what it is, it is new still
+        # A run that was killed before it was described is still new.
+        new = all(record["kind"] != "run" for record in earlier)
         self._journal = Journal(path)
-        self._shipper = Shipper(
-            folder, self.address, self._journal
-        )  # before more is told: it looks for what is missing
+        # Created before anything is appended, because it looks for what is missing.
+        self._shipper = Shipper(folder, self.address, self._journal)
         if not new:
             self._journal.append({"kind": "again"})
         self._shipper.start()
@@ -237,7 +248,7 @@ class MLflowTracker(Tracker):
         tags: Mapping[str, str],
         parent: str = "",
     ) -> None:
-        """The journal's first record."""
+        """Append the journal's first record, which describes the run."""
         self.run_name = name = redact(name)
         values = {key: str(value) for key, value in params.items()}
         place = {"key": self.folder.key, "experiment": experiment, "name": name, "parent": parent}
@@ -250,7 +261,10 @@ class MLflowTracker(Tracker):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """A point that the run has already (it went on from before that point) is not told again."""
+        """Log the points that the run does not have yet.
+
+        A run that was resumed from an earlier epoch computes some points a second time.
+        """
         metrics = dict(metrics)
         epoch = metrics.pop("epoch", None)
         self._points(metrics, int(epoch) + 1 if epoch is not None else step or 0)
@@ -268,16 +282,18 @@ class MLflowTracker(Tracker):
             self._journal.append({"kind": "points", "points": points})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """More tags."""
+        """Add tags to the run."""
         self._tell("tags", tags=dict(tags))
 
     @contextmanager
     def _artifact(self, path: str) -> Iterator[Path]:
-        """The place of a new artifact in the run's folder, from which it is sent. A full disk costs the artifact, not the run."""
+        """Yield the path to write a new artifact to, and record it for sending afterwards.
+
+        If the disk is full, the artifact is lost, but not the run.
+        """
         file = self.folder.path / ARTIFACTS / path
-        unfinished = file.with_name(
-            f".{file.name}.part"
-        )  # the shipper may be sending an earlier one from its place
+        # The shipper may be sending an earlier artifact from the path of the new one.
+        unfinished = file.with_name(f".{file.name}.part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             unfinished.unlink(missing_ok=True)
@@ -290,23 +306,26 @@ class MLflowTracker(Tracker):
         self.save_file(file, str(Path(path).parent).removeprefix("."), move=True)
 
     def save_text(self, text: str, path: str) -> None:
-        """A text artifact, without the secrets in it."""
+        """Save a text as an artifact, without the secrets in it."""
         with self._artifact(path) as file:
             file.write_text(redact(text))
 
     def save_file(self, file: Path, folder: str, move: bool = False) -> None:
-        """Sent from where it is."""
+        """Record a file for sending from where it is."""
         self._tell(
             "artifact", file=str(file.relative_to(self.folder.path)), folder=folder, move=move
         )
 
     def save_figure(self, figure: "Figure", path: str) -> None:
-        """A picture artifact (PNG, 100 dots an inch)."""
+        """Save a figure as an artifact (PNG, 100 dots per inch)."""
         with self._artifact(path) as file:
             figure.savefig(file, format="png", dpi=100)
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
-        """As an MLflow model `runs:/<run id>/model`, with signature and input example; any batch size, nothing pickled."""
+        """Save the network as the MLflow model `runs:/<run id>/model`.
+
+        It has a signature and an input example, takes any batch size and holds no pickle.
+        """
         from tunebook.tracking.model import write_model
 
         unfinished, folder = self.folder.path / f".{MODEL}.part", self.folder.path / MODEL
@@ -315,9 +334,8 @@ class MLflowTracker(Tracker):
             with self._shipper.writing:
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
-        except (
-            Exception
-        ) as error:  # a full disk, or a network that can't be exported: the run is none the worse
+        except Exception as error:
+            # A full disk, or a network that can't be exported: the run continues without the model.
             self.unsaved.append(
                 f"{MODEL} ({type(error).__name__}: {redact(' '.join(str(error).split()))[:200]})"
             )
@@ -325,19 +343,20 @@ class MLflowTracker(Tracker):
         self._tell("model", folder=MODEL, name=MODEL)
 
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
-        """As an MLflow input, tagged with its context (training, validation, testing)."""
+        """Log a data set as an MLflow input, with its context (training, validation, testing)."""
         self._tell(
             "dataset", name=name, digest=digest, profile=profile, source=source, context=context
         )
 
     def add_view(self, tags: Mapping[str, str]) -> None:
-        """In place of an earlier one of the same name."""
+        """Add a view in place of an earlier one of the same name."""
         self._tell("view", tags=dict(tags))
 
     def close(self, status: Status) -> bool:
-        """Waits for room on the disk and for the store, but not for ever.
+        """End the run, after a limited wait for space on the disk and for the store.
 
-        What has not arrived is delivered by the next start or by sync. `unwritten` says what is in no file, and so is lost.
+        What has not arrived is delivered by the next start or by sync. `unwritten` then holds the
+        number of records that are in no file, and so are lost.
         """
         if self._samples is not None:
             self._samples.close()

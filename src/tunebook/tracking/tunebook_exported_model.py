@@ -1,7 +1,7 @@
-"""Loads an exported network for MLflow's pyfunc and serves it. Lies in each MLflow model's own code folder.
+"""Load an exported network for MLflow's pyfunc, from the code folder of each MLflow model.
 
-MLflow's loader for PyTorch imports Lightning, and with it torchvision, which fails where torch and torchvision
-are builds that do not fit each other. This one needs torch alone, and nothing of Tunebook.
+MLflow's own loader for PyTorch imports Lightning, and with it torchvision. That import fails if the
+builds of torch and torchvision do not match. This loader needs only torch, and nothing of Tunebook.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ FILE = "model.pt2"
 
 
 class ExportedModel:
-    """Images -> class probabilities, on the CPU."""
+    """Compute class probabilities from images, on the CPU."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         self.network = program.module()
@@ -28,5 +28,5 @@ class ExportedModel:
 
 
 def _load_pyfunc(path: str, model_config: Any = None) -> ExportedModel:
-    """Return the model in a folder. MLflow calls it by this name."""
+    """Return the model in a folder; MLflow calls this function by its name."""
     return ExportedModel(torch.export.load(Path(path) / FILE))

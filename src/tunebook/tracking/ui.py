@@ -1,4 +1,4 @@
-"""MLflow's own pages, served for this machine alone, and where in them the views of experiments and sweeps are."""
+"""Serve MLflow's UI on this machine only, and print the addresses of the views in it."""
 
 import contextlib
 import os
@@ -21,8 +21,9 @@ from tunebook.tracking.store import open_client, require_mlflow, require_store, 
 
 HOST = "127.0.0.1"
 MOST_SHOWN = 6
-LONGEST_END_S = 5.0  # that the server is given to end by itself
-# Without these, MLflow starts a dozen processes and 3 GB, runs pickles from models that it shows, and tells its makers.
+LONGEST_END_S = 5.0  # that the server may take to end by itself
+# Without these, MLflow starts a dozen processes that take 3 GB, runs pickles from the models that
+# it shows, and sends telemetry.
 SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -31,7 +32,7 @@ SETTINGS = {
 
 
 def check(cfg: Any, choices: object) -> None:
-    """SettingError, InputError where a setting can't be used."""
+    """Raise SettingError or InputError if a setting can't be used."""
     conform("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
     conform("browser", cfg.browser, bool)
     require_mlflow(cfg)
@@ -52,7 +53,10 @@ def check(cfg: Any, choices: object) -> None:
 
 
 def views(uri: str) -> list[tuple[str, str]]:
-    """(name, page from the server's root) of each sweep, newest first, then of each experiment."""
+    """Return (name, page) of each sweep, newest first, then of each experiment.
+
+    page: the address, without the server's root.
+    """
     found: list[tuple[bool, int, str, str]] = []
     for one in open_client(uri).search_experiments():
         for at, name, page in view.pages(one.experiment_id, one.tags):
@@ -62,7 +66,10 @@ def views(uri: str) -> list[tuple[str, str]]:
 
 
 def serve(uri: str, port: int, browser: bool) -> None:
-    """Runs MLflow's server until Ctrl-C or a signal, and says where to look. The server ends with this process, however that ends."""
+    """Run MLflow's server until Ctrl-C or a signal, and print the addresses of its pages.
+
+    The server ends with this process, however this process ends.
+    """
     root = f"http://{HOST}:{port}"
     shown = views(uri)[:MOST_SHOWN]
     mlflow = [
@@ -79,7 +86,7 @@ def serve(uri: str, port: int, browser: bool) -> None:
     ]
     command = [sys.executable, bound_server.__file__, *mlflow]
     _end_on_signals()
-    with tempfile.TemporaryFile() as said:  # a page of its own news; told where it can't serve
+    with tempfile.TemporaryFile() as said:  # the server's output, for an error message
         server = subprocess.Popen(
             command,
             env={**os.environ, **SETTINGS},
@@ -92,7 +99,10 @@ def serve(uri: str, port: int, browser: bool) -> None:
 
 
 def _end_on_signals() -> None:
-    """Make the signals that ask a process to end an exit, which ends the server too. One that is ignored (nohup) stays so."""
+    """Make SIGTERM and SIGHUP raise SystemExit, so that the server is ended too.
+
+    A signal that is ignored (by nohup) stays ignored.
+    """
 
     def leave(signum: int, frame: object) -> None:
         raise SystemExit(128 + signum)
@@ -125,7 +135,7 @@ def _show(
 
 
 def has_screen() -> bool:
-    """Whether a browser could be seen."""
+    """Return whether this machine has a screen to show a browser on."""
     return sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
@@ -146,7 +156,7 @@ def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: I
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End the server with the processes that it started, which may outlive it."""
+    """End the server and the processes that it started, which could outlive it."""
     _signal_group(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(LONGEST_END_S)

@@ -1,8 +1,9 @@
-"""What MLflow's page of runs opens on: figures and settings as columns, and learning curves.
+"""Define what MLflow's page of runs shows first: metrics, parameters and learning curves.
 
-MLflow's own table shows neither metrics nor parameters, and its page opens on traces. A view that a user shares from the UI is an
-experiment tag holding compressed JSON; this writes such a tag, under one key. The format is MLflow's own and undocumented: a UI
-that can't read it falls back on its own defaults.
+By default MLflow's table shows neither metrics nor parameters, and its page opens on traces. A view
+that a user shares from the UI is an experiment tag that holds compressed JSON. This module writes
+such a tag, under one key. The format is MLflow's own and undocumented; a UI that can't read it
+falls back on its defaults.
 """
 
 import base64
@@ -19,15 +20,16 @@ PREFIX = "mlflow.sharedViewState."
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"  # opens on runs, not on traces
 METRICS = ("test/acc", "best/val_acc", "val/loss", "time/epoch_s")
 PARAMS = ("data", "model", "optimizer", "optimizer.lr", "model.filters", "seed")
-STATE_TAGS = (
-    "sweep.state",
-    "sweep.pruned_at_epoch",
-)  # MLflow's own status is FINISHED for a pruned trial too
+# MLflow's own status is FINISHED for a pruned trial, too.
+STATE_TAGS = ("sweep.state", "sweep.pruned_at_epoch")
 CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 
 def tags() -> dict[str, str]:
-    """The experiment's tags that make the view of all its runs. `#/experiments/<id>/runs?viewStateShareKey=tunebook` opens it."""
+    """Return the experiment tags that make up the view of all the experiment's runs.
+
+    The page `#/experiments/<id>/runs?viewStateShareKey=tunebook` opens it.
+    """
     columns = _columns(METRICS, PARAMS)
     state = _state(
         "",
@@ -43,7 +45,11 @@ def tags() -> dict[str, str]:
 def tags_of_sweep(
     name: str, objective: str, ascending: bool, settings: Sequence[str]
 ) -> dict[str, str]:
-    """The tags that make a sweep's own view: its trials, best first, with what varies as columns and as parallel coordinates."""
+    """Return the experiment tags that make up the view of one sweep's trials, best first.
+
+    The settings that vary are shown as columns and as parallel coordinates.
+    ascending: whether the lowest value of the objective is the best.
+    """
     best = f"best/{objective.replace('/', '_')}"
     metrics = [
         best,
@@ -61,7 +67,7 @@ def tags_of_sweep(
 
 
 def _columns(metrics: Sequence[str], params: Sequence[str]) -> list[str]:
-    """Return MLflow's names of the columns, in their order: the trial's state, metrics, parameters."""
+    """Return MLflow's names of the columns, in order: the trial's state, metrics, parameters."""
     states = [f"tags.`{tag}`" for tag in STATE_TAGS]
     return (
         states + [f"metrics.`{name}`" for name in metrics] + [f"params.`{name}`" for name in params]
@@ -83,19 +89,22 @@ def _tag(key: str, name: str, state: dict[str, Any]) -> dict[str, str]:
 
 
 def page(experiment_id: str, key: str = KEY) -> str:
-    """Where a UI shows the experiment's runs in this view, from its root."""
+    """Return the address of the experiment's runs in this view, without the UI's root."""
     return (
         f"/#/experiments/{experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"
     )
 
 
 def page_of_sweep(experiment_id: str, sweep: str) -> str:
-    """Where a UI shows the sweep's trials."""
+    """Return the address of the view of the sweep's trials, without the UI's root."""
     return page(experiment_id, _key_of(sweep))
 
 
 def pages(experiment_id: str, experiment_tags: Mapping[str, str]) -> list[tuple[int, str, str]]:
-    """(when it was made in ms, name, page) of every view that an experiment's tags hold. Those that can't be read are left out."""
+    """Return (time of creation in ms, name, page) of every view in an experiment's tags.
+
+    Views that can't be read are left out.
+    """
     found: list[tuple[int, str, str]] = []
     for tag, text in experiment_tags.items():
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -119,38 +128,49 @@ def _state(
     charts: list[dict[str, Any]],
     sections: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """shown: MLflow's filter; order: the column that rows are sorted by."""
+    """Return the state of MLflow's page that a view opens.
+
+    shown: MLflow's filter of the runs. order: the column that the rows are sorted by.
+    """
     return {
-        "searchFilter": shown, "orderByKey": order, "orderByAsc": ascending, "startTime": "ALL", "lifecycleFilter": "Active",
+        "searchFilter": shown, "orderByKey": order, "orderByAsc": ascending,
+        "startTime": "ALL", "lifecycleFilter": "Active",
         "datasetsFilter": [], "modelVersionFilter": "All Runs", "selectedColumns": columns,
         # Without an order, MLflow puts tags last, out of sight.
         "columnOrder": columns, "columnWidths": {},
-        "runsHiddenMode": "FIRST_20_RUNS", "viewMaximized": False, "runListHidden": False, "isAccordionReordered": True,
-        "useGroupedValuesInCharts": True, "hideEmptyCharts": True, "groupBy": None, "groupsExpanded": {},
+        "runsHiddenMode": "FIRST_20_RUNS", "viewMaximized": False, "runListHidden": False,
+        "isAccordionReordered": True, "useGroupedValuesInCharts": True, "hideEmptyCharts": True,
+        "groupBy": None, "groupsExpanded": {},
         "compareRunCharts": charts, "compareRunSections": sections,
-        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+        "globalLineChartConfig": {
+            "xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": "",
+        },
     }  # fmt: skip
 
 
 def _section(uuid: str, name: str, columns: int) -> dict[str, Any]:
-    """columns: charts side by side."""
+    """Return a section of charts, `columns` of them side by side."""
     return {
-        "uuid": uuid, "name": name, "display": True, "isReordered": True, "deleted": False, "isGenerated": False, "columns": columns,
-        "cardHeight": 400,
+        "uuid": uuid, "name": name, "display": True, "isReordered": True, "deleted": False,
+        "isGenerated": False, "columns": columns, "cardHeight": 400,
     }  # fmt: skip
 
 
 def _parallel(settings: Sequence[str], metric: str) -> dict[str, Any]:
     return {
-        "uuid": "parallel", "type": "PARALLEL", "runsCountToCompare": 100, "metricSectionId": "settings", "deleted": False,
-        "isGenerated": False, "selectedParams": list(settings), "selectedMetrics": [metric], "showAllRuns": False,
+        "uuid": "parallel", "type": "PARALLEL", "runsCountToCompare": 100,
+        "metricSectionId": "settings", "deleted": False, "isGenerated": False,
+        "selectedParams": list(settings), "selectedMetrics": [metric], "showAllRuns": False,
     }  # fmt: skip
 
 
 def _curve(metric: str) -> dict[str, Any]:
     return {
-        "uuid": metric, "type": "LINE", "runsCountToCompare": 20, "metricSectionId": "curves", "deleted": False, "isGenerated": False,
-        "metricKey": metric, "selectedMetricKeys": [metric], "lineSmoothness": 0, "xAxisScaleType": "linear", "scaleType": "linear",
-        "range": {}, "xAxisKey": "step", "selectedXAxisMetricKey": "", "yAxisKey": "metric", "yAxisExpressions": [],
-        "ignoreOutliers": False, "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
+        "uuid": metric, "type": "LINE", "runsCountToCompare": 20, "metricSectionId": "curves",
+        "deleted": False, "isGenerated": False,
+        "metricKey": metric, "selectedMetricKeys": [metric], "lineSmoothness": 0,
+        "xAxisScaleType": "linear", "scaleType": "linear", "range": {},
+        "xAxisKey": "step", "selectedXAxisMetricKey": "", "yAxisKey": "metric",
+        "yAxisExpressions": [], "ignoreOutliers": False,
+        "useGlobalXaxisKey": True, "useGlobalLineSmoothing": True,
     }  # fmt: skip
