@@ -135,17 +135,13 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
         status = 0
         try:
             parsed = entry._arguments("config")
-<<<<<<< HEAD
             entry._prepare(
                 parsed,
                 "config",
                 "tunebook.experiment.check:check",
-                "tunebook.experiment.resume:take_up",
+                "tunebook.experiment.resolve_resume:take_up",
                 sweeps=True,
             )
-=======
-            entry._prepare(parsed, "config", "tunebook.experiment.check:check", "tunebook.experiment.resolve_resume:take_up", sweeps=True)
->>>>>>> main
         except SystemExit as stop:
             status = int(stop.code or 0)
         finally:

@@ -71,21 +71,12 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
         grid, parent
     )
     out = (grid / "out.txt").read_text()
-<<<<<<< HEAD
-    best = max(found.values(), key=lambda run: run.data.metrics["best/val_acc"])
-    assert re.search(rf"^best +trial {best.data.tags['sweep.trial']}, ", out, re.M)
-    pair = [100 * found[f"sgd seed={seed}"].data.metrics["best/val_acc"] for seed in (1, 2)]
-    half_width = 12.7062 * abs(pair[0] - pair[1]) / 2  # Student's t, one degree of freedom
-    assert re.search(
-        rf"^ *2 +{sum(pair) / 2:.2f} \+- {half_width:.1f}\d % +\d+\.\d\d \+- \d+\.\d\d % +sgd *$",
-        out,
-        re.M,
-    )
-=======
-    for optimizer in ("adam", "sgd"):  # the figures themselves are test_sweep_seeds.py's: runs this short may be at chance
+    for optimizer in (
+        "adam",
+        "sgd",
+    ):  # the figures themselves are test_sweep_seeds.py's: runs this short may be at chance
         assert re.search(rf"^ *2 +\d+\.\d\d .*% +\d+\.\d\d .*% +{optimizer}\b", out, re.M)
     assert re.search(r"^best +val/acc \d+\.\d\d % .*optimizer=(adam|sgd)$", out, re.M)
->>>>>>> main
     uri = f"tracking.uri=sqlite:///{grid}/mlflow.db"
     assert re.search(
         rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} outputs={grid}/out$",
