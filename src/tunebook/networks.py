@@ -50,20 +50,7 @@ class KerasCNN(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
-        side = min(height, width)
-        if 2 * (kernel_size - 1) >= side:
-            message = (
-                f"must be at most {(side - 1) // 2 + 1}: "
-                f"two valid convolutions of {height} x {width} images"
-            )
-            raise SettingError("kernel_size", kernel_size, message)
-        height, width = height - 2 * (kernel_size - 1), width - 2 * (kernel_size - 1)
-        if pool_size > min(height, width):
-            message = (
-                f"must be at most {min(height, width)}: "
-                f"{height} x {width} is left after the convolutions"
-            )
-            raise SettingError("pool_size", pool_size, message)
+        height, width = _size_after_convolutions(height, width, kernel_size, pool_size)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, filters, kernel_size),
             nn.ReLU(),
@@ -84,6 +71,30 @@ class KerasCNN(nn.Module):
         """Return the logits (B, num_classes) of images (B, C, H, W)."""
         logits: Tensor = self.layers(images)
         return logits
+
+
+def _size_after_convolutions(
+    height: int, width: int, kernel_size: int, pool_size: int
+) -> tuple[int, int]:
+    """Return the height and width that two valid convolutions leave.
+
+    Raises SettingError if they or the pooling would leave nothing.
+    """
+    side = min(height, width)
+    if 2 * (kernel_size - 1) >= side:
+        message = (
+            f"must be at most {(side - 1) // 2 + 1}: "
+            f"two valid convolutions of {height} x {width} images"
+        )
+        raise SettingError("kernel_size", kernel_size, message)
+    height, width = height - 2 * (kernel_size - 1), width - 2 * (kernel_size - 1)
+    if pool_size > min(height, width):
+        message = (
+            f"must be at most {min(height, width)}: "
+            f"{height} x {width} is left after the convolutions"
+        )
+        raise SettingError("pool_size", pool_size, message)
+    return height, width
 
 
 class MLP(nn.Module):
@@ -117,6 +128,35 @@ class MLP(nn.Module):
         return logits
 
 
+def _check_kernel(height: int, width: int, kernel_size: int) -> None:
+    """Raise SettingError for a kernel that is even, or larger than an image can use."""
+    if kernel_size % 2 == 0:
+        raise SettingError(
+            "kernel_size", kernel_size, "must be odd: the convolutions keep the image's size"
+        )
+    if kernel_size > 2 * max(height, width) - 1:
+        message = (
+            f"must be at most {2 * max(height, width) - 1}: "
+            f"more reaches beyond {height} x {width} images from every pixel"
+        )
+        raise SettingError("kernel_size", kernel_size, message)
+
+
+def _check_stages(height: int, width: int, filters: int, stages: int, pool_size: int) -> None:
+    """Raise SettingError for stages that become too wide, or whose pooling leaves no pixel."""
+    if filters * 2 ** (stages - 1) > WIDEST:
+        message = (
+            f"must be at most {WIDEST // 2 ** (stages - 1)}: "
+            f"the last of {stages} stages has {2 ** (stages - 1)} times as many"
+        )
+        raise SettingError("filters", filters, message)
+    if pool_size ** (stages - 1) > min(height, width):
+        message = (
+            f"pooling by {pool_size} between the stages leaves nothing of {height} x {width} images"
+        )
+        raise SettingError("stages", stages, message)
+
+
 class BatchNormCNN(nn.Module):
     """Classify images with a small modern CNN.
 
@@ -138,28 +178,8 @@ class BatchNormCNN(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
-        if kernel_size % 2 == 0:
-            raise SettingError(
-                "kernel_size", kernel_size, "must be odd: the convolutions keep the image's size"
-            )
-        if kernel_size > 2 * max(height, width) - 1:
-            message = (
-                f"must be at most {2 * max(height, width) - 1}: "
-                f"more reaches beyond {height} x {width} images from every pixel"
-            )
-            raise SettingError("kernel_size", kernel_size, message)
-        if filters * 2 ** (stages - 1) > WIDEST:
-            message = (
-                f"must be at most {WIDEST // 2 ** (stages - 1)}: "
-                f"the last of {stages} stages has {2 ** (stages - 1)} times as many"
-            )
-            raise SettingError("filters", filters, message)
-        if pool_size ** (stages - 1) > min(height, width):
-            message = (
-                f"pooling by {pool_size} between the stages leaves nothing "
-                f"of {height} x {width} images"
-            )
-            raise SettingError("stages", stages, message)
+        _check_kernel(height, width, kernel_size)
+        _check_stages(height, width, filters, stages, pool_size)
         layers: list[nn.Module] = []
         for stage in range(stages):
             if stage > 0:
