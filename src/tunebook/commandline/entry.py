@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from tunebook.checks import InputError, SettingError, one_line
 from tunebook.commandline import help as annotated
 from tunebook.commandline.files import ConfigError
-from tunebook.commandline.names import compose_config, spelt
+from tunebook.commandline.names import compose_config
+from tunebook.commandline.quotes import spelt
 from tunebook.paths import CONF
 from tunebook.secrets import learn_words, redact, redact_output
 
@@ -190,7 +191,7 @@ class _Failed(BaseException):
 
 
 def start(task: Task, config_name: str) -> None:
-    """Run the task through Hydra, with the arguments in sys.argv, and raise what the task raises."""
+    """Run the task through Hydra with the arguments in sys.argv; raise what the task raises."""
 
     @functools.wraps(task)
     def carrying(cfg: DictConfig) -> Any:

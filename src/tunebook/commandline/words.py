@@ -129,9 +129,9 @@ def _words_of_lightning() -> tuple[tuple[str, object], ...]:
 def words_taken_over(words: object, given: Collection[str], where: str) -> list[str]:
     """Return the overrides of a recorded run that this call keeps.
 
-    None of them evaluates an interpolation on this machine. An override with a hidden secret or such
-    an interpolation must be given again. given: the settings that this call's own overrides set.
-    where: the run's name, for the error. Raises InputError for an override that can't be kept.
+    None of them evaluates an interpolation on this machine. An override with a hidden secret or
+    such an interpolation must be given again. given: the settings that this call's own overrides
+    set. where: the run's name, for the error. Raises InputError for an override that can't be kept.
     """
     kept: list[str] = []
     for word in words if isinstance(words, list) else [words]:
@@ -189,7 +189,7 @@ def _is_evaluated(word: str) -> bool:
 
 
 def check_outside_values(content: Any, where: str) -> None:
-    """Raise InputError if values from outside hold an interpolation that would be evaluated here."""
+    """Raise InputError if values from outside hold an interpolation that is evaluated here."""
     references = [text for text in _texts(content) if "${" in text]
     for text in references:
         if evaluates(text):
@@ -204,7 +204,7 @@ def check_outside_values(content: Any, where: str) -> None:
 
 
 def evaluates(text: str) -> bool:
-    """Return whether a text has an interpolation other than a reference to a run's own settings."""
+    """Return whether a text interpolates anything but a reference to a run's own settings."""
     match = REFERENCE.fullmatch(text)
     if match is None:
         return "${" in text

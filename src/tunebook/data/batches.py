@@ -63,7 +63,7 @@ class BatchIndices(Sampler[Tensor]):
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
         self.rank, self.devices = rank, devices
         self.epoch = 0
-        # An epoch, and how many of its batches are skipped, since they have been trained on already.
+        # An epoch, and how many of its batches are skipped because they are done already.
         self.resumed = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
