@@ -1,9 +1,12 @@
-"""What the framework costs: our training epoch against a plain PyTorch loop of the same mathematics on the same batches.
+"""Measure what the framework costs in comparison with a plain PyTorch training loop.
 
-`python src/bench.py` (or `make bench`). Both train in one process, a few steps each in turn, so that a machine whose speed drifts
-slows both; the figure is the median over epochs of the ratio of their times. Ours is the whole of it: Lightning, metrics,
-checkpoints, epoch lines, progress bar, MLflow; the share of what makes a run survive, checkpoints and journal, is told apart. Then
-the time from a process's start to the end of its first training step. Let nothing else run meanwhile.
+Usage: `python src/bench.py` (or `make bench`), with nothing else running on the machine.
+
+Both loops train the same network on the same batches, in one process. They take turns every few
+steps, so that a machine whose speed drifts slows both. The figure is the median over epochs of the
+ratio of their times. Our time includes everything: Lightning, metrics, checkpoints, epoch lines,
+the progress bar and MLflow. The share of checkpoints and journal, which let a run resume after a
+crash, is reported on its own. So is the time from a process's start to its first training step.
 """
 
 import argparse
@@ -19,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tunebook.commandline.entry import quiet  # tunebook first: it mends the import of torchvision
+from tunebook.commandline.entry import quiet  # first: tunebook repairs torchvision's import
 from tunebook.commandline.names import compose_config
 
 import pytorch_lightning as pl  # isort: skip
@@ -34,17 +37,17 @@ from tunebook.runfolder import RunFolder
 from tunebook.tracking.describe import cpu_name
 from tunebook.tracking.journal import Journal
 
-BLOCK = 10  # steps in turn
-STARTS = 3  # processes timed, after one that fills the disk cache
+BLOCK = 10  # steps before it is the other loop's turn
+STARTS = 3  # processes that are timed, after one that fills the disk cache
 
 
 def median_and_range(values: list[float]) -> str:
-    """Median (lowest to highest)."""
+    """Return the values' summary as text: `median (lowest to highest)`."""
     return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 
 def parts_of(overrides: list[str]) -> Parts:
-    """The objects of train.py's config, the data loaded."""
+    """Return the objects that train.py would build from the overrides, with the data loaded."""
     cfg = compose_config("config", overrides)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -56,7 +59,7 @@ def parts_of(overrides: list[str]) -> Parts:
 
 
 class PlainLoop:
-    """The training that a notebook would hold: the same network, optimizer and batches, nothing else."""
+    """Train the same network, with the same optimizer and batches, as a notebook would."""
 
     def __init__(self, parts: Parts) -> None:
         self.data = parts.data
@@ -65,13 +68,13 @@ class PlainLoop:
         self.step_ms: list[float] = []
 
     def start_epoch(self, batches: int) -> None:
-        """A new epoch of so many training batches."""
+        """Start an epoch of `batches` training batches."""
         self.batches = itertools.islice(iter(self.data.train_dataloader()), batches)
         self.network.train()
         self.total, self.correct, self.count = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
 
     def train(self, steps: int | None) -> float:
-        """Seconds of the next steps of the epoch (None: of all that are left)."""
+        """Train for `steps` steps (None: the rest of the epoch) and return the seconds taken."""
         start = before = time.perf_counter()
         for images, labels, _ in itertools.islice(self.batches, steps):
             loss = self._forward(images, labels)
@@ -84,7 +87,7 @@ class PlainLoop:
         return time.perf_counter() - start
 
     def validate(self) -> float:
-        """Seconds of a validation, with the epoch's mean figures."""
+        """Validate, compute the mean loss and accuracy, and return the seconds taken."""
         start = time.perf_counter()
         self.network.eval()
         with torch.no_grad():
@@ -103,7 +106,7 @@ class PlainLoop:
 
 
 class Stopwatch:
-    """Seconds that this thread spends in a few functions, which it wraps."""
+    """Add up the seconds that the main thread spends in a few methods, which it wraps."""
 
     def __init__(self, *functions: tuple[type, str]) -> None:
         self.seconds, self._inside = 0.0, False
@@ -125,9 +128,9 @@ class Stopwatch:
 
 
 class Alternating(pl.Callback):
-    """In each of our epochs an epoch of the plain loop, a block of steps in turn.
+    """Run an epoch of the plain loop within each of our epochs, alternating in blocks of steps.
 
-    Our epoch ends where the next begins, with all that belongs to it.
+    Our epoch lasts until the next one begins, so its time includes validation and checkpoints.
     """
 
     def __init__(self, plain_loop: PlainLoop) -> None:
@@ -142,7 +145,7 @@ class Alternating(pl.Callback):
         self.start = self.step_start = self.plain_s = 0.0
 
     def _pause(self, seconds: float) -> None:
-        """The plain loop has had its turn: our clock and step did not run meanwhile."""
+        """Subtract the time of the plain loop's turn from our epoch and our current step."""
         self.plain_s += seconds
         self.step_start += seconds
 
@@ -152,12 +155,13 @@ class Alternating(pl.Callback):
             self.plain.append(self.plain_s)
             self.surviving_percent.append(100 * self.surviving.seconds / self.ours[-1])
             print(
-                f"epoch {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, plain {self.plain[-1]:.2f} s",
+                f"epoch {len(self.ours) - 1}: ours {self.ours[-1]:.2f} s, "
+                f"plain {self.plain[-1]:.2f} s",
                 flush=True,
             )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The end of our last epoch, the start of the next."""
+        """Close our last epoch and start the next."""
         self._close_epoch()
         self.plain_loop.start_epoch(int(trainer.num_training_batches))
         self.plain_s = self.surviving.seconds = 0.0
@@ -166,29 +170,29 @@ class Alternating(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The plain loop's turn, every so many steps."""
+        """Give the plain loop its turn after every `BLOCK` steps."""
         if batch_idx % BLOCK == 0:
             self._pause(self.plain_loop.train(BLOCK))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *rest: Any
     ) -> None:
-        """One step, from the end of the one before."""
+        """Record the time of one step, counted from the end of the step before."""
         now = time.perf_counter()
         self.step_ms.append((now - self.step_start) * 1000)
         self.step_start = now
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The plain loop's last steps and validation."""
+        """Let the plain loop finish its epoch and validate."""
         self._pause(self.plain_loop.train(None) + self.plain_loop.validate())
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The end of our last epoch."""
+        """Close our last epoch."""
         self._close_epoch()
 
 
 def alternate(overrides: list[str]) -> Alternating:
-    """Trains both. The first epoch only warms up."""
+    """Train with both loops and return their times; the first epoch only warms up."""
     parts = parts_of(overrides)
     clock = Alternating(PlainLoop(parts))
     parts.callbacks.insert(0, clock)
@@ -203,7 +207,7 @@ def alternate(overrides: list[str]) -> Alternating:
 
 
 def seconds_to_first_step(store: str) -> float:
-    """Of a new process of train.py, as its MLflow run says."""
+    """Start train.py in a new process and return the start-up time that its MLflow run records."""
     overrides = ["debug=quick", "trainer.limit_train_batches=1", f"tracking.uri={store}"]
     subprocess.run(
         [sys.executable, str(Path(__file__).with_name("train.py")), *overrides],
@@ -218,7 +222,7 @@ def seconds_to_first_step(store: str) -> float:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -241,12 +245,14 @@ def main() -> None:
     share = clock.surviving_percent[1:]
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     print(
-        f"\non {cpu_name()}, {torch.get_num_threads()} threads, n = {len(ratios)} pairs; median (lowest to highest)\n"
+        f"\non {cpu_name()}, {torch.get_num_threads()} threads, n = {len(ratios)} pairs; "
+        "median (lowest to highest)\n"
     )
     print("| | ours | plain loop |\n| --- | --- | --- |")
     print(f"| epoch, s | {median_and_range(ours)} | {median_and_range(theirs)} |")
     print(
-        f"| training step, ms | {median_and_range(clock.step_ms)} | {median_and_range(clock.plain_loop.step_ms)} |"
+        f"| training step, ms | {median_and_range(clock.step_ms)} | "
+        f"{median_and_range(clock.plain_loop.step_ms)} |"
     )
     print(f"| epoch, ours / plain | {median_and_range(ratios)} | 1 |")
     print(f"| of an epoch, checkpoints and journal, % | {median_and_range(share)} | |")

@@ -1,4 +1,7 @@
-"""What runs have shown: which settings matter, what is seed noise, and what to run next: `python src/compare.py sweep=<name>`."""
+"""Compare finished runs: which settings matter, what is seed noise, and what to run next.
+
+Example: `python src/compare.py sweep=<name>`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("compare", check="tunebook.report.requested_runs:check")
 def main(cfg: "DictConfig") -> None:
-    """Prints the leaderboard and the findings, and writes the report."""
+    """Print the leaderboard and the findings, and write the report."""
     from pathlib import Path
 
     from tunebook.report.compare import compare

@@ -1,4 +1,7 @@
-"""Tests a finished run's weights again, from its MLflow run alone: `python src/evaluate.py run=<run id>`."""
+"""Test a finished run's weights again, with nothing but its MLflow run.
+
+Example: `python src/evaluate.py run=<run id>`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("evaluate", check="tunebook.experiment.requested_run:check_evaluation")
 def main(cfg: "DictConfig") -> None:
-    """Prints the figures."""
+    """Test the run's weights and print the metrics."""
     from tunebook.experiment.evaluation import evaluate
 
     evaluate(cfg)

@@ -1,4 +1,7 @@
-"""Says what images show, with a finished run's weights: `python src/predict.py run=<run id> images=photo.png`."""
+"""Classify image files with a finished run's weights.
+
+Example: `python src/predict.py run=<run id> images=photo.png`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,10 @@ if TYPE_CHECKING:
 
 @command("predict", check="tunebook.experiment.requested_run:check_prediction")
 def main(cfg: "DictConfig") -> None:
-    """Prints a line an image; with `output`, writes them as CSV. Exit status 1 where one could not be read."""
+    """Print one line for each image, or write them as CSV to the file `output`.
+
+    The exit status is 1 if an image could not be read.
+    """
     from tunebook.experiment.prediction import predict
 
     if not predict(cfg):

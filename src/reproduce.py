@@ -1,4 +1,7 @@
-"""Runs a finished run's stored config again and compares every figure: `python src/reproduce.py run=<run id>`."""
+"""Run a finished run's stored config again and compare every metric.
+
+Example: `python src/reproduce.py run=<run id>`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("reproduce", check="tunebook.experiment.requested_run:check_reproduction")
 def main(cfg: "DictConfig") -> None:
-    """Says whether the figures are the same. Exit status 1 where one is not."""
+    """Print whether the metrics are the same; the exit status is 1 if one differs."""
     from tunebook.experiment.reproduction import reproduce
 
     if not reproduce(cfg):

@@ -1,4 +1,7 @@
-"""Delivers to MLflow what it has not received: `python src/sync.py` (or `make sync`), when a tracking server is back."""
+"""Deliver to MLflow what it has not received yet.
+
+Usage: `python src/sync.py` (or `make sync`), once the tracking server can be reached again.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("sync", check="tunebook.tracking.shipper:check")
 def main(cfg: "DictConfig") -> None:
-    """Says what was delivered. Exit status 1 where something could not be."""
+    """Print what was delivered; the exit status is 1 if something could not be."""
     from pathlib import Path
 
     from tunebook.text_output import counted

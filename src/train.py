@@ -1,4 +1,7 @@
-"""Trains, tests and writes down one experiment: `python src/train.py optimizer=adam model.filters=16`; with -m, several."""
+"""Train, test and record one experiment, or several with -m.
+
+Example: `python src/train.py optimizer=adam model.filters=16`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     sweep="tunebook.sweep.command:sweep",
 )
 def main(cfg: "DictConfig") -> float | None:
-    """Returns the objective, for sweeps."""
+    """Run the experiment and return its objective, which a sweep optimizes."""
     from tunebook.experiment.run import run
 
     return run(cfg)

@@ -1,4 +1,7 @@
-"""MLflow's pages on this machine, opened on the newest view: `python src/ui.py`, or `make ui`."""
+"""Serve MLflow's web pages on this machine and open them on the newest view.
+
+Usage: `python src/ui.py`, or `make ui`.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("ui", check="tunebook.tracking.ui:check")
 def main(cfg: "DictConfig") -> None:
-    """Serves until Ctrl-C."""
+    """Serve until Ctrl-C."""
     from tunebook.tracking.ui import serve
 
     serve(cfg.tracking.uri, cfg.port, cfg.browser)

@@ -1,38 +1,40 @@
-"""Tunebook: image-classification experiments that run from one line of config. The map, a line a module:
+"""Run image-classification experiments from one line of config.
 
-paths          where things are, and whether they can be written
+The map, with one line for each module or package:
+
+paths          where files are, and whether a folder can be written to
 machine        the processors and the memory that this process may use
-checks         a setting's type and range, checked where it is used; the one error a wrong setting raises
-targets        which class a `_target_` may name: trusted packages, and the kind its group makes
+checks         a setting's type and range, checked where it is used, and the error for a wrong one
+targets        the classes that a `_target_` may name: trusted packages, and the kind of its group
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
-secrets        what must not be written down
+secrets        recognizes secrets and keeps them out of everything that is written
 text_output    makes text from outside safe to print and to write into tables
-runfolder      a run's folder: what it says of itself, which process works in it
-untrusted      files, names and YAML from outside, read without harm
-orphans        processes that end with the one that started them
-torchvision_operators   lets torchvision be imported beside a torch build that it was not compiled for
+runfolder      a run's folder: its record of itself, and the lock of the process that uses it
+untrusted      reads files, names and YAML from outside without harm
+orphans        ends processes together with the one that started them
+torchvision_operators   lets torchvision be imported beside a torch that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
 schedules      learning-rate schedules that torch does not have
 classifier     the LightningModule: loss, metrics and optimizer around any network
 data           sources, verified downloads, the split, batches gathered in memory, augmentation
-precision      which arithmetic a machine computes fastest in
-training       the Lightning Trainer and what follows it: epoch lines and times
-recovery       checkpoints that can be trusted, resuming to the bit, stopping on a signal
-tracking       what an MLflow run holds, and how it gets there: a journal, and a thread that ships it
+precision      the precision in which a machine trains fastest
+training       the Lightning Trainer, and the callback that reports each epoch's metrics and times
+recovery       verified checkpoints, bit-exact resuming, stopping on a signal
+tracking       what an MLflow run holds, and how it gets there: a journal, and a thread to send it
 analysis       what runs allow to conclude: leaderboard, effects, importance, findings in sentences
 
 experiment     one run from config to result: the only place where config becomes objects
-commandline    from the words on the command line to a config known to be right, and --help
+commandline    from the command line's arguments to a checked config, and --help
 sweep          many runs: an Optuna study, and workers that ask it for trials
-report         from many runs to an answer: read from MLflow, told in a terminal and as a page
+report         compares many runs: read from MLflow, shown in a terminal and as a web page
 
-Imports point one way: scripts -> commandline, sweep, report -> experiment -> the rooms -> the first block.
-tests/test_architecture.py proves it.
+Imports point one way: scripts -> commandline, sweep, report -> experiment -> the packages of the
+second block -> those of the first. tests/test_architecture.py checks it.
 """
 
 from tunebook.orphans import end_with_first_process
 from tunebook.torchvision_operators import mend_on_import
 
-end_with_first_process()  # here already: what a device's process imports afterwards takes seconds
+end_with_first_process()  # as early as this: the imports that follow take seconds
 mend_on_import()

@@ -1,8 +1,9 @@
-"""A setting's type and range, checked where it is used.
+"""Check each setting's type and range where the setting is used.
 
-A constructor states both in its annotations (`filters: Count`, `conv_dropout: Fraction`) and `@checked` enforces them;
-`construct` does the same for a library's class, from the annotations that the library wrote. Wrong settings raise
-`SettingError`, whose text is one line for a user: key, value, what is allowed, the nearest match.
+A constructor states both in its annotations (`filters: Count`, `conv_dropout: Fraction`), and
+`@checked` enforces them. `construct` does the same for a library's class, from the library's own
+annotations. A wrong setting raises `SettingError`. Its text is one line for the user: the key, the
+value, what is allowed, and the nearest valid name.
 """
 
 import difflib
@@ -30,19 +31,18 @@ from tunebook.text_output import printable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a weight (float32) and PyTorch's sizes and seeds (int64) hold; larger numbers overflow somewhere inside a library.
+# The largest weight (float32) and the largest of PyTorch's sizes and seeds (int64). Larger numbers
+# overflow somewhere inside a library.
 LARGEST_FLOAT = 3.4028234663852886e38
 LARGEST_INT = 2**63 - 1
 YEAR_S = 365 * 24 * 3600
 
 Count = Annotated[int, Field(ge=1)]
 WIDEST = 2**20
-Width = Annotated[
-    int, Field(ge=1, le=WIDEST)
-]  # of a layer: with two of them, a matrix still has a size that int64 holds
-Seconds = Annotated[
-    float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)
-]  # a wait; the system's own clocks overflow later
+# A layer's width. The size of a matrix between two such layers still fits into int64.
+Width = Annotated[int, Field(ge=1, le=WIDEST)]
+# A waiting time. A year is far below what overflows the operating system's clocks.
+Seconds = Annotated[float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -60,60 +60,68 @@ def _not_blank(text: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
-ExperimentName = Annotated[Name, Field(max_length=250)]  # what MLflow's database takes
+ExperimentName = Annotated[Name, Field(max_length=250)]  # the limit of MLflow's database
 
-MODES = {
-    "val/acc": "max",
-    "val/loss": "min",
-}  # what runs are compared by, and whether more or less of it is better
+# The metrics that runs are compared by, and whether the largest or the smallest value is best.
+MODES = {"val/acc": "max", "val/loss": "min"}
 
 
 class InputError(ValueError):
-    """Something from outside (a file, a run's id) that can't be used. Its text is one line that says what, where and what to do."""
+    """Report input from outside (a file, a run's id) that can't be used.
+
+    Its text is one line that says what is wrong, where, and what to do about it.
+    """
 
 
 class SettingError(ValueError):
-    """A setting that can't be used. `key` is dotted from the class that refused it; `under` puts the config's path before it."""
+    """Report a setting that can't be used.
+
+    `key` is dotted, relative to the class that refused it. `under` puts the config's path first.
+    """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         super().__init__(f"{key}={shown(value)}: {allowed}")
         self.key, self.value, self.allowed = key, value, allowed
 
     def under(self, where: str) -> Self:
-        """The same error seen from outside: key `filters` under `model` is `model.filters`."""
+        """Return the same error with `where` before its key: `filters` becomes `model.filters`."""
         return type(self)(f"{where}.{self.key}", self.value, self.allowed)
 
 
 def shown(value: object) -> str:
-    """A value as a user would write it on the command line, on one line and at most 80 characters long."""
+    """Return a value as a user would write it on the command line.
+
+    The text is on one line, has at most 80 characters, and has its secrets redacted.
+    """
     try:
         text = (
             {None: "null", True: "true", False: "false"}.get(value)
             if value is None or isinstance(value, bool)
             else str(value)
         )
-    except ValueError:  # what Python says of an integer that takes too long to print
+    except ValueError:  # Python refuses to print an integer with so many digits
         return f"(a number of more than {sys.get_int_max_str_digits()} digits)"
-    text = redact(one_line(str(text)))  # before it is cut: half a secret would not be known
+    text = redact(one_line(str(text)))  # before cutting: half a secret would not be recognized
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, its control characters written as escapes: a terminal would obey them."""
+    """Return a text on one line, with control characters as escapes, since terminals obey them."""
     return printable(" ".join(text.split()))
 
 
 def nearest(word: str, words: Iterable[object]) -> str:
-    """' Did you mean ...?', or nothing where no word is near."""
+    """Return the hint " Did you mean ...?", or "" if none of `words` is similar to `word`."""
     match = difflib.get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.5)
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
 def conform(key: str, value: Any, annotation: Any) -> Any:
-    """`value` as `annotation` wants it, or SettingError.
+    """Return `value` as the type that `annotation` states.
 
-    Strict (no text for a number, no true for 1), but for what YAML and the command line cannot tell apart: 1e3 is the
-    integer 1000, and a list serves where a tuple is asked for.
+    The check is strict (no text for a number, no true for 1). The exceptions are what YAML and the
+    command line cannot express: 1e3 is accepted as the integer 1000, and a list as a tuple.
+    Raises SettingError if the value does not fit.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(key, value, "must be a finite number")
@@ -123,7 +131,7 @@ def conform(key: str, value: Any, annotation: Any) -> Any:
             annotation, config=ConfigDict(arbitrary_types_allowed=True)
         )
     except PydanticSchemaGenerationError:
-        return value  # an annotation that says nothing about settings
+        return value  # an annotation that pydantic can't check, such as a library's own class
     candidates = [held]
     if isinstance(held, float) and held.is_integer():
         candidates.append(int(held))
@@ -134,7 +142,7 @@ def conform(key: str, value: Any, annotation: Any) -> Any:
         try:
             found = adapter.validate_python(candidate, strict=True)
         except ValidationError as error:
-            # Of a whole number written as 1e9, what is wrong with the integer says more.
+            # For a whole number written as 1e9, the integer's error is the more helpful one.
             first = error if first is None or isinstance(candidate, int) else first
             continue
         if held is not value:
@@ -149,11 +157,17 @@ def _too_large(value: object) -> str:
         return f"must be between -{LARGEST_INT} and {LARGEST_INT}"
     if isinstance(value, float):
         return f"must be between -{LARGEST_FLOAT:.3g} and {LARGEST_FLOAT:.3g}"
-    return f"must hold finite numbers of at most {LARGEST_FLOAT:.3g}, integers of at most {LARGEST_INT}"
+    return (
+        f"must hold finite numbers of at most {LARGEST_FLOAT:.3g}, "
+        f"integers of at most {LARGEST_INT}"
+    )
 
 
 def _held(value: Any) -> Any:
-    """Return the value itself, or where it holds a number that is too large or not finite, a copy with the largest in its place."""
+    """Return the value itself if all its numbers can be stored, else a copy with those clipped.
+
+    Numbers that are too large or not finite are replaced by the largest that is allowed.
+    """
     if isinstance(value, float) and not abs(value) <= LARGEST_FLOAT:
         return math.copysign(LARGEST_FLOAT, value)
     if isinstance(value, int) and abs(value) > LARGEST_INT:
@@ -172,13 +186,13 @@ def _held(value: Any) -> Any:
 
 
 def _said(error: ValidationError, value: object, annotation: Any) -> str:
-    """What is allowed, in a line, from pydantic's own words."""
+    """Return in one line what is allowed, taken from pydantic's messages."""
     messages = dict.fromkeys(
         e["msg"].replace("Input should be ", "must be ").removeprefix("Value error, ")
         for e in error.errors()
         if e["type"] != "is_instance_of"
     )
-    # A union reports a complaint per member: those that differ are all of what is allowed.
+    # A union reports one error for each member. Together they are what is allowed.
     text = " or ".join(messages) or str(error.errors()[0]["msg"])
     hint = nearest(shown(value), _choices(annotation))
     return f"{text}.{hint}" if hint else text
@@ -196,11 +210,14 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):
-        return {}  # a library's annotations that only its own type checker can read
+        return {}  # a library's annotations that can't be evaluated at run time
 
 
 def checked(init: Callable[P, T]) -> Callable[P, T]:
-    """Decorates a constructor: each argument must fit its annotation, else SettingError with the argument's name as key."""
+    """Decorate a constructor so that each argument must fit its annotation.
+
+    The constructor raises SettingError, with the argument's name as key, for one that does not fit.
+    """
     signature, hints = inspect.signature(init), _annotations(init)
 
     @functools.wraps(init)
@@ -217,13 +234,14 @@ def checked(init: Callable[P, T]) -> Callable[P, T]:
 def construct(
     cls: Callable[..., Any], settings: Mapping[str, Any], where: str, **given: Any
 ) -> Any:
-    """`cls(**given, **settings)`, each setting checked against the constructor's annotations.
+    """Return `cls(**given, **settings)`, with each setting checked against the annotations.
 
-    where: the config's path of the settings, for the error. given: what assembly provides and a config does not; arguments
-    that the constructor does not take are left out, so that a class asks for `image_shape` or `seed` by naming it.
-    Raises SettingError for an unknown, missing, mistyped or refused setting.
+    where: the settings' path in the config, for the error. given: arguments that come from the
+    program instead of the config. Those that the constructor does not take are left out, so a class
+    asks for `image_shape` or `seed` by naming it. Raises SettingError for a setting that is
+    unknown, missing, of the wrong type or refused.
     """
-    init = cls.__init__ if inspect.isclass(cls) else cls  #
+    init = cls.__init__ if inspect.isclass(cls) else cls
     parameters = {
         name: p
         for name, p in inspect.signature(cls).parameters.items()
@@ -255,7 +273,7 @@ def construct(
 
 
 def _blamed(message: str, where: str, settings: Mapping[str, Any]) -> SettingError:
-    """A library's own complaint as ours: the setting is the one whose name the complaint mentions."""
+    """Return a library's error as SettingError, for the setting whose name its message mentions."""
     named = [key for key in settings if key.rstrip("s") in message.lower()]
     if len(named) == 1:
         return SettingError(f"{where}.{named[0]}", settings[named[0]], message)

@@ -1,4 +1,4 @@
-"""The LightningModule around any network: cross-entropy, accuracy, an optimizer and its schedule."""
+"""Wrap a network in a LightningModule with cross-entropy, accuracy, an optimizer and a schedule."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,20 +14,23 @@ from tunebook.data import Batch
 from tunebook.randomness import mix, reseed
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
-ScheduleFactory = Callable[
-    [Optimizer], dict[str, Any]
-]  # optimizer -> Lightning's lr_scheduler_config
+# Takes the optimizer and returns Lightning's lr_scheduler_config.
+ScheduleFactory = Callable[[Optimizer], dict[str, Any]]
 
 
 class NonFiniteLoss(FloatingPointError):
-    """The loss became NaN or infinite. Raised before the optimizer step that it would have spoiled."""
+    """Report a loss that became NaN or infinite.
+
+    It is raised before the optimizer step, which would have made the weights unusable.
+    """
 
 
 class Figures(Metric):
-    """A split's loss and accuracy over an epoch, each the mean over its samples: a last, smaller batch weighs less.
+    """Compute a split's mean loss and accuracy over an epoch's samples.
 
-    torchmetrics' own collection of a mean and an accuracy costs three times as much a step, and its mean ignores weights where it
-    does not look for NaN.
+    Each sample counts the same, so a smaller last batch has less weight. A torchmetrics collection
+    of a mean and an accuracy takes three times as long per step, and its mean ignores the weights
+    unless it also checks for NaN.
     """
 
     full_state_update = False
@@ -46,27 +49,30 @@ class Figures(Metric):
             self.add_state(name, torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """loss: mean of the batch, (); logits: (B, num_classes); labels: int64 (B,)."""
+        """Add a batch.
+
+        loss: the batch's mean, a scalar tensor. logits: (B, num_classes). labels: int64 (B,).
+        """
         self.loss_sum += loss * len(labels)
         self.correct += (logits.argmax(dim=1) == labels).sum()
         self.samples += len(labels)
 
     def compute(self) -> dict[str, Tensor]:
-        """`<split>/loss` and `<split>/acc`."""
+        """Return the metrics `<split>/loss` and `<split>/acc`."""
         return {
             f"{self.split}/loss": self.loss_sum / self.samples,
             f"{self.split}/acc": self.correct / self.samples,
         }
 
     def saved(self) -> dict[str, Any]:
-        """Plain values, from which `restore` goes on to the bit."""
+        """Return the state as plain values, from which `restore` continues bit-exactly."""
         return {
             "updates": self.update_count,
             **{name: getattr(self, name).cpu() for name in self._defaults},
         }
 
     def restore(self, saved: Sequence[dict[str, Any]]) -> None:
-        """Takes up where each of `saved` was, together."""
+        """Restore the sum of several saved states, one for each device."""
         self.reset()
         self._update_count = sum(state["updates"] for state in saved)
         for name in self._defaults:
@@ -75,16 +81,18 @@ class Figures(Metric):
 
 
 class Classifier(LightningModule):
-    """Trains `network` (images (B, C, H, W) -> logits (B, num_classes)) with what the two factories make.
+    """Train `network` with the optimizer and the schedule that the two factories make.
 
-    Every step reseeds torch's generator from (seed, step), so dropout needs no saved state to come out the same after a resume.
+    The network maps images (B, C, H, W) to logits (B, num_classes). Every step reseeds torch's
+    generator from (seed, step), so dropout is the same after a resume without any saved state.
     """
 
     def __init__(
         self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, seed: int
     ) -> None:
         super().__init__()
-        # Convolutions on CPU and tensor cores are faster with channels innermost; shapes and results' meaning stay the same.
+        # Convolutions are faster with channels innermost, on the CPU and on tensor cores. Shapes
+        # and the meaning of results stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
         self.train_figures, self.val_figures, self.test_figures = (
@@ -95,16 +103,15 @@ class Classifier(LightningModule):
         self.test_logits: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, num_classes)."""
+        """Return the logits (B, num_classes) of images (B, C, H, W)."""
         logits: Tensor = self.network(images)
         return logits
 
     def _step(self, batch: Batch, figures: Figures) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
-        figures.update(
-            loss.detach(), logits.detach(), batch.labels
-        )  # detach: the sums must not keep the batch's graph alive
+        # Detached, so that the sums do not keep the batch's graph alive.
+        figures.update(loss.detach(), logits.detach(), batch.labels)
         return loss, logits
 
     def _log_epoch(self, figures: Figures) -> None:
@@ -112,11 +119,11 @@ class Classifier(LightningModule):
         figures.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Keys dropout by (seed, step, device)."""
+        """Seed dropout with (seed, step, device)."""
         reseed(mix(self.seed, self.global_step, self.global_rank), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of the batch. NonFiniteLoss where it is not a number any more."""
+        """Return the batch's mean loss; raise NonFiniteLoss if it is NaN or infinite."""
         loss, _ = self._step(batch, self.train_figures)
         if not torch.isfinite(loss):
             where = f"step {self.global_step}, epoch {self.current_epoch + 1}"
@@ -126,19 +133,22 @@ class Classifier(LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Logs train/loss and train/acc: the mean over the epoch, dropout on, as Keras does."""
+        """Log train/loss and train/acc: means over the epoch with dropout on, as in Keras."""
         self._log_epoch(self.train_figures)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds to val/loss and val/acc."""
+        """Add a batch to val/loss and val/acc."""
         self._step(batch, self.val_figures)
 
     def on_validation_epoch_start(self) -> None:
-        """Forgets a validation that was interrupted."""
+        """Discard the sums of a validation that was interrupted."""
         self.val_figures.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Logs val/loss and val/acc. NonFiniteLoss where the epoch's last step spoiled the weights."""
+        """Log val/loss and val/acc.
+
+        Raises NonFiniteLoss if the epoch's last step made the weights unusable.
+        """
         loss = self.val_figures.compute()["val/loss"]
         if not torch.isfinite(loss):
             where = f"the validation after step {self.global_step}, epoch {self.current_epoch + 1}"
@@ -148,20 +158,20 @@ class Classifier(LightningModule):
         self._log_epoch(self.val_figures)
 
     def on_test_start(self) -> None:
-        """Forgets the logits of an earlier test."""
+        """Discard the logits of an earlier test."""
         self.test_logits = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds to test/loss and test/acc, and keeps the logits."""
+        """Add a batch to test/loss and test/acc, and keep its logits."""
         _, logits = self._step(batch, self.test_figures)
         self.test_logits.append(logits.float().cpu())
 
     def on_test_epoch_end(self) -> None:
-        """Logs test/loss and test/acc."""
+        """Log test/loss and test/acc."""
         self._log_epoch(self.test_figures)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the epoch's running figures, of each device its own."""
+        """Save the epoch's running training metrics of every device."""
         found = [self.train_figures.saved()]
         if torch.distributed.is_initialized():
             found *= torch.distributed.get_world_size()
@@ -169,12 +179,12 @@ class Classifier(LightningModule):
         checkpoint["train_figures"] = found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them up again. With other devices than before, none is lost."""
+        """Restore the running training metrics, also with another number of devices than before."""
         self.train_figures.restore(
             checkpoint["train_figures"][self.global_rank :: self.trainer.world_size]
         )
 
     def configure_optimizers(self) -> Any:
-        """What Lightning needs to know of the optimizer and its schedule."""
+        """Return the optimizer and its schedule in the form that Lightning expects."""
         optimizer = self.make_optimizer(self.network.parameters())
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}

@@ -1,4 +1,4 @@
-"""What this machine lets this process use: processors and memory."""
+"""Find the processors and the memory that this process may use."""
 
 import contextlib
 import os
@@ -24,12 +24,12 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Return the bytes that this process may use at most: the machine's, or less where a limit is set."""
+    """Return how many bytes this process may use: the machine's memory, or a lower limit."""
     return min([int(psutil.virtual_memory().total), *_cgroup_limits(), *_address_space()])
 
 
 def _address_space() -> Iterator[int]:
-    """Yield the limit that `ulimit -v` sets, where there is one."""
+    """Yield the limit that `ulimit -v` sets, if there is one."""
     with contextlib.suppress(ImportError):  # Windows has none
         import resource
 
@@ -39,7 +39,7 @@ def _address_space() -> Iterator[int]:
 
 
 def _cgroup_limits() -> Iterator[int]:
-    """Yield every memory limit of the control groups that this process is in: a container's, a batch job's."""
+    """Yield each memory limit of this process's control groups (of a container, of a batch job)."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:  # another system than Linux
@@ -53,7 +53,7 @@ def _cgroup_limits() -> Iterator[int]:
         else:
             continue
         own = base / path.lstrip("/")
-        # Inside a container its own group may be mounted as the root, so that the path is not there.
+        # A container may mount its own group as the root, so that the path itself does not exist.
         for folder in (own, *own.parents):
             if folder.is_relative_to(base):
                 with contextlib.suppress(OSError, ValueError):  # no such file, or "max"

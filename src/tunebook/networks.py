@@ -1,6 +1,7 @@
-"""Networks: float images (B, C, H, W) in [0, 1] -> logits (B, num_classes).
+"""Define the networks, which map images to logits.
 
-`image_shape` (C, H, W) and `num_classes` come from the data; everything else is a setting of conf/model/.
+Images are float tensors (B, C, H, W) in [0, 1], logits are (B, num_classes). `image_shape`
+(C, H, W) and `num_classes` come from the data. Every other argument is a setting of conf/model/.
 """
 
 from typing import Annotated
@@ -10,16 +11,17 @@ from torch import Tensor, nn
 
 from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, checked
 
-Depth = Annotated[
-    int, Field(ge=1, le=1000)
-]  # layers: each is a module, which takes time and memory however narrow it is
-Stages = Annotated[
-    int, Field(ge=1, le=20)
-]  # each twice as wide as the one before it, at most WIDEST
+# A number of layers. Each is a module, which takes time and memory however narrow it is.
+Depth = Annotated[int, Field(ge=1, le=1000)]
+# A number of stages. Each is twice as wide as the one before it, and at most WIDEST.
+Stages = Annotated[int, Field(ge=1, le=20)]
 
 
 def glorot_(module: nn.Module) -> None:
-    """Keras's initial weights: Glorot uniform, U(-a, a) with a = sqrt(6 / (fan_in + fan_out)), and zero bias (Glorot & Bengio 2010)."""
+    """Initialize a layer's weights as Keras does: Glorot uniform weights and zero bias.
+
+    The weights are drawn from U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+    """
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
@@ -27,9 +29,11 @@ def glorot_(module: nn.Module) -> None:
 
 
 class KerasCNN(nn.Module):
-    """The notebook's network: two valid convolutions, max-pooling, dropout, a dense layer, dropout, logits.
+    """Classify images with the notebook's network, a small CNN.
 
-    600,810 parameters with its defaults on 28 x 28 grey images. The notebook's softmax is part of the loss here.
+    Its layers: two valid convolutions, max-pooling, dropout, a dense layer, dropout, logits. With
+    its defaults it has 600,810 parameters on 28 x 28 grey images. The notebook's softmax is part of
+    the loss here.
     """
 
     @checked
@@ -46,19 +50,12 @@ class KerasCNN(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
-        side = min(height, width)
-        if 2 * (kernel_size - 1) >= side:
-            message = f"must be at most {(side - 1) // 2 + 1}: two valid convolutions of {height} x {width} images"
-            raise SettingError("kernel_size", kernel_size, message)
-        height, width = height - 2 * (kernel_size - 1), width - 2 * (kernel_size - 1)
-        if pool_size > min(height, width):
-            message = f"must be at most {min(height, width)}: {height} x {width} is left after the convolutions"
-            raise SettingError("pool_size", pool_size, message)
+        height, width = _size_after_convolutions(height, width, kernel_size, pool_size)
         self.layers = nn.Sequential(
             nn.Conv2d(channels, filters, kernel_size),
             nn.ReLU(),
             nn.Conv2d(filters, filters, kernel_size),
-            # Pooling before ReLU is the same function, on a quarter of the values.
+            # Pooling before ReLU gives the same result, and ReLU then has fewer values to compute.
             nn.MaxPool2d(pool_size),
             nn.ReLU(),
             nn.Dropout(conv_dropout),
@@ -71,13 +68,40 @@ class KerasCNN(nn.Module):
         self.apply(glorot_)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, num_classes)."""
+        """Return the logits (B, num_classes) of images (B, C, H, W)."""
         logits: Tensor = self.layers(images)
         return logits
 
 
+def _size_after_convolutions(
+    height: int, width: int, kernel_size: int, pool_size: int
+) -> tuple[int, int]:
+    """Return the height and width that two valid convolutions leave.
+
+    Raises SettingError if they or the pooling would leave nothing.
+    """
+    side = min(height, width)
+    if 2 * (kernel_size - 1) >= side:
+        message = (
+            f"must be at most {(side - 1) // 2 + 1}: "
+            f"two valid convolutions of {height} x {width} images"
+        )
+        raise SettingError("kernel_size", kernel_size, message)
+    height, width = height - 2 * (kernel_size - 1), width - 2 * (kernel_size - 1)
+    if pool_size > min(height, width):
+        message = (
+            f"must be at most {min(height, width)}: "
+            f"{height} x {width} is left after the convolutions"
+        )
+        raise SettingError("pool_size", pool_size, message)
+    return height, width
+
+
 class MLP(nn.Module):
-    """Equal dense layers with dropout: what the notebook's section before the network trained on the same digits."""
+    """Classify images with equally wide dense layers and dropout.
+
+    The notebook trains such a network on the same digits in the section before its CNN.
+    """
 
     @checked
     def __init__(
@@ -99,14 +123,47 @@ class MLP(nn.Module):
         self.apply(glorot_)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, num_classes)."""
+        """Return the logits (B, num_classes) of images (B, C, H, W)."""
         logits: Tensor = self.layers(images)
         return logits
 
 
+def _check_kernel(height: int, width: int, kernel_size: int) -> None:
+    """Raise SettingError for a kernel that is even, or larger than an image can use."""
+    if kernel_size % 2 == 0:
+        raise SettingError(
+            "kernel_size", kernel_size, "must be odd: the convolutions keep the image's size"
+        )
+    if kernel_size > 2 * max(height, width) - 1:
+        message = (
+            f"must be at most {2 * max(height, width) - 1}: "
+            f"more reaches beyond {height} x {width} images from every pixel"
+        )
+        raise SettingError("kernel_size", kernel_size, message)
+
+
+def _check_stages(height: int, width: int, filters: int, stages: int, pool_size: int) -> None:
+    """Raise SettingError for stages that become too wide, or whose pooling leaves no pixel."""
+    if filters * 2 ** (stages - 1) > WIDEST:
+        message = (
+            f"must be at most {WIDEST // 2 ** (stages - 1)}: "
+            f"the last of {stages} stages has {2 ** (stages - 1)} times as many"
+        )
+        raise SettingError("filters", filters, message)
+    if pool_size ** (stages - 1) > min(height, width):
+        message = (
+            f"pooling by {pool_size} between the stages leaves nothing of {height} x {width} images"
+        )
+        raise SettingError("stages", stages, message)
+
+
 class BatchNormCNN(nn.Module):
-    """A small modern network: stages of two 3 x 3 convolutions with batch norm (Ioffe & Szegedy 2015), twice the filters and half
-    the image from one stage to the next, global average pooling (Lin et al. 2014), dropout, logits."""
+    """Classify images with a small modern CNN.
+
+    Each stage has two convolutions with batch norm (Ioffe & Szegedy 2015). From one stage to the
+    next the number of filters doubles and the image is pooled. Global average pooling (Lin et al.
+    2014), dropout and logits follow.
+    """
 
     @checked
     def __init__(
@@ -121,19 +178,8 @@ class BatchNormCNN(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
-        if kernel_size % 2 == 0:
-            raise SettingError(
-                "kernel_size", kernel_size, "must be odd: the convolutions keep the image's size"
-            )
-        if kernel_size > 2 * max(height, width) - 1:
-            message = f"must be at most {2 * max(height, width) - 1}: more reaches beyond {height} x {width} images from every pixel"
-            raise SettingError("kernel_size", kernel_size, message)
-        if filters * 2 ** (stages - 1) > WIDEST:
-            message = f"must be at most {WIDEST // 2 ** (stages - 1)}: the last of {stages} stages has {2 ** (stages - 1)} times as many"
-            raise SettingError("filters", filters, message)
-        if pool_size ** (stages - 1) > min(height, width):
-            message = f"pooling by {pool_size} between the stages leaves nothing of {height} x {width} images"
-            raise SettingError("stages", stages, message)
+        _check_kernel(height, width, kernel_size)
+        _check_stages(height, width, filters, stages, pool_size)
         layers: list[nn.Module] = []
         for stage in range(stages):
             if stage > 0:
@@ -150,7 +196,7 @@ class BatchNormCNN(nn.Module):
         self.head = nn.Sequential(nn.Dropout(dense_dropout), nn.Linear(channels, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, num_classes)."""
+        """Return the logits (B, num_classes) of images (B, C, H, W)."""
         # A mean instead of AdaptiveAvgPool2d, whose gradient is not deterministic on a GPU.
         logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
         return logits

@@ -1,4 +1,4 @@
-"""Where things are, whatever the working directory, and whether they can be written."""
+"""Find the project's folders, whatever the working directory, and check that one is writable."""
 
 import contextlib
 import tempfile
@@ -9,16 +9,18 @@ CONF = ROOT / "conf"
 
 
 def why_unwritable(folder: Path) -> str:
-    """Why nothing can be written to `folder`, or to what it would be made in; "" where it can. Leaves nothing behind."""
+    """Return why nothing can be written to `folder`, or "" if it can be.
+
+    For a folder that does not exist yet, the nearest existing parent is tried. No file is left.
+    """
     path = folder.absolute()
     try:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()  # a name that is too long, or a loop of links
+            path.stat()  # fails for a name that is too long, or a loop of links
         while not path.exists() and path != path.parent:
             path = path.parent
-        with tempfile.TemporaryFile(
-            dir=path
-        ):  # a file without a name: permissions alone don't tell of a read-only disk
+        # An unnamed file: permissions alone do not reveal a read-only file system.
+        with tempfile.TemporaryFile(dir=path):
             return ""
     except OSError as error:
         return f"{error.strerror} ({path})"

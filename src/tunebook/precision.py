@@ -1,4 +1,4 @@
-"""Which arithmetic a machine computes a network's training step fastest in."""
+"""Choose the precision in which this machine computes a network's training step fastest."""
 
 import copy
 import hashlib
@@ -17,12 +17,13 @@ from tunebook.checks import conform
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PAIRS = 5  # timed steps of each kind, alternating
-CLEARLY_FASTER = 1.25  # the probe's noise must not decide
-SMALLEST_STEP = 2e8  # floating-point operations of a forward pass: below, there is nothing to gain and only noise to measure
+CLEARLY_FASTER = 1.25  # far enough from 1 that the probe's noise does not decide
+# Floating-point operations of a forward pass. Below, nothing is gained, and a probe measures noise.
+SMALLEST_STEP = 2e8
 
 
 class Choice(NamedTuple):
-    """A precision and, for the log, why."""
+    """Hold a precision and, for the log, the reason for it."""
 
     precision: Precision
     reason: str
@@ -35,10 +36,10 @@ def choose(
     batch_size: int,
     kept: Path,
 ) -> Choice:
-    """The precision for `trainer.precision=auto`. accelerator: "cpu" or "gpu".
+    """Return the precision for `trainer.precision=auto`.
 
-    kept: this machine's folder where what a probe showed is kept: a time is never measured twice the same, and the same command has to
-    give the same run.
+    accelerator: "cpu" or "gpu". kept: this machine's folder for the results of probes. A result is
+    kept because timings vary, and the same command must give the same run.
     """
     if accelerator == "gpu":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -60,7 +61,7 @@ def _operations(network: nn.Module, images: torch.Tensor) -> int:
 
 
 def _key(network: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> str:
-    """Of what the probe depends on."""
+    """Return a hash of everything that a probe's result depends on."""
     known = [
         str(network),
         image_shape,
@@ -81,7 +82,7 @@ def _read(file: Path) -> Choice | None:
 
 
 def _keep(file: Path, choice: Choice) -> Choice:
-    """Of several processes that start together, all take what the first found."""
+    """Save a choice and return it; of processes that probe at once, the first to save decides."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,14 +109,18 @@ def _probed(network: nn.Module, images: torch.Tensor) -> Choice:
 
 
 def cpu_has_bf16() -> bool:
-    """True where the CPU multiplies bf16 itself. Elsewhere it is emulated, and several times slower than fp32."""
+    """Return whether the CPU has instructions for bf16.
+
+    Without them bf16 is emulated, and several times slower than fp32.
+    """
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _fp32_over_bf16(network: nn.Module, images: torch.Tensor) -> float:
-    """The shortest time of an fp32 step over that of a bf16 step: what else the machine does only ever adds to a time.
+    """Return the shortest time of an fp32 step divided by that of a bf16 step.
 
-    Works on a copy and leaves torch's generator as it was.
+    The shortest is compared because whatever else the machine does can only lengthen a step.
+    Works on a copy of the network and leaves torch's generator as it was.
     """
     with torch.random.fork_rng(devices=[]):
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

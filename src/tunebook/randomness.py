@@ -1,7 +1,7 @@
-"""Random numbers as a pure function of (seed, epoch, step or sample).
+"""Make random numbers as a pure function of (seed, epoch, step or sample).
 
-Nothing here has a state that would have to be saved: the same keys give the same numbers after a resume, with any number of
-loader workers, on any device.
+Nothing here has a state that would have to be saved. The same keys give the same numbers after a
+resume, with any number of DataLoader workers, and on any device.
 """
 
 import numpy as np
@@ -10,18 +10,24 @@ from torch import Tensor
 
 
 def mix(*keys: int) -> int:
-    """One 63-bit seed out of several non-negative integers (NumPy's SeedSequence: near keys give unrelated seeds)."""
+    """Return one 63-bit seed for several non-negative integers.
+
+    NumPy's SeedSequence makes it, so similar keys give unrelated seeds.
+    """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def generator(*keys: int) -> torch.Generator:
-    """A CPU generator seeded by `mix`."""
+    """Return a CPU generator that is seeded with `mix(*keys)`."""
     return torch.Generator().manual_seed(mix(*keys))
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """torch's global generators, the CPU's and `device`'s. (torch.manual_seed also queues a call, with the stack that it came from,
-    for each kind of device that is not in use: a millisecond a step.)"""
+    """Seed torch's global generators of the CPU and of `device`.
+
+    torch.manual_seed would also queue a call for each kind of device that is not in use, which
+    takes a millisecond per step.
+    """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
@@ -30,9 +36,11 @@ def reseed(seed: int, device: torch.device) -> None:
 
 
 def uniform(key: int, index: Tensor, columns: int) -> Tensor:
-    """(B, columns) float32 in [0, 1), row b a function of (key, index[b]) alone. index: (B,) int64, on any device.
+    """Return uniform random numbers in [0, 1), float32 (B, columns).
 
-    SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators") as a hash of a counter.
+    index: int64 (B,), on any device. Row b is a function of (key, index[b]) alone. The generator is
+    SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"), used as
+    a hash of a counter.
     """
     counter = index[:, None] * columns + torch.arange(columns, device=index.device)
     bits = _splitmix64(_splitmix64(counter) ^ _signed(key))
@@ -40,13 +48,13 @@ def uniform(key: int, index: Tensor, columns: int) -> Tensor:
 
 
 def _signed(word: int) -> int:
-    """A 64-bit word as the int64 of the same bits: torch multiplies int64 modulo 2**64."""
+    """Return the int64 with the bits of a 64-bit word; torch multiplies int64 modulo 2**64."""
     word %= 2**64
     return word - 2**64 if word >= 2**63 else word
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Logical shift: int64's own `>>` would copy the sign down."""
+    """Shift right logically; the `>>` of int64 would copy the sign bit."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 

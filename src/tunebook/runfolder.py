@@ -1,7 +1,8 @@
-"""A run's folder: what it says of itself, which process works in it, and the list of folders that a later start looks through.
+"""Manage a run's folder: its record of itself, its lock, and the links by which it is found later.
 
-`run.json` lies in the folder. Beside all runs, `<outputs>/.runs/<key>` links to each folder, wherever it is, and
-`<outputs>/.pending/<key>` to those whose record MLflow has not wholly received.
+The record is the file `run.json` in the folder. `<outputs>/.runs/<key>` is a link to each run's
+folder, wherever it is. `<outputs>/.pending/<key>` is a link to each folder whose data MLflow has
+not received completely.
 """
 
 import contextlib
@@ -22,27 +23,25 @@ from tunebook.checks import InputError
 from tunebook.untrusted import KEY, read_json_object, require_key, require_plain
 
 FILE = "run.json"
-LOCK = ".run.lock"  # held by the process that works in the folder
-LOCK_PATIENCE_S = 5.0  # delivery holds the lock for moments, a run for as long as it works
+LOCK = ".run.lock"  # held by the process that uses the folder
+LOCK_PATIENCE_S = 5.0  # delivery holds the lock for moments, a run for all of its time
 CONTENTS = ("checkpoints", "artifacts", "model")  # subfolders of a run's folder
-LAST, PREVIOUS, BEST = (
-    "last.ckpt",
-    "previous.ckpt",
-    "best.ckpt",
-)  # files in its folder `checkpoints`
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"  # in the subfolder `checkpoints`
 LAST_CHECKPOINT = f"checkpoints/{LAST}"
 RUNS, PENDING = ".runs", ".pending"
 
 
 def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: int = 0o666) -> None:
-    """Either the old file is there or the new one, never half of one. The data is on the disk before the name is.
+    """Write a file so that at any time either the old or the new content is there, never a part.
 
-    The temporary file lies in the same folder: from another file system it would be copied, not renamed. keep: the name that the
-    old file gets; between the two renamings only that one is there. mode: who may read the new file, less the umask.
+    The data is flushed to disk before the file is renamed into place. The temporary file is in the
+    same folder, since renaming does not work across file systems. keep: a new name for the old
+    file; between the two renames only that one exists. mode: the new file's permissions, before
+    the umask.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.unlink(missing_ok=True)  # "x" below: a link of this name would be written through
+        temporary.unlink(missing_ok=True)  # a link of this name; "x" below refuses one as well
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
             file.flush()
@@ -53,9 +52,8 @@ def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: in
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    with contextlib.suppress(
-        OSError
-    ):  # a file system that can't: the rename is as safe as it gets there
+    # On a file system that can't flush a folder, the rename is as safe as it can be.
+    with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -65,25 +63,31 @@ def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: in
 
 @dataclass
 class RunFolder:
-    """key: the run's own name for itself, which MLflow keeps as the tag `tunebook.key`."""
+    """Hold what `run.json` says about a run, and give one process at a time the run's folder.
+
+    key: the run's unique id, which its MLflow run has as the tag `tunebook.key`.
+    """
 
     path: Path
     outputs: Path
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     name: str = ""
     kind: str = "run"  # or "sweep"
-    overrides: list[str] = field(default_factory=list)  # what was asked for, without secrets
-    origin: str = ""  # the checkpoint that it began with, where that came from elsewhere
-    uri: str = ""  # of the tracking store, without secrets; empty where nothing is tracked
+    overrides: list[str] = field(default_factory=list)  # of the command line, without secrets
+    origin: str = ""  # the checkpoint that it began with, if that is from elsewhere
+    uri: str = ""  # of the tracking store, without secrets; empty if nothing is tracked
     status: str = "RUNNING"
     host: str = ""
     pid: int = 0
-    process_started: float = 0.0  # tells this process from a later one with its number
+    process_started: float = 0.0  # tells the process from a later one with the same id
     opened: float = 0.0
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `run.json` says. ValueError, OSError where there is none that can be read."""
+        """Return what `run.json` says.
+
+        Raises ValueError or OSError if there is no such file, or none that can be read.
+        """
         found = read_json_object(path / FILE)
         fields = {
             key: found[key] for key in cls.__dataclass_fields__ if key in found and key != "path"
@@ -94,11 +98,14 @@ class RunFolder:
         return cls(path=path, **fields | {"outputs": Path(fields["outputs"])})
 
     def require_plain(self) -> None:
-        """ValueError if the folder holds a symbolic link or a special file: those lead out of it, or block."""
+        """Raise ValueError if the folder holds a link, which leads out of it, or a special file."""
         require_plain(self.path, CONTENTS)
 
     def open(self) -> None:
-        """This process works here from now on. InputError if another process does, or the key is another run's."""
+        """Reserve the folder for this process.
+
+        Raises InputError if another process uses it, or if its key belongs to another run.
+        """
         self._require_own_key()
         self.path.mkdir(parents=True, exist_ok=True)
         acquire(self.path)
@@ -106,9 +113,9 @@ class RunFolder:
         self.host, self.pid, self.opened = socket.gethostname(), os.getpid(), time.time()
         self.process_started = psutil.Process().create_time()
         self.status = "RUNNING"
-        self._link()  # so that a kill leaves no folder that cannot be found
+        self._link()  # first, so that the folder is found even if this process is killed here
         self.write()
-        self._link()  # whoever lists links removes those to folders that say nothing of themselves yet
+        self._link()  # again: `folders` removes links to folders that have no `run.json` yet
 
     def _link(self) -> None:
         _link(self.outputs / RUNS / self.key, self.path)
@@ -116,7 +123,7 @@ class RunFolder:
             _link(self.outputs / PENDING / self.key, self.path)
 
     def _require_unfinished(self) -> None:
-        """InputError if another process has finished the run since this one read its state."""
+        """Raise InputError if another process has finished the run since this one read it."""
         try:
             there = RunFolder.read(self.path).status
         except (OSError, ValueError, KeyError, TypeError):
@@ -126,26 +133,33 @@ class RunFolder:
             raise InputError(f"{self.path}: another process has finished this run meanwhile")
 
     def _require_own_key(self) -> None:
-        """InputError if the key is that of another run's folder here: a tracker's tags can be copied, and its links would be lost."""
+        """Raise InputError if another run's folder here has the same key, and would lose its links.
+
+        It happens where a tag that holds the key was copied in the tracking store.
+        """
         there = (self.outputs / RUNS / self.key).resolve()
         if there != self.path.resolve() and (there / FILE).is_file():
             raise InputError(
-                f"{self.path}: has the key of another run, {there}; resume that one, or remove its folder"
+                f"{self.path}: has the key of another run, {there}; "
+                "resume that one, or remove its folder"
             )
 
     def close(self, status: str) -> None:
-        """The work has ended. (A disk too full to say so: the journal says it.)"""
+        """Record how the run ended, and release the folder.
+
+        If the disk is too full to write the record, the journal still has the status.
+        """
         self.status = status
         with contextlib.suppress(OSError):
             self.write()
         release(self.path)
 
     def delivered(self) -> None:
-        """MLflow has everything."""
+        """Remove the link that marks the run as not yet delivered to MLflow."""
         (self.outputs / PENDING / self.key).unlink(missing_ok=True)
 
     def write(self) -> None:
-        """Puts down what is known."""
+        """Write `run.json`."""
         record = {key: value for key, value in asdict(self).items() if key != "path"}
         write_atomically(
             self.path / FILE, json.dumps(record | {"outputs": str(self.outputs)}, indent=1).encode()
@@ -153,12 +167,12 @@ class RunFolder:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether another host opened it last: whether its process lives can't be seen from here."""
+        """Return whether another host opened it last, whose processes can't be seen from here."""
         return self.host != socket.gethostname()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process that opened it last still runs, on this host."""
+        """Return whether the process that opened it last is still running on this host."""
         if self.is_elsewhere:
             return False
         try:
@@ -175,7 +189,7 @@ TEXTS = ("outputs", "key", "name", "kind", "origin", "uri", "status", "host")
 
 
 def _require_type(key: str, value: object) -> None:
-    """ValueError if a value in `run.json` is not of its field's type."""
+    """Raise ValueError if a value in `run.json` does not have its field's type."""
     if key in TEXTS:
         fits = isinstance(value, str) and "\0" not in value
     elif key == "overrides":
@@ -188,13 +202,14 @@ def _require_type(key: str, value: object) -> None:
         raise ValueError(f"{key} has the wrong type")
 
 
-_held: dict[Path, FileLock] = {}  # by this process
+_held: dict[Path, FileLock] = {}  # the locks of this process, by folder
 
 
 def acquire(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> None:
-    """Take the lock of a run's folder for this process, until `release` or its end. InputError if another process has it.
+    """Take the lock of a run's folder for this process, until `release`.
 
-    It is the operating system's lock: it ends with the process, however that ends.
+    It is a lock of the operating system, which ends with the process, however that ends.
+    Raises InputError if another process has it.
     """
     folder = folder.resolve()
     if folder in _held:
@@ -205,12 +220,12 @@ def acquire(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> None:
     except Timeout:
         raise InputError(f"{folder}: another process works in this run's folder") from None
     except (OSError, NotImplementedError):
-        return  # a file system without locks, or one that is full: `is_alive` is what is left
+        return  # a file system without locks, or a full one; `is_alive` still guards the run
     _held[folder] = lock
 
 
 def release(folder: Path) -> None:
-    """Give back what `acquire` took."""
+    """Release the lock that `acquire` took."""
     lock = _held.pop(folder.resolve(), None)
     if lock is not None:
         lock.release()
@@ -218,7 +233,7 @@ def release(folder: Path) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
-    """Hold a folder's lock in the block. InputError if another process has it."""
+    """Hold a folder's lock within the block; raise InputError if another process has it."""
     held_before = folder.resolve() in _held
     acquire(folder, patience_s)
     try:
@@ -237,7 +252,10 @@ def _link(link: Path, target: Path) -> None:
 
 
 def folders(outputs: Path, which: str = RUNS) -> Iterator[RunFolder]:
-    """Yield every run that is linked under its own key; other links of keys are removed where their folder is gone."""
+    """Yield every run that is linked under its own key.
+
+    Links whose folder is gone or belongs to another run by now are removed.
+    """
     for link in sorted((outputs / which).glob("*")):
         if not link.is_symlink() or not KEY.fullmatch(link.name):
             continue
@@ -251,5 +269,5 @@ def folders(outputs: Path, which: str = RUNS) -> Iterator[RunFolder]:
         if folder.key != link.name:  # the folder is another run's by now
             link.unlink(missing_ok=True)
             continue
-        folder.outputs = outputs  # whatever the file says: links are made and removed there
+        folder.outputs = outputs  # whatever the file says, since this is where the links are
         yield folder

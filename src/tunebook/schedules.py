@@ -1,4 +1,7 @@
-"""Learning-rate schedules that torch does not have. `total_steps` (optimizer steps of the whole run) comes from the run."""
+"""Define learning-rate schedules that torch does not have.
+
+The run sets `total_steps`, the number of its optimizer steps.
+"""
 
 import math
 
@@ -9,7 +12,11 @@ from tunebook.checks import Fraction, checked
 
 
 class WarmupCosine(LambdaLR):
-    """Linear warm-up from 0 to the optimizer's lr, then half a cosine down to `final_fraction` of it (Loshchilov & Hutter 2017, SGDR)."""
+    """Raise the learning rate linearly from 0, then lower it along half a cosine.
+
+    Its maximum is the optimizer's lr, and its end `final_fraction` of that. The cosine is that of
+    SGDR (Loshchilov & Hutter 2017).
+    """
 
     @checked
     def __init__(

@@ -1,7 +1,8 @@
-"""Which class a `_target_` may name.
+"""Check which class a `_target_` names, and make the object that it describes.
 
-A config is never a way to run other code: a target must lie in a package that is trusted for its group, and must be a subclass
-of the kind that the group makes. The first is decided on the name alone, before anything is imported.
+A config must not be a way to run other code. So a target must be in a module that is trusted for
+its group, and must be a subclass of the group's base class. The first is checked on the name alone,
+before anything is imported.
 """
 
 import importlib
@@ -14,11 +15,14 @@ from tunebook.checks import SettingError, construct, nearest
 
 @dataclass(frozen=True)
 class Kind:
-    """What a group's targets are: subclasses of `base` ("module:Class") found in one of `modules` (or below them)."""
+    """State what a group's targets may be.
+
+    They are subclasses of `base` ("module:Class") that are in one of `modules` or below.
+    """
 
     base: str
     modules: tuple[str, ...]
-    refused: tuple[str, ...] = ()  # names of classes that write files where a config says
+    refused: tuple[str, ...] = ()  # classes that write files to where a config says
 
 
 KINDS = {
@@ -48,7 +52,10 @@ KINDS = {
 
 
 def check_name(target: object, kind: str, where: str) -> str:
-    """The target's dotted name, where its package is trusted for this kind; else SettingError. Imports nothing."""
+    """Return the target's dotted name if its module is trusted for this kind; import nothing.
+
+    Raises SettingError otherwise. where: the setting's path in the config, for the error.
+    """
     allowed = KINDS[kind].modules
     if not isinstance(target, str) or not all(
         part.isidentifier() and not part.startswith("_") for part in target.split(".")
@@ -70,7 +77,10 @@ def check_name(target: object, kind: str, where: str) -> str:
 
 
 def resolve(target: object, kind: str, where: str) -> type[Any]:
-    """The class that `target` names. SettingError where it is not trusted, not there, or not of this kind."""
+    """Import and return the class that `target` names.
+
+    Raises SettingError if it is not trusted, does not exist, or is not of this kind.
+    """
     name = check_name(target, kind, where)
     module_name, _, attribute = name.rpartition(".")
     try:
@@ -78,7 +88,7 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
     except ImportError:
         raise SettingError(where, target, f"there is no module '{module_name}'") from None
     for each in getattr(module, "__all__", ()):
-        getattr(module, each)  # some rooms bring their classes at first use
+        getattr(module, each)  # some packages import their classes at first use
     base = _load(KINDS[kind].base)
     classes = [
         n
@@ -96,7 +106,11 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
 
 
 def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:
-    """The object that a group's settings describe: its `_target_`, called with the rest and with what assembly gives."""
+    """Return the object that a group's settings describe.
+
+    Its `_target_` is called with the other settings and with `given`, the arguments that come from
+    the program. Raises SettingError for settings that do not fit.
+    """
     where = where or kind
     if not isinstance(settings, dict):
         raise SettingError(where, settings, "must be settings with a _target_")

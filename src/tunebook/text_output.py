@@ -1,20 +1,22 @@
-"""Makes text from outside (file names, names of runs) safe to print, to write into tables and to put on a command line."""
+"""Make text from outside (names of files or runs) safe for terminals, tables and command lines."""
 
 import re
 import unicodedata
 
-# What spreadsheets take for a formula where a cell begins with it, with the full-width forms.
+# Spreadsheets take a cell for a formula if it begins with one of these, or their full-width forms.
 FORMULA_STARTS = tuple(
-    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
+    "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
 )
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 
 
 def printable(text: str) -> str:
-    r"""Return the text on one line, with visible escapes for what a terminal would act on or cannot show.
+    r"""Return the text on one line, with escapes for what a terminal would obey or cannot show.
 
-    Control characters become escapes such as `\x1b` and `\n`, so do invisible and direction-changing
-    characters (`\u202e`). A byte of a file name that is not UTF-8 becomes `\xff`.
+    Control characters become escapes such as `\x1b` and `\n`. So do characters that are invisible
+    or change the direction of text (`\u202e`). A byte of a file name that is not UTF-8 becomes an
+    escape such as `\xff`.
     """
     return "".join(char if _is_visible(char) else _escaped(char) for char in text)
 
@@ -25,9 +27,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the text between quotes, as Hydra's command line takes it whatever is in it.
+    """Return the text in quotes, such that Hydra's command line takes it whatever is in it.
 
-    Backslashes are doubled before a quote only, which is what Hydra undoes.
+    Backslashes are doubled only before a quote, since Hydra undoes it only there.
     """
     escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
     return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
@@ -36,8 +38,8 @@ def quoted(text: str) -> str:
 def csv_cell(value: object) -> object:
     """Return the value as a cell of a CSV file that a spreadsheet shows and does not compute.
 
-    Text is made printable. Where it begins like a formula and is no number, an apostrophe comes first,
-    which spreadsheets take for "this is text". Anything that is not text stays as it is.
+    Text is made printable. If it begins like a formula and is no number, it gets an apostrophe in
+    front, which tells spreadsheets that it is text. Anything that is not text stays as it is.
     """
     if not isinstance(value, str):
         return value

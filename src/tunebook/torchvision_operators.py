@@ -1,11 +1,13 @@
-"""Lets torchvision be imported beside a torch build that its compiled operators do not fit.
+"""Let torchvision be imported beside a torch build that its compiled operators do not fit.
 
-Where a CPU build of torch stands beside PyPI's CUDA build of torchvision, torchvision's shared library cannot load, and
-`import torchvision` then fails on registering a fake for an operator (nms) that nobody defined. torchmetrics and
-pytorch_lightning import torchvision wherever it is installed, so they fail with it. Declaring the operators' schemas is enough:
-data sets, transforms and models work, only box operators don't. A matched pair loads its own operators and needs no mending.
+With a CPU build of torch and PyPI's CUDA build of torchvision, torchvision's shared library cannot
+load. `import torchvision` then fails, as it registers a fake for an operator (nms) that is missing.
+torchmetrics and pytorch_lightning import torchvision if it is installed, so they fail too.
+Declaring the operators' schemas is enough: data sets, transforms and models work, only box
+operators don't. If the builds match, torchvision loads its own operators and nothing is declared.
 
-`mend_on_import` is called once, by the package itself. It imports nothing: it waits until somebody imports torchvision.
+The package calls `mend_on_import` once. It imports nothing itself, and acts only when torchvision
+is imported.
 """
 
 import importlib.util
@@ -24,7 +26,10 @@ _kept: list[object] = []  # the definitions live as long as their Library object
 
 
 class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing itself: declares what is missing just before torchvision is found by the next finder."""
+    """Declare missing operators just before torchvision is imported.
+
+    It finds no module itself: the next finder finds torchvision.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -37,7 +42,7 @@ class _BeforeTorchvision(MetaPathFinder):
 
 
 def mend_on_import() -> None:
-    """Watches for the import of torchvision, where it has not happened yet."""
+    """Declare missing operators as soon as torchvision is imported, unless it already is."""
     if "torchvision" not in sys.modules and not any(
         isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path
     ):
@@ -45,7 +50,7 @@ def mend_on_import() -> None:
 
 
 def _operators_load(spec: ModuleSpec) -> bool:
-    """True where torchvision's own library of operators fits this torch (loading it is what defines them)."""
+    """Load torchvision's own library of operators, and return whether it fits this torch."""
     import torch
 
     libraries = [

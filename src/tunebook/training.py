@@ -1,4 +1,4 @@
-"""The Lightning Trainer and what follows it through a run: epoch lines and times."""
+"""Make the Lightning Trainer, and report each epoch's metrics and times."""
 
 import logging
 import sys
@@ -19,12 +19,11 @@ from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, ch
 log = logging.getLogger(__name__)
 
 for library in ("pytorch_lightning", "lightning_fabric"):
-    logging.getLogger(library).setLevel(
-        logging.WARNING
-    )  # their advice is for whoever writes a training script
+    # Their advice is meant for the author of a training script.
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 Devices = Count | Literal["auto"]
-# An epoch's figures stay in memory and in every checkpoint, and the shortest epoch takes some hundredths of a second.
+# Limited, since each epoch's metrics stay in memory and in every checkpoint.
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
 Limit = Count | Positive  # a number of batches, or a fraction of them
 
@@ -47,7 +46,10 @@ def make_trainer(
     checkpoint_io: CheckpointIO,
     logger: Logger,
 ) -> Trainer:
-    """A Trainer; the names and meanings are Lightning's. SettingError where the machine has not what is asked for."""
+    """Return a Trainer; the arguments have the names and meanings of Lightning's.
+
+    Raises SettingError if the machine does not have what is asked for.
+    """
     device = device_kind(accelerator)
     _check_device(device, devices, precision)
     bar = _bar(progress_bar)
@@ -55,9 +57,7 @@ def make_trainer(
         accelerator=device,
         devices=devices,
         strategy=strategy,
-        precision="32-true"
-        if precision == "auto"
-        else precision,  # a run has chosen before; a check need not
+        precision="32-true" if precision == "auto" else precision,  # "auto": a check only
         max_epochs=max_epochs,
         deterministic=deterministic,
         gradient_clip_val=gradient_clip_val or None,
@@ -65,17 +65,20 @@ def make_trainer(
         default_root_dir=output_dir,
         callbacks=callbacks + bar,
         plugins=[checkpoint_io],
-        enable_checkpointing=False,  # a callback of ours keeps them
+        enable_checkpointing=False,  # recovery.KeepCheckpoints saves them
         logger=logger,
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data module gives each device its part
+        use_distributed_sampler=False,  # the data module splits each batch among the devices
     )
 
 
 def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: str) -> None:
-    """Raise SettingError for more devices than there are, and for what the CPU cannot compute in. On it, a device is a process."""
+    """Raise SettingError for too many devices, or for a precision that the CPU does not have.
+
+    On the CPU, each device is a process.
+    """
     if device == "cpu" and precision == "16-mixed":
         raise SettingError(
             "precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed"
@@ -92,7 +95,10 @@ def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: st
 
 
 def _bar(wanted: bool) -> list[Callback]:
-    """A bar is for a terminal; in a file each refresh would be a line, and the epoch lines say enough."""
+    """Return a progress bar if it is wanted and the output is a terminal.
+
+    In a file each refresh would be a line of its own.
+    """
     return [TQDMProgressBar(refresh_rate=20, leave=False)] if wanted and sys.stderr.isatty() else []
 
 
@@ -108,7 +114,7 @@ def _batch_limits(**limits: float) -> dict[str, Any]:
 
 
 def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
-    """ "cpu" or "gpu". SettingError where a GPU is asked for and there is none."""
+    """Return "cpu" or "gpu"; raise SettingError if a GPU is asked for and there is none."""
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator == "gpu" and not there:
         raise SettingError(
@@ -120,9 +126,10 @@ def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
 
 
 class EpochReport(Callback):
-    """A line and a few figures for each epoch.
+    """Print a line and log times for each epoch.
 
-    history: one dict an epoch, with "epoch" (from 1) and every metric of that epoch. Times go on where a resumed run stopped.
+    history: one dict for each epoch, with "epoch" (from 1) and all metrics of that epoch. In a
+    resumed run, times include what was spent before.
     """
 
     first_step_seen = False
@@ -134,7 +141,7 @@ class EpochReport(Callback):
         self.fit_s = self.epoch_s = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """The epochs so far, and the seconds that the epoch and the whole have taken."""
+        """Return the epochs so far, and the seconds that this epoch and the training have taken."""
         now = time.perf_counter()
         return {
             "history": self.history,
@@ -143,23 +150,26 @@ class EpochReport(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes them up again."""
+        """Restore the epochs and seconds of a run that is resumed."""
         self.history = [dict(epoch) for epoch in state_dict["history"]]
         self.epoch_s, self.fit_s = state_dict["epoch_s"], state_dict["fit_s"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clocks, after what a resumed run has spent already. (A resumed epoch has no start of its own.)"""
+        """Start the clocks, with the time that a resumed run has spent already.
+
+        The epoch's clock starts here too, since Lightning does not start a resumed epoch again.
+        """
         self.fit_start = time.perf_counter() - self.fit_s
         self.epoch_start = time.perf_counter() - self.epoch_s
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the epoch's clock."""
+        """Start the epoch's clock."""
         self.epoch_start = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Logs, once a process, the seconds from its start to the end of its first step."""
+        """Log, once in a process, the seconds from its start to the end of its first step."""
         if not EpochReport.first_step_seen:
             EpochReport.first_step_seen = True
             seconds = time.time() - psutil.Process().create_time()
@@ -167,13 +177,16 @@ class EpochReport(Callback):
                 logger.log_metrics({"time/first_step_s": seconds}, step=0)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training samples a second, before validation adds its time."""
+        """Compute the training samples per second, before validation takes its time."""
         seconds = time.perf_counter() - self.epoch_start
         samples = self._train_figures(pl_module).samples.item()
         self.samples_per_s = samples * trainer.world_size / seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the epoch's times, and prints its line. (Runs before the module's hook, which resets the training figures.)"""
+        """Log the epoch's times and print its line.
+
+        Lightning calls this before the LightningModule's own hook, which resets the metrics.
+        """
         figures: dict[str, Any] = {
             "time/epoch_s": time.perf_counter() - self.epoch_start,
             "speed/samples_per_s": self.samples_per_s,
@@ -188,12 +201,13 @@ class EpochReport(Callback):
         log.info(
             "epoch %*d/%d  loss %.4f  acc %.4f  val_loss %.4f  val_acc %.4f  %.1f s",
             len(str(trainer.max_epochs)), trainer.current_epoch + 1, trainer.max_epochs,
-            epoch["train/loss"], epoch["train/acc"], epoch["val/loss"], epoch["val/acc"], epoch["time/epoch_s"],
+            epoch["train/loss"], epoch["train/acc"], epoch["val/loss"], epoch["val/acc"],
+            epoch["time/epoch_s"],
         )  # fmt: skip
 
     def _train_figures(self, pl_module: LightningModule) -> Any:
         return pl_module.train_figures
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stops the clock."""
+        """Stop the clock."""
         self.fit_s = time.perf_counter() - self.fit_start

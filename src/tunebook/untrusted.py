@@ -1,7 +1,7 @@
-"""Reading what comes from outside: run folders, journals, trackers and checkpoints may be another person's.
+"""Read what may come from another person: run folders, journals, tracking stores, checkpoints.
 
-A name from there becomes a path only after `inside` has checked it, and a file is read only if it is a regular
-file of a sensible size: a FIFO would block, a symbolic link would lead out of the folder.
+A name from there becomes a path only after `inside` has checked it. A file is read only if it is a
+regular file of a sensible size: a FIFO would block, a symbolic link would lead out of the folder.
 """
 
 import json
@@ -16,7 +16,7 @@ import yaml
 
 KEY = re.compile("[0-9a-f]{32}")
 MAX_JSON_BYTES = 1 << 20
-MAX_YAML_CHARACTERS = 1 << 18  # a config has at most a few thousand
+MAX_YAML_CHARACTERS = 1 << 18  # a real config has at most a few thousand
 MAX_ALIASES = 8
 MAX_DEPTH = 40  # levels of nesting that a config or a record may have
 TAG = "tag:yaml.org,2002:"
@@ -25,14 +25,17 @@ LONGEST_LINE = 1 << 24  # bytes
 
 
 def require_key(value: object, what: str) -> str:
-    """Return `value` if it is a run's key or MLflow id: 32 hexadecimal digits. ValueError otherwise."""
+    """Return `value` if it is a run's key or an MLflow run id: 32 hexadecimal digits.
+
+    Raises ValueError otherwise. what: the value's name, for the error.
+    """
     if not isinstance(value, str) or not KEY.fullmatch(value):
         raise ValueError(f"{what} is not 32 hexadecimal digits")
     return value
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. OSError for anything else, a symbolic link included."""
+    """Open a regular file for reading; raise OSError for anything else, also a symbolic link."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -41,7 +44,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
-    """Return the content of a regular file. OSError if it is none, or longer than `limit` bytes."""
+    """Return a regular file's content; raise OSError for any other, or for over `limit` bytes."""
     with open_regular(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
@@ -50,7 +53,7 @@ def read_regular(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return what a JSON text holds. ValueError also where it is nested too deeply or is not UTF-8."""
+    """Return what a JSON text holds; raise ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -58,7 +61,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file. OSError, ValueError if there is none that can be used."""
+    """Return the object in a JSON file; raise OSError or ValueError if there is none."""
     found = parse_json(read_regular(path))
     if not isinstance(found, dict):
         raise ValueError("is not a JSON object")
@@ -66,7 +69,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def inside(folder: Path, name: object) -> Path:
-    """Return the path of `name` in `folder`. ValueError if the name leads out of it, also through a symbolic link."""
+    """Return the path of `name` in `folder`; raise ValueError if it leads out or through a link."""
     if not isinstance(name, str) or not name or "\0" in name:
         raise ValueError("is not the name of a file")
     parts = PurePosixPath(name).parts
@@ -90,7 +93,10 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
-    """ValueError unless a folder, and each of its subfolders `parts` with all below, holds regular files and folders only."""
+    """Raise ValueError unless a folder holds nothing but regular files and folders.
+
+    The subfolders named in `parts` are searched to any depth. Hard links are refused as well.
+    """
     if folder.is_symlink() or not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     found = list(os.scandir(folder))
@@ -113,8 +119,8 @@ def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
 def require_plain_yaml(text: str) -> str:
     """Return a YAML text if it holds plain values only and can be loaded without harm.
 
-    ValueError, which names the line, otherwise. Aliases of aliases let a short text stand for
-    gigabytes; deep nesting ends in a RecursionError.
+    Raises ValueError otherwise, which names the line. Aliases of aliases let a short text stand for
+    gigabytes, and deep nesting ends in a RecursionError.
     """
     if len(text) > MAX_YAML_CHARACTERS:
         raise ValueError(f"is longer than {MAX_YAML_CHARACTERS} characters")

@@ -1,6 +1,7 @@
-"""Wraps a script's main: checks the config before Hydra starts, and answers bad input in one line.
+"""Wrap a script's main: check the config before Hydra starts, and report bad input in one line.
 
-Exit status: 0 done; 2 bad input (nothing was made); 1 a run failed, or is not reproduced; 130, 143 stopped by Ctrl-C, SIGTERM.
+The exit status is 0 for success and 2 for bad input, which leaves nothing behind. It is 1 if a run
+failed or was not reproduced, 130 after Ctrl-C, and 143 after SIGTERM.
 """
 
 import argparse
@@ -21,14 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 from tunebook.checks import InputError, SettingError, one_line
 from tunebook.commandline import help as annotated
 from tunebook.commandline.files import ConfigError
-from tunebook.commandline.names import compose_config, spelt
+from tunebook.commandline.names import compose_config
+from tunebook.commandline.quotes import spelt
 from tunebook.paths import CONF
 from tunebook.secrets import learn_words, redact, redact_output
 
 BAD_INPUT = 2
 LONGEST_LINE, SHORT = 1000, 80  # characters
 ADVICE = (
-    ".*does not have many workers.*",  # gathering from memory needs none
+    ".*does not have many workers.*",  # gathering from memory needs no workers
     ".*smaller than the logging interval.*",  # figures are logged once an epoch
     ".*LeafSpec.*",  # Lightning's own, on the newest torch
     ".*No complete tensor found.*",  # torch.export's, for weights that are on the CPU
@@ -39,11 +41,12 @@ Task = Callable[[DictConfig], Any]
 def command(
     config_name: str, check: str | None = None, take_up: str | None = None, sweep: str | None = None
 ) -> Callable[[Task], Callable[[], None]]:
-    """Makes `task(cfg)` a script's entry point.
+    """Return a decorator that makes `task(cfg)` a script's entry point.
 
-    check: "module:function", called with the config and its choices before anything is made.
-    sweep: "module:function", called with the overrides of a call with -m: does all of it, and gives the exit status.
-    take_up: "module:function", called where a config's `resume` names a run: gives the overrides of that run and this call.
+    Each of the other arguments is "module:function". check: is called with the config and Hydra's
+    choices before anything is created. take_up: is called if the config's `resume` names a run, and
+    returns the overrides of that run and of this call together. sweep: is called with the overrides
+    of a call with -m, runs the sweep, and returns the exit status.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -66,9 +69,12 @@ def command(
 
 
 def _arguments(config_name: str) -> argparse.Namespace:
-    """The command line, which Hydra then finds with its flags first: it takes no setting after a flag that follows another setting."""
+    """Parse the command line, and rewrite sys.argv with the flags first.
+
+    Hydra would refuse an override after a flag that follows another override.
+    """
     parser = get_args_parser()
-    # argparse would print its usage as well.
+    # Overridden, since argparse would print its usage as well.
     parser.error = lambda message: fail(message, BAD_INPUT)  # type: ignore[method-assign]
     arguments = parser.parse_intermixed_args()
     flags = list(sys.argv[1:])
@@ -86,7 +92,10 @@ def _prepare(
     take_up: str | None,
     sweeps: bool,
 ) -> bool:
-    """Answers --help and --cfg job, and refuses what is wrong. True where Hydra shall go on."""
+    """Handle --help and --cfg job, and exit with an error for bad input.
+
+    Return whether Hydra has to run afterwards.
+    """
     try:
         _refuse_other_configs(arguments)
         if arguments.shell_completion:
@@ -133,7 +142,10 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
 def _resumed(
     cfg: DictConfig, arguments: argparse.Namespace, config_name: str, take_up: str
 ) -> DictConfig:
-    """The config of the run to go on with. From here on the call is as if the user had written all of it."""
+    """Return the config of the run to resume, with the overrides of this call.
+
+    sys.argv is changed as if the user had written all of the overrides.
+    """
     quiet()
     overrides = _function(take_up)(cfg, arguments.overrides)
     sys.argv[1:] = arguments.overrides = overrides
@@ -141,14 +153,14 @@ def _resumed(
 
 
 def _function(path: str) -> Callable[..., Any]:
-    """The function that "module:function" names."""
+    """Import and return the function that "module:function" names."""
     module, _, name = path.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
 
 
 def _refuse_other_configs(arguments: argparse.Namespace) -> None:
-    """One conf/ folder holds all configs; what was checked is what runs."""
+    """Raise ConfigError for flags that would make Hydra use a config other than the checked one."""
     for flag in ("config_path", "config_name", "config_dir", "experimental_rerun"):
         if getattr(arguments, flag) is not None:
             raise ConfigError(
@@ -165,13 +177,13 @@ def _check(cfg: DictConfig, check: str) -> None:
 
 
 def quiet() -> None:
-    """Keeps out of the log what libraries warn of and a user can't change."""
+    """Silence warnings of libraries about what a user can't change."""
     for pattern in ADVICE:
         warnings.filterwarnings("ignore", pattern)
 
 
 class _Failed(BaseException):
-    """Carries a run's error past Hydra, which would print its own words about it."""
+    """Carry a run's error past Hydra, which would print a message of its own about it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
@@ -179,7 +191,7 @@ class _Failed(BaseException):
 
 
 def start(task: Task, config_name: str) -> None:
-    """Runs Hydra with the words in sys.argv. Raises what the task raises."""
+    """Run the task through Hydra with the arguments in sys.argv; raise what the task raises."""
 
     @functools.wraps(task)
     def carrying(cfg: DictConfig) -> Any:
@@ -189,9 +201,8 @@ def start(task: Task, config_name: str) -> None:
             raise _Failed(error) from error
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way, and exits
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # what deterministic matrix products on a GPU need
+    # Needed for deterministic matrix products on a GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(carrying)()
     except _Failed as carried:
@@ -199,7 +210,7 @@ def start(task: Task, config_name: str) -> None:
 
 
 def _start(task: Task, config_name: str) -> None:
-    """Runs Hydra, and answers errors in one line."""
+    """Run the task through Hydra, and report an error in one line."""
     user_wants_traceback = "HYDRA_FULL_ERROR" in os.environ
     try:
         start(task, config_name)
@@ -221,14 +232,20 @@ def _fail_with(error: Exception) -> NoReturn:
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Print one line on standard error, without secrets and control characters, and end with the exit status."""
+    """Print one line on standard error and exit with `status`.
+
+    Secrets are redacted, and control characters are written as escapes.
+    """
     message = one_line(redact(shortened(message)))
     print(f"error: {message}" if status in (1, BAD_INPUT) else message, file=sys.stderr)
     sys.exit(status)
 
 
 def shortened(message: str) -> str:
-    """Return a message of at most about a thousand characters, cut between two words, so that no secret is cut in two."""
+    """Return a message cut to about a thousand characters.
+
+    It is cut between two words, so that no secret is cut in two and then not recognized.
+    """
     if len(message) <= LONGEST_LINE:
         return message
     head = message[:LONGEST_LINE].rpartition(" ")[0]

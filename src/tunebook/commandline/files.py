@@ -1,7 +1,8 @@
-"""Reads the files of conf/ for Hydra. A file of a group sets nothing of Hydra's own, and no file outside conf/ is read.
+"""Read the files of conf/ for Hydra, and no file outside it.
 
-Hydra's own settings choose log files, the environment and the classes that it creates. They come from the primary
-config and the command line only. Importing this module makes Hydra read every configuration file through `FileConfigSource`.
+Hydra's own settings choose log files, the environment and the classes that it creates. They come
+from the primary config and the command line only: a group's file must not set any of them.
+Importing this module makes Hydra read every config file through `FileConfigSource`.
 """
 
 import copy
@@ -31,13 +32,14 @@ GLOBAL = "# @package _global_"
 
 
 class ConfigError(ValueError):
-    """A config that can't be composed. Its text is one line for a user."""
+    """Report, in one line for the user, a config that can't be composed."""
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """Return the plain values that YAML text holds; interpolations stay text.
+    """Return the plain values that a YAML text holds, with interpolations left as text.
 
-    Raises ConfigError where it is no YAML, holds anything but plain values, or would grow while it is read.
+    Raises ConfigError if it is not YAML, holds anything but plain values, or would grow too large
+    while it is read.
     """
     try:
         return OmegaConf.to_container(OmegaConf.create(require_plain_yaml(text)), resolve=False)
@@ -53,14 +55,19 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
-    """Reads conf/ in place of Hydra's class of the same name, which reads any file. (Hydra tells classes by their name.)"""
+    """Read conf/ in place of Hydra's class of the same name, which reads any file.
 
-    _parsed: ClassVar[
-        dict[tuple[str, str], ConfigResult]
-    ] = {}  # a command composes the same files several times
+    The name is the same because Hydra identifies such classes by their name.
+    """
+
+    # A cache, since a command composes the same files several times.
+    _parsed: ClassVar[dict[tuple[str, str], ConfigResult]] = {}
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Return the configuration file, verified. Raises ConfigError where it may not be read or says what it may not."""
+        """Return a config file's verified content.
+
+        Raises ConfigError if the file must not be read, or sets what it must not set.
+        """
         name = self._normalize_file_name(config_path)
         file = regular_file(Path(self.path), name)
         where = f"conf/{name}"
@@ -78,14 +85,18 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
 
 def regular_file(folder: Path, name: str) -> Path:
-    """Return the file of conf/ that is called `name`. Raises ConfigError where it lies elsewhere, or is no ordinary file."""
+    """Return the path of the file `name` in conf/.
+
+    Raises ConfigError if it is outside conf/, or is no regular file.
+    """
     file = (folder / name).resolve()
     is_named_inside = folder.resolve() == CONF.resolve() and not {"", ".", ".."} & set(
         name.split("/")
     )
     if not is_named_inside or not file.is_relative_to(CONF.resolve()):
         raise ConfigError(
-            f"{shown(name.removesuffix('.yaml'))}: is outside conf/; one conf/ folder holds all configs"
+            f"{shown(name.removesuffix('.yaml'))}: is outside conf/; "
+            "one conf/ folder holds all configs"
         )
     try:
         mode = file.stat().st_mode
@@ -97,7 +108,10 @@ def regular_file(folder: Path, name: str) -> Path:
 
 
 def verify(config_path: str, text: str) -> None:
-    """Raise ConfigError where a file holds more than plain values, or that of a group sets or chooses anything of Hydra's."""
+    """Raise ConfigError if a file holds more than plain values.
+
+    Also raise it if a group's file changes Hydra's settings or chooses its options.
+    """
     where = f"conf/{config_path}.yaml"
     content = read_yaml(text, where)
     if "/" not in config_path:
@@ -113,16 +127,18 @@ def verify(config_path: str, text: str) -> None:
     ):
         if HYDRA.search(word):
             raise ConfigError(
-                f"{where}: sets hydra ({shown(word)}), which only the primary config in conf/ may do"
+                f"{where}: sets hydra ({shown(word)}), "
+                "which only the primary config in conf/ may do"
             )
     if is_whole and set(content) != {"defaults"} and GLOBAL not in PACKAGE.findall(text):
         raise ConfigError(
-            f"{where}: must begin with the line `{GLOBAL}`, since it changes settings of other groups"
+            f"{where}: must begin with the line `{GLOBAL}`, "
+            "since it changes settings of other groups"
         )
 
 
 def _words(defaults: Any) -> Iterator[str]:
-    """Yield every text in a defaults list, keys and values."""
+    """Yield every key and value in a defaults list."""
     if isinstance(defaults, dict):
         for key, value in defaults.items():
             yield str(key)

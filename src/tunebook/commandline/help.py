@@ -1,4 +1,7 @@
-"""--help and --cfg job: what can be set, with the unit or range that conf/ gives as a comment behind each key."""
+"""Print --help and --cfg job: the settings, each with its comment in conf/.
+
+The comment behind a key gives its unit or range.
+"""
 
 import re
 from pathlib import Path
@@ -12,7 +15,7 @@ KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<
 
 
 def description(group: str, option: str) -> str:
-    """The first comment line of an option's file that says something."""
+    """Return the first comment of an option's file, without its `# @package` line."""
     lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
     return next(
         (
@@ -25,7 +28,10 @@ def description(group: str, option: str) -> str:
 
 
 def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]:
-    """Dotted key -> comment, from the primary config and the files of the chosen options."""
+    """Return the comment of each dotted key that has one.
+
+    They are read from the primary config and from the files of the chosen options.
+    """
     found = _file_comments(CONF / f"{config_name}.yaml", "")
     for group in default_choices(config_name):
         choice = choices.get(group)
@@ -38,7 +44,7 @@ def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]
 
 
 def _parents(group: str, option: str) -> list[Path]:
-    """The option's file, after the files of the same group that it builds on."""
+    """Return the option's file, preceded by the files of its group that it includes."""
     path = CONF / group / f"{option}.yaml"
     loaded = OmegaConf.load(path)
     above = loaded.get("defaults", []) if isinstance(loaded, DictConfig) else []
@@ -60,7 +66,7 @@ def _file_comments(path: Path, prefix: str) -> dict[str, str]:
 
 
 def _keyed_lines(text: str) -> list[tuple[str, re.Match[str] | None]]:
-    """Each line's dotted key (empty where it has none) and its match."""
+    """Return each line's dotted key, or "" if it has none, and its match."""
     open_keys: list[tuple[int, str]] = []
     found: list[tuple[str, re.Match[str] | None]] = []
     for line in text.splitlines():
@@ -75,7 +81,7 @@ def _keyed_lines(text: str) -> list[tuple[str, re.Match[str] | None]]:
 
 
 def with_comments(config_name: str, cfg: DictConfig) -> str:
-    """The composed config as YAML, a comment behind each key that has one."""
+    """Return the composed config as YAML, with each key's comment behind it."""
     choices = dict(cfg.hydra.runtime.choices)
     said = comments(config_name, choices)
     shown = cfg.copy()
@@ -89,7 +95,7 @@ def with_comments(config_name: str, cfg: DictConfig) -> str:
 
 
 def help_text(config_name: str, cfg: DictConfig, script: str) -> str:
-    """What --help prints."""
+    """Return the text that --help prints."""
     choices = dict(cfg.hydra.runtime.choices)
     groups = []
     for group in default_choices(config_name):
@@ -99,7 +105,10 @@ def help_text(config_name: str, cfg: DictConfig, script: str) -> str:
             groups.append(f"  {chosen} {option:<15} {description(group, option)}")
     return "\n".join(
         [
-            f"usage: python {script} [group=option ...] [group.key=value ...] [-m: every combination of a,b,c]",
+            (
+                f"usage: python {script} [group=option ...] [group.key=value ...] "
+                "[-m: every combination of a,b,c]"
+            ),
             "       --cfg job: show the config and end    --hydra-help: Hydra's own flags",
             "",
             "Groups and their options (* chosen):",

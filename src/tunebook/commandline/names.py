@@ -1,4 +1,7 @@
-"""Composes configs and checks their names: groups, options, keys, targets. Imports no torch: a typo is answered at once."""
+"""Compose configs and check their names: groups, options, keys and targets.
+
+torch is not imported, so that a typo is reported at once.
+"""
 
 import functools
 import re
@@ -15,18 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import SettingError, nearest
 from tunebook.commandline.files import ConfigError
+from tunebook.commandline.quotes import spelt
 from tunebook.commandline.words import check_word, parse
 from tunebook.paths import CONF, ROOT, why_unwritable
 from tunebook.secrets import learn, learn_words
 from tunebook.targets import KINDS, check_name
-from tunebook.text_output import quoted
 
-# Hydra's own machinery: its launcher and sweeper are named by _target_ too.
+# Hydra's own launcher and sweeper, which have a _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
-# What Hydra fills in itself, so that it differs where the words or the folder do.
+# What Hydra sets itself. It differs with the overrides and the folder.
 HYDRA_FINDINGS = ("runtime.", "overrides.", "job.override_dirname")
 SQLITE = "sqlite:///"
-# What an experiment or a command line may bring along; its class checks what is in it.
+# What an experiment or a command line may add as a whole. Its class checks the keys in it.
 NEW_AS_A_WHOLE = (
     "hydra",
     "callbacks.",
@@ -45,39 +48,11 @@ LOGGING_CLASSES = (
 OmegaConf.register_new_resolver("root", lambda: str(ROOT), replace=True)
 
 
-# A text that Hydra takes for nothing else: a letter makes it no number (but e, which stands in 1e5).
-PLAIN_TEXT = re.compile(
-    r"(?!(?:true|false|null|nan|inf)$)(?=.*[A-DF-Za-df-z])[\w./-]+", re.ASCII | re.IGNORECASE
-)
-# Settings of the scripts that are texts, whatever is in them: Hydra would take `1e5` for a number and refuse `a, b`.
-TEXTS = {
-    "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"), "reproduce": ("run",),
-    "compare": ("sweep", "sweep_name", "runs"),
-}  # fmt: skip
-
-
-def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
-    """Return the overrides as Hydra can take them, with quotes around texts.
-
-    `sweep=<name of one>` of compare becomes `sweep_name`: Hydra would look for an option of conf/sweep/.
-    """
-    found: list[str] = []
-    for word in overrides:
-        key, separator, value = word.partition("=")
-        if separator and key in TEXTS.get(config_name, ()):
-            if (
-                value not in ("", "null", "???")
-                and value[0] not in "'\""
-                and not PLAIN_TEXT.fullmatch(value)
-            ):
-                value = quoted(value)
-            key = "sweep_name" if key == "sweep" else key
-        found.append(f"{key}{separator}{value}")
-    return found
-
-
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """The composed config with its `hydra` node, names checked. Raises ConfigError or SettingError."""
+    """Compose a config, check its names, and return it with its `hydra` node.
+
+    Raises ConfigError or SettingError for a config that can't be used.
+    """
     overrides = spelt(config_name, overrides)
     learn_words(overrides)
     parsed = parse(overrides)
@@ -99,7 +74,11 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def check_names(config_name: str, cfg: DictConfig) -> None:
-    """Every group chosen, no key that the chosen options don't have, every target trusted, the output folder writable."""
+    """Raise ConfigError or SettingError if a config's names are not right.
+
+    Each group needs an option, each key must be one of the chosen options', each target must be
+    trusted, and the folders for results must be writable.
+    """
     choices = dict(cfg.hydra.runtime.choices)
     for group, default in default_choices(config_name).items():
         if default is not None and choices.get(group) is None:
@@ -108,14 +87,16 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
         if choice is not None and str(choice).startswith("_"):
             allowed = options(group)
             raise ConfigError(
-                f"{group}={choice}: no such option; allowed: {', '.join(allowed)}.{nearest(choice, allowed)}"
+                f"{group}={choice}: no such option; allowed: {', '.join(allowed)}."
+                f"{nearest(choice, allowed)}"
             )
     known = set(keys(with_choices(choices, config_name)))
     of_its_own = _top_keys(config_name)
     for key in keys(cfg):
         if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may hold any key
             raise ConfigError(
-                f"{key}: no such setting.{nearest(top, of_its_own) or _leaf_elsewhere(key, list(known))}"
+                f"{key}: no such setting."
+                f"{nearest(top, of_its_own) or _leaf_elsewhere(key, list(known))}"
             )
         if key not in known and not key.startswith(NEW_AS_A_WHOLE):
             raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
@@ -133,7 +114,7 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
 
 @functools.cache
 def _top_keys(config_name: str) -> frozenset[str]:
-    """Return the keys that a config has at its top: the primary config's own, and a node for each group that has one."""
+    """Return a config's top-level keys: the primary config's own, and one for each chosen group."""
     primary = OmegaConf.load(CONF / f"{config_name}.yaml")
     assert isinstance(primary, DictConfig)
     nodes = [group for group, choice in default_choices(config_name).items() if choice is not None]
@@ -141,7 +122,7 @@ def _top_keys(config_name: str) -> frozenset[str]:
 
 
 def options(group: str) -> list[str]:
-    """The options of a group: its YAML files, but those whose name begins with an underscore."""
+    """Return a group's options: its YAML files whose name does not begin with an underscore."""
     return sorted(
         path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_")
     )
@@ -149,7 +130,7 @@ def options(group: str) -> list[str]:
 
 @functools.cache
 def default_choices(config_name: str = "config") -> dict[str, str | None]:
-    """Each group and the option that the primary config's defaults list chooses."""
+    """Return each group with the option that the primary config's defaults list chooses."""
     entries = OmegaConf.load(CONF / f"{config_name}.yaml").defaults
     pairs = {
         str(k): v for entry in entries if isinstance(entry, DictConfig) for k, v in entry.items()
@@ -160,9 +141,9 @@ def default_choices(config_name: str = "config") -> dict[str, str | None]:
 def with_choices(
     choices: Mapping[str, str | None], config_name: str = "config", hydra: bool = False
 ) -> DictConfig:
-    """The config of these options with nothing set: what every value is by default, and which keys there are.
+    """Return the config of these options with no overrides: all keys and their defaults.
 
-    hydra: with Hydra's own node.
+    hydra: include Hydra's own node.
     """
     chosen = tuple(
         f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)
@@ -170,7 +151,7 @@ def with_choices(
     return _composed(config_name, chosen)[1 if hydra else 0]
 
 
-@functools.cache  # each trial of a sweep, and then the run itself, ask for the same few
+@functools.cache  # all trials of a sweep ask for the same few
 def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     with _hydra():
         whole = compose(config_name, list(chosen), return_hydra_config=True)
@@ -181,7 +162,10 @@ def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, Di
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a config, inner nodes too, but for what is inside lists. Interpolations are not followed."""
+    """Yield every dotted key of a config, including inner nodes.
+
+    Lists are not entered, and interpolations are not followed.
+    """
     if (
         not isinstance(node, DictConfig)
         or node._is_none()
@@ -195,7 +179,11 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key and value that could name code: `_target_` anywhere, and logging's `class` and `()`."""
+    """Yield every key that can name code, with its value.
+
+    These are `_target_` anywhere, and `class` and `()` in the settings of logging. An interpolation
+    is not evaluated, since its text is no valid name.
+    """
     if isinstance(cfg, ListConfig):
         for i, item in enumerate(cfg):
             yield from targets(item, f"{prefix}{i}.")
@@ -211,21 +199,18 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         node = cfg._get_node(key)
         in_logging = path.startswith(("hydra.job_logging.", "hydra.hydra_logging."))
         if key == "_target_" or (in_logging and key in ("class", "()")):
-            yield (
-                path,
-                getattr(node, "_value", lambda: None)(),
-            )  # an expression is not evaluated: it is no name
+            yield path, getattr(node, "_value", lambda: None)()
         yield from targets(node, f"{path}.")
 
 
 def check_targets(cfg: DictConfig) -> None:
-    """SettingError for a target that a config may not name."""
+    """Raise SettingError for a target that a config must not name."""
     for path, value in targets(cfg):
         _check_target(path, value)
 
 
 def refuse_control_characters(cfg: DictConfig) -> None:
-    """Raise SettingError for a text that no file, no terminal and no store should get: one with a NUL, ESC or newline in it."""
+    """Raise SettingError for a text with control characters, such as NUL, ESC or a newline."""
     for key, value in leaves(cfg):
         if not key.startswith("hydra.") and isinstance(value, str) and not value.isprintable():
             raise SettingError(key, value, "must be without control characters")
@@ -256,7 +241,10 @@ def _check_target(path: str, value: Any) -> None:
 
 
 def _check_hydra(cfg: DictConfig, config_name: str, words: tuple[str, ...]) -> None:
-    """Raise SettingError where Hydra's node is not what the primary config and these words alone make it."""
+    """Raise SettingError if a file other than the primary config has changed Hydra's settings.
+
+    words: the overrides of Hydra's settings on the command line.
+    """
     ours = dict(leaves(_hydra_node(config_name, words)))
     found = dict(leaves(cfg.hydra))
     for key in {**ours, **found}:
@@ -269,7 +257,7 @@ def _check_hydra(cfg: DictConfig, config_name: str, words: tuple[str, ...]) -> N
 
 @functools.cache
 def _hydra_node(config_name: str, words: tuple[str, ...]) -> DictConfig:
-    """Return Hydra's node of the primary config with no option chosen."""
+    """Return Hydra's node of the primary config with no option chosen and these overrides."""
     groups = [group for group, choice in default_choices(config_name).items() if choice is not None]
     with _hydra():
         node: DictConfig = _compose(config_name, [*(f"~{group}" for group in groups), *words]).hydra
@@ -277,7 +265,7 @@ def _hydra_node(config_name: str, words: tuple[str, ...]) -> DictConfig:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key that holds no other, with its value as it is written: interpolations are not followed."""
+    """Yield every dotted key without keys below, with its value; interpolations stay text."""
     rooms: list[tuple[str, Any]] = [("", OmegaConf.to_container(node, resolve=False))]
     while rooms:
         path, value = rooms.pop()
@@ -298,7 +286,11 @@ def _hydra() -> Any:
 
 
 def _check_override(config_name: str, override: Override, overrides: Sequence[str]) -> None:
-    """No group without an option. `+key=value` would add what no class asks for; `++key=value` is fine where the key is there."""
+    """Raise ConfigError or SettingError for an override that this config does not allow.
+
+    A group must keep an option. `+key=value` would add a setting that nothing uses. `++key=value`
+    is allowed if the key exists.
+    """
     group, value = override.key_or_group, override.value()
     if group in default_choices(config_name) and not override.is_delete():
         allowed = ", ".join(options(group))
@@ -335,7 +327,8 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
         if not group or not allowed:
             raise ConfigError(_first_line(error)) from error
         raise ConfigError(
-            f"{group}={option}: no such option; allowed: {', '.join(allowed)}.{nearest(option, allowed)}"
+            f"{group}={option}: no such option; allowed: {', '.join(allowed)}."
+            f"{nearest(option, allowed)}"
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explained(config_name, error, overrides)) from error
@@ -350,7 +343,7 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
 
 
 def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
-    """One line for a composition error; for a name that isn't there, with the nearest that is."""
+    """Return a composition error in one line, with the nearest name for one that does not exist."""
     match = re.search(r"[Cc]ould not (?:override|delete)[^']* '([^']+)'", str(error))
     if match is None:
         return _first_line(error)
@@ -361,10 +354,9 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
     try:
         full = compose(config_name, chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
-        return _first_line(error)  # an option's own file is what is wrong
-    known = [
-        key for key in keys(full) if not key.startswith("hydra")
-    ]  # most of Hydra's own are refused
+        return _first_line(error)  # the mistake is in an option's own file
+    # Hydra's own settings are left out, since most of them are refused.
+    known = [key for key in keys(full) if not key.startswith("hydra")]
     if name in known:
         return _first_line(error)
     given = next(
@@ -374,7 +366,7 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
 
 
 def _leaf_elsewhere(name: str, known: Sequence[str]) -> str:
-    """`filters` is near nothing as a whole, but is the last word of `model.filters`."""
+    """Return a hint for a name that is the last part of a key: `filters` of `model.filters`."""
     leaves = {key.rpartition(".")[2]: key for key in known if not key.startswith("hydra")}
     hint = nearest(name.rpartition(".")[2], leaves)
     match = re.search(r"'(.+)'", hint)
@@ -382,7 +374,7 @@ def _leaf_elsewhere(name: str, known: Sequence[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of an error and of its cause."""
+    """Return the first lines of an error and of its cause."""
     lines = [
         str(e).strip().splitlines()[0]
         for e in (error, error.__cause__)

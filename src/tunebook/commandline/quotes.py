@@ -1,0 +1,41 @@
+"""Put quotes around the values of settings that are always texts.
+
+Hydra parses the value of an override, and would take some texts for something else.
+"""
+
+import re
+from collections.abc import Sequence
+
+from tunebook.text_output import quoted
+
+# A text that Hydra takes for nothing else: it has a letter (other than e, as in the number 1e5).
+PLAIN_TEXT = re.compile(
+    r"(?!(?:true|false|null|nan|inf)$)(?=.*[A-DF-Za-df-z])[\w./-]+", re.ASCII | re.IGNORECASE
+)
+# Settings of the scripts that are always texts. Hydra would take `1e5` for a number, and refuse
+# `a, b`.
+TEXTS = {
+    "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"),
+    "reproduce": ("run",), "compare": ("sweep", "sweep_name", "runs"),
+}  # fmt: skip
+
+
+def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
+    """Return the overrides as Hydra can parse them, with quotes around texts.
+
+    compare's `sweep=<name>` becomes `sweep_name=<name>`, since Hydra would look for an option of
+    conf/sweep/.
+    """
+    found: list[str] = []
+    for word in overrides:
+        key, separator, value = word.partition("=")
+        if separator and key in TEXTS.get(config_name, ()):
+            if (
+                value not in ("", "null", "???")
+                and value[0] not in "'\""
+                and not PLAIN_TEXT.fullmatch(value)
+            ):
+                value = quoted(value)
+            key = "sweep_name" if key == "sweep" else key
+        found.append(f"{key}{separator}{value}")
+    return found
