@@ -1,4 +1,4 @@
-"""A small run whose whole outcome can be compared, to the bit."""
+"""Train a small run whose whole outcome can be compared to the bit."""
 
 import atexit
 import functools
@@ -27,7 +27,7 @@ TIMES = ("time/", "speed/", "system/")
 
 @functools.cache
 def _template() -> Path:
-    """An empty store. Making one takes longer than a small run."""
+    """Return an empty store, made once since that takes longer than a small run."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     ensure_store(f"sqlite:///{folder}/mlflow.db")
@@ -35,7 +35,7 @@ def _template() -> Path:
 
 
 def with_store(folder: Path) -> tuple[str, ...]:
-    """Settings that keep everything in `folder`, where an empty store is."""
+    """Put an empty store into `folder` and return overrides that keep everything there."""
     if not (folder / "mlflow.db").exists():
         shutil.copy(_template(), folder / "mlflow.db")
     return in_folder(folder)
@@ -43,7 +43,7 @@ def with_store(folder: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must come out the same to the bit."""
+    """Hold what must be equal to the bit."""
 
     weights: dict[str, torch.Tensor]
     optimizer: Any
@@ -70,7 +70,10 @@ class Outcome:
 
 
 def outcome(folder: Path) -> Outcome:
-    """Of the only run in a folder's store. Each point must be there once."""
+    """Return the outcome of the only run in a folder's store.
+
+    Assert that the run is finished and that no point of a metric is there twice.
+    """
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     (run,) = runs_in(folder)
     assert run.info.status == "FINISHED"

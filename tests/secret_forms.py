@@ -1,4 +1,4 @@
-"""Passwords, and the forms in which programs write them."""
+"""Generate passwords and the forms in which programs write them."""
 
 import base64
 import html
@@ -20,7 +20,7 @@ NASTY = "/@#?'\"` ,&%=+;:!$\\|<>[]{}()*~^-_.éß漢😀\t"
 
 
 def is_password(text: str) -> bool:
-    """Whether it can be told from a word wherever it stands."""
+    """Return whether a text can be told from an ordinary word wherever it stands."""
     is_plain = (
         text == text.strip()
         and "***" not in text
@@ -40,7 +40,7 @@ NASTY_ONE = "p/a@s#s?w'o\"r d,&%é\\x"
 
 
 def lower_hex(text: str) -> str:
-    """What quote gives, its digits in lower case."""
+    """Return the text percent-encoded, with hexadecimal digits in lower case."""
     return "%".join(
         part if i == 0 else part[:2].lower() + part[2:]
         for i, part in enumerate(quote(text, safe="").split("%"))
@@ -109,7 +109,7 @@ def units(character: str) -> list[bytes]:
 
 
 def grouped(digits: str, before: str, between: str, bytes_each: int = 1) -> str:
-    """Hexadecimal digits in groups."""
+    """Return hexadecimal digits in groups."""
     size = 2 * bytes_each
     return between.join(before + digits[i : i + size] for i in range(0, len(digits), size))
 
@@ -143,7 +143,7 @@ PACKINGS: dict[str, Callable[[bytes], str]] = {
 
 
 def forms_of(secret: str) -> list[str]:
-    """The texts that must not be found where a secret was hidden."""
+    """Return the texts that must not appear where a secret was hidden."""
     found = {
         encode(secret).strip("'\"\n")
         for encode in (str, quote, quote_plus, ENCODINGS["quote all"], lower_hex)
@@ -166,7 +166,10 @@ def known(**environment: str) -> Callable[[str], str]:
 
 
 def files_with(secret: str, folder: Path) -> list[str]:
-    """Every file in a folder, links and databases' own files included, that holds a secret in some form."""
+    """Return every file below a folder that contains a secret in some form.
+
+    Links and the files that a database keeps for itself are included.
+    """
     forms = [form.encode() for form in forms_of(secret)]
     return [str(path) for path in files(folder) if any(form in path.read_bytes() for form in forms)]
 

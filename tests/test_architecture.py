@@ -1,4 +1,4 @@
-"""The shape of the code: which room may import which, how long things are, that the map is complete."""
+"""Check the package's structure: imports, lengths of files and functions, and the map."""
 
 import ast
 from pathlib import Path
@@ -42,7 +42,7 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in the file."""
+    """Return every module that a file imports, anywhere in the file."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""What is wrong with a config is told in one line, with exit status 2, before anything is made."""
+"""A bad config is reported in one line with exit status 2, before anything is written."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every number of conf/, tried with numbers that no machine serves: refused in one line, or harmless."""
+"""Each number of conf/ set to an extreme value is refused in one line or harmless."""
 
 import contextlib
 import math
@@ -64,7 +64,7 @@ QUICK = ("data=digits", "model.kernel_size=3", "debug=quick", "trainer=cpu", "tr
 
 @pytest.fixture(autouse=True)
 def limited() -> Iterator[None]:
-    """Keep a test that goes wrong from taking all memory, and from going on for ever."""
+    """Keep a faulty test from taking all memory and from running for ever."""
     before = resource.getrlimit(resource.RLIMIT_AS)
 
     def too_long(signum: int, frame: FrameType | None) -> None:
@@ -98,7 +98,10 @@ def choices_of(group: str, option: str) -> dict[str, str | None]:
 
 
 def numbers(group: str, option: str) -> list[str]:
-    """Every number among an option's settings. group "": those of no group."""
+    """Return the key of every number among an option's settings.
+
+    An empty group stands for the settings that belong to no group.
+    """
     cfg = with_choices(choices_of(group, option) if group else choices_of("data", "digits"))
     return [
         key
@@ -124,7 +127,7 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def answer(words: list[str]) -> str:
-    """What the check of a run says; "" where it lets it through."""
+    """Return the error of a run's check, or an empty text where it accepts the overrides."""
     try:
         with in_time():
             cfg = compose_config("config", words)
@@ -135,7 +138,7 @@ def answer(words: list[str]) -> str:
 
 
 def answer_to_sweep(words: list[str]) -> str:
-    """What the check of a sweep says; "" where it lets it through."""
+    """Return the error of a sweep's check, or an empty text where it accepts the overrides."""
     from tunebook.sweep.study import check as check_study
 
     try:
@@ -217,7 +220,7 @@ def test_a_sweep_that_this_machine_does_not_serve_is_refused(words: list[str], s
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_no_number_is_too_large_for_the_check(group: str, option: str) -> None:
-    """Each number set to each extreme: the check answers in one line or lets it through, and starts nothing."""
+    """The check refuses each extreme number in one line or accepts it, and starts no process."""
     cfg, before = (
         with_choices(choices_of(group, option) if group else choices_of("data", "digits")),
         set(psutil.Process().children()),
@@ -244,7 +247,10 @@ def test_no_number_is_too_large_for_the_check(group: str, option: str) -> None:
 def test_a_run_with_an_extreme_number_ends_as_documented(
     cli: Cli, tmp_path: Path, group: str, option: str, text: str
 ) -> None:
-    """Through the command line, to the run's end where the number is let through: 0, or 1 with one line; else 2, and nothing made."""
+    """A run with an extreme number ends with a documented exit status.
+
+    That is 0, or 1 with one line of error, or 2 with one line and nothing written.
+    """
     chosen = [f"{group}={option}"] if group and f"{group}={option}" not in QUICK else []
     words = [
         word
@@ -325,7 +331,10 @@ def test_a_limit_of_the_process_is_its_memory() -> None:
 
 
 def test_the_estimate_is_what_training_takes() -> None:
-    """The notebook's network: weights, gradients and two averages; and what its layers keep of each image, counted by hand."""
+    """The memory estimate for the notebook's network agrees with a count by hand.
+
+    Counted are weights, gradients, two averages, and what the layers keep of each image.
+    """
     import torch
 
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is not used; it never runs code."""
+"""A checkpoint is either complete or not used, and reading one never runs code."""
 
 import os
 import random
@@ -69,7 +69,7 @@ def test_the_one_before_is_used_and_said(tmp_path: Path) -> None:
 
 
 class Hostile:
-    """Runs a command when it is unpickled."""
+    """Run a shell command on being unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

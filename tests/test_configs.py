@@ -1,4 +1,4 @@
-"""Every YAML of conf/: composed, checked as a run would, and commented."""
+"""Every YAML file of conf/ can be composed, passes a run's check and has comments."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Sweeps whose workers live elsewhere: on a Ray cluster, in jobs; and with a database server in place of files."""
+"""Sweeps run on a Ray cluster, as submitit jobs, and with PostgreSQL in place of files."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ def slow(words: list[str], said: str) -> Any:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sweep as this machine's processes do it."""
+    """Return the folder of the same sweep, run by processes of this machine."""
     folder = tmp_path_factory.mktemp("here")
     assert (
         faults.run_train((*ELSEWHERE, "sweep.threads=1", *with_store(folder)), folder / "log.txt")
@@ -41,7 +41,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_each_once(folder: Path, here: Path) -> None:
-    """All trials are done, under one parent, with the figures that they have on this machine."""
+    """Assert that each trial is complete once, with the metrics that it has on this machine."""
     found = children(folder)
     assert {name: figures(run) for name, run in found.items()} == {
         name: figures(run) for name, run in children(here).items()
@@ -52,7 +52,7 @@ def assert_each_once(folder: Path, here: Path) -> None:
 
 @pytest.mark.slow
 def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
-    """Two raylets, one of them killed in the middle: its trial goes on at the other's."""
+    """A trial on a Ray node that is killed is resumed on the other node."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -85,7 +85,10 @@ def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
-    """submitit's jobs, as processes of this machine; one that holds a trial is killed, and another takes its place."""
+    """A submitit job that is killed with a trial is replaced by another job.
+
+    The jobs are processes of this machine.
+    """
     log = tmp_path / "log.txt"
     arguments = (
         *ELSEWHERE,
@@ -114,7 +117,7 @@ def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Those that have it in their command line."""
+    """Return the processes whose command line contains the folder."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -210,7 +213,7 @@ def test_a_ray_cluster_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """A server of its own on loopback; its address, with a password."""
+    """Start a PostgreSQL server on loopback and yield its address, with a password."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs and shutil.which("initdb") is None:
         pytest.skip("needs PostgreSQL")
@@ -275,7 +278,7 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> None:
-    """Four workers on one server; killed in the middle, and gone on with."""
+    """A sweep with four workers on one database server is killed and resumed."""
     import psycopg
 
     (tmp_path / "server").mkdir()

@@ -1,4 +1,4 @@
-"""What happens to real jobs: signals, full disks, losses that are no numbers, settings that changed, secrets."""
+"""Check faults of real jobs: signals, full disks, NaN losses, changed settings, secrets."""
 
 import contextlib
 import os
@@ -66,7 +66,10 @@ def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Pat
 
 
 def limit_files(begin: int, end: int, size: int) -> None:
-    """From one training step to another no file may grow beyond so many bytes, as on a full disk."""
+    """Limit the size of files between two training steps, as a full disk would.
+
+    begin, end: the numbers of the steps. size: in bytes.
+    """
 
     def limit(bytes_allowed: int) -> Callable[[], None]:
         return lambda: resource.setrlimit(
@@ -91,7 +94,7 @@ def test_a_disk_that_is_full_for_a_while(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with room for 2 MB."""
+    """Mount a file system of 2 MB and yield its path."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -103,7 +106,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_disk(begin: int, end: int, disk: Path) -> None:
-    """From one training step to another there is no room at all."""
+    """Leave no free space on a disk between two training steps."""
     file = disk / "everything else"
 
     def fill() -> None:
@@ -137,7 +140,10 @@ def test_a_file_system_that_is_full_for_a_while(
 def test_a_file_system_that_is_read_only(
     cli: Cli, tmp_path: Path, small_disk: Path, key: str
 ) -> None:
-    """Which permissions do not tell: root may write anywhere else."""
+    """A read-only file system is refused in one line before anything is written.
+
+    Permissions do not show it: root may write anywhere else.
+    """
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     value = f"sqlite:///{small_disk}/mlflow.db" if key == "tracking.uri" else f"{small_disk}/there"
     result = cli("train.py", *in_folder(tmp_path), "debug=quick", f"{key}={value}")
@@ -151,7 +157,7 @@ def test_a_file_system_that_is_read_only(
 def test_a_disk_that_stays_full_is_said_at_the_end(
     undisturbed: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    """The run is not called finished: its record ends before its test. It goes on when there is room."""
+    """A run whose end can't be recorded is not finished, and is resumed once there is space."""
     log = tmp_path / "log.txt"
     code = faults.run_train(
         (*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000
@@ -195,7 +201,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed in its second epoch."""
+    """Return the folder of a run that was killed in its second epoch."""
     folder = tmp_path_factory.mktemp("half")
     assert (
         faults.run_train(
@@ -298,7 +304,10 @@ def a_secret_in_the_environment() -> None:
 
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
-    """In the environment, in an override, in the store's address; in a run, a multirun and a run that fails."""
+    """A run, a multirun and a run that fails write no secret.
+
+    It is in the environment, in an override and in the store's address.
+    """
     places = (
         f"outputs={tmp_path}/out",
         f"tracking.uri=http://user:{SECRET}@127.0.0.1:9",
@@ -322,7 +331,7 @@ def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
 def test_of_twelve_trials_three_fail_and_nine_are_as_ever(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One raises, one is killed, one diverges."""
+    """Of twelve trials one raises, one is killed, one diverges, and nine are unchanged."""
     arguments = ("-m", *RUN, "trainer.max_epochs=2", "seed=range(12)")
     folders = tmp_path / "well", tmp_path / "faulty"
     for folder in folders:
@@ -354,7 +363,7 @@ def test_a_trial_that_was_done_before_it_was_killed_is_done(
 
 @pytest.mark.slow
 def test_two_sweeps_that_start_together_do_not_touch_each_other(tmp_path: Path) -> None:
-    """In one store and one folder of outputs."""
+    """Two sweeps that share a store and a folder of outputs do not affect each other."""
     with_store(tmp_path)
     logs = tmp_path / "a.txt", tmp_path / "b.txt"
     sweeps = [

@@ -1,4 +1,4 @@
-"""Findings are true: planted effects are found, noise is not, and results without a truth have sensible sentences."""
+"""Findings are true: planted effects are found, noise is not, and sentences are sensible."""
 
 import math
 import re
@@ -42,14 +42,18 @@ NOISE = 0.002  # 0.2 points between seeds
 
 @pytest.fixture(autouse=True)
 def _no_collections() -> Iterator[None]:
-    """Statsmodels' multipletests collects garbage at each call: a fifth of a second beside torch."""
+    """Disable garbage collection.
+
+    Statsmodels' multipletests collects at each call, which takes a fifth of a second once torch
+    is loaded.
+    """
     with patch("gc.collect"):
         yield
 
 
 @pytest.fixture
 def few_bootstraps() -> Iterator[None]:
-    """Where importance is not what is looked at."""
+    """Shorten the bootstrap for tests that do not look at importance."""
     with patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
         yield
 
@@ -57,7 +61,7 @@ def few_bootstraps() -> Iterator[None]:
 def analysed(
     results: Results,
 ) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tuple[Interaction, ...]]:
-    """Findings without importance, which takes the time."""
+    """Return effects, edges and interactions, without importance, which is slow."""
     compared = comparable(results)
     model = design(results, compared)
     found = effects(results, compared, model)
@@ -65,7 +69,11 @@ def analysed(
 
 
 def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
-    """Over random studies: of noise settings called important, of studies with one, of planted ones found, of peaks called ends."""
+    """Return the rates of errors and of correct findings over random studies.
+
+    called: noise settings called important. studies called: studies with such a setting.
+    found: planted settings found. peaks called: peaks called edges. ends found: edges found.
+    """
     counts = dict.fromkeys(
         (
             "noise",
@@ -116,7 +124,10 @@ def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
 
 
 def test_noise_is_not_called_important_and_effects_are_found() -> None:
-    """About 180 settings of each kind: 5 % are 9, 17 the binomial bound of 1 %."""
+    """Effects are found and noise is rarely called important in 60 random studies.
+
+    Of about 180 settings of each kind, 5 % are 9; 17 is the binomial bound of 1 %.
+    """
     found = rates(60)
     assert found["called"] <= 0.09
     assert found["studies called"] <= 0.14
@@ -127,7 +138,10 @@ def test_noise_is_not_called_important_and_effects_are_found() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("tail", [0.0, 0.05])
 def test_error_rates(tail: float) -> None:
-    """400 studies: 5 % of them are 20, 31 the binomial bound of 1 %."""
+    """Error rates stay within 5 % over 400 random studies.
+
+    5 % of the studies are 20; 31 is the binomial bound of 1 %.
+    """
     found = rates(400, tail)
     assert found["called"] <= 0.05
     assert found["studies called"] <= 31 / 400
@@ -139,7 +153,7 @@ def test_error_rates(tail: float) -> None:
 
 @pytest.mark.slow
 def test_what_a_model_misses_of_configurations_makes_no_noise_important() -> None:
-    """With 5 seeds each, what is missed of a configuration counts once, not five times."""
+    """What the model misses of a configuration counts once, not once for each of its 5 seeds."""
     called = 0
     for number in range(200):
         rng = np.random.default_rng(number)
@@ -163,7 +177,7 @@ def test_what_a_model_misses_of_configurations_makes_no_noise_important() -> Non
 
 @pytest.mark.slow
 def test_of_equal_configurations_none_is_called_better() -> None:
-    """Whoever leads: 200 times six that are the same."""
+    """Among six equal configurations the leader is rarely called better (200 studies)."""
     called = 0
     for number in range(200):
         rng = np.random.default_rng(number)
@@ -194,7 +208,7 @@ def test_an_interaction_is_found_and_named() -> None:
 
 
 def test_strong_main_effects_are_no_interaction() -> None:
-    """On ranks alone they would be one."""
+    """Strong main effects are not called an interaction, as they would be on ranks alone."""
     found = 0
     for number in range(20):
         rng = np.random.default_rng(number)
@@ -253,7 +267,7 @@ def test_importance_is_that_of_the_planted_settings() -> None:
 
 
 def test_two_values_with_five_seeds_each_have_findings() -> None:
-    """Seeds are blocks: what they share does not hide the difference."""
+    """Seeds are blocks: what the runs of a seed share does not hide the difference."""
     rng = np.random.default_rng(0)
     of_seed, of_run = rng.normal(0, 0.02, 5), rng.normal(0, NOISE, (2, 5))
     both = [
@@ -332,7 +346,10 @@ def test_pairs_say_better_indistinguishable_or_nothing() -> None:
 
 
 def test_seeds_needed_are_those_of_the_t_test() -> None:
-    """Cohen (1988), table 2.4.1: d = 0.5 needs 34 pairs at 5 %, two-sided, power 80 %."""
+    """The number of seeds needed is that of the paired t test.
+
+    Cohen (1988), table 2.4.1: d = 0.5 needs 34 pairs at 5 %, two-sided, power 80 %.
+    """
     assert seeds_needed(0.5, 1.0) == 34
     assert seeds_needed(1e-4, 1.0) is None
     assert seeds_needed(5.0, 0.0) == 3
@@ -401,7 +418,7 @@ def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> Non
 
 
 def test_commands_can_be_typed() -> None:
-    """Seeds that are new to all, the same for each; options before their values."""
+    """The next commands have seeds that are new to all, and options before their values."""
     found = findings(
         results(run(0, 0.90), run(1, 0.91), run(0, 0.7, optimizer="sgd"), adaptive=True),
         ["data=digits"],

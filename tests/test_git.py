@@ -1,4 +1,4 @@
-"""git is asked about repositories that are not always the user's: nothing that they name is run."""
+"""Asking git about a stranger's repository runs nothing that the repository names."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def touch(folder: Path) -> None:
-    """Makes git compare the file's content: its time is another, its size the same."""
+    """Set the file's time so that git has to compare its content, whose size is the same."""
     os.utime(folder / "file.txt", (1, 1))
 
 

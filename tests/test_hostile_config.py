@@ -1,4 +1,7 @@
-"""Configuration files and words of a stranger: nothing of Hydra's own is set, nothing outside conf/ is read, no code runs."""
+"""A stranger's config files and overrides set nothing of Hydra's own and run no code.
+
+Neither do they read a file outside conf/.
+"""
 
 import json
 import os
@@ -126,7 +129,7 @@ FILES: dict[str, tuple[dict[str, str], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, to which a stranger may add files."""
+    """Return a copy of the project to which a test may add files."""
     folder = tmp_path_factory.mktemp("hostile") / "project"
     for name in ("src", "conf"):
         shutil.copytree(

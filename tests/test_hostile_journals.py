@@ -1,4 +1,7 @@
-"""A journal whose checksums are right and whose records are of any shape: what can be sent arrives, and the end always does."""
+"""A journal with valid checksums and malformed records is delivered as far as possible.
+
+The end of its run always arrives.
+"""
 
 import shutil
 import tempfile
@@ -55,7 +58,7 @@ FITTING = {
 
 
 def of_kind(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Records of a kind, most of whose values are of the right type."""
+    """Return a strategy for records of a kind, most of whose values have the right type."""
     values = {
         key: st.one_of(FITTING.get(key, NAMES), FITTING.get(key, NAMES), ANY) for key in KINDS[kind]
     }

@@ -1,4 +1,4 @@
-"""Images come from outside: whatever lies in a folder, predict reads what is an image and says what is not."""
+"""predict.py reads the images in a folder and names every file that is not an image."""
 
 import csv
 import os
@@ -22,14 +22,14 @@ GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """A read that hangs is a failure, not a test run without end."""
+    """Turn a read that hangs into a failure after two minutes."""
     signal.alarm(120)
     yield
     signal.alarm(0)
 
 
 def ramp(mode: str) -> Image.Image:
-    """An image of 8 x 8 whose left half is black and whose right half is white."""
+    """Return an 8 x 8 image whose left half is black and whose right half is white."""
     grey = np.zeros((8, 8), dtype=np.uint8)
     grey[:, 4:] = 255
     if mode in ("I;16", "I"):

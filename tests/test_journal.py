@@ -1,4 +1,4 @@
-"""What is told is kept: the journal survives kills, damage and a full disk."""
+"""The journal keeps what is logged through kills, damage and a full disk."""
 
 import json
 import os

@@ -1,4 +1,8 @@
-"""What a kill leaves is delivered whole: in the closing phase, before the first checkpoint, with a journal cut, by two at once."""
+"""Whatever a killed run leaves behind is delivered completely.
+
+The kills come in the closing phase and before the first checkpoint. Journals are cut, and
+several processes resume the same run.
+"""
 
 import os
 import shutil
@@ -22,7 +26,7 @@ from tunebook.tracking.arrived import DELIVERED, JOURNAL
 
 
 def kill_once_there_is(outputs: str, pattern: str) -> None:
-    """Kill this process as soon as its run's folder holds such a file."""
+    """Kill this process as soon as its run's folder has a file that matches."""
 
     def watch() -> None:
         while not any(Path(outputs).glob(f"2*/*/{pattern}")):
@@ -45,7 +49,10 @@ CLOSING = [
 
 @pytest.mark.parametrize("pattern", CLOSING)
 def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, pattern: str) -> None:
-    """Nothing can be delivered meanwhile: the run that is redone tells of its model and files a second time."""
+    """A run that is killed in its closing phase and resumed is delivered once.
+
+    The store is locked meanwhile, so the resumed run records its model and files again.
+    """
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     words = (*RUN, "tracking.save_model=true", "tracking.patience_s=0", *with_store(tmp_path))
@@ -113,7 +120,10 @@ def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_p
 
 
 def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
-    """Started in the same moment, five times over."""
+    """Of three processes that resume a run at the same moment, only one works.
+
+    This is repeated five times.
+    """
     make_half(tmp_path, "trainer.max_epochs=30")
     logs = [tmp_path / f"{number}.txt" for number in range(3)]
     processes = [faults.start_train(("resume=last", *with_store(tmp_path)), log) for log in logs]
@@ -230,7 +240,10 @@ def cut(file: Path, how: str) -> None:
 def test_a_journal_that_was_cut_is_told_again(
     cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
 ) -> None:
-    """More of it had been delivered than is left: the epochs so far come from the checkpoint, and nothing is there twice."""
+    """A resumed run records again what its journal has lost, and no point is there twice.
+
+    More was delivered than the journal still has. The checkpoint has the epochs so far.
+    """
     folder = make_half(tmp_path, step=26)
     assert cli("sync.py", *with_store(tmp_path)).code == 0
     cut(folder / JOURNAL, how)
@@ -246,7 +259,10 @@ def test_a_journal_that_was_cut_is_told_again(
 def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
     cli: Cli, tmp_path: Path, how: str
 ) -> None:
-    """Nothing of it had arrived, and MLflow can't be told which run it is: that is said, each time."""
+    """A journal without its beginning is reported as not delivered, each time.
+
+    Nothing of it had arrived, and it no longer says which run it belongs to.
+    """
     folder = make_half(tmp_path)
     if how == "headless":
         file = folder / JOURNAL
@@ -268,7 +284,10 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
 def test_a_finished_run_whose_journal_is_lost_is_told_again(
     cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
 ) -> None:
-    """Nothing of it had arrived: its checkpoint has the epochs and the weights, and the test is done again."""
+    """A finished run whose journal is lost is recorded again from its checkpoint.
+
+    Nothing had arrived. The checkpoint has the epochs and the weights; the test is repeated.
+    """
     log = tmp_path / "log.txt"
     nowhere = ("tracking.uri=http://127.0.0.1:9", f"outputs={tmp_path / 'out'}")
     assert faults.run_train((*RUN, *nowhere, "tracking.patience_s=0"), log) == 0, log.read_text()
@@ -286,7 +305,7 @@ def test_a_finished_run_whose_journal_is_lost_is_told_again(
 
 
 def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path: Path) -> None:
-    """Whoever waited for its lock reads its state again."""
+    """A process that has waited for a run's lock reads the run's state again."""
     first = RunFolder(tmp_path / "run", tmp_path / "out")
     first.open()
     late = RunFolder.read(first.path)
@@ -348,7 +367,7 @@ def kill_before_the_first_checkpoint(moment: str) -> None:
 def test_a_kill_before_the_first_checkpoint(
     cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, moment: str, by: str
 ) -> None:
-    """It begins again in its folder, as the same run."""
+    """A run killed before its first checkpoint starts again in its folder, as the same run."""
     log = tmp_path / "log.txt"
     assert (
         faults.run_train(
@@ -380,7 +399,10 @@ def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
 
 
 def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Path) -> None:
-    """The same address, and another file there."""
+    """A resumed run whose store was replaced is delivered there from its start.
+
+    The store has the same address and another file.
+    """
     make_half(tmp_path)
     assert cli("sync.py", *with_store(tmp_path)).code == 0
     (run,) = runs_in(tmp_path)

@@ -1,4 +1,4 @@
-"""Processes that a run started end with it, however it ends."""
+"""The processes that a run starts end with it, however it ends."""
 
 import contextlib
 import signal
@@ -27,7 +27,10 @@ def start(folder: Path, *settings: str) -> "subprocess.Popen[bytes]":
 
 
 def is_at_work(process: psutil.Process) -> bool:
-    """Return whether a process runs: one that has ended may be listed until it is reaped."""
+    """Return whether a process is running.
+
+    One that has ended may be listed until it is reaped.
+    """
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -45,7 +48,7 @@ def assert_gone_soon(processes: list[psutil.Process], seconds: float = SECONDS) 
 
 
 def devices(first: psutil.Process) -> list[psutil.Process]:
-    """The processes that Lightning has started for the other devices."""
+    """Return the processes that Lightning has started for the other devices."""
     found = []
     for child in first.children():
         with contextlib.suppress(psutil.Error):
@@ -57,7 +60,7 @@ def devices(first: psutil.Process) -> list[psutil.Process]:
 @pytest.mark.parametrize("moment", ["start", "epoch 2/"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_devices_processes_end_with_the_first(tmp_path: Path, moment: str, workers: int) -> None:
-    """trainer=ddp, the first process killed while the other imports, or in training."""
+    """All processes of trainer=ddp end when the first is killed, in its start or in training."""
     process = start(
         tmp_path,
         "trainer=ddp",

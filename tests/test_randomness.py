@@ -36,7 +36,7 @@ def test_uniform_is_uniform(key: int) -> None:
 
 
 def test_splitmix_is_the_published_one() -> None:
-    """First outputs for state 1234567, from the reference implementation's published test vector."""
+    """The first outputs for state 1234567 are those of the published test vector."""
     from tunebook.randomness import _splitmix64
 
     state, found = 1234567, []

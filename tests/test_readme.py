@@ -1,4 +1,4 @@
-"""The README's commands name what is there."""
+"""The README's commands name scripts, settings and files that exist."""
 
 import re
 import shlex

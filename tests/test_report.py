@@ -1,4 +1,7 @@
-"""compare.py: from runs in MLflow to a leaderboard, findings and a report, for good runs and for bad ones; and `make ui`'s page."""
+"""compare.py turns runs in MLflow into a leaderboard, findings and a report.
+
+Broken runs are compared as well as good ones, and `make ui` opens the right page.
+"""
 
 import csv
 import dataclasses
@@ -40,7 +43,11 @@ SPACE = {
 def filled(
     folder: Path, configurations: int = 18, seeds: int = 3, name: str = "s"
 ) -> tuple[Store, str]:
-    """A sweep in which more filters are better by two points, and each optimizer is best in the middle of its learning rates."""
+    """Store a sweep with known effects and return the store and the sweep's run id.
+
+    More filters are better by two points. Each optimizer is best in the middle of its learning
+    rates.
+    """
     store, rng = Store(folder), np.random.default_rng(0)
     parent = store.sweep(name, SPACE, ["data=digits"])
     for number in range(configurations):
@@ -311,7 +318,10 @@ def test_what_cannot_be_compared_is_said_in_a_line(
 
 @pytest.mark.slow
 def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
-    """Many of them pruned, so that all curves are read."""
+    """A comparison of 2000 runs takes seconds.
+
+    Many of them are pruned, so that all learning curves are read.
+    """
     store, rng = Store(tmp_path), np.random.default_rng(0)
     parent = store.sweep("s", SPACE)
     for number in range(2000):

@@ -1,4 +1,4 @@
-"""The report's pictures: sizes, limits, colours, and names that are no code."""
+"""The report's pictures have the right sizes, limits and colours, and run no code in names."""
 
 import colorsys
 import dataclasses

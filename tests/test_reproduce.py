@@ -1,4 +1,7 @@
-"""A finished run is run again from its stored config, which is not trusted, and every figure is compared."""
+"""A finished run is reproduced from its stored config, and every metric is compared.
+
+The stored config is not trusted.
+"""
 
 import shutil
 import signal
@@ -26,7 +29,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one finished run."""
+    """Return the folder of one finished run."""
     folder = tmp_path_factory.mktemp("original")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert (
@@ -40,7 +43,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(original: Path, tmp_path: Path) -> Path:
-    """A copy of it, which a test may change."""
+    """Return a copy of that folder, which a test may change."""
     folder = tmp_path / "copy"
     shutil.copytree(original, folder)
     for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
@@ -50,7 +53,7 @@ def copy(original: Path, tmp_path: Path) -> Path:
 
 
 def alter(folder: Path, statement: str) -> None:
-    """Changes what the store holds."""
+    """Change the store by an SQL statement."""
     with sqlite3.connect(folder / "mlflow.db") as connection:
         assert connection.execute(statement).rowcount, statement
     connection.close()
@@ -61,12 +64,12 @@ def reproduce(cli: Cli, folder: Path, run: Run, *arguments: str) -> Any:
 
 
 def slow(*values: Any) -> Any:
-    """A case that another stands for in the fast tests."""
+    """Mark a case as slow that another case stands for in the fast tests."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def refused(cli: Cli, folder: Path, *said: str) -> None:
-    """In one line, with nothing made."""
+    """Assert that the reproduction is refused in one line and nothing is written."""
     (run,) = runs_in(folder)
     result = reproduce(cli, folder, run)
     assert result.code == 2, result.out + result.err
@@ -195,7 +198,7 @@ def test_what_else_differs_is_listed() -> None:
 
 
 def set_config(config: Any, mark: Path, how: str) -> None:
-    """Makes a stored config one that would do harm."""
+    """Change a stored config into one that would do harm."""
     if how == "target":
         config.model = {"_target_": "os.system", "command": f"touch {mark}"}
     if how == "inner target":
@@ -308,7 +311,10 @@ def test_help_tells_its_settings(cli: Cli) -> None:
 
 @pytest.mark.slow
 def test_a_config_that_conf_no_longer_gives_is_run_as_it_is_stored(cli: Cli, copy: Path) -> None:
-    """Its places are not used; what it does not know is said."""
+    """A config that conf/ no longer composes is reproduced as it is stored.
+
+    Its paths are not used, and the settings that it lacks are reported.
+    """
     (file,) = copy.glob("mlruns/**/config/config.yaml")
     config = OmegaConf.load(file)
     config.seed, config.model.filters, config.data.root, config.outputs = (

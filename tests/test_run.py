@@ -1,4 +1,7 @@
-"""A run, from the command line to what MLflow holds. One real run is shared by most tests."""
+"""A run is checked from the command line to what MLflow holds.
+
+Most tests share one real run.
+"""
 
 import json
 import os
@@ -192,7 +195,10 @@ def test_the_same_command_gives_the_same_bits_in_another_process(
 
 
 def test_the_initial_weights_depend_on_the_seed_and_nothing_else(cli: Cli, tmp_path: Path) -> None:
-    """seed=0 is a seed like any other; the number of loader workers changes nothing."""
+    """The initial weights depend on the seed and not on the number of loader workers.
+
+    seed=0 is a seed like any other.
+    """
     import torch
 
     found = {}
@@ -269,7 +275,10 @@ def test_a_stopped_run_is_killed_everywhere(tmp_path: Path, signum: int, code: i
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """trainer=ddp: each process takes its half of each batch, so without dropout two processes compute what one does."""
+    """Two processes of trainer=ddp compute what one process computes.
+
+    Each takes half of each batch, and there is no dropout.
+    """
     found = {}
     # SGD: Adadelta divides by tiny averages at first, and would make a rounding error large.
     plain = (
@@ -297,7 +306,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None:
-    """A real server on loopback, with artifacts through it."""
+    """A real tracking server on loopback receives everything, artifacts included."""
     with Server(tmp_path) as server:
         result = run_process(
             "train.py", *SMALL, f"tracking.uri={server.uri}", f"outputs={tmp_path}/out"
@@ -313,7 +322,10 @@ def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None
 
 @pytest.mark.slow
 def test_the_notebook_learns_mnist(tmp_path: Path) -> None:
-    """Needs the network once, for MNIST. Two epochs of the real thing: the notebook's second has val_acc 0.98."""
+    """Two epochs of the notebook's experiment reach its accuracy on MNIST.
+
+    The notebook's second epoch has val_acc 0.98. This needs the network once, for MNIST.
+    """
     result = run_process(
         "train.py", "experiment=keras_notebook", "trainer.max_epochs=2", *in_folder(tmp_path)
     )

@@ -1,4 +1,7 @@
-"""A run is found by what a user has at hand, and what is no run is refused before anything heavy is imported."""
+"""A run is found by its id, name or folder, and other texts are refused early.
+
+"Early" means before anything heavy is imported.
+"""
 
 import contextlib
 import http.server
@@ -27,7 +30,7 @@ LONGEST_S = 2.0  # of processor time
 
 
 class Runs:
-    """Some runs in a store, with ids that a test chooses."""
+    """Fill a store with some runs whose ids a test chooses."""
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
@@ -45,7 +48,7 @@ class Runs:
         self.add("again", "ffff7777" + "0" * 24, {"reproduces": "aaaa"})
 
     def add(self, name: str, run_id: str, tags: dict[str, str] | None = None) -> None:
-        """Add a run, newer than those before."""
+        """Add a run that is newer than those before."""
         made = self.store.run(name, {}, tags=tags)
         with sqlite3.connect(self.store.folder / "mlflow.db") as connection:
             for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
@@ -142,7 +145,7 @@ def test_any_text_finds_a_run_or_gets_one_line(runs: Runs, text: str) -> None:
 
 
 def test_all_readers_agree(runs: Runs) -> None:
-    """The quick way to read a store says what MLflow's client says."""
+    """The fast reader of an SQLite store agrees with MLflow's client."""
     _agree(SqliteReader(runs.uri), ClientReader(runs.uri), runs)
 
 
@@ -185,7 +188,10 @@ def _agree(one: Reader, other: Reader, runs: Runs) -> None:
 
 
 def spend(script: str, *arguments: str) -> tuple[float, "subprocess.CompletedProcess[str]"]:
-    """Return the processor seconds that a script took, and what it said, with what it imported."""
+    """Return the processor seconds that a script took, and its result.
+
+    Its standard error names the modules that it imported.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-X", "importtime", str(ROOT / "src" / script), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -233,7 +239,10 @@ def test_what_is_no_run_is_refused_in_a_moment(
 
 
 def test_resume_takes_what_evaluate_takes(cli: Cli, finished: Finished, tmp_path: Path) -> None:
-    """A run that is found is refused since it is finished; another text since it is no run."""
+    """`resume` finds the runs that evaluate.py finds: a finished one is refused as finished.
+
+    Other texts are refused since they name no run.
+    """
     store = in_folder(finished.folder)[0]
     for outputs in (finished.folder / "out", tmp_path / "elsewhere"):
         for text in (

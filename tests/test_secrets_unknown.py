@@ -1,4 +1,4 @@
-"""What looks like a secret that nobody told: hidden by its name or its form; and texts without any stay as they are."""
+"""Unknown secrets are hidden by their name or form, and texts without any stay unchanged."""
 
 import base64
 import html
@@ -121,7 +121,7 @@ def test_a_secret_that_nobody_told_is_hidden(word: str, form: str, around: str) 
 
 @pytest.mark.parametrize("form", UNKNOWN)
 def test_what_stands_beside_a_secret_stays(form: str) -> None:
-    """Hidden is the secret, and no more than that: the next setting can be read."""
+    """Nothing but the secret is hidden, so that the next setting can be read."""
     for beside in ("user: me", "http://host", "name=", "a='b'", "'curl'", "-----END"):
         if beside in form:
             assert beside in redact(form.replace("[0]", "hunter2"), {})

@@ -62,7 +62,10 @@ def test_pyfunc_loads_it_in_a_process_of_its_own(
 
 
 def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> None:
-    """The quick part of the test above, in this process."""
+    """MLflow is given the loader that is exported with the model.
+
+    This is the fast part of the test above, in this process.
+    """
     from mlflow.models import Model
 
     from tunebook.tracking import tunebook_exported_model

@@ -1,4 +1,4 @@
-"""Sweeps: every trial once, whatever happens to some of them, and what MLflow and the terminal say of it."""
+"""Each trial of a sweep runs once, and MLflow and the terminal report all of them."""
 
 import os
 import re
@@ -30,7 +30,7 @@ in_one_process = pytest.mark.xdist_group("sweep")  # of the test processes, one 
 
 
 def children(folder: Path) -> dict[str, Run]:
-    """The trials of the only sweep in a folder, by their values."""
+    """Return the trials of the only sweep in a folder, by their values."""
     runs = runs_in(folder)
     (parent,) = [run for run in runs if run.data.tags.get("sweep.kind") == "sweep"]
     found = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
@@ -49,7 +49,7 @@ def figures(run: Run) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep that went well."""
+    """Return the folder of a sweep that went well."""
     folder = tmp_path_factory.mktemp("grid")
     result = run_process("train.py", *GRID, *with_store(folder))
     assert result.code == 0, result.err
@@ -126,7 +126,10 @@ def test_trials_that_fail_cost_only_themselves(
     monkeypatch: pytest.MonkeyPatch,
     faults_at: tuple[int, ...],
 ) -> None:
-    """One raises, one is killed, one hangs, some diverge; the others are as without them. Failed ones run again when that is asked for."""
+    """Trials that raise, hang, diverge or are killed do not affect the others.
+
+    The failed ones run again when that is asked for.
+    """
     monkeypatch.setattr(local, "work", partial(faults.faulty_work, faults_at))
     arguments = (
         "-m",
@@ -231,7 +234,10 @@ def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
 )
 @in_one_process
 def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None:
-    """SIGKILL of the process that leads it: its workers stop, and the same command ends with each point once, as undisturbed."""
+    """A sweep whose leading process is killed is resumed by the same command.
+
+    Its workers stop. Each trial is there once, as in the undisturbed sweep.
+    """
     log = tmp_path / "log.txt"
     process = faults.start_train((*GRID, *with_store(tmp_path)), log)
     assert process.pid
@@ -322,7 +328,10 @@ def space_of(*words: str) -> Space:
 def test_a_search_draws_what_applies_and_nothing_twice(
     seed: int, trials: int, stops: list[int]
 ) -> None:
-    """However often it is interrupted: the draws are those of a sweep that was not."""
+    """A search draws only the settings that apply, and no point twice.
+
+    However often it is interrupted, the points are those of an uninterrupted search.
+    """
     own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
            "trial_timeout": None, "patience_s": 1, "max_failures": None, "test": True,
            "retry_failed": False, "join": False, "dry_run": False, "pruner": None,

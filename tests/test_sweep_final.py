@@ -1,4 +1,4 @@
-"""A sweep's winner, trained again on all images but the test's, with several seeds, each tested once."""
+"""A final sweep trains a winner on all but the test images and tests each seed once."""
 
 import re
 import shlex
@@ -31,7 +31,7 @@ def final(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sweeps_in(folder: Path) -> dict[str, tuple[Run, list[Run]]]:
-    """Return each sweep's own run with the runs below it, by the option of the group `sweep`."""
+    """Return each sweep's own run and its trials, by the option of the group `sweep`."""
     runs = runs_in(folder)
     parents = [run for run in runs if run.data.tags.get("sweep.kind") == "sweep"]
     below = [
@@ -98,7 +98,10 @@ def test_a_final_sweep_is_a_sweep_like_any_other(final: Path) -> None:
 
 @in_one_process
 def test_what_a_final_sweep_says(final: Path) -> None:
-    """The winner's settings, the test's figures and how much was trained; nothing of images that were trained on."""
+    """A final sweep reports the winner's settings, its test metrics and the epochs trained.
+
+    It reports no metric of images that were trained on.
+    """
     out = (final / "final.txt").read_text()
     _, trained = sweeps_in(final)["final"]
     lr = trained[0].data.params["optimizer.lr"]

@@ -1,4 +1,4 @@
-"""What a sweep hands to Slurm, Ray and a database: nothing of it runs a program or writes a line of its own."""
+"""Settings for Slurm, Ray and a database run no program and add no line to a script."""
 
 import re
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def test_a_setting_that_would_run_a_program_is_refused(
 
 
 def refusal(call: Callable[[], None]) -> str:
-    """Return what is said where it is refused, else an empty text."""
+    """Return the error of a call that is refused, else an empty text."""
     try:
         call()
     except SettingError as error:
@@ -68,7 +68,7 @@ KEYS = st.one_of(
 @given(more=st.dictionaries(KEYS, ANY, max_size=3))
 @example(more={"a\nb": 1})
 def test_what_slurm_is_given_is_a_plain_resource(more: dict[str, Any]) -> None:
-    """Whatever is accepted makes a line of a batch script that has one option and no more."""
+    """Each setting that is accepted becomes a single option in a line of the batch script."""
     found: dict[str, Any] = {}
     said = refusal(lambda: found.update(slurm_parameters(more)))
     assert "\n" not in said

@@ -1,4 +1,4 @@
-"""What differs in its seed only: a sweep says of it what compare.py says, in the same figures, and takes no seed for a setting."""
+"""A sweep treats seeds as repetitions, not settings, and reports what compare.py reports."""
 
 import json
 import logging
@@ -35,7 +35,10 @@ def trained(
     values: Mapping[object, Sequence[float]],
     storage: optuna.storages.BaseStorage | None = None,
 ) -> Study:
-    """Return the study of a grid whose trials have come to these values, by filters; the test's are a point lower each."""
+    """Return the study of a grid whose trials have these values, by their number of filters.
+
+    Each value of the test is a point lower.
+    """
     study = Study(request, storage or optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
@@ -52,14 +55,14 @@ def trained(
 def said_of(
     study: Study, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> str:
-    """Return what a sweep's end says: its tables, and below them its lines."""
+    """Return what a sweep prints at its end: its tables, and below them its log lines."""
     caplog.set_level(logging.INFO)
     Display(study, 1, 1, tracks=True).say_how_it_ended(Path("sweeps"))
     return capfd.readouterr().out + "\n".join(record.getMessage() for record in caplog.records)
 
 
 def stored(folder: Path, values: Mapping[int, Sequence[float]]) -> Store:
-    """Put the same trials into MLflow, with the data sets that a run tells of."""
+    """Store the same trials in MLflow, with the data sets that a run logs."""
     store = Store(folder)
     parent = store.sweep("s", SPACE, ["data=digits"])
     profile = json.dumps({"images": 1293, "classes": 10})
@@ -85,7 +88,11 @@ def stored(folder: Path, values: Mapping[int, Sequence[float]]) -> Store:
 def test_a_sweep_and_compare_leave_out_the_same_runs(
     cli: Cli, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The number of classes tells what is at chance; the medians, the intervals, the order and the failure rate are the same."""
+    """A sweep and compare.py leave out the same runs.
+
+    The number of classes says which runs are at chance level. Medians, intervals, order and
+    failure rates are the same.
+    """
     request, _ = read([*WORDS, "model.filters=4,8", "seed=range(1,5)"])
     said = said_of(trained(request, FILTERS), caplog, capfd)
     compared = cli("compare.py", "sweep=s", "report=false", *stored(tmp_path, FILTERS).words)
@@ -166,7 +173,10 @@ def test_the_winner_has_the_best_median_not_the_best_seed(tmp_path: Path) -> Non
 def test_a_single_configuration_has_a_name_and_nothing_to_choose(
     cli: Cli, tmp_path: Path, metric: str
 ) -> None:
-    """Several seeds of one configuration, by a filter; another one beside it makes the test's figure a choice."""
+    """A single configuration with several seeds has a name, and there is nothing to choose.
+
+    With another one beside it, the test's metric would be a choice.
+    """
     store = Store(tmp_path)
     for model, seeds in (("mlp", 3), ("cnn", 1)):
         for seed in range(seeds):

@@ -1,4 +1,4 @@
-"""Text from outside reaches a terminal and a spreadsheet as text."""
+"""Text from outside reaches a terminal and a spreadsheet as plain text."""
 
 import csv
 import io

@@ -32,7 +32,10 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_a_server_ends_when_the_other_end_of_its_input_is_gone(tmp_path: Path) -> None:
-    """With its children, one of which ignores SIGTERM: the quick part of the test below."""
+    """A server and its children end when the other end of its input is closed.
+
+    One child ignores SIGTERM. This is the fast part of the test below.
+    """
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     command = [sys.executable, bound_server.__file__, "stubborn", str(tmp_path / "pid")]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

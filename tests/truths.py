@@ -1,4 +1,4 @@
-"""How often findings are wrong, over random studies of which the truth is known."""
+"""Make random studies whose truth is known, to measure how often findings are wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ def repeated(
     settings: Sequence[Setting] = ALL,
     sinks: float = 0.0,
 ) -> Results:
-    """Return a study with noise of its own in each configuration.
+    """Return a study in which each configuration has noise of its own.
 
-    slope: what the first setting that is a number makes over its range; the others do nothing. sinks: the share of runs at chance level.
+    slope: the effect of the first numeric setting over its range; the others have none.
+    sinks: the share of runs at chance level.
     """
     numeric = next(setting for setting in settings if setting.is_number)
     runs: list[Run] = []
@@ -45,7 +46,7 @@ def repeated(
 
 
 def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...]]:
-    """Return effects and edges, without importance, which takes the time."""
+    """Return effects and edges, without importance, which is slow."""
     compared = comparable(results)
     model = design(results, compared)
     found = effects(results, compared, model)
@@ -54,9 +55,10 @@ def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...]]:
 
 @dataclass(frozen=True)
 class Halving:
-    """Successive halving: after each rung's epochs the best third goes on.
+    """Simulate successive halving: after each rung's epochs the best third continues.
 
-    early, late: what a setting makes over its range in the first epoch and in the last, in between as the epochs go.
+    early, late: the effect of each setting over its range in the first and in the last epoch.
+    In between, it changes linearly with the epochs.
     """
 
     early: dict[str, float]
@@ -66,7 +68,7 @@ class Halving:
     rungs: tuple[int, ...] = (1, 3, 9, 27)
 
     def results(self, settings: Sequence[Setting], rng: np.random.Generator) -> Results:
-        """Return the study."""
+        """Return the simulated study."""
         last = self.rungs[-1]
         rows = [
             {setting.name: drawn(setting, rng) for setting in settings} for _ in range(self.trials)
