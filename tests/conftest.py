@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from tests.runs import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = (
-    "data=digits",
-    "debug=quick",
-    "trainer=cpu",
-)  # the real config, shrunk: no network, about a second of training
+# The real config, shrunk: it needs no network and trains for about a second.
+SMALL = ("data=digits", "debug=quick", "trainer=cpu")
 
 
 @dataclass(frozen=True)

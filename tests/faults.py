@@ -14,7 +14,7 @@ from typing import Any
 
 import tunebook  # noqa: F401  (mends the import of torchvision)
 
-# What a run imports on its way takes most of the time of a small one.
+# Modules that a run imports late. Importing them takes most of the time of a small run.
 PRELOADED = (
     "matplotlib.backends.backend_agg", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store",
     "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check", "tunebook.experiment.run", "tunebook.commandline.names",
@@ -23,7 +23,7 @@ for module in PRELOADED:
     importlib.import_module(module)
 
 ROOT = Path(__file__).resolve().parents[1]
-# The fork server's own process finds the preloaded module only by this.
+# The fork server's own process finds the module to preload only by this path.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
 )

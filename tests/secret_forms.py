@@ -83,7 +83,7 @@ NAMES = {
     for name, character in html5.items()
     if name.endswith(";") and len(character) == 1
 }
-# Every character written as an escape, the letters as well. Each takes one character.
+# Ways to write every character as an escape, letters included. Each takes one character.
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "unicode": lambda c: json.dumps(c)[1:-1] if ord(c) > 0xFFFF else f"\\u{ord(c):04x}",
     "unicode, upper": lambda c: f"\\U{ord(c):08X}",
@@ -118,7 +118,7 @@ def in_lines(text: str, width: int, end: str = "\n") -> str:
     return end.join(text[i : i + width] for i in range(0, len(text), width))
 
 
-# A text's bytes as digits or letters, which may be part of a longer text.
+# Ways to write a text's bytes as digits or letters, which may be part of a longer text.
 PACKINGS: dict[str, Callable[[bytes], str]] = {
     "hex": lambda data: data.hex(),
     "hex, upper": lambda data: data.hex().upper(),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT, SMALL, Cli, in_folder
 
-# (overrides, the key that the line names, a word that the line holds besides)
+# (overrides, the key that the error names, another text that it contains)
 WRONG_NAMES = [
     (["optimizer=adadleta"], "optimizer=adadleta", "Did you mean 'adadelta'?"),
     (["model=keras_cn"], "model=keras_cn", "'keras_cnn'"),
@@ -324,7 +324,7 @@ def entries(folder: Path) -> set[Path]:
 def test_is_refused_in_one_line(
     cli: Cli, tmp_path: Path, overrides: list[str], named: str, said: str
 ) -> None:
-    # Should one be let through, it is a matter of seconds.
+    # If the check accepted the overrides by mistake, the run would take only seconds.
     quick = [] if any("debug" in override for override in overrides) else ["debug=quick"]
     result = cli("train.py", *in_folder(tmp_path), *quick, *overrides)
     assert result.code == 2

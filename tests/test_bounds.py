@@ -31,10 +31,8 @@ from tunebook.experiment.check import check
 from tunebook.experiment.memory import training_bytes
 from tunebook.sweep.points import read, to_check
 
-MEMORY, LONGEST_S = (
-    4 * 2**30,
-    30,
-)  # beyond what the test process has; a failure must not take the machine
+# The memory is beyond what the test process has: a failure must not take the machine down.
+MEMORY, LONGEST_S = 4 * 2**30, 30
 EXTREMES = (
     "0",
     "-1",
@@ -51,7 +49,7 @@ EXTREMES = (
     "-inf",
 )
 REFUSED = (ConfigError, SettingError, InputError)
-# Options of a group that have the same numbers: one stands for all.
+# For options of a group that have the same numbers, one stands for all.
 SHARED: dict[str, list[str]] = {
     "data": ["digits"],
     "trainer": ["cpu"],
@@ -341,7 +339,7 @@ def test_the_estimate_is_what_training_takes() -> None:
         parts = build(plain(with_choices({**default_choices(), "tracking": "off"})))
         found = training_bytes(parts, 100)
     image, conv1, conv2, pooled = 28 * 28, 32 * 26 * 26, 32 * 24 * 24, 32 * 12 * 12
-    # Pooling keeps an index of 8 bytes for each value; dropout keeps its result's mask.
+    # Pooling keeps an index of 8 bytes for each value; dropout keeps the mask of its result.
     by_hand = (
         4 * 100 * (image + conv1 + conv2 + 3 * pooled + 4 * 128)
         + 8 * 100 * pooled

@@ -67,7 +67,7 @@ def mirror() -> Iterator[Mirror]:
     made.server.server_close()
 
 
-DEAD = "http://127.0.0.1:9/"  # nobody listens there
+DEAD = "http://127.0.0.1:9/"  # nothing listens there
 
 
 class TestFiles:

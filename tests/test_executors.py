@@ -21,7 +21,7 @@ from tests.conftest import Cli, runs_in
 from tests.runs import with_store
 from tests.test_sweep import GRID, SHORT, children, figures
 
-LONGER = ("trainer.max_epochs=6",)  # so that there is time to do harm
+LONGER = ("trainer.max_epochs=6",)  # long enough for a fault in the middle
 ELSEWHERE = ("-m", *SHORT, *LONGER, "seed=1,2,3,4")
 
 
@@ -218,9 +218,8 @@ def postgresql(folder: Path) -> Iterator[str]:
     if not programs and shutil.which("initdb") is None:
         pytest.skip("needs PostgreSQL")
     where = programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
-    user = (
-        "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-    )  # it does not run as root
+    # PostgreSQL refuses to run as root.
+    user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     data, password = folder / "data", folder / "password"
     password.write_text("hunter2")
     folder.chmod(0o755)

@@ -15,7 +15,7 @@ from tunebook.analysis.findings import findings
 from tunebook.analysis.leaderboard import leaderboard, seed_noise
 from tunebook.analysis.results import Results, Run, Setting
 
-# Dropout is harmful early and helpful in the end; the learning rate helps throughout.
+# Dropout is harmful in the first epochs and helpful in the last; the learning rate helps in all.
 MISLEADING = Halving(
     early={"model.dropout": -0.02, "lr": 0.02}, late={"model.dropout": 0.02, "lr": 0.02}
 )

@@ -56,9 +56,8 @@ def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Pat
     assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.nothing_finite, 20) == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
-    assert (
-        "the loss became nan at step 18, epoch 2" in log.read_text()
-    )  # 20 losses: 18 steps before, and a validation
+    # The 20th loss: 18 training steps and a validation come before it.
+    assert "the loss became nan at step 18, epoch 2" in log.read_text()
     content = read(folder_of_run(tmp_path) / "checkpoints" / "last.ckpt")
     assert content["global_step"] == 18
     assert all(bool(torch.isfinite(value).all()) for value in content["state_dict"].values())
@@ -281,7 +280,7 @@ def test_a_finished_run_is_trained_on_where_that_is_asked_for(cli: Cli, tmp_path
         "the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on"
         in result.err
     )
-    for epochs in (4, 5):  # the second time, from what the first one changed
+    for epochs in (4, 5):  # the second call changes the first one's run
         more = ("resume=last", f"trainer.max_epochs={epochs}", "resume_changes=true")
         assert faults.run_train((*more, *with_store(tmp_path)), log) == 0, log.read_text()
         assert f"trainer.max_epochs: {epochs - 1} -> {epochs}" in log.read_text()

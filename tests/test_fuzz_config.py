@@ -27,9 +27,8 @@ KEYS = sorted(
 )
 OPTIONS = sorted({option for group in default_choices() for option in options(group)})
 
-text = st.text(
-    st.characters(exclude_characters="\0"), max_size=8
-)  # no argument of a process holds a NUL
+# An argument of a process can't contain a NUL.
+text = st.text(st.characters(exclude_characters="\0"), max_size=8)
 key = st.one_of(
     st.sampled_from(KEYS),
     st.sampled_from(KEYS).flatmap(

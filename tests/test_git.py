@@ -95,7 +95,7 @@ def test_a_repositorys_configuration_runs_nothing(
     assert len(commit) == 40
     assert dirty == "false"
     assert not canary.exists()
-    # The index is as it was: nothing of the repository is written.
+    # The index is unchanged: nothing in the repository is written.
     assert not list((repository / ".git").glob("*.lock"))
 
 

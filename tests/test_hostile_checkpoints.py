@@ -168,7 +168,7 @@ def test_what_no_run_writes_is_refused(
         path = ("state_dict", next(iter(changed["state_dict"])))
     put(changed, path, value)
     if path == (*FACTS, "format"):
-        return  # the caller's to say, before anything else is looked at
+        return  # the caller reports a wrong format before it checks anything else
     said = refuse(changed, parts)
     assert said
     assert "\n" not in said

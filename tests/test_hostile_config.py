@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-# For each case on standard input, adds the files to conf/, composes a config with the words, and says what came of it.
+# Reads cases from standard input. For each, it adds the files to conf/, composes a config with the
+# overrides, and prints the result.
 COMPOSES = """
 import json, os, sys
 from pathlib import Path
@@ -53,7 +54,7 @@ BOMB = "".join(
     f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 GLOBAL = "# @package _global_\n"
-# The files that a stranger adds to conf/, and the words that choose them.
+# The files that a stranger adds to conf/, and the overrides that choose them.
 FILES: dict[str, tuple[dict[str, str], list[str]]] = {
     "environment": ({"experiment/e.yaml": GLOBAL + JOB}, ["experiment=e"]),
     "log file": ({"experiment/e.yaml": GLOBAL + LOG}, ["experiment=e"]),
@@ -158,7 +159,7 @@ def test_no_file_and_no_word_reaches_what_is_not_theirs(project: Path) -> None:
     }
     assert not wrong
     assert not (project / "canary").exists()
-    # What a file outside says is not told either: it was never read.
+    # The content of a file outside conf/ is not printed either: it was never read.
     assert not any("seed" in line for case, line in said.items() if case.startswith("outside"))
 
 

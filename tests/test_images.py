@@ -64,7 +64,7 @@ def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(
     ramp("L").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8))])
     assert read_image(tmp_path / "a.gif", GREY)[:, 5:].min() > 200
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
+    exif[0x0112] = 3  # the picture is upside down
     ramp("L").save(tmp_path / "a.png", exif=exif)
     assert read_image(tmp_path / "a.png", GREY)[:, :3].min() > 200
 
@@ -86,7 +86,7 @@ def truncated(path: Path) -> None:
 
 def unix_socket(path: Path) -> None:
     here = os.getcwd()
-    os.chdir(path.parent)  # a socket's path may not be long
+    os.chdir(path.parent)  # the length of a socket's path is limited
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(path.name)
     os.chdir(here)

@@ -22,9 +22,11 @@ from tests.conftest import Cli, artifacts_of, runs_in
 from tests.runs import RUN, Outcome, outcome, with_store
 from tunebook.runfolder import PENDING
 
-BUSY = 8 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # other processes: eight in all
-TRIES = 20  # to hit a process before it ends
-# What is the same to the byte in every run of these settings. The rest holds times, places, ids or the words of the call.
+# Processes that keep the machine busy: eight over all workers of the tests.
+BUSY = 8 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+TRIES = 20  # attempts to hit a process before it ends
+# The artifacts that are the same to the byte in every run of these settings. The others contain
+# times, paths, ids or the overrides of the command.
 SAME = ("config/requirements.txt", "pictures/confusion_matrix.png", "pictures/worst_images.png")
 SETTINGS = (*RUN, "tracking.save_pictures=true")
 
@@ -134,5 +136,5 @@ def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, 
 def test_killed_at_any_moment(
     cli: Cli, wholes: dict[bool, Whole], tmp_path: Path, trial: int
 ) -> None:
-    with_model = trial % 5 == 0  # making one takes seconds
+    with_model = trial % 5 == 0  # saving a model takes seconds
     survives(tmp_path, random.Random(trial), with_model, wholes[with_model], cli)

@@ -390,9 +390,8 @@ def test_a_kill_before_the_first_checkpoint(
 
 
 def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
-    make_half(
-        tmp_path
-    )  # in its 18th step and validation: 11 steps and 1 validation batch make the first epoch
+    # The 18th step is in the second epoch: the first has 11 steps and 1 validation batch.
+    make_half(tmp_path)
     log = tmp_path / "resumed.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     assert "resuming in epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()
@@ -410,9 +409,8 @@ def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Pa
         file.unlink()
     log = tmp_path / "log.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    with sqlite3.connect(
-        tmp_path / "mlflow.db"
-    ) as connection:  # MLflow's client holds the old file open in this process
+    # MLflow's client keeps the old file open in this process.
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         ((new, status),) = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
         steps = connection.execute(
             "SELECT step FROM metrics WHERE key = 'val/acc' ORDER BY step"

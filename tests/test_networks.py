@@ -82,7 +82,7 @@ def test_dropout_is_element_wise_and_inverted() -> None:
     out = dropout.train()(torch.ones(16, 32, 12, 12))
     assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     kept = (out > 0).float().mean(dim=(2, 3))
-    assert kept.std() > 0  # whole channels are not dropped together
+    assert kept.std() > 0  # dropout does not drop whole channels
     assert float(kept.min()) > 0.5
     assert float(kept.max()) < 1
     assert float((out > 0).float().mean()) == pytest.approx(0.75, abs=0.01)

@@ -86,7 +86,7 @@ def test_runs_of_different_origin_have_whole_commands(cli: Cli, tmp_path: Path) 
             store.run(f"{seed} {dropout}", params, (0.9 + dropout / 1000 * seed,), tags=tags)
     result = cli("compare.py", "report=false", *store.words)
     assert result.code == 0, result.err
-    assert re.search(r"^1 +2 ", result.out, re.M)  # both runs of a configuration
+    assert re.search(r"^1 +2 ", result.out, re.M)  # both runs of one configuration
     assert "trainer.precision" not in result.out.partition("\nnext")[0]
     train = [words for words in commands_of(result.out) if words[0] == "train.py"]
     assert len(train) == 2

@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 from tests.runs import RUN, with_store
 from tunebook.orphans import PARENT
 
-LIMITS = 'ulimit -v 40000000; exec "$@"'  # of memory: a test of processes that stay must not take the machine down
+# Memory is limited: a test whose processes stay must not take the machine down.
+LIMITS = 'ulimit -v 40000000; exec "$@"'
 SECONDS = 6.0
 
 
@@ -123,7 +124,7 @@ def test_a_device_s_process_notices_within_a_second_or_two(rank: str, ends: bool
     assert first.stdout is not None
     child = psutil.Process(int(first.stdout.readline()))
     time.sleep(1)
-    assert child.is_running()  # not before
+    assert child.is_running()  # it does not end before the first
     first.kill()
     first.communicate()
     if ends:

@@ -83,9 +83,8 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
         result.out,
         re.M,
     )
-    assert (
-        "optimizer.lr (optimizer=" in result.out
-    )  # ranges that depend on a choice are different settings
+    # Ranges that depend on a choice are different settings.
+    assert "optimizer.lr (optimizer=" in result.out
     assert "can't be read" not in result.out + result.err
     assert "indistinguishable from another seed" in result.out or "better" in result.out
     assert re.search(
@@ -95,7 +94,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     assert f"report  {folder}/report.html" in result.out
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == len(list(folder.glob("*.png")))
-    assert not re.search(r"(src|href)=\"?https?:", page)  # needs nothing but itself
+    assert not re.search(r"(src|href)=\"?https?:", page)  # the page loads nothing else
     assert {
         "leaderboard.png",
         "importance.png",
@@ -127,21 +126,21 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
             }
             store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
     validated = cli("compare.py", "report=false", *store.words)
-    assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)  # what runs are chosen by
+    # By default, runs are compared by the metric that epochs are chosen by.
+    assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)
     everything = cli("compare.py", "metric=test/acc", *store.words)
     assert everything.code == 0, everything.err
     assert "! test/acc is for telling how good the winner is, not for choosing it" in everything.out
     assert "\nnext" not in everything.out
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
-    assert "model.cnn_size" not in everything.out  # it follows from the network
-    assert (
-        "model=cnn model.rate=0.1" in everything.out
-    )  # this does as well, but was given on the command line
+    assert "model.cnn_size" not in everything.out  # the network determines it
+    # The network determines model.rate too, but it was given on the command line.
+    assert "model=cnn model.rate=0.1" in everything.out
     only = cli(
         "compare.py", "runs=params.model = 'mlp'", "metric=test/acc", "report=false", *store.words
     )
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
-    assert "! test/acc" not in only.out  # of one configuration there is nothing to choose
+    assert "! test/acc" not in only.out  # there is only one configuration to choose
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
     assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
 
@@ -163,11 +162,14 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
             "model": "mlp",
         }
         store.run(f"{precision} {seed}", params, metrics={"test/acc": value})
-    said = "bf16-mixed minus 32-true = +15.00 points +- 63.53 points (mean and 95 % interval of 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
+    # t(0.975, 1) = 12.706; the standard deviation is 0.0707.
+    said = (
+        "bf16-mixed minus 32-true = +15.00 points +- 63.53 points "
+        "(mean and 95 % interval of 2 pairs)"
+    )
     result = cli("compare.py", "paired=trainer", "report=false", *store.words)
-    assert (
-        f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
-    )  # what belongs to an option goes with it
+    # The settings that belong to an option are compared with it.
+    assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
     assert (alone.code, alone.out) == (2, "")
     assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
@@ -252,7 +254,9 @@ def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
     for line in csv.reader(text.splitlines()):
         for cell in line:
             assert not cell.startswith(("=", "+", "@", "-2", "\uff1d")), cell
-    assert next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"  # a number stays one
+    assert (
+        next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"
+    )  # a number stays a number
 
 
 def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,7 +370,9 @@ def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
     state = json.loads(zlib.decompress(b64decode(text["state"].removeprefix("deflate;"))))
     assert "tags.`sweep.state`" in state["selectedColumns"]
     assert "tags.`sweep.pruned_at_epoch`" in state["selectedColumns"]
-    assert state["columnOrder"][0] == "tags.`sweep.state`"  # in sight, not behind all parameters
+    assert (
+        state["columnOrder"][0] == "tags.`sweep.state`"
+    )  # before all parameters, where it is seen
 
 
 @pytest.mark.slow

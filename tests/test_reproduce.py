@@ -83,7 +83,7 @@ def refused(cli: Cli, folder: Path, *said: str) -> None:
 def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
     (run,) = runs_in(copy)
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)  # not what the run had
+    torch.set_num_threads(threads + 1)  # another number than the run had
     try:
         result = reproduce(cli, copy, run)
         assert torch.get_num_threads() == threads + 1
@@ -94,7 +94,7 @@ def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
         checkpoint.read(file)["tunebook"]["environment"]["threads"]
         for file in copy.glob("mlruns/**/last.ckpt")
     ] == [threads] * 2
-    # lr, four of each epoch, three of the best, two of the test
+    # The learning rate, four metrics of each epoch, three of the best epoch, two of the test.
     assert "the same: all 10 metrics, 15 points" in result.out
     _, again = runs_in(copy)
     assert again.info.experiment_id == run.info.experiment_id
@@ -106,7 +106,8 @@ def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
     assert again.data.params == run.data.params | {"trainer.precision": run.data.tags["precision"]}
     assert again.data.metrics["test/acc"] == run.data.metrics["test/acc"]
     compared = cli("compare.py", in_folder(copy)[0], "metric=test/acc", "report=false")
-    assert "\n1  1  " in compared.out, compared.out + compared.err  # no further run of that seed
+    # A reproduction is no further run of that seed.
+    assert "\n1  1  " in compared.out, compared.out + compared.err
 
 
 def test_what_is_not_the_same_is_found(cli: Cli, copy: Path) -> None:
@@ -192,9 +193,8 @@ def test_what_else_differs_is_listed() -> None:
     ]
     dirty = replace(HERE, tags={**HERE.tags, "git.dirty": "true"})
     assert "uncommitted changes" in Comparison(dirty, replace(dirty, points={})).lines([])[-1]
-    assert not Comparison(
-        replace(HERE, points={}), replace(HERE, points={})
-    ).same  # nothing to go by
+    # Without any point, there is nothing to compare.
+    assert not Comparison(replace(HERE, points={}), replace(HERE, points={})).same
 
 
 def set_config(config: Any, mark: Path, how: str) -> None:
@@ -387,7 +387,7 @@ def test_a_trial_is_reproduced(
     assert ("test/acc" in again.data.metrics) == tested
     assert "mlflow.parentRunId" not in again.data.tags
     assert result.out.count("\nepoch ") == epochs
-    assert reproduce(cli, tmp_path, again).code == 0  # a reproduction is a run as well
+    assert reproduce(cli, tmp_path, again).code == 0  # a reproduction can be reproduced
 
 
 @pytest.mark.slow

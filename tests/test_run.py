@@ -23,7 +23,7 @@ METRICS = {
 }  # fmt: skip
 
 
-# One worker runs these, so that the run they share is made once.
+# One worker runs these tests, so that the run that they share is trained once.
 shares_a_run = pytest.mark.xdist_group("finished run")
 
 
@@ -121,7 +121,7 @@ class TestFinishedRun:
         for path in finished.folder.rglob("*.png"):
             picture = matplotlib.image.imread(path)
             assert min(picture.shape[:2]) > 200
-            assert picture[..., :3].std() > 0.05  # not blank
+            assert picture[..., :3].std() > 0.05  # the picture is not blank
 
     def test_its_model_takes_any_batch_in_eval_mode(self, finished: Finished) -> None:
         import mlflow.pyfunc
@@ -133,7 +133,7 @@ class TestFinishedRun:
         whole = model.predict(images)
         assert whole.shape == (7, 10)
         assert np.allclose(whole.sum(1), 1, atol=1e-5)
-        assert np.array_equal(whole, model.predict(images))  # no dropout
+        assert np.array_equal(whole, model.predict(images))  # dropout is off
         for size in (1, 2, 5):
             assert np.allclose(model.predict(images[:size]), whole[:size], atol=1e-5)
         files = {path.name for path in finished.folder.rglob("*") if path.is_file()}
@@ -246,10 +246,8 @@ def test_a_run_that_fails_says_so_everywhere(cli: Cli, tmp_path: Path) -> None:
     )
 
 
-NO_EXPORT = (
-    "tracking.save_model=false",
-    "tracking.save_pictures=false",
-)  # which take most of a small run's time
+# Without what takes most of a small run's time.
+NO_EXPORT = ("tracking.save_model=false", "tracking.save_pictures=false")
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -269,7 +267,7 @@ def test_a_stopped_run_is_killed_everywhere(tmp_path: Path, signum: int, code: i
     assert "Traceback" not in log.read_text()
     (run,) = runs_in(tmp_path)
     assert run.info.status == "KILLED"
-    assert run.data.metrics["val/acc"] > 0  # nothing that was measured is lost
+    assert run.data.metrics["val/acc"] > 0  # no metric that was computed is lost
     assert {"log/train.log", "checkpoints/last.ckpt"} <= artifacts_of(tmp_path, run)
 
 
@@ -280,7 +278,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     Each takes half of each batch, and there is no dropout.
     """
     found = {}
-    # SGD: Adadelta divides by tiny averages at first, and would make a rounding error large.
+    # SGD, since Adadelta first divides by tiny averages, which enlarges rounding errors.
     plain = (
         "optimizer=sgd",
         "model.conv_dropout=0",
@@ -332,4 +330,4 @@ def test_the_notebook_learns_mnist(tmp_path: Path) -> None:
     assert result.code == 0, result.err
     (run,) = runs_in(tmp_path)
     assert run.data.metrics["test/acc"] > 0.978
-    assert "best/val_acc" not in run.data.metrics  # nothing is picked by a test figure
+    assert "best/val_acc" not in run.data.metrics  # no epoch is chosen by a test metric

@@ -26,7 +26,7 @@ from tunebook.tracking.run_reader import ClientReader, Query, Reader, RestReader
 from tunebook.tracking.store import RunNotFound, require_store
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "mlflow", "scipy", "statsmodels")
-LONGEST_S = 2.0  # of processor time
+LONGEST_S = 2.0  # processor time
 
 
 class Runs:
@@ -39,7 +39,7 @@ class Runs:
         self.count = 0
         self.add("adam filters=16", "aaaa1111" + "0" * 24)
         self.add("twin", "aaaa2222" + "0" * 24)
-        self.add("twin", "bbbb3333" + "0" * 24)  # in place of the other in `ids`
+        self.add("twin", "bbbb3333" + "0" * 24)  # replaces the other twin in `ids`
         self.add('it\'s "odd", ü\x1b[31m', "cccc4444" + "0" * 24)
         self.add("1e5", "1234e567" + "0" * 24)
         self.add("deleted", "dddd5555" + "0" * 24)
@@ -154,7 +154,8 @@ def server(runs: Runs, tmp_path: Path) -> Iterator[Server]:
     files = (runs.store.folder / "mlflow.db", tmp_path / "server.db")
     there, here = (sqlite3.connect(file) for file in files)
     with contextlib.closing(there), contextlib.closing(here):
-        there.backup(here)  # a copy of the file would lack what is in its write-ahead log
+        # A copy of the file alone would lack the contents of its write-ahead log.
+        there.backup(here)
     with Server(tmp_path) as started:
         yield started
 
@@ -181,7 +182,9 @@ def _agree(one: Reader, other: Reader, runs: Runs) -> None:
     ):
         assert one.search(query) == other.search(query)
     assert one.search(Query.every(), limit=2) == other.search(Query.every(), limit=2)
-    assert len(one.search(Query.every())) == len(runs.ids)  # one deleted, one name twice
+    assert len(one.search(Query.every())) == len(
+        runs.ids
+    )  # one is deleted, and one name is there twice
     for run_id in (*runs.ids.values(), "0" * 32):
         assert one.get(run_id) == other.get(run_id)
     assert sorted(one.experiments()) == sorted(other.experiments())

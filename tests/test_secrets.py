@@ -32,29 +32,27 @@ from tunebook.text_output import quoted
 @example("aaaa aaaa\\\\\\bbbb", "json thrice")
 def test_a_known_secret_is_found_in_every_form(secret: str, encoding: str) -> None:
     if encoding == "inside base64":
-        secret = (
-            secret.replace('"', "q").replace("\\", "b").replace("\t", "t")
-        )  # JSON would write these otherwise
+        # JSON would escape these characters.
+        secret = secret.replace('"', "q").replace("\\", "b").replace("\t", "t")
     text = f"it came to <{ENCODINGS[encoding](secret)}> at last"
     hidden = known(DB_PASS=secret)(text)
     assert HIDDEN in hidden
     assert hidden.startswith("it came to <")
     assert hidden.endswith("> at last")
     assert [form for form in forms_of(secret) if form in hidden] == []
-    assert (
-        len(hidden) <= len("it came to <***> at last") + 40
-    )  # what an encoding writes around it may stay
+    # What an encoding writes around the secret may stay.
+    assert len(hidden) <= len("it came to <***> at last") + 40
     assert known(DB_PASS=secret)(hidden) == hidden
 
 
-# What is printed, of any script; letters too, so that there is something to spell.
+# Printable characters of any script, with enough letters to write as escapes.
 PRINTED = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"])
     | st.sampled_from("abcXYZ0189" + NASTY),
     min_size=8,
     max_size=24,
 ).filter(is_password)
-# Where a program may write what it was given.
+# Contexts in which a program may write what it was given.
 PLACES = [
     "{}",
     "x={}",

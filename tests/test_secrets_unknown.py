@@ -71,7 +71,7 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
 
 
 PEM = "-----BEGIN {0}PRIVATE KEY-----\n{1}\n-----END {0}PRIVATE KEY-----\n"
-# A secret that nobody told, at [0]: in code, in YAML, on a command line, in XML, in PEM.
+# Texts with an unknown secret at [0]: code, YAML, command lines, XML and PEM.
 UNKNOWN = [
     "password := [0]", "password => '[0]'", ':password => "[0]"', "api_key ?= [0]", "$secret == '[0]'", "token ||= '[0]'",
     "passwords: ['[0]', '[0] [0]']", "secret=[a]b[0]",
@@ -201,7 +201,9 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(text: str) -> Non
         redact(text[:length], environment)
         return time.process_time() - begun
 
-    assert seconds(len(text)) < 12 * seconds(len(text) // 4) + 0.2  # 16 times would be quadratic
+    assert (
+        seconds(len(text)) < 12 * seconds(len(text) // 4) + 0.2
+    )  # quadratic time would be 16 times
 
 
 def test_lines_are_redacted_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:

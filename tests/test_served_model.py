@@ -97,7 +97,7 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
         "--port",
         str(port),
     ]
-    # MLflow calls uvicorn by its name, as it is found in an activated environment.
+    # MLflow calls uvicorn by its name, which is found in an activated environment.
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -26,7 +26,8 @@ SHORT = (*(word for word in RUN if "max_epochs" not in word), "trainer.max_epoch
 GRID = ("-m", *SHORT, "optimizer=adam,sgd", "seed=1,2")
 
 
-in_one_process = pytest.mark.xdist_group("sweep")  # of the test processes, one makes the grid
+# One worker runs these tests, so that the grid is trained once.
+in_one_process = pytest.mark.xdist_group("sweep")
 
 
 def children(folder: Path) -> dict[str, Run]:
@@ -74,7 +75,7 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     best = max(found.values(), key=lambda run: run.data.metrics["best/val_acc"])
     assert re.search(rf"^best +trial {best.data.tags['sweep.trial']}, ", out, re.M)
     pair = [100 * found[f"sgd seed={seed}"].data.metrics["best/val_acc"] for seed in (1, 2)]
-    half_width = 12.7062 * abs(pair[0] - pair[1]) / 2  # Student's t, one degree of freedom
+    half_width = 12.7062 * abs(pair[0] - pair[1]) / 2  # Student's t with one degree of freedom
     assert re.search(
         rf"^ *2 +{sum(pair) / 2:.2f} \+- {half_width:.1f}\d % +\d+\.\d\d \+- \d+\.\d\d % +sgd *$",
         out,
@@ -259,7 +260,7 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     process = faults.start_train(command, log)
     assert process.pid
     faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
-    os.kill(process.pid, signal.SIGSTOP)  # so that it is not over before it is stopped
+    os.kill(process.pid, signal.SIGSTOP)  # so that the sweep can't end before the next command
     refused = cli("train.py", *GRID, *with_store(tmp_path))
     started = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGTERM)

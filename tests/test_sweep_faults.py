@@ -216,7 +216,7 @@ def test_a_disk_that_is_full(
     assert_as_undisturbed(tmp_path, quiet)
 
 
-KILLS = 5  # of each of four sweeps
+KILLS = 5  # for each of four sweeps
 VICTIMS = ("driver", "driver and a worker", "all", "a worker")
 
 

@@ -66,13 +66,12 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
         assert run.info.run_name.partition(" ")[2] == f"seed={run.data.params['seed']}"
         assert run.data.params["optimizer.lr"] == best.data.params["optimizer.lr"]
         assert "test/acc" in run.data.metrics
-        assert (
-            "best/val_acc" not in run.data.metrics
-        )  # nothing is picked by figures of images that were trained on
+        # No epoch is chosen by metrics of images that were trained on.
+        assert "best/val_acc" not in run.data.metrics
         (training,) = [
             i.dataset for i in run.inputs.dataset_inputs if i.tags[0].value == "training"
         ]
-        assert '"images": 1437' in training.profile  # all that are not of the test
+        assert '"images": 1437' in training.profile  # all but those of the test
     missing = cli("train.py", "-m", "sweep=final", "sweep.of=fond", *with_store(final))
     assert missing.code == 2
     assert re.search(
@@ -119,10 +118,11 @@ def test_what_a_final_sweep_says(final: Path) -> None:
         )
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     (row,) = re.findall(rf"^ *2 +{median:.2f} \+- (\d+\.\d\d) % +lr={float(lr):.4g} *$", out, re.M)
+    # The interval is that of the table.
     assert (
         f"test accuracy  {median:.2f} % in the median of 2 runs (95 % interval +- {row} points)"
         in out
-    )  # as the table has it
+    )
     assert "one configuration over seeds (n of them): median +- 95 % interval" in out
 
 

@@ -23,10 +23,11 @@ from tunebook.sweep.study import Result, Study
 from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")
+# Most runs with 8 filters are no better than guessing one of 10 digits.
 FILTERS = {
     4: (0.101, 0.80, 0.84, 0.82),
     8: (0.97, 0.11, 0.13, 0.14),
-}  # most of 8's are no better than guessing one of 10 digits
+}
 SPACE = {"model.filters": "choice(4, 8)", "seed": "range(1, 5)"}
 
 
@@ -109,9 +110,8 @@ def test_a_sweep_and_compare_leave_out_the_same_runs(
             compared.out,
             re.M,
         )
-    assert said.index("(1 of 4") < said.index(
-        "(3 of 4"
-    )  # most of the other's runs fail: it is not the best
+    # A configuration most of whose runs fail is not the best.
+    assert said.index("(1 of 4") < said.index("(3 of 4")
     failures = "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, what guessing gives with 10 classes."
     assert failures in said
     assert failures in compared.out

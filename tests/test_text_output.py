@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tunebook.text_output import FORMULA_STARTS, NUMBER, csv_cell, printable
 
-ANY_TEXT = st.text(st.characters(blacklist_categories=()))  # lone surrogates too
+ANY_TEXT = st.text(st.characters(blacklist_categories=()))  # lone surrogates included
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.faults import wait_for
 from tests.runs import with_store
 from tunebook.tracking import bound_server
 
-# Starts a child of its own that ignores SIGTERM, as a worker that hangs does.
+# A server that starts a child which ignores SIGTERM, as a worker that hangs does.
 STUBBORN = """
 import pathlib, subprocess, sys, time
 child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"

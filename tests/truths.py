@@ -11,10 +11,8 @@ from tunebook.analysis.design import design
 from tunebook.analysis.effects import Edge, Effect, edges, effects
 from tunebook.analysis.results import Results, Run, Setting
 
-SEED_NOISE, CONFIGURATION_NOISE = (
-    0.001,
-    0.004,
-)  # of accuracies; the second is the same in all seeds of a configuration
+# Standard deviations of accuracies; the second is shared by all seeds of a configuration.
+SEED_NOISE, CONFIGURATION_NOISE = 0.001, 0.004
 
 
 def repeated(
