@@ -17,7 +17,8 @@ import tunebook  # noqa: F401  (mends the import of torchvision)
 # Modules that a run imports late. Importing them takes most of the time of a small run.
 PRELOADED = (
     "matplotlib.backends.backend_agg", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store",
-    "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check", "tunebook.experiment.run", "tunebook.commandline.names",
+    "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check",
+    "tunebook.experiment.run", "tunebook.commandline.names",
 )  # fmt: skip
 for module in PRELOADED:
     importlib.import_module(module)

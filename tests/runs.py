@@ -18,7 +18,8 @@ from tunebook.tracking.store import ensure_store
 
 RUN = (
     "data=digits", "trainer=cpu", "model.filters=4", "trainer.max_epochs=3", "data.batch_size=128",
-    "tracking.system_metrics=false", "tracking.save_model=false", "tracking.save_pictures=false", "checkpoint_every_s=0.001",
+    "tracking.system_metrics=false", "tracking.save_model=false", "tracking.save_pictures=false",
+    "checkpoint_every_s=0.001",
 )  # fmt: skip
 STEPS, VALIDATIONS = 33, 3  # training batches and validation batches of the run above
 # The files that this run moves into place, at least: 34 checkpoints, each of which but the first

@@ -72,7 +72,8 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 for addresses": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
     "basic": lambda text: base64.b64encode(f"somebody:{text}".encode()).decode(),
-    "inside base64": lambda text: base64.b64encode(json.dumps({"ab": text}, ensure_ascii=False).encode()).decode(),
+    "inside base64": lambda text: base64.b64encode(
+        json.dumps({"ab": text}, ensure_ascii=False).encode()).decode(),
     "yaml in json": lambda text: json.dumps(yaml.safe_dump({"x": text})),
     "json in an address": lambda text: quote_plus(json.dumps({"x": text})),
 }  # fmt: skip
@@ -134,9 +135,11 @@ PACKINGS: dict[str, Callable[[bytes], str]] = {
     "base64 of PEM": lambda data: in_lines(base64.b64encode(data).decode(), 64, "\r\n"),
     "base64 in YAML": lambda data: "    " + in_lines(base64.b64encode(data).decode(), 20, "\n    "),
     "base64 of MIME in json": lambda data: json.dumps(base64.encodebytes(data).decode()),
-    "base64 of MIME in json twice": lambda data: json.dumps(json.dumps(base64.encodebytes(data).decode())),
+    "base64 of MIME in json twice": lambda data: json.dumps(
+        json.dumps(base64.encodebytes(data).decode())),
     "base64 in an address": lambda data: quote(base64.b64encode(data).decode(), safe=""),
-    "base64 in a comment": lambda data: "# " + in_lines(base64.b64encode(data).decode(), 60, "\n# "),
+    "base64 in a comment": lambda data: "# " + in_lines(
+        base64.b64encode(data).decode(), 60, "\n# "),
     "base32": lambda data: base64.b32encode(data).decode(),
     "base32 in lines": lambda data: in_lines(base64.b32encode(data).decode(), 40),
 }  # fmt: skip

@@ -26,7 +26,8 @@ class Store:
         )
 
     def run(
-        self, name: str, params: Mapping[str, object], curve: Curve = (), state: str = "complete", tags: Mapping[str, str] | None = None,
+        self, name: str, params: Mapping[str, object], curve: Curve = (), state: str = "complete",
+        tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> str:  # fmt: skip
         """Store a run with its learning curve of val/acc, and return its id."""

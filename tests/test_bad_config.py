@@ -343,9 +343,9 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
         pytest.skip("there is a GPU")
     result = cli("train.py", *in_folder(tmp_path), "trainer=gpu")
     assert result.code == 2
-    assert (
-        result.err
-        == "error: trainer.accelerator=gpu: there is no GPU that torch can use here; allowed: auto, cpu\n"
+    assert result.err == (
+        "error: trainer.accelerator=gpu: there is no GPU that torch can use here; "
+        "allowed: auto, cpu\n"
     )
 
 
@@ -430,9 +430,12 @@ def test_other_scripts_answer_in_one_line_too(
     [
         "hydra.searchpath=[file:///tmp/evil]", "hydra.output_subdir=../../x",
         "hydra.job.env_set.LD_PRELOAD=/tmp/evil.so", "hydra.job.chdir=true",
-        "hydra.job_logging.handlers.file.filename=/tmp/evil.log", "hydra.hydra_logging.handlers.console.stream=ext://os.system",
-        "hydra.job_logging.handlers.file.class=logging.handlers.SocketHandler", "hydra.job_logging.formatters.simple.()=os.system",
-        "hydra.launcher._target_=os.system", "hydra.sweeper._target_=subprocess.run", "+hydra.callbacks.evil._target_=os.system",
+        "hydra.job_logging.handlers.file.filename=/tmp/evil.log",
+        "hydra.hydra_logging.handlers.console.stream=ext://os.system",
+        "hydra.job_logging.handlers.file.class=logging.handlers.SocketHandler",
+        "hydra.job_logging.formatters.simple.()=os.system",
+        "hydra.launcher._target_=os.system", "hydra.sweeper._target_=subprocess.run",
+        "+hydra.callbacks.evil._target_=os.system",
         "hydra.job.env_copy=[HOME]", "hydra.job_logging.root.handlers=[]",
     ],
 )  # fmt: skip

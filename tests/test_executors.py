@@ -130,11 +130,13 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     [
         (
             ["sweep.executor=ray"],
-            "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n",
+            "error: sweep.executor=ray: needs the package ray, which is an extra: "
+            "pip install '.[ray]'\n",
         ),
         slow(
             ["sweep.executor=slurm"],
-            "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n",
+            "error: sweep.executor=slurm: needs the package submitit, which is an extra: "
+            "pip install '.[slurm]'\n",
         ),
         slow(
             ["sweep.storage=postgresql://localhost/x"],
@@ -286,8 +288,8 @@ def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> 
         for name in ("study", "runs"):
             with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {name}")
-        arguments = (*ELSEWHERE, f"sweep.storage={address}/study", f"tracking.uri={address}/runs", f"outputs={tmp_path}/out",
-                     "sweep.workers=4", "sweep.threads=1")  # fmt: skip
+        arguments = (*ELSEWHERE, f"sweep.storage={address}/study", f"tracking.uri={address}/runs",
+                     f"outputs={tmp_path}/out", "sweep.workers=4", "sweep.threads=1")  # fmt: skip
         process = faults.start_train(arguments, log)
         faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
         assert process.pid

@@ -342,9 +342,9 @@ def test_of_twelve_trials_three_fail_and_nine_are_as_ever(
         {run.data.tags["sweep.trial"]: run for run in children(folder).values()}
         for folder in folders
     )
-    assert {number: run.data.tags["sweep.state"] for number, run in faulty.items() if int(number) < 3} == {
-        "0": "failed", "1": "killed", "2": "diverged",
-    }  # fmt: skip
+    assert {
+        number: run.data.tags["sweep.state"] for number, run in faulty.items() if int(number) < 3
+    } == {"0": "failed", "1": "killed", "2": "diverged"}
     for number in map(str, range(3, 12)):
         assert figures(faulty[number]) == figures(well[number])
 

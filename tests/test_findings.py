@@ -157,9 +157,9 @@ def test_what_a_model_misses_of_configurations_makes_no_noise_important() -> Non
     for number in range(200):
         rng = np.random.default_rng(number)
         height = {name: rng.normal() for name in ("adadelta", "adam", "sgd")}
-        truth = lambda v, h=height: (
+        truth = lambda v, h=height: (  # noqa: E731
             0.9 + 0.02 * math.sin(9 * place(LR, v["lr"])) * h[str(v["optimizer"])]
-        )  # noqa: E731
+        )
         found, _, _ = analysed(
             study(
                 (OPTIMIZER, LR, DROPOUT, BATCH),
@@ -195,11 +195,11 @@ def test_of_equal_configurations_none_is_called_better() -> None:
 
 def test_an_interaction_is_found_and_named() -> None:
     rng = np.random.default_rng(1)
-    truth = lambda v: (
+    truth = lambda v: (  # noqa: E731
         0.9
         + 0.01 * place(LR, v["lr"])
         + 0.012 * (v["optimizer"] == "adam") * (1 - 2 * place(LR, v["lr"]))
-    )  # noqa: E731
+    )
     _, _, found = analysed(
         study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=80)
     )
@@ -211,9 +211,9 @@ def test_strong_main_effects_are_no_interaction() -> None:
     found = 0
     for number in range(20):
         rng = np.random.default_rng(number)
-        truth = lambda v: (
+        truth = lambda v: (  # noqa: E731
             0.9 + 0.03 * place(LR, v["lr"]) + 0.03 * place(FILTERS, v["model.filters"])
-        )  # noqa: E731
+        )
         found += bool(
             analysed(study((LR, FILTERS, DROPOUT), truth, noise=NOISE, rng=rng, configurations=60))[
                 2
@@ -250,13 +250,18 @@ def test_conditional_settings_count_where_they_apply() -> None:
     assert {effect.setting.name: effect.matters for effect in found.effects}[of_adam.name]
     assert not {effect.setting.name: effect.matters for effect in found.effects}[of_sgd.name]
     assert [edge.setting.name for edge in found.edges] == [of_adam.name]
-    search = "python src/train.py -m sweep=random sweep.space=null sweep.trials=20 data=digits optimizer=adam "
+    search = (
+        "python src/train.py -m sweep=random sweep.space=null sweep.trials=20 "
+        "data=digits optimizer=adam "
+    )
     assert found.next_commands[0].startswith(search + "'optimizer.lr=tag(log, interval(0.01, ")
 
 
 def test_importance_is_that_of_the_planted_settings() -> None:
     rng = np.random.default_rng(2)
-    truth = lambda v: 0.9 + 0.02 * place(LR, v["lr"]) + 0.008 * (v["optimizer"] == "adam")  # noqa: E731
+    truth = lambda v: (  # noqa: E731
+        0.9 + 0.02 * place(LR, v["lr"]) + 0.008 * (v["optimizer"] == "adam")
+    )
     found = findings(
         study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=100)
     )
@@ -424,7 +429,10 @@ def test_commands_can_be_typed() -> None:
     )
     *seeds, comparison = found.next_commands
     for rank, (command, optimizer) in enumerate(zip(seeds, ("adam", "sgd"), strict=True), 1):
-        words = f"python src/train.py -m data=digits optimizer={optimizer} lr=0.001 'seed=range(2,7)' sweep.test=false "
+        words = (
+            f"python src/train.py -m data=digits optimizer={optimizer} lr=0.001 "
+            "'seed=range(2,7)' sweep.test=false "
+        )
         assert command.startswith(words)
         assert re.fullmatch(rf'sweep\.name="s finalist {rank} \w{{6}}"', shlex.split(command)[-1])
     assert shlex.split(comparison)[2:] == ['runs=tags."sweep.name" LIKE "s finalist %"']

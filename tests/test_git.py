@@ -113,7 +113,8 @@ def test_a_filter_of_any_name_runs_nothing(repository: Path, tmp_path: Path, nam
 def test_a_filter_in_an_included_file_runs_nothing(repository: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     (repository / ".git" / "more").write_text(
-        f'[filter "evil"]\n\tclean = "touch {canary}; cat"\n[core]\n\tfsmonitor = "touch {canary}"\n'
+        f'[filter "evil"]\n\tclean = "touch {canary}; cat"\n'
+        f'[core]\n\tfsmonitor = "touch {canary}"\n'
     )
     git(repository, "config", "include.path", "more")
     git(repository, "config", "includeIf.gitdir:**.path", "more")

@@ -250,8 +250,10 @@ def test_what_is_left_goes_to_no_store_but_the_one_of_the_call(
 
 
 NOT_RUN_JSON = {
-    "empty": b"", "text": b"no json", "list": b"[]", "number": b"1", "deep": b"[" * 100_000, "deep object": b'{"a":' * 90_000,
-    "not utf-8": b"\xff\xfe\x00", "long": b" " * (2 << 20) + b"{}", "NaN": b'{"key": NaN}', "many digits": b'{"pid": ' + b"9" * 5000 + b"}",
+    "empty": b"", "text": b"no json", "list": b"[]", "number": b"1", "deep": b"[" * 100_000,
+    "deep object": b'{"a":' * 90_000,
+    "not utf-8": b"\xff\xfe\x00", "long": b" " * (2 << 20) + b"{}", "NaN": b'{"key": NaN}',
+    "many digits": b'{"pid": ' + b"9" * 5000 + b"}",
 }  # fmt: skip
 
 
@@ -310,7 +312,10 @@ def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_pat
         (7, 0),
         ("0" * 32 + "/../x", 0),
     ):
-        text = f'{{"run_id": {run_id!r}, "experiment_id": "1", "offset": {offset!r}, "has_ended": false}}'
+        text = (
+            f'{{"run_id": {run_id!r}, "experiment_id": "1", '
+            f'"offset": {offset!r}, "has_ended": false}}'
+        )
         (tmp_path / DELIVERED).write_text(text.replace("'", '"').replace("True", "true"))
         found = Arrived.read(tmp_path, "sqlite:////x.db")
         assert (found.run_id, found.offset, found.uncertain) == ("", 0, True)

@@ -49,10 +49,13 @@ POINT = st.tuples(
     NAMES, st.floats() | st.integers(-9, 9), st.integers(0, 2**40), st.integers(-3, 9)
 ).map(list)
 FITTING = {
-    "points": st.lists(POINT, max_size=3), "file": NAMES, "folder": NAMES, "name": NAMES, "move": st.booleans(),
+    "points": st.lists(POINT, max_size=3), "file": NAMES, "folder": NAMES, "name": NAMES,
+    "move": st.booleans(),
     "time": st.integers(0, 2**41),
-    "status": st.sampled_from(["FINISHED", "FAILED", "KILLED", "RUNNING", "x"]), "tags": st.dictionaries(NAMES, NAMES, max_size=2),
-    "params": st.dictionaries(NAMES, NAMES, max_size=2), "key": st.sampled_from(["0" * 32, "../x"]), "experiment": NAMES,
+    "status": st.sampled_from(["FINISHED", "FAILED", "KILLED", "RUNNING", "x"]),
+    "tags": st.dictionaries(NAMES, NAMES, max_size=2),
+    "params": st.dictionaries(NAMES, NAMES, max_size=2), "key": st.sampled_from(["0" * 32, "../x"]),
+    "experiment": NAMES,
     "parent": st.sampled_from(["", "0" * 32, "x' or '"]),
 }  # fmt: skip
 

@@ -42,8 +42,10 @@ def ramp(mode: str) -> Image.Image:
 @pytest.mark.parametrize(
     ("mode", "name"),
     [
-        ("L", "a.png"), ("1", "a.png"), ("P", "a.gif"), ("RGB", "a.jpg"), ("RGBA", "a.png"), ("LA", "a.png"), ("CMYK", "a.jpg"),
-        ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("L", "a.bmp"), ("RGB", "a.webp"), ("L", "a.pgm"), ("RGB", "a.ppm"),
+        ("L", "a.png"), ("1", "a.png"), ("P", "a.gif"), ("RGB", "a.jpg"), ("RGBA", "a.png"),
+        ("LA", "a.png"), ("CMYK", "a.jpg"),
+        ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("L", "a.bmp"), ("RGB", "a.webp"),
+        ("L", "a.pgm"), ("RGB", "a.ppm"),
         ("YCbCr", "a.jpg"), ("RGB", "a.tiff"),
     ],
 )  # fmt: skip
@@ -71,7 +73,8 @@ def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(
 
 def eps(path: Path) -> None:
     path.write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) (w) file\nshowpage\n%%EOF\n"
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+        b"(x) (w) file\nshowpage\n%%EOF\n"
     )
 
 
@@ -97,13 +100,16 @@ BROKEN = {
     "socket": (unix_socket, "No such device"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
     "dangling": (lambda path: path.symlink_to("none"), "No such file"),
-    "loop": (lambda path: path.symlink_to(path), "symbolic links"), "eps": (eps, "none of PNG"), "bomb": (bomb, "pixels, more than|bomb"),
+    "loop": (lambda path: path.symlink_to(path), "symbolic links"), "eps": (eps, "none of PNG"),
+    "bomb": (bomb, "pixels, more than|bomb"),
     "truncated": (truncated, "truncated"), "empty": (lambda path: path.touch(), "none of PNG"),
     "text": (lambda path: path.write_text("no image"), "none of PNG"),
-    "float": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"), "32 bits"),
+    "float": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"),
+              "32 bits"),
     "pdf": (lambda path: Image.new("L", (8, 8)).save(path, "PDF"), "none of PNG"),
     "ico": (lambda path: Image.new("L", (16, 16)).save(path, "ICO"), "none of PNG"),
-    "xbm": (lambda path: path.write_text("#define a_width 8\n#define a_height 8\nstatic char a_bits[] = {0};"), "none of PNG"),
+    "xbm": (lambda path: path.write_text("#define a_width 8\n#define a_height 8\n"
+                                         "static char a_bits[] = {0};"), "none of PNG"),
 }  # fmt: skip
 
 
@@ -183,9 +189,12 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(SettingError, match="a file that predict did not write"):
             check_output(str(tmp_path / name), [image])
     for name, said in {
-        "/dev/null": "is a device", str(tmp_path / "device.csv"): "is a device", str(tmp_path / "pipe.csv"): "is a named pipe",
-        str(tmp_path): "is a folder", str(tmp_path / "no" / "x.csv"): "its folder is not there", str(image): "one of the images",
-        "/proc/x.csv": "can't be written", str(tmp_path / ("x" * 300)): "can't be written", str(image / "x.csv"): "folder|Not a dir",
+        "/dev/null": "is a device", str(tmp_path / "device.csv"): "is a device",
+        str(tmp_path / "pipe.csv"): "is a named pipe",
+        str(tmp_path): "is a folder", str(tmp_path / "no" / "x.csv"): "its folder is not there",
+        str(image): "one of the images",
+        "/proc/x.csv": "can't be written", str(tmp_path / ("x" * 300)): "can't be written",
+        str(image / "x.csv"): "folder|Not a dir",
     }.items():  # fmt: skip
         with pytest.raises(SettingError, match=said):
             check_output(name, [image])

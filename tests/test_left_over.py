@@ -273,10 +273,11 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
         result = cli("sync.py", *with_store(tmp_path))
         assert result.code == 1
         assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
-        assert (
-            f"its journal was cut or is gone, and does not say which run it is; resume={folder} tells it again"
-            in result.out
+        said = (
+            "its journal was cut or is gone, and does not say which run it is; "
+            f"resume={folder} tells it again"
         )
+        assert said in result.out
     assert runs_in(tmp_path) == []
 
 

@@ -80,7 +80,10 @@ def test_runs_of_different_origin_have_whole_commands(cli: Cli, tmp_path: Path) 
                 "model.conv_dropout": dropout,
                 "seed": seed,
             }
-            words = f"data=digits model.filters=16 trainer.max_epochs=2 seed={seed} model.conv_dropout={dropout}"
+            words = (
+                "data=digits model.filters=16 trainer.max_epochs=2 "
+                f"seed={seed} model.conv_dropout={dropout}"
+            )
             words = words if auto else f"{words} trainer=cpu trainer.precision=32-true"
             tags = {"command": f"python src/train.py {words}", "precision": "32-true"}
             store.run(f"{seed} {dropout}", params, (0.9 + dropout / 1000 * seed,), tags=tags)

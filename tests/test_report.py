@@ -121,9 +121,8 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
             metrics = {"test/acc": value + 0.001 * seed, "time/fit_s": 3.0 + seed}
             rate = 0.1 if model == "cnn" else 0.2
             params = {"model": model, f"model.{model}_size": 4, "model.rate": rate, "seed": seed}
-            tags = {
-                "command": f"python src/train.py data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"
-            }
+            words = f"data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"
+            tags = {"command": f"python src/train.py {words}"}
             store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
     validated = cli("compare.py", "report=false", *store.words)
     # By default, runs are compared by the metric that epochs are chosen by.
@@ -343,10 +342,11 @@ def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
     start = time.monotonic()
     result = cli("compare.py", "sweep=s", *store.words)
     assert result.code == 0, result.err
-    assert (
-        "Some runs were pruned: settings are compared by the best value up to epoch 6, which 667 of 2000 have reached"
-        in result.out
+    said = (
+        "Some runs were pruned: settings are compared by the best value up to epoch 6, "
+        "which 667 of 2000 have reached"
     )
+    assert said in result.out
     assert time.monotonic() - start < 20
 
 

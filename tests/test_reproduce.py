@@ -22,7 +22,8 @@ from tunebook.experiment.comparison import Account, Comparison
 from tunebook.recovery import checkpoint
 
 SETTINGS = (
-    "augmentation=affine", "optimizer=adam", "scheduler=onecycle", "model.conv_dropout=0.3", "trainer.max_epochs=2",
+    "augmentation=affine", "optimizer=adam", "scheduler=onecycle", "model.conv_dropout=0.3",
+    "trainer.max_epochs=2",
     "trainer.limit_train_batches=4", "checkpoint_every_s=300",
 )  # fmt: skip
 
@@ -278,7 +279,8 @@ def test_a_hostile_checkpoint_is_refused(cli: Cli, copy: Path) -> None:
         ("UPDATE runs SET status = 'KILLED'", "is KILLED, not FINISHED"),
         ("UPDATE tags SET key = 'sweep.kind', value = 'sweep' WHERE key = 'cpu'", "is a sweep"),
         slow(
-            "UPDATE tags SET key = 'resumed.changes', value = 'optimizer.lr: 1 -> 2' WHERE key = 'cpu'",
+            "UPDATE tags SET key = 'resumed.changes', value = 'optimizer.lr: 1 -> 2' "
+            "WHERE key = 'cpu'",
             "optimizer.lr: 1 -> 2",
         ),
         slow(

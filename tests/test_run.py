@@ -18,7 +18,8 @@ from tests.conftest import SMALL, Cli, Finished, artifacts_of, in_folder, run_pr
 from tests.servers import Server
 
 METRICS = {
-    "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "best/epoch", "best/val_acc", "best/val_loss",
+    "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "best/epoch",
+    "best/val_acc", "best/val_loss",
     "time/epoch_s", "time/fit_s", "time/first_step_s", "speed/samples_per_s", "lr",
 }  # fmt: skip
 
@@ -83,8 +84,10 @@ class TestFinishedRun:
     def test_has_its_artifacts_once(self, finished: Finished) -> None:
         artifacts = artifacts_of(finished.folder, finished.run)
         assert artifacts == {
-            "config/config.yaml", "config/overrides.yaml", "config/requirements.txt", "log/train.log", "log/journal.jsonl",
-            "pictures/confusion_matrix.png", "pictures/learning_curves.png", "pictures/worst_images.png",
+            "config/config.yaml", "config/overrides.yaml", "config/requirements.txt",
+            "log/train.log", "log/journal.jsonl",
+            "pictures/confusion_matrix.png", "pictures/learning_curves.png",
+            "pictures/worst_images.png",
             "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         }  # fmt: skip
         assert not list((finished.folder / "out").rglob("*.ckpt"))
@@ -162,7 +165,8 @@ class TestFinishedRun:
         )
         assert result.code == 0
         assert re.search(
-            rf"^1 +1 +{100 * finished.run.data.metrics['best/val_acc']:.2f} %.* {100 * finished.run.data.metrics['test/acc']:.2f} %",
+            rf"^1 +1 +{100 * finished.run.data.metrics['best/val_acc']:.2f} %.* "
+            rf"{100 * finished.run.data.metrics['test/acc']:.2f} %",
             result.out,
             re.M,
         )
@@ -230,7 +234,8 @@ def test_without_tracking_nothing_is_written_but_the_runs_folder(cli: Cli, tmp_p
     )
     assert result.code == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "out/run.json", "out/.run.lock", "out/train.log", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt",
+        "out/run.json", "out/.run.lock", "out/train.log", "out/checkpoints/best.ckpt",
+        "out/checkpoints/last.ckpt",
     }  # fmt: skip
 
 

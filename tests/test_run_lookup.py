@@ -68,8 +68,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 FOUND = [
-    ("aaaa1111" + "0" * 24, "aaaa1111"), ("aaaa1", "aaaa1111"), ("AAAA1", "aaaa1111"), ("adam filters=16", "aaaa1111"),
-    ("it's \"odd\", ü\x1b[31m", "cccc4444"), ("1234", "1234e567"), ("1e5", "1234e567"), ("dddd5555" + "0" * 24, "dddd5555"),
+    ("aaaa1111" + "0" * 24, "aaaa1111"), ("aaaa1", "aaaa1111"), ("AAAA1", "aaaa1111"),
+    ("adam filters=16", "aaaa1111"),
+    ("it's \"odd\", ü\x1b[31m", "cccc4444"), ("1234", "1234e567"), ("1e5", "1234e567"),
+    ("dddd5555" + "0" * 24, "dddd5555"),
     ("last", "1234e567"), ("eeee", "eeee6666"), ("s", "eeee6666"), ("ffff7", "ffff7777"),
 ]  # fmt: skip
 
@@ -85,7 +87,8 @@ def test_a_run_is_found(runs: Runs, text: str, found: str) -> None:
         ("twin", "run=twin: may be any of bbbb3333 (twin), aaaa2222 (twin); give more of the id"),
         (
             "aaaa",
-            "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); give more of the id",
+            "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); "
+            "give more of the id",
         ),
     ],
 )

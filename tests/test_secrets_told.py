@@ -78,7 +78,8 @@ def with_secrets(wraps: str = "") -> None:
 
 def raise_with_secrets() -> None:
     raise RuntimeError(
-        f"no answer from http://me:{quote(IN_ADDRESS, safe='')}@host with {IN_VARIABLE!r} and {json.dumps(IN_ADDRESS)}"
+        f"no answer from http://me:{quote(IN_ADDRESS, safe='')}@host "
+        f"with {IN_VARIABLE!r} and {json.dumps(IN_ADDRESS)}"
     )
 
 

@@ -83,7 +83,8 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     )
     uri = f"tracking.uri=sqlite:///{grid}/mlflow.db"
     assert re.search(
-        rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} outputs={grid}/out$",
+        rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} "
+        rf"outputs={grid}/out$",
         out,
         re.M,
     )
@@ -104,7 +105,10 @@ def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_pat
     (alone,) = runs_in(tmp_path)
     assert figures(alone) == figures(children(grid)["sgd seed=2"])
     assert "sweep" not in alone.data.params
-    said = r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, \d+ s since the process began$"
+    said = (
+        r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, "
+        r"\d+ s since the process began$"
+    )
     assert re.search(said, result.out, re.M)
 
 
@@ -202,7 +206,8 @@ def test_a_sweep_that_is_broken_as_a_whole_ends(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_path: Path) -> None:
-    search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'", "optimizer=adam,sgd",
+    search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'",
+              "optimizer=adam,sgd",
               "optimizer.lr=tag(log, interval(1e-3, 1e-1))", *with_store(tmp_path))  # fmt: skip
     assert cli("train.py", *search, "sweep.trials=3").code == 0
     first = children(tmp_path)
@@ -333,7 +338,8 @@ def test_a_search_draws_what_applies_and_nothing_twice(
 
     However often it is interrupted, the points are those of an uninterrupted search.
     """
-    own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
+    own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None,
+           "storage": None, "seed": seed,
            "trial_timeout": None, "patience_s": 1, "max_failures": None, "test": True,
            "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
            "ray": {"address": None}, "slurm": {"cluster": "slurm", "timeout_min": 1},
@@ -365,7 +371,8 @@ def test_a_search_draws_what_applies_and_nothing_twice(
 
 def test_the_command_line_takes_the_place_of_the_space() -> None:
     assert set(space_of("optimizer.lr=0.1,0.2").described()) == {
-        "optimizer.lr", "optimizer", "model.filters", "optimizer.amsgrad (optimizer=adam)", "optimizer.momentum (optimizer=sgd)",
+        "optimizer.lr", "optimizer", "model.filters", "optimizer.amsgrad (optimizer=adam)",
+        "optimizer.momentum (optimizer=sgd)",
     }  # fmt: skip
     assert set(space_of("optimizer=sgd", "model.filters=4").described()) >= {
         "optimizer.lr (optimizer=sgd)"

@@ -19,7 +19,8 @@ from tests.conftest import runs_in
 from tests.runs import with_store
 from tests.test_sweep import SHORT, children, figures
 
-SEEDS = ("-m", *SHORT, "trainer.max_epochs=4", "seed=1,2,3,4", "sweep.name=s", "sweep.workers=2", "sweep.threads=1")  # fmt: skip
+SEEDS = ("-m", *SHORT, "trainer.max_epochs=4", "seed=1,2,3,4", "sweep.name=s", "sweep.workers=2",
+         "sweep.threads=1")  # fmt: skip
 NO_TRACEBACK = "Traceback"
 
 
@@ -113,7 +114,10 @@ def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(
     process.join(120)
     log = tmp_path / "log.txt"
     assert process.exitcode == 1, log.read_text()
-    end = r"^error: the study's database can't be used \(.*\); no trial is lost: the same command goes on$"
+    end = (
+        r"^error: the study's database can't be used \(.*\); no trial is lost: "
+        r"the same command goes on$"
+    )
     assert re.search(end, log.read_text(), re.M)
     assert "FAILED" not in {
         run.info.status for run in runs_in(tmp_path) if "sweep.trial" in run.data.tags

@@ -56,7 +56,8 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
     best = max(searched, key=lambda run: run.data.metrics["best/val_acc"])
     out = (final / "final.txt").read_text()
     assert re.search(
-        r"^test accuracy  \d+\.\d\d % in the median of 2 runs \(95 % interval \+- \d+\.\d\d points\)$",
+        r"^test accuracy  \d+\.\d\d % in the median of 2 runs "
+        r"\(95 % interval \+- \d+\.\d\d points\)$",
         out,
         re.M,
     )
@@ -112,7 +113,8 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     for run in trained:
         accuracy = f"{100 * run.data.metrics['test/acc']:.2f} %"
         assert re.search(
-            rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} seed={run.data.params['seed']} *$",
+            rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} "
+            rf"seed={run.data.params['seed']} *$",
             out,
             re.M,
         )
@@ -133,10 +135,8 @@ def test_compare_names_the_winner_and_finds_nothing_to_choose(final: Path, cli: 
     _, trained = sweeps_in(final)["final"]
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     lr = f"optimizer.lr={float(trained[0].data.params['optimizer.lr']):.4g}"
-    assert (
-        f"- The only configuration compared: {lr} with test/acc {median:.2f} % in the median of 2 runs"
-        in found.out
-    )
+    said = f"{lr} with test/acc {median:.2f} % in the median of 2 runs"
+    assert f"- The only configuration compared: {said}" in found.out
     assert re.search(rf"^1 +2 .* {lr} *$", found.out, re.M)
     assert "not for choosing" not in found.out
 

@@ -49,7 +49,8 @@ def refusal(call: Callable[[], None]) -> str:
 
 ANY = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text()),
-    st.sampled_from(["gpu", "a;b", "a\nb", "$(x)", "`x`", "gpu:2", "1-00:00:00", "node[1-4]", "a&b"]),
+    st.sampled_from(["gpu", "a;b", "a\nb", "$(x)", "`x`", "gpu:2", "1-00:00:00", "node[1-4]",
+                     "a&b"]),
 )  # fmt: skip
 KEYS = st.one_of(
     st.text(),
@@ -57,8 +58,10 @@ KEYS = st.one_of(
         str.__add__,
         st.sampled_from(["", "slurm_", "local_", "debug_"]),
         st.sampled_from(
-            ["setup", "teardown", "srun_args", "additional_parameters", "python", "partition", "time",
-             "constraint", "mem_gb", "gpus_per_node", "qos", "use_srun", "nodes", "job_name", "folder",
+            ["setup", "teardown", "srun_args", "additional_parameters", "python", "partition",
+             "time",
+             "constraint", "mem_gb", "gpus_per_node", "qos", "use_srun", "nodes", "job_name",
+             "folder",
              "stderr_to_stdout", "comment", "exclusive", "mail_user", "array_parallelism"]
         ),
     ),
@@ -82,8 +85,10 @@ def test_what_slurm_is_given_is_a_plain_resource(more: dict[str, Any]) -> None:
 def test_resources_with_and_without_prefix() -> None:
     from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-    more = {"partition": "gpu", "slurm_qos": "low", "mem_gb": 8, "gpus_per_node": 1, "slurm_time": 30,
-            "constraint": "a100|h100", "slurm_gres": "gpu:a100:2", "nodelist": "node[1-4]"}  # fmt: skip
+    more = {"partition": "gpu", "slurm_qos": "low", "mem_gb": 8, "gpus_per_node": 1,
+            "slurm_time": 30,
+            "constraint": "a100|h100", "slurm_gres": "gpu:a100:2",
+            "nodelist": "node[1-4]"}  # fmt: skip
     found = slurm_parameters(more)
     assert found["slurm_partition"] == "gpu"
     assert found["slurm_qos"] == "low"

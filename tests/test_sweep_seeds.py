@@ -112,7 +112,10 @@ def test_a_sweep_and_compare_leave_out_the_same_runs(
         )
     # A configuration most of whose runs fail is not the best.
     assert said.index("(1 of 4") < said.index("(3 of 4")
-    failures = "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, what guessing gives with 10 classes."
+    failures = (
+        "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, "
+        "what guessing gives with 10 classes."
+    )
     assert failures in said
     assert failures in compared.out
     best = "82.00 % in the median of the 3 of 4 runs that learned (95 % interval +- 6.23 points)"
@@ -219,10 +222,8 @@ def test_a_sweep_over_seeds_is_named_by_its_settings(cli: Cli, tmp_path: Path) -
             )
         found = cli("compare.py", f"sweep={name}", *store.words)
         expected = "data=digits model.filters=4" if settings else "the defaults"
-        assert (
-            f"The only configuration compared: {expected} with val/acc 81.50 % in the median of 2 runs"
-            in found.out
-        )
+        said = f"{expected} with val/acc 81.50 % in the median of 2 runs"
+        assert f"The only configuration compared: {said}" in found.out
         assert expected in (tmp_path / "out" / "reports" / name / "report.html").read_text()
 
 

@@ -19,7 +19,8 @@ from tunebook.tracking import bound_server
 # A server that starts a child which ignores SIGTERM, as a worker that hangs does.
 STUBBORN = """
 import pathlib, subprocess, sys, time
-child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); \
+print(flush=True); time.sleep(600)"
 process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE)
 process.stdout.readline()
 pathlib.Path(sys.argv[1]).write_text(str(process.pid))
