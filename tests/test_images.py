@@ -43,10 +43,9 @@ def ramp(mode: str) -> Image.Image:
     ("mode", "name"),
     [
         ("L", "a.png"), ("1", "a.png"), ("P", "a.gif"), ("RGB", "a.jpg"), ("RGBA", "a.png"),
-        ("LA", "a.png"), ("CMYK", "a.jpg"),
-        ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("L", "a.bmp"), ("RGB", "a.webp"),
-        ("L", "a.pgm"), ("RGB", "a.ppm"),
-        ("YCbCr", "a.jpg"), ("RGB", "a.tiff"),
+        ("LA", "a.png"), ("CMYK", "a.jpg"), ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"),
+        ("L", "a.bmp"), ("RGB", "a.webp"), ("L", "a.pgm"), ("RGB", "a.ppm"), ("YCbCr", "a.jpg"),
+        ("RGB", "a.tiff"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
@@ -190,9 +189,8 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
             check_output(str(tmp_path / name), [image])
     for name, said in {
         "/dev/null": "is a device", str(tmp_path / "device.csv"): "is a device",
-        str(tmp_path / "pipe.csv"): "is a named pipe",
-        str(tmp_path): "is a folder", str(tmp_path / "no" / "x.csv"): "its folder is not there",
-        str(image): "one of the images",
+        str(tmp_path / "pipe.csv"): "is a named pipe", str(tmp_path): "is a folder",
+        str(tmp_path / "no" / "x.csv"): "its folder is not there", str(image): "one of the images",
         "/proc/x.csv": "can't be written", str(tmp_path / ("x" * 300)): "can't be written",
         str(image / "x.csv"): "folder|Not a dir",
     }.items():  # fmt: skip

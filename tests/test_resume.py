@@ -35,9 +35,8 @@ def interrupted(
     ("fault", "count"),
     [
         (faults.signal_in_training, 1), (faults.signal_in_training, 18),
-        (faults.signal_in_training, 22),
-        (faults.signal_in_validation, 1), (faults.signal_in_validation, 3),
-        (faults.signal_in_save, 24),
+        (faults.signal_in_training, 22), (faults.signal_in_validation, 1),
+        (faults.signal_in_validation, 3), (faults.signal_in_save, 24),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )  # fmt: skip

@@ -85,9 +85,8 @@ class TestFinishedRun:
         artifacts = artifacts_of(finished.folder, finished.run)
         assert artifacts == {
             "config/config.yaml", "config/overrides.yaml", "config/requirements.txt",
-            "log/train.log", "log/journal.jsonl",
-            "pictures/confusion_matrix.png", "pictures/learning_curves.png",
-            "pictures/worst_images.png",
+            "log/train.log", "log/journal.jsonl", "pictures/confusion_matrix.png",
+            "pictures/learning_curves.png", "pictures/worst_images.png",
             "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         }  # fmt: skip
         assert not list((finished.folder / "out").rglob("*.ckpt"))

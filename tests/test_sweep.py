@@ -339,10 +339,10 @@ def test_a_search_draws_what_applies_and_nothing_twice(
     However often it is interrupted, the points are those of an uninterrupted search.
     """
     own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None,
-           "storage": None, "seed": seed,
-           "trial_timeout": None, "patience_s": 1, "max_failures": None, "test": True,
-           "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
-           "ray": {"address": None}, "slurm": {"cluster": "slurm", "timeout_min": 1},
+           "storage": None, "seed": seed, "trial_timeout": None, "patience_s": 1,
+           "max_failures": None, "test": True, "retry_failed": False, "join": False,
+           "dry_run": False, "pruner": None, "ray": {"address": None},
+           "slurm": {"cluster": "slurm", "timeout_min": 1},
            "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
     request = make_request("random", (), own, space_of(), [], "val/acc", "max")
 

@@ -59,10 +59,9 @@ KEYS = st.one_of(
         st.sampled_from(["", "slurm_", "local_", "debug_"]),
         st.sampled_from(
             ["setup", "teardown", "srun_args", "additional_parameters", "python", "partition",
-             "time",
-             "constraint", "mem_gb", "gpus_per_node", "qos", "use_srun", "nodes", "job_name",
-             "folder",
-             "stderr_to_stdout", "comment", "exclusive", "mail_user", "array_parallelism"]
+             "time", "constraint", "mem_gb", "gpus_per_node", "qos", "use_srun", "nodes",
+             "job_name", "folder", "stderr_to_stdout", "comment", "exclusive", "mail_user",
+             "array_parallelism"]
         ),
     ),
 )  # fmt: skip
@@ -86,8 +85,7 @@ def test_resources_with_and_without_prefix() -> None:
     from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
     more = {"partition": "gpu", "slurm_qos": "low", "mem_gb": 8, "gpus_per_node": 1,
-            "slurm_time": 30,
-            "constraint": "a100|h100", "slurm_gres": "gpu:a100:2",
+            "slurm_time": 30, "constraint": "a100|h100", "slurm_gres": "gpu:a100:2",
             "nodelist": "node[1-4]"}  # fmt: skip
     found = slurm_parameters(more)
     assert found["slurm_partition"] == "gpu"

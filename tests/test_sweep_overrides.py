@@ -191,16 +191,15 @@ def test_a_network_that_cannot_be_is_refused_before_the_rest_is_imported() -> No
 
 
 KEYS = ["seed", "model", "optimizer", "optimizer.lr", "model.filters", "model.kernel_size",
-        "data.batch_size", "trainer.max_epochs",
-        "sweep.trials", "sweep.sampler", "sweep.pruner", "sweep.space", "sweep.name", "sweep.of",
-        "sweep.ray", "sweep.slurm.more",
-        "sweep.storage", "outputs", "tracking", "resume", "hydra.run.dir", "sweep", "objective",
-        "experiment_name", "x.y"]  # fmt: skip
+        "data.batch_size", "trainer.max_epochs", "sweep.trials", "sweep.sampler", "sweep.pruner",
+        "sweep.space", "sweep.name", "sweep.of", "sweep.ray", "sweep.slurm.more", "sweep.storage",
+        "outputs", "tracking", "resume", "hydra.run.dir", "sweep", "objective", "experiment_name",
+        "x.y"]  # fmt: skip
 SCALARS = st.one_of(
     st.integers(-2, 9), st.integers(), st.floats(), st.booleans(), st.none(),
     st.sampled_from(["adam", "sgd", "mlp", "keras_cnn", "random", "tpe", "asha", "x", "''", "a b",
-                     "${seed}", "${x", "null", "[1,2]",
-                     "{a: 1}", "val/acc", "val/loss", "../x", "1e9", "inf", "nan", "2**9"]),
+                     "${seed}", "${x", "null", "[1,2]", "{a: 1}", "val/acc", "val/loss", "../x",
+                     "1e9", "inf", "nan", "2**9"]),
 ).map(lambda value: {None: "null", True: "true", False: "false"}.get(value, str(value))
       if value is None or value is True or value is False
       else str(value))  # fmt: skip
@@ -214,9 +213,8 @@ VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=4).map(",".join), call("choice", inner, 3),
-        call("range", inner, 3),
-        call("interval", inner, 2), call("tag", inner, 2), call("int", inner, 1),
-        call("glob", inner, 1), call("sort", inner, 3),
+        call("range", inner, 3), call("interval", inner, 2), call("tag", inner, 2),
+        call("int", inner, 1), call("glob", inner, 1), call("sort", inner, 3),
         call("shuffle", inner, 3), inner.map(lambda text: f"tag(log, {text})"),
     ),
     max_leaves=4,

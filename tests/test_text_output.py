@@ -40,8 +40,7 @@ def test_printable_text_is_one_line_without_controls(text: str) -> None:
     ("value", "cell"),
     [
         ("=1+1.png", "'=1+1.png"), ("+1+1", "'+1+1"), ("-2+3|cmd", "'-2+3|cmd"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("  =1", "'  =1"), ("\t=1", r"'\t=1"), ("\rx", r"'\rx"),
+        ("@SUM(A1)", "'@SUM(A1)"), ("  =1", "'  =1"), ("\t=1", r"'\t=1"), ("\rx", r"'\rx"),
         ("\N{FULLWIDTH EQUALS SIGN}1", "'\N{FULLWIDTH EQUALS SIGN}1"),
         ("-0.5", "-0.5"), ("+1e-3", "+1e-3"), ("-inf", "-inf"), ("a=1", "a=1"), ("", ""),
         (-0.5, -0.5), (None, None), (True, True),
