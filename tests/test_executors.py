@@ -213,64 +213,65 @@ def test_a_ray_cluster_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Start a PostgreSQL server on loopback and yield its address, with a password."""
+def programs_of_postgresql() -> Path:
+    """Return the folder of PostgreSQL's programs, or skip the test where there is none."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs and shutil.which("initdb") is None:
         pytest.skip("needs PostgreSQL")
-    where = programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
+    return programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
+
+
+def new_cluster(where: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+    """Make a database cluster in `folder`, with a password.
+
+    Return its data's folder and the options with which its processes are started.
+    """
     # PostgreSQL refuses to run as root.
     user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     data, password = folder / "data", folder / "password"
     password.write_text("hunter2")
     folder.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     data.mkdir()
     shutil.chown(data, user)
     options = {"user": user} if os.getuid() == 0 else {}
     for parent in folder.parents:
         if os.getuid() == 0 and str(parent).startswith("/tmp/"):
             parent.chmod(0o755)
-    initdb = [
-        str(where / "initdb"),
-        "-D",
-        str(data),
-        "-U",
-        "me",
-        "--pwfile",
-        str(password),
-        "--auth=scram-sha-256",
-    ]
+    initdb = [str(where / "initdb"), "-D", str(data), "-U", "me"]
+    initdb += ["--pwfile", str(password), "--auth=scram-sha-256"]
     subprocess.run(initdb, check=True, capture_output=True, **options)
-    command = [
-        str(where / "postgres"),
-        "-D",
-        str(data),
-        "-p",
-        str(port),
-        "-h",
-        "127.0.0.1",
-        "-k",
-        str(data),
-    ]
+    return data, options
+
+
+def answers(port: int) -> bool:
+    """Return whether the server on a port of loopback accepts a connection."""
+    import psycopg
+
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(
+            host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres"
+        ).close()
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Start a PostgreSQL server on loopback and yield its address, with a password."""
+    where = programs_of_postgresql()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data, options = new_cluster(where, folder)
+    command = [str(where / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
     server = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
+        [*command, "-k", str(data)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **options,
     )
     try:
-        import psycopg
-
-        def answers() -> bool:
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(
-                    host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres"
-                ).close()
-                return True
-            return False
-
-        faults.wait_for(answers)
+        faults.wait_for(lambda: answers(port))
         yield f"postgresql://me:hunter2@127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGINT)

@@ -4,7 +4,8 @@ import math
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -68,26 +69,28 @@ def analysed(
     return found, edges(model, compared, found), interactions(model, found)
 
 
+def count(counts: Counter[str], plan: Plan, found: Sequence[Effect], ends: Sequence[Edge]) -> None:
+    """Add a study to the counts of what its plan holds and of what its findings say."""
+    matter = {effect.setting.name for effect in found if effect.matters}
+    at_end = {edge.setting.name: edge.upwards for edge in ends}
+    counts["noise"] += len(plan.noise)
+    counts["called"] += len(matter & plan.noise)
+    counts["studies called"] += bool(matter & plan.noise)
+    counts["planted"] += len(plan.planted)
+    counts["found"] += len(matter & plan.planted)
+    counts["peaks"] += len(plan.peaks)
+    counts["peaks called"] += len(at_end.keys() & plan.peaks)
+    counts["ends"] += len(plan.ends)
+    counts["ends found"] += sum(at_end.get(name) == upwards for name, upwards in plan.ends.items())
+
+
 def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
     """Return the rates of errors and of correct findings over random studies.
 
     called: noise settings called important. studies called: studies with such a setting.
     found: planted settings found. peaks called: peaks called edges. ends found: edges found.
     """
-    counts = dict.fromkeys(
-        (
-            "noise",
-            "called",
-            "studies called",
-            "planted",
-            "found",
-            "peaks",
-            "peaks called",
-            "ends",
-            "ends found",
-        ),
-        0,
-    )
+    counts: Counter[str] = Counter()
     for number in range(studies):
         rng = np.random.default_rng(number)
         plan = planted(ALL, NOISE, rng)
@@ -100,19 +103,7 @@ def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
             seeds=int(rng.choice([1, 1, 3])),
         )
         found, ends, _ = analysed(with_tail(results, tail, rng))
-        matter = {effect.setting.name for effect in found if effect.matters}
-        at_end = {edge.setting.name: edge.upwards for edge in ends}
-        counts["noise"] += len(plan.noise)
-        counts["called"] += len(matter & plan.noise)
-        counts["studies called"] += bool(matter & plan.noise)
-        counts["planted"] += len(plan.planted)
-        counts["found"] += len(matter & plan.planted)
-        counts["peaks"] += len(plan.peaks)
-        counts["peaks called"] += len(at_end.keys() & plan.peaks)
-        counts["ends"] += len(plan.ends)
-        counts["ends found"] += sum(
-            at_end.get(name) == upwards for name, upwards in plan.ends.items()
-        )
+        count(counts, plan, found, ends)
     ratios = (
         ("called", "noise"),
         ("studies called", ""),

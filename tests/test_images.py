@@ -211,10 +211,8 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     )
 
 
-def test_predict_goes_past_what_it_cannot_read(
-    cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "my images (1)"
+def fill_with_images(folder: Path) -> None:
+    """Make a folder of four images with odd names and two files that can't be read."""
     folder.mkdir()
     ramp("L").save(folder / "good.png")
     ramp("L").save(folder / "=1+1.png")
@@ -222,6 +220,13 @@ def test_predict_goes_past_what_it_cannot_read(
     ramp("L").save(os.fsencode(folder) + b"/\xff.png", "PNG")
     os.mkfifo(folder / "pipe.png")
     truncated(folder / "broken.jpg")
+
+
+def test_predict_goes_past_what_it_cannot_read(
+    cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my images (1)"
+    fill_with_images(folder)
     table = tmp_path / "a, b.csv"
     words = (
         "run=last",

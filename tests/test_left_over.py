@@ -120,10 +120,7 @@ def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_p
 
 
 def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
-    """Of three processes that resume a run at the same moment, only one works.
-
-    This is repeated five times.
-    """
+    """Of three processes that resume a run at the same moment, only one works."""
     make_half(tmp_path, "trainer.max_epochs=30")
     logs = [tmp_path / f"{number}.txt" for number in range(3)]
     processes = [faults.start_train(("resume=last", *with_store(tmp_path)), log) for log in logs]

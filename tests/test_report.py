@@ -72,6 +72,26 @@ def report_of(store: Store, name: str = "s") -> Path:
     return store.folder / "out" / "reports" / folder_name(name)
 
 
+def assert_report_is_whole(folder: Path) -> None:
+    """Assert that a report has its page, its pictures and its table of 18 configurations."""
+    page = (folder / "report.html").read_text()
+    assert page.count("<svg") == len(list(folder.glob("*.png")))
+    assert not re.search(r"(src|href)=\"?https?:", page)  # the page loads nothing else
+    assert {
+        "leaderboard.png",
+        "importance.png",
+        "setting-01.png",
+        "parallel.png",
+        "curves.png",
+        "time.png",
+        "history.png",
+    } <= {file.name for file in folder.iterdir()}
+    rows = list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
+    assert len(rows) == 18
+    assert rows[0]["n"] == "3"
+    assert float(rows[0]["median"]) == max(float(row["median"]) for row in rows)
+
+
 def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     name = "it's lr, by (chance) 50 %"
     store, parent = filled(tmp_path, name=name)
@@ -92,22 +112,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     )
     folder = report_of(store, name)
     assert f"report  {folder}/report.html" in result.out
-    page = (folder / "report.html").read_text()
-    assert page.count("<svg") == len(list(folder.glob("*.png")))
-    assert not re.search(r"(src|href)=\"?https?:", page)  # the page loads nothing else
-    assert {
-        "leaderboard.png",
-        "importance.png",
-        "setting-01.png",
-        "parallel.png",
-        "curves.png",
-        "time.png",
-        "history.png",
-    } <= {file.name for file in folder.iterdir()}
-    rows = list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
-    assert len(rows) == 18
-    assert rows[0]["n"] == "3"
-    assert float(rows[0]["median"]) == max(float(row["median"]) for row in rows)
+    assert_report_is_whole(folder)
     (own,) = [run for run in runs_in(tmp_path) if run.info.run_id == parent]
     assert {f"report/{file.name}" for file in folder.iterdir()} <= artifacts_of(tmp_path, own)
     again = cli("compare.py", f"sweep={parent}", "report=false", *store.words)
@@ -253,9 +258,8 @@ def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
     for line in csv.reader(text.splitlines()):
         for cell in line:
             assert not cell.startswith(("=", "+", "@", "-2", "\uff1d")), cell
-    assert (
-        next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"
-    )  # a number stays a number
+    # A number stays a number.
+    assert next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"
 
 
 def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,9 +374,8 @@ def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
     state = json.loads(zlib.decompress(b64decode(text["state"].removeprefix("deflate;"))))
     assert "tags.`sweep.state`" in state["selectedColumns"]
     assert "tags.`sweep.pruned_at_epoch`" in state["selectedColumns"]
-    assert (
-        state["columnOrder"][0] == "tags.`sweep.state`"
-    )  # before all parameters, where it is seen
+    # The column is before all parameters, where it is seen.
+    assert state["columnOrder"][0] == "tags.`sweep.state`"
 
 
 @pytest.mark.slow

@@ -78,6 +78,18 @@ def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> No
     assert np.allclose(found, expected(network, images), atol=1e-6)
 
 
+def wait_until_served(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """Wait until the server answers a ping, and fail where it has ended."""
+    deadline = time.monotonic() + 200
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    assert server.poll() is None, log.read_text()
+
+
 @pytest.mark.slow
 def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> None:
     folder, network = exported
@@ -107,14 +119,7 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
             command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 200
-        while server.poll() is None and time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        assert server.poll() is None, (tmp_path / "log.txt").read_text()
+        wait_until_served(server, port, tmp_path / "log.txt")
         for size in (1, 3):
             images = np.random.default_rng(size).random((size, 1, 8, 8), dtype=np.float32)
             body = json.dumps({"inputs": images.tolist()}).encode()

@@ -122,6 +122,17 @@ def test_the_same_command_finds_its_sweep_and_runs_nothing_again(grid: Path, cli
     assert parent_of(grid).info.status == "FINISHED"
 
 
+def assert_states(found: dict[str, Run], fifth: str) -> None:
+    """Assert how the trials ended, of which the fifth may hang."""
+    states = {name: run.data.tags["sweep.state"] for name, run in found.items()}
+    assert states["adam lr=0.001 seed=1"] == "failed"
+    assert states["adam lr=0.001 seed=2"] == "killed"
+    assert states["sgd lr=0.001 seed=1"] == fifth
+    assert states["sgd lr=0.001 seed=2"] == "complete"
+    assert {state for name, state in states.items() if "1e+30" in name} == {"diverged"}
+    assert {run.info.status for run in found.values()} == {"FINISHED", "FAILED", "KILLED"}
+
+
 @pytest.mark.parametrize("faults_at", [(0, 1), pytest.param((0, 1, 4), marks=pytest.mark.slow)])
 @in_one_process
 def test_trials_that_fail_cost_only_themselves(
@@ -148,13 +159,7 @@ def test_trials_that_fail_cost_only_themselves(
     result = cli("train.py", *arguments)
     assert result.code == 1
     found = children(tmp_path)
-    states = {name: run.data.tags["sweep.state"] for name, run in found.items()}
-    assert states["adam lr=0.001 seed=1"] == "failed"
-    assert states["adam lr=0.001 seed=2"] == "killed"
-    assert states["sgd lr=0.001 seed=1"] == ("timed out" if 4 in faults_at else "complete")
-    assert states["sgd lr=0.001 seed=2"] == "complete"
-    assert {state for name, state in states.items() if "1e+30" in name} == {"diverged"}
-    assert {run.info.status for run in found.values()} == {"FINISHED", "FAILED", "KILLED"}
+    assert_states(found, "timed out" if 4 in faults_at else "complete")
     assert re.search(r"^trial 0 failed: RuntimeError: a fault", result.out, re.M)
     assert re.search(r"^trial 1 killed: its process ended with SIGKILL", result.out, re.M)
     assert "log/traceback.txt" in artifacts_of(tmp_path, found["adam lr=0.001 seed=1"])
