@@ -1,4 +1,4 @@
-"""Findings are said sensibly: leaderboard, pairs, sentences and commands, whatever came out."""
+"""Any results give a sensible leaderboard, pairs, sentences and commands to run next."""
 
 import math
 import re

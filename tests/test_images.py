@@ -167,17 +167,22 @@ def test_a_folder_gives_all_that_is_named_like_images(tmp_path: Path) -> None:
         assert str(refused.value).isprintable()
 
 
+def fill_with_outputs(folder: Path) -> None:
+    """Make an image and the files, links and devices that an output may be confused with."""
+    (folder / "a.png").touch()
+    (folder / "old.csv").touch()
+    (folder / "table.csv").write_text("image,class,0,1\n")
+    (folder / "precious.md").write_text("# Years of work\n")
+    (folder / "precious.csv").symlink_to("precious.md")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "link.csv").symlink_to("old.csv")
+    (folder / "device.csv").symlink_to("/dev/null")
+    os.mkfifo(folder / "pipe.csv")
+
+
 def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
-    image.touch()
-    (tmp_path / "old.csv").touch()
-    (tmp_path / "table.csv").write_text("image,class,0,1\n")
-    (tmp_path / "precious.md").write_text("# Years of work\n")
-    (tmp_path / "precious.csv").symlink_to("precious.md")
-    (tmp_path / "loop.png").symlink_to("loop.png")
-    (tmp_path / "link.csv").symlink_to("old.csv")
-    (tmp_path / "device.csv").symlink_to("/dev/null")
-    os.mkfifo(tmp_path / "pipe.csv")
+    fill_with_outputs(tmp_path)
     assert check_output(str(tmp_path / "new.csv"), [image]) == tmp_path / "new.csv"
     assert check_output(str(tmp_path / "link.csv"), [image]) == tmp_path / "old.csv"
     assert (

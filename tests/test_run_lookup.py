@@ -184,9 +184,8 @@ def _agree(one: Reader, other: Reader, runs: Runs) -> None:
     ):
         assert one.search(query) == other.search(query)
     assert one.search(Query.every(), limit=2) == other.search(Query.every(), limit=2)
-    assert len(one.search(Query.every())) == len(
-        runs.ids
-    )  # one is deleted, and one name is there twice
+    # One run is deleted, and one name is there twice.
+    assert len(one.search(Query.every())) == len(runs.ids)
     for run_id in (*runs.ids.values(), "0" * 32):
         assert one.get(run_id) == other.get(run_id)
     assert sorted(one.experiments()) == sorted(other.experiments())

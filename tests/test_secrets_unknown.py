@@ -223,9 +223,8 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(text: str) -> Non
         redact(text[:length], environment)
         return time.process_time() - begun
 
-    assert (
-        seconds(len(text)) < 12 * seconds(len(text) // 4) + 0.2
-    )  # quadratic time would be 16 times
+    # With quadratic time, it would be 16 times.
+    assert seconds(len(text)) < 12 * seconds(len(text) // 4) + 0.2
 
 
 def test_lines_are_redacted_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,11 @@ class Halving:
         return Results("asha", "val/acc", "max", tuple(settings), tuple(runs))
 
     def _curve(
-        self, settings: Sequence[Setting], row: dict, rng: np.random.Generator
-    ) -> list[float]:  # type: ignore[type-arg]
+        self,
+        settings: Sequence[Setting],
+        row: dict,  # type: ignore[type-arg]
+        rng: np.random.Generator,
+    ) -> list[float]:
         last = self.rungs[-1]
         own = float(rng.normal(0, self.noise))
         curve: list[float] = []
