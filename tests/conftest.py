@@ -1,4 +1,4 @@
-"""How tests use the project: through its scripts, with a store of their own."""
+"""Run the project's scripts from tests, each with a tracking store of its own."""
 
 import importlib.util
 import os
@@ -19,16 +19,13 @@ if TYPE_CHECKING:
     from tests.runs import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = (
-    "data=digits",
-    "debug=quick",
-    "trainer=cpu",
-)  # the real config, shrunk: no network, about a second of training
+# The real config, shrunk: it needs no network and trains for about a second.
+SMALL = ("data=digits", "debug=quick", "trainer=cpu")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a script did."""
+    """Hold the exit status and the output of a script."""
 
     code: int
     out: str
@@ -39,13 +36,19 @@ Cli = Callable[..., Result]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What one test process has to do alone begins first, so that the other does not wait for it in the end."""
+    """Move the tests that must share one worker to the front.
+
+    Otherwise the other workers would wait for them at the end.
+    """
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Runs a script of src/ in this process (importing torch anew for each call would take most of the time)."""
+    """Return a function that runs a script of src/ in this process.
+
+    In a new process, importing torch would take most of the time.
+    """
 
     def call(script: str, *arguments: str) -> Result:
         return run_in_process(script, arguments, monkeypatch, capfd)
@@ -77,7 +80,7 @@ def run_in_process(
 
 
 def run_process(script: str, *arguments: str, **environment: str) -> Result:
-    """Runs a script of src/ in a process of its own."""
+    """Run a script of src/ in a process of its own."""
     command = [sys.executable, str(ROOT / "src" / script), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=280, env={**os.environ, **environment}
@@ -86,12 +89,12 @@ def run_process(script: str, *arguments: str, **environment: str) -> Result:
 
 
 def in_folder(folder: Path) -> tuple[str, ...]:
-    """Settings that keep everything a run makes in `folder`."""
+    """Return the overrides that keep everything that a run writes in `folder`."""
     return (f"tracking.uri=sqlite:///{folder}/mlflow.db", f"outputs={folder}/out")
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """Every run of the store in `folder`, oldest first."""
+    """Return every run of the store in `folder`, oldest first."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     return client.search_runs(
         [e.experiment_id for e in client.search_experiments()],
@@ -100,7 +103,7 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 def artifacts_of(folder: Path, run: Run, path: str = "") -> set[str]:
-    """Every artifact of a run, as paths."""
+    """Return the paths of all artifacts of a run."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     found: set[str] = set()
     for item in client.list_artifacts(run.info.run_id, path):
@@ -110,7 +113,7 @@ def artifacts_of(folder: Path, run: Run, path: str = "") -> set[str]:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that went well."""
+    """Hold a run that finished, with its folder and what train.py printed."""
 
     folder: Path
     run: Run
@@ -119,7 +122,7 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """One small run through train.py, with a secret in the environment."""
+    """Train one small run through train.py, with a secret in the environment."""
     folder = tmp_path_factory.mktemp("finished")
     settings = (
         "model.filters=16",
@@ -138,7 +141,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Outcome]":
-    """The outcome of the run in tests/runs.py with these settings, trained once."""
+    """Return a function that trains the run of tests/runs.py without faults.
+
+    It takes further overrides and trains each set of them only once.
+    """
     from tests import faults
     from tests.runs import RUN, Outcome, outcome, with_store
 

@@ -1,4 +1,4 @@
-"""Runs train.py in a process that has imported everything already, with a fault at a chosen moment."""
+"""Run train.py with a fault at a chosen moment, in a process with everything imported."""
 
 import importlib
 import multiprocessing
@@ -14,16 +14,17 @@ from typing import Any
 
 import tunebook  # noqa: F401  (mends the import of torchvision)
 
-# What a run imports on its way takes most of the time of a small one.
+# Modules that a run imports late. Importing them takes most of the time of a small run.
 PRELOADED = (
     "matplotlib.backends.backend_agg", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store",
-    "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check", "tunebook.experiment.run", "tunebook.commandline.names",
+    "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check",
+    "tunebook.experiment.run", "tunebook.commandline.names",
 )  # fmt: skip
 for module in PRELOADED:
     importlib.import_module(module)
 
 ROOT = Path(__file__).resolve().parents[1]
-# The fork server's own process finds the preloaded module only by this.
+# The fork server's own process finds the module to preload only by this path.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
 )
@@ -34,7 +35,10 @@ FORKSERVER.set_forkserver_preload(["tests.faults"])
 def run_train(
     arguments: tuple[str, ...], log: Path, fault: Callable[..., None] | None = None, *at: Any
 ) -> int:
-    """Exit status of train.py, negative where a signal killed it. fault(*at) is called in the process before it starts."""
+    """Run train.py and return its exit status, negative where a signal killed it.
+
+    `fault(*at)` is called in the process before train.py starts.
+    """
     process = start_train(arguments, log, fault, *at)
     process.join(120)
     assert process.exitcode is not None, f"still at work: {log.read_text()}"
@@ -67,7 +71,7 @@ def _train(
 
 
 def at_call(owner: Any, name: str, count: int, what: Callable[[], None]) -> None:
-    """Does `what` in the moment of the `count`-th call (from 1) of `owner.name`."""
+    """Patch `owner.name` so that its `count`-th call (from 1) first calls `what`."""
     original, calls = getattr(owner, name), [0]
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -96,12 +100,15 @@ def signal_in_validation(signum: int, count: int) -> None:
 
 
 def signal_in_save(signum: int, count: int) -> None:
-    """In a call of `Path.replace`: a checkpoint, the folder's own file or the delivery's is written, and not yet in its place."""
+    """Send a signal in a call of `Path.replace`, before the file is in its place.
+
+    The file is a checkpoint, the run folder's own record or the delivery's.
+    """
     at_call(Path, "replace", count, send(signum))
 
 
 def nothing_finite(count: int) -> None:
-    """The loss of one step is not a number."""
+    """Make the loss of one step NaN."""
     import torch.nn.functional as functional
 
     original, calls = functional.cross_entropy, [0]
@@ -115,7 +122,7 @@ def nothing_finite(count: int) -> None:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The condition's value, as soon as it is true."""
+    """Return the condition's value as soon as it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -125,8 +132,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str) -> None:
-    """A sweep's worker: of the trials in `faults_at`, the first raises in training, the second is killed, the third diverges, the fifth
-    hangs."""
+    """Run a sweep's worker with a fault in the trials of `faults_at`.
+
+    The first trial raises in training, the second is killed, the third diverges and the fifth
+    hangs.
+    """
     from tunebook.classifier import Classifier
     from tunebook.sweep.worker import work
 
@@ -142,7 +152,7 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str)
 
 
 def killed_before_telling(order: Any, lifeline: Any, gpu: str) -> None:
-    """A sweep's worker that is killed when its run is over, and the study has not heard of it."""
+    """Run a sweep's worker that is killed after its run, before it tells the study."""
     from tunebook.sweep.study import WorkersTrial
     from tunebook.sweep.worker import work
 
@@ -151,5 +161,5 @@ def killed_before_telling(order: Any, lifeline: Any, gpu: str) -> None:
 
 
 def no_work(order: Any, lifeline: Any, gpu: str) -> None:
-    """A sweep's worker on a machine where none can work."""
+    """End a sweep's worker at once, as on a machine where none can run."""
     os._exit(3)

@@ -1,4 +1,4 @@
-"""A small run whose whole outcome can be compared, to the bit."""
+"""Train a small run whose whole outcome can be compared to the bit."""
 
 import atexit
 import functools
@@ -18,16 +18,19 @@ from tunebook.tracking.store import ensure_store
 
 RUN = (
     "data=digits", "trainer=cpu", "model.filters=4", "trainer.max_epochs=3", "data.batch_size=128",
-    "tracking.system_metrics=false", "tracking.save_model=false", "tracking.save_pictures=false", "checkpoint_every_s=0.001",
+    "tracking.system_metrics=false", "tracking.save_model=false", "tracking.save_pictures=false",
+    "checkpoint_every_s=0.001",
 )  # fmt: skip
-STEPS, VALIDATIONS = 33, 3  # of the run above: training batches, validation batches
-SAVES = 70  # files that it puts in place at least: 34 checkpoints, all but the first of which move the one before
+STEPS, VALIDATIONS = 33, 3  # training batches and validation batches of the run above
+# The files that this run moves into place, at least: 34 checkpoints, each of which but the first
+# also moves the one before.
+SAVES = 70
 TIMES = ("time/", "speed/", "system/")
 
 
 @functools.cache
 def _template() -> Path:
-    """An empty store. Making one takes longer than a small run."""
+    """Return an empty store, made once since that takes longer than a small run."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     ensure_store(f"sqlite:///{folder}/mlflow.db")
@@ -35,7 +38,7 @@ def _template() -> Path:
 
 
 def with_store(folder: Path) -> tuple[str, ...]:
-    """Settings that keep everything in `folder`, where an empty store is."""
+    """Put an empty store into `folder` and return overrides that keep everything there."""
     if not (folder / "mlflow.db").exists():
         shutil.copy(_template(), folder / "mlflow.db")
     return in_folder(folder)
@@ -43,7 +46,7 @@ def with_store(folder: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must come out the same to the bit."""
+    """Hold what must be equal to the bit."""
 
     weights: dict[str, torch.Tensor]
     optimizer: Any
@@ -70,7 +73,10 @@ class Outcome:
 
 
 def outcome(folder: Path) -> Outcome:
-    """Of the only run in a folder's store. Each point must be there once."""
+    """Return the outcome of the only run in a folder's store.
+
+    Assert that the run is finished and that no point of a metric is there twice.
+    """
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     (run,) = runs_in(folder)
     assert run.info.status == "FINISHED"

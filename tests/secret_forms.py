@@ -1,4 +1,4 @@
-"""Passwords, and the forms in which programs write them."""
+"""Generate passwords and the forms in which programs write them."""
 
 import base64
 import html
@@ -20,7 +20,7 @@ NASTY = "/@#?'\"` ,&%=+;:!$\\|<>[]{}()*~^-_.éß漢😀\t"
 
 
 def is_password(text: str) -> bool:
-    """Whether it can be told from a word wherever it stands."""
+    """Return whether a text can be told from an ordinary word wherever it stands."""
     is_plain = (
         text == text.strip()
         and "***" not in text
@@ -40,7 +40,7 @@ NASTY_ONE = "p/a@s#s?w'o\"r d,&%é\\x"
 
 
 def lower_hex(text: str) -> str:
-    """What quote gives, its digits in lower case."""
+    """Return the text percent-encoded, with hexadecimal digits in lower case."""
     return "%".join(
         part if i == 0 else part[:2].lower() + part[2:]
         for i, part in enumerate(quote(text, safe="").split("%"))
@@ -72,7 +72,8 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64 for addresses": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
     "basic": lambda text: base64.b64encode(f"somebody:{text}".encode()).decode(),
-    "inside base64": lambda text: base64.b64encode(json.dumps({"ab": text}, ensure_ascii=False).encode()).decode(),
+    "inside base64": lambda text: base64.b64encode(
+        json.dumps({"ab": text}, ensure_ascii=False).encode()).decode(),
     "yaml in json": lambda text: json.dumps(yaml.safe_dump({"x": text})),
     "json in an address": lambda text: quote_plus(json.dumps({"x": text})),
 }  # fmt: skip
@@ -83,7 +84,7 @@ NAMES = {
     for name, character in html5.items()
     if name.endswith(";") and len(character) == 1
 }
-# Every character written as an escape, the letters as well. Each takes one character.
+# Ways to write every character as an escape, letters included. Each takes one character.
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "unicode": lambda c: json.dumps(c)[1:-1] if ord(c) > 0xFFFF else f"\\u{ord(c):04x}",
     "unicode, upper": lambda c: f"\\U{ord(c):08X}",
@@ -109,7 +110,7 @@ def units(character: str) -> list[bytes]:
 
 
 def grouped(digits: str, before: str, between: str, bytes_each: int = 1) -> str:
-    """Hexadecimal digits in groups."""
+    """Return hexadecimal digits in groups."""
     size = 2 * bytes_each
     return between.join(before + digits[i : i + size] for i in range(0, len(digits), size))
 
@@ -118,7 +119,7 @@ def in_lines(text: str, width: int, end: str = "\n") -> str:
     return end.join(text[i : i + width] for i in range(0, len(text), width))
 
 
-# A text's bytes as digits or letters, which may be part of a longer text.
+# Ways to write a text's bytes as digits or letters, which may be part of a longer text.
 PACKINGS: dict[str, Callable[[bytes], str]] = {
     "hex": lambda data: data.hex(),
     "hex, upper": lambda data: data.hex().upper(),
@@ -134,16 +135,18 @@ PACKINGS: dict[str, Callable[[bytes], str]] = {
     "base64 of PEM": lambda data: in_lines(base64.b64encode(data).decode(), 64, "\r\n"),
     "base64 in YAML": lambda data: "    " + in_lines(base64.b64encode(data).decode(), 20, "\n    "),
     "base64 of MIME in json": lambda data: json.dumps(base64.encodebytes(data).decode()),
-    "base64 of MIME in json twice": lambda data: json.dumps(json.dumps(base64.encodebytes(data).decode())),
+    "base64 of MIME in json twice": lambda data: json.dumps(
+        json.dumps(base64.encodebytes(data).decode())),
     "base64 in an address": lambda data: quote(base64.b64encode(data).decode(), safe=""),
-    "base64 in a comment": lambda data: "# " + in_lines(base64.b64encode(data).decode(), 60, "\n# "),
+    "base64 in a comment": lambda data: "# " + in_lines(
+        base64.b64encode(data).decode(), 60, "\n# "),
     "base32": lambda data: base64.b32encode(data).decode(),
     "base32 in lines": lambda data: in_lines(base64.b32encode(data).decode(), 40),
 }  # fmt: skip
 
 
 def forms_of(secret: str) -> list[str]:
-    """The texts that must not be found where a secret was hidden."""
+    """Return the texts that must not appear where a secret was hidden."""
     found = {
         encode(secret).strip("'\"\n")
         for encode in (str, quote, quote_plus, ENCODINGS["quote all"], lower_hex)
@@ -166,7 +169,10 @@ def known(**environment: str) -> Callable[[str], str]:
 
 
 def files_with(secret: str, folder: Path) -> list[str]:
-    """Every file in a folder, links and databases' own files included, that holds a secret in some form."""
+    """Return every file below a folder that contains a secret in some form.
+
+    Links and the files that a database keeps for itself are included.
+    """
     forms = [form.encode() for form in forms_of(secret)]
     return [str(path) for path in files(folder) if any(form in path.read_bytes() for form in forms)]
 

@@ -1,4 +1,4 @@
-"""A real MLflow tracking server on loopback, which can be killed and started again."""
+"""Run a real MLflow tracking server on loopback that can be killed and started again."""
 
 import os
 import signal
@@ -11,7 +11,10 @@ from pathlib import Path
 
 
 class Server:
-    """Its store and artifacts are in `folder`. Used in a `with`, it is running."""
+    """Run a tracking server whose store and artifacts are in `folder`.
+
+    As a context manager, it is running inside the `with` block.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Runs put into a real MLflow store as train.py does, without training them."""
+"""Write runs into a real MLflow store as train.py does, without training them."""
 
 import json
 import time
@@ -16,7 +16,7 @@ Curve = Sequence[float]
 
 
 class Store:
-    """An empty one in `folder`."""
+    """Make a new MLflow store in `folder` and write runs to it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.words = folder, with_store(folder)
@@ -26,10 +26,11 @@ class Store:
         )
 
     def run(
-        self, name: str, params: Mapping[str, object], curve: Curve = (), state: str = "complete", tags: Mapping[str, str] | None = None,
+        self, name: str, params: Mapping[str, object], curve: Curve = (), state: str = "complete",
+        tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> str:  # fmt: skip
-        """One run with its learning curve of val/acc. The id."""
+        """Store a run with its learning curve of val/acc, and return its id."""
         run_id = str(self.client.create_run(self.experiment, run_name=name).info.run_id)
         now = int(time.time() * 1000)
         points = [Metric("val/acc", value, now, epoch) for epoch, value in enumerate(curve, 1)]
@@ -50,7 +51,7 @@ class Store:
         return run_id
 
     def sweep(self, name: str, space: Mapping[str, Any], settings: Sequence[str] = ()) -> str:
-        """A sweep's own run. The id."""
+        """Store a sweep's own run, and return its id."""
         tags = {"sweep.kind": "sweep", "sweep.name": name}
         run_id = self.run(name, {"objective": "val/acc"}, tags=tags)
         dimensions = [dimension.written() for dimension in make_space([], space, {}, {}).dimensions]
@@ -72,6 +73,6 @@ class Store:
         curve: Curve,
         state: str = "complete",
     ) -> str:
-        """One of its trials. The id."""
+        """Store a trial of a sweep, and return its id."""
         tags = {"sweep.name": sweep, "sweep.trial": str(number), "mlflow.parentRunId": parent}
         return self.run(f"{number:03d}", {"objective": "val/acc", **params}, curve, state, tags)

@@ -1,4 +1,4 @@
-"""Run folders as another person might hand them over, and a server that notes who calls."""
+"""Hand over run folders as another person might, and record the requests to a server."""
 
 import http.server
 import json
@@ -17,7 +17,7 @@ from tunebook.tracking.arrived import JOURNAL
 
 
 def make_half(folder: Path, *settings: str, step: int = 18) -> Path:
-    """Kill a run in its second epoch. Its folder."""
+    """Kill a run in its second epoch and return its folder."""
     log = folder / "log.txt"
     code = faults.run_train(
         (*RUN, *settings, *with_store(folder)), log, faults.signal_in_training, signal.SIGKILL, step
@@ -27,7 +27,7 @@ def make_half(folder: Path, *settings: str, step: int = 18) -> Path:
 
 
 def hand_over(run_folder: Path, to: Path) -> Path:
-    """Copy a run's folder as somebody would who sends it."""
+    """Copy a run's folder, as somebody who sends it would, and return the copy."""
     shutil.copytree(run_folder, to, symlinks=True)
     return to
 
@@ -38,14 +38,14 @@ def change_run_json(folder: Path, **changes: Any) -> None:
 
 
 def tell(folder: Path, *records: Any) -> None:
-    """Add records to a run's journal, with the checksum that proves nothing."""
+    """Append records to a run's journal, with valid checksums, which prove nothing."""
     with (folder / JOURNAL).open("ab") as file:
         for record in records:
             file.write(journal.encode(record))
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    """Every file and folder below one, with what is in it."""
+    """Return the content of every file, folder and link below a folder, by path."""
     found = {}
     for path in sorted(folder.rglob("*")):
         content = (
@@ -61,7 +61,7 @@ def listing(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def canary() -> Iterator[tuple[str, list[str]]]:
-    """A server's address, and the requests that it got."""
+    """Start a server on loopback and yield its address and the requests that it gets."""
     called: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Synthetic studies whose truth is known: settings with planted effects, noise, interactions and ends."""
+"""Make synthetic studies with planted effects and noise, whose truth is known."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,7 +19,10 @@ ALL = (OPTIMIZER, LR, DROPOUT, FILTERS, AUGMENTATION, BATCH)
 
 
 def place(setting: Setting, value: Value) -> float:
-    """0 to 1 along the setting's scale; categories by their order."""
+    """Return where a value lies on its setting's scale, from 0 to 1.
+
+    Categories lie in their order.
+    """
     if not setting.is_number:
         return setting.values.index(value) / (len(setting.values) - 1)
     assert isinstance(value, int | float)
@@ -29,7 +32,7 @@ def place(setting: Setting, value: Value) -> float:
 
 
 def drawn(setting: Setting, rng: np.random.Generator) -> Value:
-    """Evenly on its scale."""
+    """Draw a value uniformly on the setting's scale."""
     if setting.values:
         return setting.values[int(rng.integers(len(setting.values)))]
     at = float(rng.random())
@@ -49,7 +52,10 @@ def study(
     configurations: int = 60,
     seeds: int = 1,
 ) -> Results:
-    """Independent draws, each with so many seeds. noise: standard deviation between seeds."""
+    """Return a study of independently drawn configurations, each with `seeds` seeds.
+
+    noise: the standard deviation between seeds.
+    """
     runs: list[Run] = []
     for _ in range(configurations):
         values = {setting.name: drawn(setting, rng) for setting in settings}
@@ -70,14 +76,21 @@ def study(
 
 
 def with_tail(results: Results, share: float, rng: np.random.Generator) -> Results:
-    """Some runs, whatever their settings, end at chance level, as networks that did not start to learn."""
+    """Return the study with a share of its runs at chance level, whatever their settings.
+
+    They stand for networks that did not start to learn.
+    """
     runs = [replace(run, objective=0.1) if rng.random() < share else run for run in results.runs]
     return replace(results, runs=tuple(runs))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which settings do what. shapes: name -> (setting, size, centre of a peak or None, downwards); those not in it do nothing."""
+    """Plan which settings have an effect.
+
+    shapes: name -> (setting, size, centre of a peak or None, whether it goes downwards).
+    Settings that are not in it have no effect.
+    """
 
     shapes: Mapping[str, tuple[Setting, float, float | None, bool]]
     noise: frozenset[str] = frozenset()
@@ -92,7 +105,7 @@ class Plan:
 
     @property
     def ends(self) -> dict[str, bool]:
-        """Number -> whether its upper end is best."""
+        """Return the monotonic numeric settings, each with whether its upper end is best."""
         return {
             name: not down
             for name, (setting, _, centre, down) in self.shapes.items()
@@ -100,7 +113,7 @@ class Plan:
         }
 
     def truth(self, values: Mapping[str, Value]) -> float:
-        """The mean over seeds."""
+        """Return the mean over seeds."""
         total = 0.97
         for name, (setting, size, centre, down) in self.shapes.items():
             at = place(setting, values[name])
@@ -112,7 +125,10 @@ class Plan:
 
 
 def planted(settings: tuple[Setting, ...], noise: float, rng: np.random.Generator) -> Plan:
-    """Half of them do nothing; the others make between two and six times the seed noise, along their range or around a peak inside it."""
+    """Plan effects for about half of the settings.
+
+    Each effect is two to six times the seed noise, along the range or as a peak inside it.
+    """
     shapes: dict[str, tuple[Setting, float, float | None, bool]] = {}
     for setting in settings:
         if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""The shape of the code: which room may import which, how long things are, that the map is complete."""
+"""Check the package's structure: imports, lengths of files and functions, and the map."""
 
 import ast
 from pathlib import Path
@@ -30,7 +30,7 @@ LEAVES = {
     "analysis",
 }
 UPPER = {"experiment", "commandline", "report", "sweep"}
-# The batch that a loader makes is the classifier's input: a type, no behaviour.
+# The classifier's input is the batch that a data loader returns: a type without behaviour.
 TYPES_SHARED = {("classifier", "data")}
 KNOW_HYDRA = {"experiment", "commandline", "sweep"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 40
@@ -42,7 +42,7 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that a file imports, wherever in the file."""
+    """Return every module that a file imports, anywhere in the file."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -70,7 +70,7 @@ class TestFile:
         if here in UPPER or here == "__init__":
             allowed = FOUNDATION | LEAVES | UPPER
         if here == "commandline":
-            allowed = FOUNDATION  # a typo is answered before torch is imported
+            allowed = FOUNDATION  # a typo is reported before torch is imported
         if here == "experiment":
             allowed = allowed - {"sweep", "report"}
         if here == "report":

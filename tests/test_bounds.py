@@ -1,4 +1,4 @@
-"""Every number of conf/, tried with numbers that no machine serves: refused in one line, or harmless."""
+"""Each number of conf/ set to an extreme value is refused in one line or harmless."""
 
 import contextlib
 import math
@@ -31,10 +31,8 @@ from tunebook.experiment.check import check
 from tunebook.experiment.memory import training_bytes
 from tunebook.sweep.points import read, to_check
 
-MEMORY, LONGEST_S = (
-    4 * 2**30,
-    30,
-)  # beyond what the test process has; a failure must not take the machine
+# The memory is beyond what the test process has: a failure must not take the machine down.
+MEMORY, LONGEST_S = 4 * 2**30, 30
 EXTREMES = (
     "0",
     "-1",
@@ -51,7 +49,7 @@ EXTREMES = (
     "-inf",
 )
 REFUSED = (ConfigError, SettingError, InputError)
-# Options of a group that have the same numbers: one stands for all.
+# For options of a group that have the same numbers, one stands for all.
 SHARED: dict[str, list[str]] = {
     "data": ["digits"],
     "trainer": ["cpu"],
@@ -64,7 +62,7 @@ QUICK = ("data=digits", "model.kernel_size=3", "debug=quick", "trainer=cpu", "tr
 
 @pytest.fixture(autouse=True)
 def limited() -> Iterator[None]:
-    """Keep a test that goes wrong from taking all memory, and from going on for ever."""
+    """Keep a faulty test from taking all memory and from running for ever."""
     before = resource.getrlimit(resource.RLIMIT_AS)
 
     def too_long(signum: int, frame: FrameType | None) -> None:
@@ -98,7 +96,10 @@ def choices_of(group: str, option: str) -> dict[str, str | None]:
 
 
 def numbers(group: str, option: str) -> list[str]:
-    """Every number among an option's settings. group "": those of no group."""
+    """Return the key of every number among an option's settings.
+
+    An empty group stands for the settings that belong to no group.
+    """
     cfg = with_choices(choices_of(group, option) if group else choices_of("data", "digits"))
     return [
         key
@@ -124,7 +125,7 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 
 def answer(words: list[str]) -> str:
-    """What the check of a run says; "" where it lets it through."""
+    """Return the error of a run's check, or an empty text where it accepts the overrides."""
     try:
         with in_time():
             cfg = compose_config("config", words)
@@ -135,7 +136,7 @@ def answer(words: list[str]) -> str:
 
 
 def answer_to_sweep(words: list[str]) -> str:
-    """What the check of a sweep says; "" where it lets it through."""
+    """Return the error of a sweep's check, or an empty text where it accepts the overrides."""
     from tunebook.sweep.study import check as check_study
 
     try:
@@ -160,35 +161,54 @@ NOT_SERVED = [
     (["data.num_workers=1000"], "data.num_workers=1000: must be at most"),
     (["model.filters=1000000000"], "model.filters=1000000000: must be less than or equal to"),
     (["model.filters=1000000"], "model.filters=1000000: needs about 145 TB of memory"),
-    (["model.filters=" + "9" * 30], "model.filters=" + "9" * 30 + ": must be less than or equal to"),
+    (["model.filters=" + "9" * 30],
+     "model.filters=" + "9" * 30 + ": must be less than or equal to"),
     (["model.dense_units=1000000"], "model.dense_units=1000000: needs about"),
     (["data.batch_size=50000", "model.filters=500"], "data.batch_size=50000: needs about"),
-    (["data.eval_batch_size=10000", "model.filters=2000"], "data.eval_batch_size=10000: needs about"),
-    (["model=mlp", "model.hidden_layers=1e9"], "model.hidden_layers=1000000000.0: must be less than or equal to 1000"),
-    (["model=batchnorm_cnn", "model.stages=1e18", "model.pool_size=1"], "model.stages=1e+18: must be less than"),
-    (["model=batchnorm_cnn", "model.stages=1000000000000000000"], "model.stages=1000000000000000000: must be less than"),
-    (["model=batchnorm_cnn", "model.stages=18", "model.pool_size=1"], "model.filters=32: must be at most 8"),
-    (["model=batchnorm_cnn", "model.kernel_size=1000001"], "model.kernel_size=1000001: must be at most 55"),
-    (["model=batchnorm_cnn", "data=digits", "data.batch_size=1", "model.pool_size=2", "model.stages=4"], "model"),
-    (["trainer.max_epochs=1e99"], "trainer.max_epochs=1e+99: must be less than or equal to 1000000"),
+    (["data.eval_batch_size=10000", "model.filters=2000"],
+     "data.eval_batch_size=10000: needs about"),
+    (["model=mlp", "model.hidden_layers=1e9"],
+     "model.hidden_layers=1000000000.0: must be less than or equal to 1000"),
+    (["model=batchnorm_cnn", "model.stages=1e18", "model.pool_size=1"],
+     "model.stages=1e+18: must be less than"),
+    (["model=batchnorm_cnn", "model.stages=1000000000000000000"],
+     "model.stages=1000000000000000000: must be less than"),
+    (["model=batchnorm_cnn", "model.stages=18", "model.pool_size=1"],
+     "model.filters=32: must be at most 8"),
+    (["model=batchnorm_cnn", "model.kernel_size=1000001"],
+     "model.kernel_size=1000001: must be at most 55"),
+    (["model=batchnorm_cnn", "data=digits", "data.batch_size=1", "model.pool_size=2",
+      "model.stages=4"], "model"),
+    (["trainer.max_epochs=1e99"],
+     "trainer.max_epochs=1e+99: must be less than or equal to 1000000"),
     (["optimizer.lr=1e99"], "optimizer.lr=1e+99: must be between"),
-    (["optimizer=adam", "optimizer.betas=[0.9,nan]"], "optimizer.betas=[0.9, nan]: must hold finite numbers"),
-    (["tracking.patience_s=1e300"], "tracking.patience_s=1e+300: must be less than or equal to 31536000"),
-    (["augmentation=affine", "augmentation.scale_max=1e30"], "augmentation.scale_max=1e+30: must be less than or equal to 100"),
+    (["optimizer=adam", "optimizer.betas=[0.9,nan]"],
+     "optimizer.betas=[0.9, nan]: must hold finite numbers"),
+    (["tracking.patience_s=1e300"],
+     "tracking.patience_s=1e+300: must be less than or equal to 31536000"),
+    (["augmentation=affine", "augmentation.scale_max=1e30"],
+     "augmentation.scale_max=1e+30: must be less than or equal to 100"),
 ]  # fmt: skip
 SWEEPS_NOT_SERVED = [
     (["seed=1,2", "sweep.threads=1e9"], "sweep.threads=1000000000.0: must be at most"),
     (["seed=1,2", "sweep.workers=1e9"], "sweep.workers=1000000000.0: must be at most"),
-    (["seed=1,2", "sweep.dry_run=true", "sweep.workers=5000"], "sweep.workers=5000: must be at most"),
-    (["seed=1,2", "sweep.slurm.timeout_min=1e9"], "sweep.slurm.timeout_min=1000000000.0: must be less than"),
+    (["seed=1,2", "sweep.dry_run=true", "sweep.workers=5000"],
+     "sweep.workers=5000: must be at most"),
+    (["seed=1,2", "sweep.slurm.timeout_min=1e9"],
+     "sweep.slurm.timeout_min=1000000000.0: must be less than"),
     (["seed=1,2", "sweep.trial_timeout=1e99"], "sweep.trial_timeout=1e+99: must be less than"),
-    (["seed=range(0,1000000000000)"], "seed=range(0,1000000000000): holds 1000000000000 values: must be at most 10000"),
-    (["seed=range(0.0,1.0,1e-12)"], "seed=range(0.0,1.0,1e-12): holds 1000000000000 values: must be at most 10000"),
+    (["seed=range(0,1000000000000)"],
+     "seed=range(0,1000000000000): holds 1000000000000 values: must be at most 10000"),
+    (["seed=range(0.0,1.0,1e-12)"],
+     "seed=range(0.0,1.0,1e-12): holds 1000000000000 values: must be at most 10000"),
     (["seed=range(1000)", "data.split_seed=range(1000)"], "make more than 10000 combinations"),
-    (["sweep=random", "sweep.trials=1e9"], "sweep.trials=1000000000.0: must be less than or equal to 10000"),
-    (["sweep=asha", "sweep.pruner.min_early_stopping_rate=1000000000"], "sweep.pruner.min_early_stopping_rate=1000000000: must be at most"),
+    (["sweep=random", "sweep.trials=1e9"],
+     "sweep.trials=1000000000.0: must be less than or equal to 10000"),
+    (["sweep=asha", "sweep.pruner.min_early_stopping_rate=1000000000"],
+     "sweep.pruner.min_early_stopping_rate=1000000000: must be at most"),
     (["sweep=tpe", "+sweep.sampler.n_ei_candidates=1000000000"], ""),
-    (["sweep=final", "sweep.of=x", "sweep.seeds=1e9"], "sweep.seeds=1000000000.0: must be less than or equal to 10000"),
+    (["sweep=final", "sweep.of=x", "sweep.seeds=1e9"],
+     "sweep.seeds=1000000000.0: must be less than or equal to 10000"),
     (["seed=1,2", "sweep.max_failures=" + "9" * 5000], "4300 digits"),
 ]  # fmt: skip
 
@@ -217,7 +237,7 @@ def test_a_sweep_that_this_machine_does_not_serve_is_refused(words: list[str], s
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_no_number_is_too_large_for_the_check(group: str, option: str) -> None:
-    """Each number set to each extreme: the check answers in one line or lets it through, and starts nothing."""
+    """The check refuses each extreme number in one line or accepts it, and starts no process."""
     cfg, before = (
         with_choices(choices_of(group, option) if group else choices_of("data", "digits")),
         set(psutil.Process().children()),
@@ -244,7 +264,10 @@ def test_no_number_is_too_large_for_the_check(group: str, option: str) -> None:
 def test_a_run_with_an_extreme_number_ends_as_documented(
     cli: Cli, tmp_path: Path, group: str, option: str, text: str
 ) -> None:
-    """Through the command line, to the run's end where the number is let through: 0, or 1 with one line; else 2, and nothing made."""
+    """A run with an extreme number ends with a documented exit status.
+
+    That is 0, or 1 with one line of error, or 2 with one line and nothing written.
+    """
     chosen = [f"{group}={option}"] if group and f"{group}={option}" not in QUICK else []
     words = [
         word
@@ -325,14 +348,17 @@ def test_a_limit_of_the_process_is_its_memory() -> None:
 
 
 def test_the_estimate_is_what_training_takes() -> None:
-    """The notebook's network: weights, gradients and two averages; and what its layers keep of each image, counted by hand."""
+    """The memory estimate for the notebook's network agrees with a count by hand.
+
+    Counted are weights, gradients, two averages, and what the layers keep of each image.
+    """
     import torch
 
     with torch.device("meta"):
         parts = build(plain(with_choices({**default_choices(), "tracking": "off"})))
         found = training_bytes(parts, 100)
     image, conv1, conv2, pooled = 28 * 28, 32 * 26 * 26, 32 * 24 * 24, 32 * 12 * 12
-    # Pooling keeps an index of 8 bytes for each value; dropout keeps its result's mask.
+    # Pooling keeps an index of 8 bytes for each value; dropout keeps the mask of its result.
     by_hand = (
         4 * 100 * (image + conv1 + conv2 + 3 * pooled + 4 * 128)
         + 8 * 100 * pooled

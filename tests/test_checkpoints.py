@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is not used; it never runs code."""
+"""A checkpoint is either complete or not used, and reading one never runs code."""
 
 import os
 import random
@@ -69,7 +69,7 @@ def test_the_one_before_is_used_and_said(tmp_path: Path) -> None:
 
 
 class Hostile:
-    """Runs a command when it is unpickled."""
+    """Run a shell command on being unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -116,7 +116,8 @@ def test_a_refused_write_leaves_what_was(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def write_for_ever(folder: str) -> None:
-    # Another file system than the folder's, where the machine has one: a rename from there would be a copy.
+    # Where possible, temporary files are on another file system than the folder: a rename from
+    # there would be a copy.
     tempfile.tempdir = "/dev/shm" if Path("/dev/shm").is_dir() else None
     torch.set_num_threads(1)
     for step in range(10**9):

@@ -1,4 +1,4 @@
-"""Settings: types and ranges, checked where they are used."""
+"""Settings are checked for their type and range where they are used."""
 
 import math
 from typing import Annotated, Any, Literal

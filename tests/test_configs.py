@@ -1,4 +1,4 @@
-"""Every YAML of conf/: composed, checked as a run would, and commented."""
+"""Every YAML file of conf/ can be composed, passes a run's check and has comments."""
 
 import re
 import subprocess
@@ -80,7 +80,8 @@ def test_names_are_answered_without_torch() -> None:
         "import sys; sys.argv=['train.py', 'optimizer=adadleta']; sys.path.insert(0, 'src')\n"
         "import runpy\n"
         "try: runpy.run_path('src/train.py', run_name='__main__')\n"
-        "except SystemExit as stop: print(stop.code, [m for m in ('torch', 'mlflow', 'pytorch_lightning') if m in sys.modules])"
+        "except SystemExit as stop: print(stop.code, "
+        "[m for m in ('torch', 'mlflow', 'pytorch_lightning') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "2 []"

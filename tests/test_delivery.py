@@ -1,4 +1,4 @@
-"""MLflow gets everything once, whatever happens to it or to us; training waits for none of it."""
+"""Everything reaches MLflow exactly once, despite faults, and training never waits for it."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ TOLD = {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc
 
 
 def lock(folder: Path) -> sqlite3.Connection:
-    """Keeps everybody else from writing to the store, until it is closed."""
+    """Lock the store against all other writers until the connection is closed."""
     with_store(folder)
     connection = sqlite3.connect(folder / "mlflow.db", isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
@@ -47,7 +47,7 @@ def points_of(uri: str, run: Run) -> dict[str, list[tuple[int, float]]]:
 
 
 def assert_delivered_once(uri: str, run: Run, run_folder: Path) -> None:
-    """Every point of the journal is in the store at `uri`, and nothing is there twice."""
+    """Assert that the store at `uri` has every point of the journal exactly once."""
     told = Counter(
         (name, step, value)
         for record, _ in journal.read(run_folder / JOURNAL) if record["kind"] == "points"
@@ -63,7 +63,7 @@ def assert_delivered_once(uri: str, run: Run, run_folder: Path) -> None:
 
 
 def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
-    """Locked from before the start until after the end: the run is well, says so, and sync delivers."""
+    """A run under a locked store finishes with a warning, and sync.py delivers it later."""
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     assert faults.run_train((*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log) == 0, (
@@ -88,7 +88,7 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> None:
-    """Killed while nothing could be delivered; the next run brings its points, and its status."""
+    """The next run delivers the points and the status of a run killed before any delivery."""
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     arguments = (*RUN, *with_store(tmp_path))
@@ -110,7 +110,10 @@ def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_ten_runs_that_begin_at_once_lose_nothing(tmp_path: Path) -> None:
-    """In a new experiment of one sqlite file: its rows, and those of the data, are wanted by all in the same moment."""
+    """Ten runs that start together in a new experiment of one SQLite file all arrive.
+
+    All of them insert the rows of the experiment and of the data sets at the same moment.
+    """
     with_store(tmp_path)
     count = 10
     barrier = faults.FORKSERVER.Barrier(count)
@@ -177,7 +180,7 @@ def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None
 def test_a_kill_between_two_deliveries_doubles_nothing(
     cli: Cli, tmp_path: Path, count: int
 ) -> None:
-    """Killed when something has arrived in the store and is not yet remembered as arrived."""
+    """A kill after a delivery and before its bookkeeping duplicates nothing."""
     log = tmp_path / "log.txt"
     code = faults.run_train((*RUN, *with_store(tmp_path)), log, kill_before_remembering, count)
     assert code == -signal.SIGKILL, log.read_text()
@@ -272,7 +275,7 @@ def test_an_experiment_cannot_leave_the_store(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_comes_late_and_is_killed_in_the_middle(tmp_path: Path) -> None:
-    """Down at the start, there after a while, killed, there again: everything has arrived, once."""
+    """Everything arrives once at a server that starts late, is killed and starts again."""
     server = Server(tmp_path)
     log = tmp_path / "log.txt"
     arguments = (
@@ -315,7 +318,7 @@ def test_a_server_that_comes_late_and_is_killed_in_the_middle(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_server_that_stays_away(cli: Cli, tmp_path: Path) -> None:
-    """Down from start to end: exit 0 and a warning; sync delivers when it is there."""
+    """A run without a server exits with 0 and a warning, and sync.py delivers it later."""
     server = Server(tmp_path)
     log = tmp_path / "log.txt"
     places = (f"outputs={tmp_path}/out", f"tracking.uri={server.uri}")

@@ -1,4 +1,4 @@
-"""Sweeps whose workers live elsewhere: on a Ray cluster, in jobs; and with a database server in place of files."""
+"""Sweeps run on a Ray cluster, as submitit jobs, and with PostgreSQL in place of files."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from tests.conftest import Cli, runs_in
 from tests.runs import with_store
 from tests.test_sweep import GRID, SHORT, children, figures
 
-LONGER = ("trainer.max_epochs=6",)  # so that there is time to do harm
+LONGER = ("trainer.max_epochs=6",)  # long enough for a fault in the middle
 ELSEWHERE = ("-m", *SHORT, *LONGER, "seed=1,2,3,4")
 
 
@@ -31,7 +31,7 @@ def slow(words: list[str], said: str) -> Any:
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the sweep as this machine's processes do it."""
+    """Return the folder of the same sweep, run by processes of this machine."""
     folder = tmp_path_factory.mktemp("here")
     assert (
         faults.run_train((*ELSEWHERE, "sweep.threads=1", *with_store(folder)), folder / "log.txt")
@@ -41,7 +41,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_each_once(folder: Path, here: Path) -> None:
-    """All trials are done, under one parent, with the figures that they have on this machine."""
+    """Assert that each trial is complete once, with the metrics that it has on this machine."""
     found = children(folder)
     assert {name: figures(run) for name, run in found.items()} == {
         name: figures(run) for name, run in children(here).items()
@@ -52,7 +52,7 @@ def assert_each_once(folder: Path, here: Path) -> None:
 
 @pytest.mark.slow
 def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
-    """Two raylets, one of them killed in the middle: its trial goes on at the other's."""
+    """A trial on a Ray node that is killed is resumed on the other node."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -85,7 +85,10 @@ def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
-    """submitit's jobs, as processes of this machine; one that holds a trial is killed, and another takes its place."""
+    """A submitit job that is killed with a trial is replaced by another job.
+
+    The jobs are processes of this machine.
+    """
     log = tmp_path / "log.txt"
     arguments = (
         *ELSEWHERE,
@@ -114,7 +117,7 @@ def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """Those that have it in their command line."""
+    """Return the processes whose command line contains the folder."""
     return [
         process
         for process in psutil.process_iter(["cmdline"])
@@ -127,11 +130,13 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     [
         (
             ["sweep.executor=ray"],
-            "error: sweep.executor=ray: needs the package ray, which is an extra: pip install '.[ray]'\n",
+            "error: sweep.executor=ray: needs the package ray, which is an extra: "
+            "pip install '.[ray]'\n",
         ),
         slow(
             ["sweep.executor=slurm"],
-            "error: sweep.executor=slurm: needs the package submitit, which is an extra: pip install '.[slurm]'\n",
+            "error: sweep.executor=slurm: needs the package submitit, which is an extra: "
+            "pip install '.[slurm]'\n",
         ),
         slow(
             ["sweep.storage=postgresql://localhost/x"],
@@ -208,65 +213,65 @@ def test_a_ray_cluster_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """A server of its own on loopback; its address, with a password."""
+def programs_of_postgresql() -> Path:
+    """Return the folder of PostgreSQL's programs, or skip the test where there is none."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs and shutil.which("initdb") is None:
         pytest.skip("needs PostgreSQL")
-    where = programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
-    user = (
-        "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-    )  # it does not run as root
+    return programs[-1] if programs else Path(str(shutil.which("initdb"))).parent
+
+
+def new_cluster(where: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+    """Make a database cluster in `folder`, with a password.
+
+    Return its data's folder and the options with which its processes are started.
+    """
+    # PostgreSQL refuses to run as root.
+    user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     data, password = folder / "data", folder / "password"
     password.write_text("hunter2")
     folder.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     data.mkdir()
     shutil.chown(data, user)
     options = {"user": user} if os.getuid() == 0 else {}
     for parent in folder.parents:
         if os.getuid() == 0 and str(parent).startswith("/tmp/"):
             parent.chmod(0o755)
-    initdb = [
-        str(where / "initdb"),
-        "-D",
-        str(data),
-        "-U",
-        "me",
-        "--pwfile",
-        str(password),
-        "--auth=scram-sha-256",
-    ]
+    initdb = [str(where / "initdb"), "-D", str(data), "-U", "me"]
+    initdb += ["--pwfile", str(password), "--auth=scram-sha-256"]
     subprocess.run(initdb, check=True, capture_output=True, **options)
-    command = [
-        str(where / "postgres"),
-        "-D",
-        str(data),
-        "-p",
-        str(port),
-        "-h",
-        "127.0.0.1",
-        "-k",
-        str(data),
-    ]
+    return data, options
+
+
+def answers(port: int) -> bool:
+    """Return whether the server on a port of loopback accepts a connection."""
+    import psycopg
+
+    with contextlib.suppress(psycopg.OperationalError):
+        psycopg.connect(
+            host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres"
+        ).close()
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Start a PostgreSQL server on loopback and yield its address, with a password."""
+    where = programs_of_postgresql()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data, options = new_cluster(where, folder)
+    command = [str(where / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
     server = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options
+        [*command, "-k", str(data)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **options,
     )
     try:
-        import psycopg
-
-        def answers() -> bool:
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(
-                    host="127.0.0.1", port=port, user="me", password="hunter2", dbname="postgres"
-                ).close()
-                return True
-            return False
-
-        faults.wait_for(answers)
+        faults.wait_for(lambda: answers(port))
         yield f"postgresql://me:hunter2@127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGINT)
@@ -275,7 +280,7 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> None:
-    """Four workers on one server; killed in the middle, and gone on with."""
+    """A sweep with four workers on one database server is killed and resumed."""
     import psycopg
 
     (tmp_path / "server").mkdir()
@@ -284,8 +289,8 @@ def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> 
         for name in ("study", "runs"):
             with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {name}")
-        arguments = (*ELSEWHERE, f"sweep.storage={address}/study", f"tracking.uri={address}/runs", f"outputs={tmp_path}/out",
-                     "sweep.workers=4", "sweep.threads=1")  # fmt: skip
+        arguments = (*ELSEWHERE, f"sweep.storage={address}/study", f"tracking.uri={address}/runs",
+                     f"outputs={tmp_path}/out", "sweep.workers=4", "sweep.threads=1")  # fmt: skip
         process = faults.start_train(arguments, log)
         faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
         assert process.pid

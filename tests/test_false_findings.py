@@ -1,4 +1,4 @@
-"""Findings are not wrong where seeds repeat, runs do not learn, trials are pruned, or nothing is found."""
+"""Findings are not wrong for repeated seeds, failed runs, pruned trials or pure noise."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tunebook.analysis.findings import findings
 from tunebook.analysis.leaderboard import leaderboard, seed_noise
 from tunebook.analysis.results import Results, Run, Setting
 
-# Dropout is harmful early and helpful in the end; the learning rate helps throughout.
+# Dropout is harmful in the first epochs and helpful in the last; the learning rate helps in all.
 MISLEADING = Halving(
     early={"model.dropout": -0.02, "lr": 0.02}, late={"model.dropout": 0.02, "lr": 0.02}
 )
@@ -24,7 +24,10 @@ OF_HALVING = (OPTIMIZER, LR, DROPOUT, FILTERS, BATCH)
 
 @pytest.fixture(autouse=True)
 def _quick() -> Iterator[None]:
-    """Without collections (a fifth of a second each beside torch), and importance with few bootstraps."""
+    """Disable garbage collection and shorten the bootstrap of importance.
+
+    Statsmodels collects at each call, which takes a fifth of a second once torch is loaded.
+    """
     with patch("gc.collect"), patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
         yield
 
@@ -32,7 +35,7 @@ def _quick() -> Iterator[None]:
 def called(
     studies: int, configurations: int, seeds: int, settings: tuple[Setting, ...] = ALL
 ) -> float:
-    """Return the share of studies of noise alone in which some setting is said to matter."""
+    """Return the share of studies of pure noise in which some setting is said to matter."""
     results = (
         repeated(np.random.default_rng(n), configurations, seeds, settings=settings)
         for n in range(studies)
@@ -42,7 +45,10 @@ def called(
 
 
 def test_noise_of_repeated_configurations_is_not_called_important() -> None:
-    """Of 30 studies, 5 % are 1.5; 5 are the binomial bound of 1 %."""
+    """At most 5 of 30 studies of noise call a setting important.
+
+    At a rate of 5 %, 1.5 are expected; 5 is the binomial bound of 1 %.
+    """
     assert called(30, 12, 5) <= 5 / 30
 
 
@@ -53,7 +59,10 @@ def test_noise_of_repeated_configurations_is_not_called_important() -> None:
 def test_error_rate_of_repeated_configurations(
     configurations: int, seeds: int, settings: tuple[Setting, ...]
 ) -> None:
-    """Of 100 studies, 5 % are 5; 11 are the binomial bound of 1 %."""
+    """At most 11 of 100 studies of noise call a setting important.
+
+    At a rate of 5 %, 5 are expected; 11 is the binomial bound of 1 %.
+    """
     assert called(100, configurations, seeds, settings) <= 11 / 100
 
 
@@ -64,7 +73,7 @@ def test_too_few_configurations_are_said_to_be_too_few() -> None:
 
 
 def found_of(studies: int, seeds: int, sinks: float) -> float:
-    """Return the share of studies in which the learning rate, 5 times the noise, is found."""
+    """Return the share of studies that find the learning rate, 5 times the noise."""
     results = (
         repeated(np.random.default_rng(n), 40, seeds, slope=0.02, sinks=sinks)
         for n in range(studies)
@@ -80,7 +89,7 @@ def test_three_seeds_find_more_than_one_where_runs_do_not_learn() -> None:
 
 
 def with_one_sink_each(rng: np.random.Generator, at: float) -> Results:
-    """Return a study in which one run of each configuration's three ends at this value."""
+    """Return a study in which one of each configuration's three runs ends at this value."""
     made = repeated(rng, 12, 3, slope=0.02)
     runs = [replace(run, objective=at) if n % 3 == 1 else run for n, run in enumerate(made.runs)]
     return replace(made, runs=tuple(runs))
@@ -140,7 +149,10 @@ def test_a_value_under_which_runs_do_not_learn_is_told() -> None:
 
 
 def test_failures_of_whole_configurations_blame_no_other_setting() -> None:
-    """One configuration in four never learns: its five seeds are no five pieces of evidence."""
+    """Five failed seeds of one configuration are not five independent failures.
+
+    One configuration in four never learns, and no setting is blamed for that.
+    """
     blamed = 0
     for number in range(20):
         rng = np.random.default_rng(number)
@@ -154,7 +166,11 @@ def test_failures_of_whole_configurations_blame_no_other_setting() -> None:
 
 
 def early_errors(studies: int) -> dict[str, float]:
-    """Return shares of studies: with an edge, with a value called best, with a noise setting that matters, with lr found."""
+    """Return the shares of pruned studies with certain findings.
+
+    edge: an edge of the search space; best: a value called best; noise: a setting without
+    effect that is said to matter; lr: the learning rate, rightly said to matter.
+    """
     counts = dict.fromkeys(("edge", "best", "noise", "lr"), 0)
     for number in range(studies):
         found = findings(MISLEADING.results(OF_HALVING, np.random.default_rng(number)))
@@ -174,7 +190,10 @@ def test_pruned_studies_call_no_value_the_best() -> None:
 
 @pytest.mark.slow
 def test_error_rates_of_pruned_studies() -> None:
-    """Of 100 studies, 5 % are 5; 11 are the binomial bound of 1 %."""
+    """Pruned studies name no edge and no best value, and rarely call noise important.
+
+    At a rate of 5 %, 5 of 100 are expected; 11 is the binomial bound of 1 %.
+    """
     found = early_errors(100)
     assert found["edge"] == found["best"] == 0
     assert found["noise"] <= 0.11
@@ -219,7 +238,10 @@ def test_the_smallest_effect_is_found_in_about_four_of_five_studies(
 
 
 def best_values(text: str) -> dict[str, set[str]]:
-    """Return setting -> the values that sentences call best, unless they explain the difference."""
+    """Return the values that sentences call best, by setting.
+
+    Sentences that explain the difference in another way are left out.
+    """
     found: dict[str, set[str]] = {}
     for name, value in re.findall(r"(\S+) matters \(p [^)]*\): best ([^,]+),", text):
         found.setdefault(name, set()).add(value)

@@ -1,4 +1,4 @@
-"""What happens to real jobs: signals, full disks, losses that are no numbers, settings that changed, secrets."""
+"""Check faults of real jobs: signals, full disks, NaN losses, changed settings, secrets."""
 
 import contextlib
 import os
@@ -56,9 +56,8 @@ def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Pat
     assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.nothing_finite, 20) == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
-    assert (
-        "the loss became nan at step 18, epoch 2" in log.read_text()
-    )  # 20 losses: 18 steps before, and a validation
+    # The 20th loss: 18 training steps and a validation come before it.
+    assert "the loss became nan at step 18, epoch 2" in log.read_text()
     content = read(folder_of_run(tmp_path) / "checkpoints" / "last.ckpt")
     assert content["global_step"] == 18
     assert all(bool(torch.isfinite(value).all()) for value in content["state_dict"].values())
@@ -66,7 +65,10 @@ def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Pat
 
 
 def limit_files(begin: int, end: int, size: int) -> None:
-    """From one training step to another no file may grow beyond so many bytes, as on a full disk."""
+    """Limit the size of files between two training steps, as a full disk would.
+
+    begin, end: the numbers of the steps. size: in bytes.
+    """
 
     def limit(bytes_allowed: int) -> Callable[[], None]:
         return lambda: resource.setrlimit(
@@ -91,7 +93,7 @@ def test_a_disk_that_is_full_for_a_while(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with room for 2 MB."""
+    """Mount a file system of 2 MB and yield its path."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -103,7 +105,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_disk(begin: int, end: int, disk: Path) -> None:
-    """From one training step to another there is no room at all."""
+    """Leave no free space on a disk between two training steps."""
     file = disk / "everything else"
 
     def fill() -> None:
@@ -137,7 +139,10 @@ def test_a_file_system_that_is_full_for_a_while(
 def test_a_file_system_that_is_read_only(
     cli: Cli, tmp_path: Path, small_disk: Path, key: str
 ) -> None:
-    """Which permissions do not tell: root may write anywhere else."""
+    """A read-only file system is refused in one line before anything is written.
+
+    Permissions do not show it: root may write anywhere else.
+    """
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     value = f"sqlite:///{small_disk}/mlflow.db" if key == "tracking.uri" else f"{small_disk}/there"
     result = cli("train.py", *in_folder(tmp_path), "debug=quick", f"{key}={value}")
@@ -151,7 +156,7 @@ def test_a_file_system_that_is_read_only(
 def test_a_disk_that_stays_full_is_said_at_the_end(
     undisturbed: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    """The run is not called finished: its record ends before its test. It goes on when there is room."""
+    """A run whose end can't be recorded is not finished, and is resumed once there is space."""
     log = tmp_path / "log.txt"
     code = faults.run_train(
         (*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000
@@ -195,7 +200,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_used(
 
 @pytest.fixture(scope="module")
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed in its second epoch."""
+    """Return the folder of a run that was killed in its second epoch."""
     folder = tmp_path_factory.mktemp("half")
     assert (
         faults.run_train(
@@ -275,7 +280,7 @@ def test_a_finished_run_is_trained_on_where_that_is_asked_for(cli: Cli, tmp_path
         "the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on"
         in result.err
     )
-    for epochs in (4, 5):  # the second time, from what the first one changed
+    for epochs in (4, 5):  # the second call changes the first one's run
         more = ("resume=last", f"trainer.max_epochs={epochs}", "resume_changes=true")
         assert faults.run_train((*more, *with_store(tmp_path)), log) == 0, log.read_text()
         assert f"trainer.max_epochs: {epochs - 1} -> {epochs}" in log.read_text()
@@ -298,7 +303,10 @@ def a_secret_in_the_environment() -> None:
 
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
-    """In the environment, in an override, in the store's address; in a run, a multirun and a run that fails."""
+    """A run, a multirun and a run that fails write no secret.
+
+    It is in the environment, in an override and in the store's address.
+    """
     places = (
         f"outputs={tmp_path}/out",
         f"tracking.uri=http://user:{SECRET}@127.0.0.1:9",
@@ -322,7 +330,7 @@ def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
 def test_of_twelve_trials_three_fail_and_nine_are_as_ever(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One raises, one is killed, one diverges."""
+    """Of twelve trials one raises, one is killed, one diverges, and nine are unchanged."""
     arguments = ("-m", *RUN, "trainer.max_epochs=2", "seed=range(12)")
     folders = tmp_path / "well", tmp_path / "faulty"
     for folder in folders:
@@ -334,9 +342,9 @@ def test_of_twelve_trials_three_fail_and_nine_are_as_ever(
         {run.data.tags["sweep.trial"]: run for run in children(folder).values()}
         for folder in folders
     )
-    assert {number: run.data.tags["sweep.state"] for number, run in faulty.items() if int(number) < 3} == {
-        "0": "failed", "1": "killed", "2": "diverged",
-    }  # fmt: skip
+    assert {
+        number: run.data.tags["sweep.state"] for number, run in faulty.items() if int(number) < 3
+    } == {"0": "failed", "1": "killed", "2": "diverged"}
     for number in map(str, range(3, 12)):
         assert figures(faulty[number]) == figures(well[number])
 
@@ -354,7 +362,7 @@ def test_a_trial_that_was_done_before_it_was_killed_is_done(
 
 @pytest.mark.slow
 def test_two_sweeps_that_start_together_do_not_touch_each_other(tmp_path: Path) -> None:
-    """In one store and one folder of outputs."""
+    """Two sweeps that share a store and a folder of outputs do not affect each other."""
     with_store(tmp_path)
     logs = tmp_path / "a.txt", tmp_path / "b.txt"
     sweeps = [

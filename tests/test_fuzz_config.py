@@ -1,4 +1,4 @@
-"""Any words on a command line: they are right, or told in one line with status 2, and nothing is made."""
+"""Arbitrary overrides are accepted or refused in one line with status 2."""
 
 import contextlib
 import io
@@ -27,9 +27,8 @@ KEYS = sorted(
 )
 OPTIONS = sorted({option for group in default_choices() for option in options(group)})
 
-text = st.text(
-    st.characters(exclude_characters="\0"), max_size=8
-)  # no argument of a process holds a NUL
+# An argument of a process can't contain a NUL.
+text = st.text(st.characters(exclude_characters="\0"), max_size=8)
 key = st.one_of(
     st.sampled_from(KEYS),
     st.sampled_from(KEYS).flatmap(
@@ -116,7 +115,10 @@ words = st.lists(override, min_size=1, max_size=3)
 
 
 def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
-    """Return the status, standard error and what was made, of all that train.py does before Hydra starts."""
+    """Do all that train.py does before Hydra starts.
+
+    Return the exit status, standard error and the names of what was written.
+    """
     before = list(sys.argv)
     said = io.StringIO()
     with (
@@ -179,7 +181,7 @@ def test_any_words_thousands(arguments: list[str]) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(words.filter(lambda found: all(word.isprintable() for word in found)))
 def test_any_words_in_a_process(arguments: list[str]) -> None:
-    """Words that are right are only shown."""
+    """Arbitrary overrides are shown or refused in one line, and nothing is written."""
     with tempfile.TemporaryDirectory() as folder:
         result = run_process(
             "train.py", "--cfg", "job", *in_folder(Path(folder)), "data=digits", *arguments

@@ -1,4 +1,4 @@
-"""git is asked about repositories that are not always the user's: nothing that they name is run."""
+"""Asking git about a stranger's repository runs nothing that the repository names."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def touch(folder: Path) -> None:
-    """Makes git compare the file's content: its time is another, its size the same."""
+    """Set the file's time so that git has to compare its content, whose size is the same."""
     os.utime(folder / "file.txt", (1, 1))
 
 
@@ -95,7 +95,7 @@ def test_a_repositorys_configuration_runs_nothing(
     assert len(commit) == 40
     assert dirty == "false"
     assert not canary.exists()
-    # The index is as it was: nothing of the repository is written.
+    # The index is unchanged: nothing in the repository is written.
     assert not list((repository / ".git").glob("*.lock"))
 
 
@@ -113,7 +113,8 @@ def test_a_filter_of_any_name_runs_nothing(repository: Path, tmp_path: Path, nam
 def test_a_filter_in_an_included_file_runs_nothing(repository: Path, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     (repository / ".git" / "more").write_text(
-        f'[filter "evil"]\n\tclean = "touch {canary}; cat"\n[core]\n\tfsmonitor = "touch {canary}"\n'
+        f'[filter "evil"]\n\tclean = "touch {canary}; cat"\n'
+        f'[core]\n\tfsmonitor = "touch {canary}"\n'
     )
     git(repository, "config", "include.path", "more")
     git(repository, "config", "includeIf.gitdir:**.path", "more")

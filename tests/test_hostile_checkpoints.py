@@ -1,4 +1,4 @@
-"""A checkpoint whose digest is right and whose contents are not: one line and status 2, whatever is in it."""
+"""A checkpoint with a valid digest and bad contents is refused in one line with status 2."""
 
 import copy
 import hashlib
@@ -52,7 +52,7 @@ def parts() -> Parts:
 
 
 def put(content: dict[str, Any], path: tuple[Any, ...], value: Any) -> None:
-    """Set what is at a path; `...` removes it."""
+    """Set the value at a path of keys; `...` removes it."""
     for key in path[:-1]:
         content = content[key]
     if value is ...:
@@ -143,7 +143,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
 
 
 def refuse(content: dict[str, Any], parts: Parts) -> str:
-    """What `resume` says of a content; "" where it takes it."""
+    """Return the error of `resume` for a checkpoint, or an empty text where it is accepted."""
     data = checkpoint.encode(content)
     try:
         found = checkpoint.decode(data, "x")
@@ -168,7 +168,7 @@ def test_what_no_run_writes_is_refused(
         path = ("state_dict", next(iter(changed["state_dict"])))
     put(changed, path, value)
     if path == (*FACTS, "format"):
-        return  # the caller's to say, before anything else is looked at
+        return  # the caller reports a wrong format before it checks anything else
     said = refuse(changed, parts)
     assert said
     assert "\n" not in said
@@ -251,7 +251,7 @@ def test_yaml_in_a_checkpoint_bombs_nobody(
 
 
 def resealed(data: bytes) -> bytes:
-    """A zip archive with the mark and digest of ours."""
+    """Return a zip archive with the mark and a valid digest of a checkpoint."""
     data = data[:-2] + struct.pack("<H", checkpoint.COMMENT_BYTES)
     return data + MARK + hashlib.sha256(data).hexdigest().encode()
 
@@ -373,7 +373,7 @@ def test_four_thousand_mutations_are_taken_or_told(
 def test_a_mutation_that_is_taken_ends_well_or_is_told(
     cli: Cli, half: Path, content: dict[str, Any], parts: Parts, tmp_path: Path
 ) -> None:
-    """Those that are taken are gone on with: there is no error in the middle of the run."""
+    """Resuming from an accepted mutated checkpoint ends well or with one line of error."""
     numbers = [
         number for number in range(50_000, 50_300) if not refuse(mutated(content, number), parts)
     ][:25]

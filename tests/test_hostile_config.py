@@ -1,4 +1,7 @@
-"""Configuration files and words of a stranger: nothing of Hydra's own is set, nothing outside conf/ is read, no code runs."""
+"""A stranger's config files and overrides set nothing of Hydra's own and run no code.
+
+Neither do they read a file outside conf/.
+"""
 
 import json
 import os
@@ -11,7 +14,8 @@ import pytest
 
 from tests.conftest import ROOT
 
-# For each case on standard input, adds the files to conf/, composes a config with the words, and says what came of it.
+# Reads cases from standard input. For each, it adds the files to conf/, composes a config with the
+# overrides, and prints the result.
 COMPOSES = """
 import json, os, sys
 from pathlib import Path
@@ -44,39 +48,68 @@ for files, words in json.load(sys.stdin):
     for path in paths:
         path.unlink()
 """
-JOB = "hydra: {job: {env_set: {GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: core.fsmonitor, GIT_CONFIG_VALUE_0: 'touch canary; false'}}}\n"
-LOG = "hydra: {job_logging: {handlers: {file: {class: logging.FileHandler, filename: victim, mode: a}}, root: {handlers: [file]}}}\n"
+JOB = (
+    "hydra: {job: {env_set: {GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: core.fsmonitor, "
+    "GIT_CONFIG_VALUE_0: 'touch canary; false'}}}\n"
+)
+LOG = (
+    "hydra: {job_logging: {handlers: {file: {class: logging.FileHandler, filename: victim, "
+    "mode: a}}, root: {handlers: [file]}}}\n"
+)
 BOMB = "".join(
     f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 GLOBAL = "# @package _global_\n"
-# The files that a stranger adds to conf/, and the words that choose them.
+# The files that a stranger adds to conf/, and the overrides that choose them.
 FILES: dict[str, tuple[dict[str, str], list[str]]] = {
     "environment": ({"experiment/e.yaml": GLOBAL + JOB}, ["experiment=e"]),
     "log file": ({"experiment/e.yaml": GLOBAL + LOG}, ["experiment=e"]),
     "debug": ({"debug/e.yaml": GLOBAL + LOG}, ["debug=e"]),
     "data": ({"data/e.yaml": GLOBAL + "defaults: [digits]\n" + JOB}, ["data=e"]),
     "sweep": ({"sweep/e.yaml": GLOBAL + "defaults: [grid]\n" + LOG}, ["sweep=e"]),
-    "below another": ({"experiment/e.yaml": "defaults: [deep]\n", "experiment/deep.yaml": GLOBAL + JOB}, ["experiment=e"]),
-    "of another group": ({"experiment/e.yaml": GLOBAL + "defaults: [/debug: d]\n", "debug/d.yaml": GLOBAL + LOG}, ["experiment=e"]),
-    "an underscored file": ({"data/e.yaml": "defaults: [_x]\n", "data/_x.yaml": GLOBAL + JOB}, ["data=e"]),
-    "a package of Hydra": ({"experiment/e.yaml": "# @package hydra.job\nenv_set: {LD_PRELOAD: x.so}\n"}, ["experiment=e"]),
-    "a package of Hydra, from the root": ({"experiment/e.yaml": "# @package _global_.hydra\nverbose: true\n"}, ["experiment=e"]),
+    "below another": (
+        {"experiment/e.yaml": "defaults: [deep]\n", "experiment/deep.yaml": GLOBAL + JOB},
+        ["experiment=e"]),
+    "of another group": (
+        {"experiment/e.yaml": GLOBAL + "defaults: [/debug: d]\n", "debug/d.yaml": GLOBAL + LOG},
+        ["experiment=e"]),
+    "an underscored file": (
+        {"data/e.yaml": "defaults: [_x]\n", "data/_x.yaml": GLOBAL + JOB}, ["data=e"]),
+    "a package of Hydra": (
+        {"experiment/e.yaml": "# @package hydra.job\nenv_set: {LD_PRELOAD: x.so}\n"},
+        ["experiment=e"]),
+    "a package of Hydra, from the root": (
+        {"experiment/e.yaml": "# @package _global_.hydra\nverbose: true\n"}, ["experiment=e"]),
     "a package in a defaults list": (
-        {"experiment/e.yaml": "defaults: [x@hydra.job: y]\n", "experiment/x/y.yaml": "env_set: {A: b}\n"}, ["experiment=e"]),
+        {"experiment/e.yaml": "defaults: [x@hydra.job: y]\n",
+         "experiment/x/y.yaml": "env_set: {A: b}\n"}, ["experiment=e"]),
     "a package of an option": (
-        {"experiment/e.yaml": "defaults: [/debug@_global_.hydra: d]\n", "debug/d.yaml": "verbose: true\n"},
+        {"experiment/e.yaml": "defaults: [/debug@_global_.hydra: d]\n",
+         "debug/d.yaml": "verbose: true\n"},
         ["experiment=e"],
     ),
-    "another of Hydra's options": ({"experiment/e.yaml": GLOBAL + "defaults: [override /hydra/job_logging: disabled]\n"}, ["experiment=e"]),
-    "a group of Hydra's": ({"experiment/e.yaml": GLOBAL + "defaults: [/hydra/env: e]\n", "hydra/env/e.yaml": JOB}, ["experiment=e"]),
-    "a search path": ({"experiment/e.yaml": GLOBAL + "hydra: {searchpath: ['file:///tmp']}\n"}, ["experiment=e"]),
-    "help and findings": ({"experiment/e.yaml": GLOBAL + "hydra: {help: {template: x}, overrides: {task: [a=b]}}\n"}, ["experiment=e"]),
-    "callbacks": ({"experiment/e.yaml": GLOBAL + "hydra: {callbacks: {e: {_target_: os.system}}}\n"}, ["experiment=e"]),
-    "a file beside the primary": ({"experiment/e.yaml": "defaults: [/top]\n", "top.yaml": GLOBAL + JOB}, ["experiment=e"]),
-    "a quoted key": ({"experiment/e.yaml": GLOBAL + "'hydra': {verbose: true}\n"}, ["experiment=e"]),
-    "a merge key": ({"experiment/e.yaml": GLOBAL + "<<: {hydra: {verbose: true}}\n"}, ["experiment=e"]),
-    "outside, from a file": ({"experiment/e.yaml": "defaults: [../../elsewhere/e]\n"}, ["experiment=e"]),
+    "another of Hydra's options": (
+        {"experiment/e.yaml": GLOBAL + "defaults: [override /hydra/job_logging: disabled]\n"},
+        ["experiment=e"]),
+    "a group of Hydra's": (
+        {"experiment/e.yaml": GLOBAL + "defaults: [/hydra/env: e]\n", "hydra/env/e.yaml": JOB},
+        ["experiment=e"]),
+    "a search path": (
+        {"experiment/e.yaml": GLOBAL + "hydra: {searchpath: ['file:///tmp']}\n"}, ["experiment=e"]),
+    "help and findings": (
+        {"experiment/e.yaml": GLOBAL + "hydra: {help: {template: x}, overrides: {task: [a=b]}}\n"},
+        ["experiment=e"]),
+    "callbacks": (
+        {"experiment/e.yaml": GLOBAL + "hydra: {callbacks: {e: {_target_: os.system}}}\n"},
+        ["experiment=e"]),
+    "a file beside the primary": (
+        {"experiment/e.yaml": "defaults: [/top]\n", "top.yaml": GLOBAL + JOB}, ["experiment=e"]),
+    "a quoted key": (
+        {"experiment/e.yaml": GLOBAL + "'hydra': {verbose: true}\n"}, ["experiment=e"]),
+    "a merge key": (
+        {"experiment/e.yaml": GLOBAL + "<<: {hydra: {verbose: true}}\n"}, ["experiment=e"]),
+    "outside, from a file": (
+        {"experiment/e.yaml": "defaults: [../../elsewhere/e]\n"}, ["experiment=e"]),
     "outside, from a file, by group": (
         {"experiment/e.yaml": GLOBAL + "defaults: [override /debug: ../../elsewhere/e]\n"},
         ["experiment=e"],
@@ -86,11 +119,13 @@ FILES: dict[str, tuple[dict[str, str], list[str]]] = {
     "outside, in a list": ({}, ["experiment=[keras_notebook,../../elsewhere/e]"]),
     "outside, absolute": ({}, ["experiment=//tmp/e"]),
     "outside, quoted": ({}, ["experiment='../../elsewhere/e'"]),
-    "a link out of conf": ({"experiment/link.yaml": "-> ../../elsewhere/e.yaml"}, ["experiment=link"]),
+    "a link out of conf": (
+        {"experiment/link.yaml": "-> ../../elsewhere/e.yaml"}, ["experiment=link"]),
     "a linked folder": ({"experiment/far": "-> ../../elsewhere"}, ["experiment=far/e"]),
     "a pipe": ({"experiment/e.yaml": "a pipe"}, ["experiment=e"]),
     "an option's place": ({"experiment/e.yaml": "verbose: true\n"}, ["experiment@hydra=e"]),
-    "an added option's place": ({"experiment/e.yaml": "env_set: {A: b}\n"}, ["+experiment@hydra.job=e"]),
+    "an added option's place": (
+        {"experiment/e.yaml": "env_set: {A: b}\n"}, ["+experiment@hydra.job=e"]),
     "an option's place at the root": ({"experiment/e.yaml": JOB}, ["+experiment@_global_=e"]),
     "Hydra's group": ({}, ["hydra/job_logging=disabled"]),
     "Hydra's group, added": ({}, ["+hydra/job_logging=none"]),
@@ -100,25 +135,34 @@ FILES: dict[str, tuple[dict[str, str], list[str]]] = {
     "Hydra's findings": ({}, ["hydra.runtime.output_dir=/tmp/x"]),
     "Hydra's name of the job": ({}, ["hydra.job.name=../../x"]),
     "less of Hydra": ({}, ["~hydra.job_logging"]),
-    "a Python tag": ({"experiment/e.yaml": "seed: !!python/object/apply:os.system ['touch canary']\n"}, ["experiment=e"]),
-    "a tag of a path": ({"experiment/e.yaml": "outputs: !!python/object/apply:pathlib.PosixPath [x]\n"}, ["experiment=e"]),
+    "a Python tag": (
+        {"experiment/e.yaml": "seed: !!python/object/apply:os.system ['touch canary']\n"},
+        ["experiment=e"]),
+    "a tag of a path": (
+        {"experiment/e.yaml": "outputs: !!python/object/apply:pathlib.PosixPath [x]\n"},
+        ["experiment=e"]),
     "a tag of one's own": ({"experiment/e.yaml": "seed: !secret x\n"}, ["experiment=e"]),
     "no YAML": ({"experiment/e.yaml": "seed: [1\n"}, ["experiment=e"]),
     "a list": ({"experiment/e.yaml": "[1, 2]\n"}, ["experiment=e"]),
     "a text": ({"experiment/e.yaml": "hello\n"}, ["experiment=e"]),
     "bytes": ({"experiment/e.yaml": "\ud800"}, ["experiment=e"]),
     "a bomb": ({"experiment/e.yaml": "a: &a [x, x]\n" + BOMB}, ["experiment=e"]),
-    "a deep value": ({"experiment/e.yaml": "a: " + "[" * 3000 + "]" * 3000 + "\n"}, ["experiment=e"]),
+    "a deep value": (
+        {"experiment/e.yaml": "a: " + "[" * 3000 + "]" * 3000 + "\n"}, ["experiment=e"]),
     "a long file": ({"experiment/e.yaml": "# x\n" * 200_000}, ["experiment=e"]),
     "a long number": ({"experiment/e.yaml": GLOBAL + f"seed: {'9' * 5000}\n"}, ["experiment=e"]),
     "a bad header": ({"experiment/e.yaml": "# @package a b c\nseed: 1\n"}, ["experiment=e"]),
     "a key that is nobody's": ({"experiment/e.yaml": GLOBAL + "sed: 3\n"}, ["experiment=e"]),
     "a package left out": ({"experiment/e.yaml": "seed: 3\n"}, ["experiment=e"]),
-    "a file that includes itself": ({"experiment/e.yaml": "# @package _global_\ndefaults: [e]\n"}, ["experiment=e"]),
-    "a file that includes the primary config": ({"experiment/e.yaml": "# @package _global_\ndefaults: [/config]\n"}, ["experiment=e"]),
+    "a file that includes itself": (
+        {"experiment/e.yaml": "# @package _global_\ndefaults: [e]\n"}, ["experiment=e"]),
+    "a file that includes the primary config": (
+        {"experiment/e.yaml": "# @package _global_\ndefaults: [/config]\n"}, ["experiment=e"]),
     "less than a run needs": ({}, ["~seed"]),
     "a callback that writes files": (
-        {"callbacks/e.yaml": "x: {_target_: pytorch_lightning.callbacks.ModelCheckpoint, dirpath: elsewhere}\n"}, ["callbacks=e"],
+        {"callbacks/e.yaml": "x: {_target_: pytorch_lightning.callbacks.ModelCheckpoint, "
+         "dirpath: elsewhere}\n"},
+        ["callbacks=e"],
     ),
     "a key twice": ({"experiment/e.yaml": GLOBAL + "seed: 1\nseed: 2\n"}, ["experiment=e"]),
 }  # fmt: skip
@@ -126,7 +170,7 @@ FILES: dict[str, tuple[dict[str, str], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, to which a stranger may add files."""
+    """Return a copy of the project to which a test may add files."""
     folder = tmp_path_factory.mktemp("hostile") / "project"
     for name in ("src", "conf"):
         shutil.copytree(
@@ -139,7 +183,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composed(project: Path, cases: list[tuple[dict[str, str], list[str]]]) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", COMPOSES], input=json.dumps(cases), capture_output=True, text=True, timeout=120, cwd=project,
+        [sys.executable, "-c", COMPOSES], input=json.dumps(cases), capture_output=True, text=True,
+        timeout=120, cwd=project,
         env={**os.environ, "PYTHONPATH": str(project / "src")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -155,12 +200,15 @@ def test_no_file_and_no_word_reaches_what_is_not_theirs(project: Path) -> None:
     }
     assert not wrong
     assert not (project / "canary").exists()
-    # What a file outside says is not told either: it was never read.
+    # The content of a file outside conf/ is not printed either: it was never read.
     assert not any("seed" in line for case, line in said.items() if case.startswith("outside"))
 
 
 def test_a_project_of_ones_own_files_composes(project: Path) -> None:
-    mine = "defaults: [override /model: mlp, {override /optimizer: adam}]\nseed: 3\nmodel: {dense_units: 8}\n"
+    mine = (
+        "defaults: [override /model: mlp, {override /optimizer: adam}]\n"
+        "seed: 3\nmodel: {dense_units: 8}\n"
+    )
     files = {
         "experiment/mine.yaml": GLOBAL + mine,
         "model/wide.yaml": "defaults: [mlp, _self_]\ndense_units: &n 1024\n",
@@ -208,7 +256,8 @@ def test_no_flag_lets_a_log_file_be_written(project: Path, flag: list[str]) -> N
     config = LOG.replace("victim", str(victim)) + "debug: null\n"
     (project / "conf" / "experiment" / "log_file.yaml").write_text(GLOBAL + config)
     done = subprocess.run(
-        [sys.executable, str(project / "src" / "train.py"), *flag, "experiment=log_file", "data=digits", "trainer.max_epochs=0"],
+        [sys.executable, str(project / "src" / "train.py"), *flag, "experiment=log_file",
+         "data=digits", "trainer.max_epochs=0"],
         capture_output=True, text=True, timeout=120, cwd=project,
     )  # fmt: skip
     assert done.returncode == 2

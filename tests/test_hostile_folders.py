@@ -1,4 +1,4 @@
-"""A run's folder, a journal or a tracker's tags from somebody else cost the user no file, no secret and no other run."""
+"""A stranger's run folder, journal or tags cost the user no file, secret or other run."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def strange(half: Path, tmp_path: Path) -> Path:
-    """The folder of a run, from elsewhere."""
+    """Return the folder of a run that came from elsewhere."""
     return hand_over(half, tmp_path / "strange")
 
 
@@ -116,7 +116,10 @@ def test_a_hard_link_in_a_folder_is_refused(cli: Cli, strange: Path, tmp_path: P
 
 
 def test_a_copied_key_takes_no_run_from_its_owner(tmp_path: Path) -> None:
-    """Everybody who reads a shared tracker knows the keys of its runs."""
+    """A run folder with a copied key takes no run from its owner.
+
+    Everybody who reads a shared tracking server knows the keys of its runs.
+    """
     ours = RunFolder(tmp_path / "ours", tmp_path / "out", uri="sqlite:////x.db")
     ours.open()
     ours.close("KILLED")
@@ -134,7 +137,10 @@ def test_a_fifo_in_a_folder_blocks_nobody(cli: Cli, strange: Path, tmp_path: Pat
 
 
 def hostile_artifacts(folder: Path, user: Path) -> list[dict[str, Any]]:
-    """Records that would read or remove what is the user's. folder: the run's own."""
+    """Return records that would read or remove the user's files.
+
+    folder: the run's own. user: the user's.
+    """
     (folder / "artifacts").mkdir(exist_ok=True)
     (folder / "artifacts" / "folder").mkdir()
     relative = os.path.relpath(user / "secret.txt", folder)
@@ -176,7 +182,7 @@ def hostile_artifacts(folder: Path, user: Path) -> list[dict[str, Any]]:
 def test_a_journal_reaches_no_file_outside_and_blocks_nothing(
     cli: Cli, half: Path, tmp_path: Path
 ) -> None:
-    """A folder that waits for delivery: whatever its journal asks for, the user's file stays, and the end arrives."""
+    """A pending journal touches no file outside its run, and the run's end is delivered."""
     base = tmp_path / "base"
     with_store(base.parent)
     folder = hand_over(half, tmp_path / "out" / "2026-01-01" / "x")
@@ -244,8 +250,10 @@ def test_what_is_left_goes_to_no_store_but_the_one_of_the_call(
 
 
 NOT_RUN_JSON = {
-    "empty": b"", "text": b"no json", "list": b"[]", "number": b"1", "deep": b"[" * 100_000, "deep object": b'{"a":' * 90_000,
-    "not utf-8": b"\xff\xfe\x00", "long": b" " * (2 << 20) + b"{}", "NaN": b'{"key": NaN}', "many digits": b'{"pid": ' + b"9" * 5000 + b"}",
+    "empty": b"", "text": b"no json", "list": b"[]", "number": b"1", "deep": b"[" * 100_000,
+    "deep object": b'{"a":' * 90_000,
+    "not utf-8": b"\xff\xfe\x00", "long": b" " * (2 << 20) + b"{}", "NaN": b'{"key": NaN}',
+    "many digits": b'{"pid": ' + b"9" * 5000 + b"}",
 }  # fmt: skip
 
 
@@ -304,7 +312,10 @@ def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_pat
         (7, 0),
         ("0" * 32 + "/../x", 0),
     ):
-        text = f'{{"run_id": {run_id!r}, "experiment_id": "1", "offset": {offset!r}, "has_ended": false}}'
+        text = (
+            f'{{"run_id": {run_id!r}, "experiment_id": "1", '
+            f'"offset": {offset!r}, "has_ended": false}}'
+        )
         (tmp_path / DELIVERED).write_text(text.replace("'", '"').replace("True", "true"))
         found = Arrived.read(tmp_path, "sqlite:////x.db")
         assert (found.run_id, found.offset, found.uncertain) == ("", 0, True)

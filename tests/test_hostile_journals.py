@@ -1,4 +1,7 @@
-"""A journal whose checksums are right and whose records are of any shape: what can be sent arrives, and the end always does."""
+"""A journal with valid checksums and malformed records is delivered as far as possible.
+
+The end of its run always arrives.
+"""
 
 import shutil
 import tempfile
@@ -46,16 +49,19 @@ POINT = st.tuples(
     NAMES, st.floats() | st.integers(-9, 9), st.integers(0, 2**40), st.integers(-3, 9)
 ).map(list)
 FITTING = {
-    "points": st.lists(POINT, max_size=3), "file": NAMES, "folder": NAMES, "name": NAMES, "move": st.booleans(),
+    "points": st.lists(POINT, max_size=3), "file": NAMES, "folder": NAMES, "name": NAMES,
+    "move": st.booleans(),
     "time": st.integers(0, 2**41),
-    "status": st.sampled_from(["FINISHED", "FAILED", "KILLED", "RUNNING", "x"]), "tags": st.dictionaries(NAMES, NAMES, max_size=2),
-    "params": st.dictionaries(NAMES, NAMES, max_size=2), "key": st.sampled_from(["0" * 32, "../x"]), "experiment": NAMES,
+    "status": st.sampled_from(["FINISHED", "FAILED", "KILLED", "RUNNING", "x"]),
+    "tags": st.dictionaries(NAMES, NAMES, max_size=2),
+    "params": st.dictionaries(NAMES, NAMES, max_size=2), "key": st.sampled_from(["0" * 32, "../x"]),
+    "experiment": NAMES,
     "parent": st.sampled_from(["", "0" * 32, "x' or '"]),
 }  # fmt: skip
 
 
 def of_kind(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Records of a kind, most of whose values are of the right type."""
+    """Return a strategy for records of a kind, most of whose values have the right type."""
     values = {
         key: st.one_of(FITTING.get(key, NAMES), FITTING.get(key, NAMES), ANY) for key in KINDS[kind]
     }

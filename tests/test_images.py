@@ -1,4 +1,4 @@
-"""Images come from outside: whatever lies in a folder, predict reads what is an image and says what is not."""
+"""predict.py reads the images in a folder and names every file that is not an image."""
 
 import csv
 import os
@@ -22,14 +22,14 @@ GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """A read that hangs is a failure, not a test run without end."""
+    """Turn a read that hangs into a failure after two minutes."""
     signal.alarm(120)
     yield
     signal.alarm(0)
 
 
 def ramp(mode: str) -> Image.Image:
-    """An image of 8 x 8 whose left half is black and whose right half is white."""
+    """Return an 8 x 8 image whose left half is black and whose right half is white."""
     grey = np.zeros((8, 8), dtype=np.uint8)
     grey[:, 4:] = 255
     if mode in ("I;16", "I"):
@@ -42,9 +42,10 @@ def ramp(mode: str) -> Image.Image:
 @pytest.mark.parametrize(
     ("mode", "name"),
     [
-        ("L", "a.png"), ("1", "a.png"), ("P", "a.gif"), ("RGB", "a.jpg"), ("RGBA", "a.png"), ("LA", "a.png"), ("CMYK", "a.jpg"),
-        ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("L", "a.bmp"), ("RGB", "a.webp"), ("L", "a.pgm"), ("RGB", "a.ppm"),
-        ("YCbCr", "a.jpg"), ("RGB", "a.tiff"),
+        ("L", "a.png"), ("1", "a.png"), ("P", "a.gif"), ("RGB", "a.jpg"), ("RGBA", "a.png"),
+        ("LA", "a.png"), ("CMYK", "a.jpg"), ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"),
+        ("L", "a.bmp"), ("RGB", "a.webp"), ("L", "a.pgm"), ("RGB", "a.ppm"), ("YCbCr", "a.jpg"),
+        ("RGB", "a.tiff"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [GREY, COLOUR])
@@ -64,14 +65,15 @@ def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(
     ramp("L").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8))])
     assert read_image(tmp_path / "a.gif", GREY)[:, 5:].min() > 200
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
+    exif[0x0112] = 3  # the picture is upside down
     ramp("L").save(tmp_path / "a.png", exif=exif)
     assert read_image(tmp_path / "a.png", GREY)[:, :3].min() > 200
 
 
 def eps(path: Path) -> None:
     path.write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) (w) file\nshowpage\n%%EOF\n"
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+        b"(x) (w) file\nshowpage\n%%EOF\n"
     )
 
 
@@ -86,7 +88,7 @@ def truncated(path: Path) -> None:
 
 def unix_socket(path: Path) -> None:
     here = os.getcwd()
-    os.chdir(path.parent)  # a socket's path may not be long
+    os.chdir(path.parent)  # the length of a socket's path is limited
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(path.name)
     os.chdir(here)
@@ -97,13 +99,16 @@ BROKEN = {
     "socket": (unix_socket, "No such device"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
     "dangling": (lambda path: path.symlink_to("none"), "No such file"),
-    "loop": (lambda path: path.symlink_to(path), "symbolic links"), "eps": (eps, "none of PNG"), "bomb": (bomb, "pixels, more than|bomb"),
+    "loop": (lambda path: path.symlink_to(path), "symbolic links"), "eps": (eps, "none of PNG"),
+    "bomb": (bomb, "pixels, more than|bomb"),
     "truncated": (truncated, "truncated"), "empty": (lambda path: path.touch(), "none of PNG"),
     "text": (lambda path: path.write_text("no image"), "none of PNG"),
-    "float": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"), "32 bits"),
+    "float": (lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path, "TIFF"),
+              "32 bits"),
     "pdf": (lambda path: Image.new("L", (8, 8)).save(path, "PDF"), "none of PNG"),
     "ico": (lambda path: Image.new("L", (16, 16)).save(path, "ICO"), "none of PNG"),
-    "xbm": (lambda path: path.write_text("#define a_width 8\n#define a_height 8\nstatic char a_bits[] = {0};"), "none of PNG"),
+    "xbm": (lambda path: path.write_text("#define a_width 8\n#define a_height 8\n"
+                                         "static char a_bits[] = {0};"), "none of PNG"),
 }  # fmt: skip
 
 
@@ -162,17 +167,22 @@ def test_a_folder_gives_all_that_is_named_like_images(tmp_path: Path) -> None:
         assert str(refused.value).isprintable()
 
 
+def fill_with_outputs(folder: Path) -> None:
+    """Make an image and the files, links and devices that an output may be confused with."""
+    (folder / "a.png").touch()
+    (folder / "old.csv").touch()
+    (folder / "table.csv").write_text("image,class,0,1\n")
+    (folder / "precious.md").write_text("# Years of work\n")
+    (folder / "precious.csv").symlink_to("precious.md")
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "link.csv").symlink_to("old.csv")
+    (folder / "device.csv").symlink_to("/dev/null")
+    os.mkfifo(folder / "pipe.csv")
+
+
 def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
-    image.touch()
-    (tmp_path / "old.csv").touch()
-    (tmp_path / "table.csv").write_text("image,class,0,1\n")
-    (tmp_path / "precious.md").write_text("# Years of work\n")
-    (tmp_path / "precious.csv").symlink_to("precious.md")
-    (tmp_path / "loop.png").symlink_to("loop.png")
-    (tmp_path / "link.csv").symlink_to("old.csv")
-    (tmp_path / "device.csv").symlink_to("/dev/null")
-    os.mkfifo(tmp_path / "pipe.csv")
+    fill_with_outputs(tmp_path)
     assert check_output(str(tmp_path / "new.csv"), [image]) == tmp_path / "new.csv"
     assert check_output(str(tmp_path / "link.csv"), [image]) == tmp_path / "old.csv"
     assert (
@@ -183,9 +193,11 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
         with pytest.raises(SettingError, match="a file that predict did not write"):
             check_output(str(tmp_path / name), [image])
     for name, said in {
-        "/dev/null": "is a device", str(tmp_path / "device.csv"): "is a device", str(tmp_path / "pipe.csv"): "is a named pipe",
-        str(tmp_path): "is a folder", str(tmp_path / "no" / "x.csv"): "its folder is not there", str(image): "one of the images",
-        "/proc/x.csv": "can't be written", str(tmp_path / ("x" * 300)): "can't be written", str(image / "x.csv"): "folder|Not a dir",
+        "/dev/null": "is a device", str(tmp_path / "device.csv"): "is a device",
+        str(tmp_path / "pipe.csv"): "is a named pipe", str(tmp_path): "is a folder",
+        str(tmp_path / "no" / "x.csv"): "its folder is not there", str(image): "one of the images",
+        "/proc/x.csv": "can't be written", str(tmp_path / ("x" * 300)): "can't be written",
+        str(image / "x.csv"): "folder|Not a dir",
     }.items():  # fmt: skip
         with pytest.raises(SettingError, match=said):
             check_output(name, [image])
@@ -204,10 +216,8 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
     )
 
 
-def test_predict_goes_past_what_it_cannot_read(
-    cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "my images (1)"
+def fill_with_images(folder: Path) -> None:
+    """Make a folder of four images with odd names and two files that can't be read."""
     folder.mkdir()
     ramp("L").save(folder / "good.png")
     ramp("L").save(folder / "=1+1.png")
@@ -215,6 +225,13 @@ def test_predict_goes_past_what_it_cannot_read(
     ramp("L").save(os.fsencode(folder) + b"/\xff.png", "PNG")
     os.mkfifo(folder / "pipe.png")
     truncated(folder / "broken.jpg")
+
+
+def test_predict_goes_past_what_it_cannot_read(
+    cli: Cli, finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my images (1)"
+    fill_with_images(folder)
     table = tmp_path / "a, b.csv"
     words = (
         "run=last",

@@ -1,4 +1,4 @@
-"""What is told is kept: the journal survives kills, damage and a full disk."""
+"""The journal keeps what is logged through kills, damage and a full disk."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_a_damaged_line_is_never_sent(records: list[dict[str, Any]], data: st.Da
     damaged = bytearray(lines[number])
     damaged[place] ^= 1
     if b"\n" in damaged[:-1]:
-        return  # two lines, neither whole
+        return  # two lines, neither of them complete
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "j"
         path.write_bytes(b"".join([*lines[:number], bytes(damaged), *lines[number + 1 :]]))

@@ -1,6 +1,7 @@
-"""Killed at any moment of its life, from its start to its end and on a busy machine, a run comes out as if nothing had been.
+"""A run that is killed at any moment and resumed ends like one that was never killed.
 
-Other tests would be late beside these: `make test-all` runs them last.
+The kills come from the start of the run to its end, on a busy machine. They would delay other
+tests: `make test-all` runs them last.
 """
 
 import os
@@ -21,16 +22,18 @@ from tests.conftest import Cli, artifacts_of, runs_in
 from tests.runs import RUN, Outcome, outcome, with_store
 from tunebook.runfolder import PENDING
 
-BUSY = 8 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # other processes: eight in all
-TRIES = 20  # to hit a process before it ends
-# What is the same to the byte in every run of these settings. The rest holds times, places, ids or the words of the call.
+# Processes that keep the machine busy: eight over all workers of the tests.
+BUSY = 8 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+TRIES = 20  # attempts to hit a process before it ends
+# The artifacts that are the same to the byte in every run of these settings. The others contain
+# times, paths, ids or the overrides of the command.
 SAME = ("config/requirements.txt", "pictures/confusion_matrix.png", "pictures/worst_images.png")
 SETTINGS = (*RUN, "tracking.save_pictures=true")
 
 
 @dataclass(frozen=True)
 class Whole:
-    """What a run that nobody killed came to, and how long it took."""
+    """Hold the result of a run that was never killed, and how long it took."""
 
     seconds: float
     outcome: Outcome
@@ -39,7 +42,10 @@ class Whole:
 
 
 def artifacts(folder: Path) -> dict[str, bytes]:
-    """Every artifact of the only run, and the content of those that are always the same."""
+    """Return the artifacts of the only run, with the content of those that never vary.
+
+    The others have an empty content.
+    """
     (run,) = runs_in(folder)
     client, found = MlflowClient(f"sqlite:///{folder}/mlflow.db"), dict[str, bytes]()
     for name in artifacts_of(folder, run):
@@ -68,7 +74,7 @@ def busy() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def wholes(busy: None, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Whole]:
-    """With a model and without one."""
+    """Train the undisturbed runs, with a saved model (True) and without one (False)."""
     found = {}
     for with_model in (False, True):
         folder = tmp_path_factory.mktemp("whole")
@@ -84,7 +90,7 @@ def words_of(folder: Path, with_model: bool) -> tuple[str, ...]:
 
 
 def killed(folder: Path, with_model: bool, after_s: float) -> bool:
-    """Whether the process still ran when it was killed."""
+    """Start a run, kill it after a while, and return whether it was still running."""
     process = faults.start_train(words_of(folder, with_model), folder / "log.txt")
     time.sleep(after_s)
     process.kill()
@@ -93,7 +99,10 @@ def killed(folder: Path, with_model: bool, after_s: float) -> bool:
 
 
 def gone_on_with(folder: Path, with_model: bool) -> None:
-    """What a user does after a crash: the run again where it had not begun, else `resume=last`."""
+    """Continue as a user would after a crash.
+
+    Resume the last run, or start it again where there is none yet.
+    """
     log = folder / "resumed.txt"
     code = faults.run_train(("resume=last", *with_store(folder)), log)
     said = log.read_text()
@@ -127,5 +136,5 @@ def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, 
 def test_killed_at_any_moment(
     cli: Cli, wholes: dict[bool, Whole], tmp_path: Path, trial: int
 ) -> None:
-    with_model = trial % 5 == 0  # making one takes seconds
+    with_model = trial % 5 == 0  # saving a model takes seconds
     survives(tmp_path, random.Random(trial), with_model, wholes[with_model], cli)

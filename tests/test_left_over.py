@@ -1,9 +1,12 @@
-"""What a kill leaves is delivered whole: in the closing phase, before the first checkpoint, with a journal cut, by two at once."""
+"""Whatever a killed run leaves behind is delivered completely.
+
+The kills come in the closing phase and before the first checkpoint, and several processes
+resume or deliver the same run.
+"""
 
 import os
 import shutil
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,11 +21,11 @@ from tests.strangers import make_half, tell
 from tests.test_delivery import assert_delivered_once, lock, store_in
 from tunebook.checks import InputError
 from tunebook.runfolder import PENDING, RUNS, RunFolder, acquire, release
-from tunebook.tracking.arrived import DELIVERED, JOURNAL
+from tunebook.tracking.arrived import DELIVERED
 
 
 def kill_once_there_is(outputs: str, pattern: str) -> None:
-    """Kill this process as soon as its run's folder holds such a file."""
+    """Kill this process as soon as its run's folder has a file that matches."""
 
     def watch() -> None:
         while not any(Path(outputs).glob(f"2*/*/{pattern}")):
@@ -45,7 +48,10 @@ CLOSING = [
 
 @pytest.mark.parametrize("pattern", CLOSING)
 def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, pattern: str) -> None:
-    """Nothing can be delivered meanwhile: the run that is redone tells of its model and files a second time."""
+    """A run that is killed in its closing phase and resumed is delivered once.
+
+    The store is locked meanwhile, so the resumed run records its model and files again.
+    """
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     words = (*RUN, "tracking.save_model=true", "tracking.patience_s=0", *with_store(tmp_path))
@@ -113,7 +119,7 @@ def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_p
 
 
 def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
-    """Started in the same moment, five times over."""
+    """Of three processes that resume a run at the same moment, only one works."""
     make_half(tmp_path, "trainer.max_epochs=30")
     logs = [tmp_path / f"{number}.txt" for number in range(3)]
     processes = [faults.start_train(("resume=last", *with_store(tmp_path)), log) for log in logs]
@@ -201,92 +207,8 @@ def sync(folder: str) -> None:
     assert not deliver_left_over(Path(folder) / "out", store_in(Path(folder))).problems
 
 
-CUTS = ["gone", "empty", "a third", "in a line", "all but the first line"]
-
-
-def cut(file: Path, how: str) -> None:
-    data = file.read_bytes()
-    lines = data.splitlines(keepends=True)
-    if how == "gone":
-        file.unlink()
-        return
-    kept = {
-        "empty": b"",
-        "a third": b"".join(lines[: len(lines) // 3]),
-        "in a line": data[: len(data) // 2],
-        "all but the first line": lines[0],
-    }
-    file.write_bytes(kept[how])
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        CUTS[0],
-        CUTS[2],
-        *(pytest.param(how, marks=pytest.mark.slow) for how in (CUTS[1], *CUTS[3:])),
-    ],
-)
-def test_a_journal_that_was_cut_is_told_again(
-    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
-) -> None:
-    """More of it had been delivered than is left: the epochs so far come from the checkpoint, and nothing is there twice."""
-    folder = make_half(tmp_path, step=26)
-    assert cli("sync.py", *with_store(tmp_path)).code == 0
-    cut(folder / JOURNAL, how)
-    log = tmp_path / "log.txt"
-    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "lacks what was delivered of it already" in log.read_text()
-    assert outcome(tmp_path).differences(undisturbed()) == []
-    assert len(runs_in(tmp_path)) == 1
-    assert_nothing_is_pending(tmp_path)
-
-
-@pytest.mark.parametrize("how", ["gone", "empty", pytest.param("headless", marks=pytest.mark.slow)])
-def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
-    cli: Cli, tmp_path: Path, how: str
-) -> None:
-    """Nothing of it had arrived, and MLflow can't be told which run it is: that is said, each time."""
-    folder = make_half(tmp_path)
-    if how == "headless":
-        file = folder / JOURNAL
-        file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
-    else:
-        cut(folder / JOURNAL, how)
-    for _ in range(2):
-        result = cli("sync.py", *with_store(tmp_path))
-        assert result.code == 1
-        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
-        assert (
-            f"its journal was cut or is gone, and does not say which run it is; resume={folder} tells it again"
-            in result.out
-        )
-    assert runs_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("how", ["gone", pytest.param("empty", marks=pytest.mark.slow)])
-def test_a_finished_run_whose_journal_is_lost_is_told_again(
-    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
-) -> None:
-    """Nothing of it had arrived: its checkpoint has the epochs and the weights, and the test is done again."""
-    log = tmp_path / "log.txt"
-    nowhere = ("tracking.uri=http://127.0.0.1:9", f"outputs={tmp_path / 'out'}")
-    assert faults.run_train((*RUN, *nowhere, "tracking.patience_s=0"), log) == 0, log.read_text()
-    folder = folder_of_run(tmp_path)
-    cut(folder / JOURNAL, how)
-    assert cli("sync.py", *nowhere).code == 1
-    assert (
-        faults.run_train((f"resume={folder}", "tracking.patience_s=30", *with_store(tmp_path)), log)
-        == 0
-    ), log.read_text()
-    assert outcome(tmp_path).differences(undisturbed()) == []
-    assert len(runs_in(tmp_path)) == 1
-    assert_nothing_is_pending(tmp_path)
-    assert "the run is finished" in cli("train.py", f"resume={folder}", *with_store(tmp_path)).err
-
-
 def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path: Path) -> None:
-    """Whoever waited for its lock reads its state again."""
+    """A process that has waited for a run's lock reads the run's state again."""
     first = RunFolder(tmp_path / "run", tmp_path / "out")
     first.open()
     late = RunFolder.read(first.path)
@@ -306,20 +228,6 @@ def test_a_run_is_found_however_early_it_is_killed(tmp_path: Path) -> None:
     folder.open()
     folder.close("KILLED")
     assert found[0]
-
-
-def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    words = (*RUN, "trainer.max_epochs=1000", *with_store(tmp_path))
-    process = faults.start_train(words, log)
-    faults.wait_for(lambda: runs_in(tmp_path) and "val/acc" in runs_in(tmp_path)[0].data.metrics)
-    process.kill()
-    process.join()
-    (folder_of_run(tmp_path) / JOURNAL).unlink()
-    said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
-    assert "lacks what was delivered of it already" in said
-    assert told == "1 run delivered, 0 not"
-    assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 
 
 def kill_before_the_first_checkpoint(moment: str) -> None:
@@ -348,7 +256,7 @@ def kill_before_the_first_checkpoint(moment: str) -> None:
 def test_a_kill_before_the_first_checkpoint(
     cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, moment: str, by: str
 ) -> None:
-    """It begins again in its folder, as the same run."""
+    """A run killed before its first checkpoint starts again in its folder, as the same run."""
     log = tmp_path / "log.txt"
     assert (
         faults.run_train(
@@ -371,30 +279,8 @@ def test_a_kill_before_the_first_checkpoint(
 
 
 def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
-    make_half(
-        tmp_path
-    )  # in its 18th step and validation: 11 steps and 1 validation batch make the first epoch
+    # The 18th step is in the second epoch: the first has 11 steps and 1 validation batch.
+    make_half(tmp_path)
     log = tmp_path / "resumed.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     assert "resuming in epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()
-
-
-def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Path) -> None:
-    """The same address, and another file there."""
-    make_half(tmp_path)
-    assert cli("sync.py", *with_store(tmp_path)).code == 0
-    (run,) = runs_in(tmp_path)
-    for file in tmp_path.glob("mlflow.db*"):
-        file.unlink()
-    log = tmp_path / "log.txt"
-    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    with sqlite3.connect(
-        tmp_path / "mlflow.db"
-    ) as connection:  # MLflow's client holds the old file open in this process
-        ((new, status),) = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
-        steps = connection.execute(
-            "SELECT step FROM metrics WHERE key = 'val/acc' ORDER BY step"
-        ).fetchall()
-    connection.close()
-    assert new != run.info.run_id
-    assert (status, steps) == ("FINISHED", [(1,), (2,), (3,)])

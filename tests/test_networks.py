@@ -1,4 +1,7 @@
-"""The notebook's network and its optimizer, against the papers' formulas; what every network must do."""
+"""The notebook's network and optimizer follow the papers' formulas.
+
+Further tests say what every network must do.
+"""
 
 import math
 
@@ -43,7 +46,11 @@ def test_conf_says_how_many_parameters_the_batch_norm_network_has() -> None:
 
 
 def test_initial_weights_are_glorot_uniform_and_biases_zero() -> None:
-    """U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): standard deviation a / sqrt(3)."""
+    """Initial weights are Glorot-uniform, and biases are zero.
+
+    U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) has the standard deviation a / sqrt(3)
+    (Glorot & Bengio 2010, eq. 16).
+    """
     torch.manual_seed(0)
     fans = {"0": (9, 32 * 9), "2": (32 * 9, 32 * 9), "7": (4608, 128), "10": (128, 10)}
     layers = dict(network().layers.named_children())
@@ -75,14 +82,17 @@ def test_dropout_is_element_wise_and_inverted() -> None:
     out = dropout.train()(torch.ones(16, 32, 12, 12))
     assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     kept = (out > 0).float().mean(dim=(2, 3))
-    assert kept.std() > 0  # whole channels are not dropped together
+    assert kept.std() > 0  # dropout does not drop whole channels
     assert float(kept.min()) > 0.5
     assert float(kept.max()) < 1
     assert float((out > 0).float().mean()) == pytest.approx(0.75, abs=0.01)
 
 
 def test_two_adadelta_steps_are_zeilers() -> None:
-    """Zeiler 2012, algorithm 1, worked out by hand in double precision with conf's settings."""
+    """Two steps of Adadelta are those of Zeiler (2012), algorithm 1.
+
+    They are worked out by hand in double precision, with the settings of conf/.
+    """
     settings = plain(with_choices({"optimizer": "adadelta"}))["optimizer"]
     assert (settings["lr"], settings["rho"], settings["eps"]) == (1.0, 0.95, 1e-7)
     weight = torch.nn.Parameter(torch.tensor([0.5], dtype=torch.float64))

@@ -1,4 +1,7 @@
-"""What compare.py says to run next can be run: each command is complete, and the comparison after it sees the runs."""
+"""Each command that compare.py suggests is complete and can be run.
+
+The comparison after them sees their runs.
+"""
 
 import re
 import shlex
@@ -18,7 +21,7 @@ FIXED = [*SMALL, "scheduler=cosine"]
 
 
 def commands_of(out: str) -> list[list[str]]:
-    """Return the printed commands as words, the script first."""
+    """Return the suggested commands as lists of arguments, the script first."""
     lines = out.partition("\nnext\n")[2].partition("\n\n")[0].splitlines()
     words = [shlex.split(line) for line in lines if line.startswith("  python src/")]
     assert all(word[0] == "python" for word in words)
@@ -61,7 +64,10 @@ def test_each_command_passes_the_check(cli: Cli, tmp_path: Path, name: str) -> N
 
 
 def test_runs_of_different_origin_have_whole_commands(cli: Cli, tmp_path: Path) -> None:
-    """A run with precision=auto and a trial with what that became are one configuration; what both have is in the command."""
+    """A run with precision=auto and a trial with its resolved value are one configuration.
+
+    The suggested command has the settings that both share.
+    """
     store = Store(tmp_path)
     shared = {"data": "digits", "model.filters": 16, "trainer.max_epochs": 2}
     for seed in (1, 2):
@@ -74,13 +80,16 @@ def test_runs_of_different_origin_have_whole_commands(cli: Cli, tmp_path: Path) 
                 "model.conv_dropout": dropout,
                 "seed": seed,
             }
-            words = f"data=digits model.filters=16 trainer.max_epochs=2 seed={seed} model.conv_dropout={dropout}"
+            words = (
+                "data=digits model.filters=16 trainer.max_epochs=2 "
+                f"seed={seed} model.conv_dropout={dropout}"
+            )
             words = words if auto else f"{words} trainer=cpu trainer.precision=32-true"
             tags = {"command": f"python src/train.py {words}", "precision": "32-true"}
             store.run(f"{seed} {dropout}", params, (0.9 + dropout / 1000 * seed,), tags=tags)
     result = cli("compare.py", "report=false", *store.words)
     assert result.code == 0, result.err
-    assert re.search(r"^1 +2 ", result.out, re.M)  # both runs of a configuration
+    assert re.search(r"^1 +2 ", result.out, re.M)  # both runs of one configuration
     assert "trainer.precision" not in result.out.partition("\nnext")[0]
     train = [words for words in commands_of(result.out) if words[0] == "train.py"]
     assert len(train) == 2
@@ -123,7 +132,10 @@ def test_finalists_are_chosen_by_validation_and_the_winner_alone_is_tested(tmp_p
 
 @given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1, max_size=12))
 def test_a_texts_word_is_read_back_as_it_was(text: str) -> None:
-    """But for lists and dictionaries, which are theirs to write, and what Hydra takes to be of another type."""
+    """A text that is written as an override is parsed as the same text.
+
+    Excepted are lists and dictionaries, and what Hydra takes to be of another type.
+    """
     assume(not text.startswith(("[", "{")) and "${" not in text)
     assume(re.fullmatch(r"[A-Za-z_]\w*", text) is None)
     parsed = OverridesParser.create().parse_override(f"key={in_full(text)}").value()

@@ -1,4 +1,4 @@
-"""Processes that a run started end with it, however it ends."""
+"""The processes that a run starts end with it, however it ends."""
 
 import contextlib
 import signal
@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 from tests.runs import RUN, with_store
 from tunebook.orphans import PARENT
 
-LIMITS = 'ulimit -v 40000000; exec "$@"'  # of memory: a test of processes that stay must not take the machine down
+# Memory is limited: a test whose processes stay must not take the machine down.
+LIMITS = 'ulimit -v 40000000; exec "$@"'
 SECONDS = 6.0
 
 
@@ -27,7 +28,10 @@ def start(folder: Path, *settings: str) -> "subprocess.Popen[bytes]":
 
 
 def is_at_work(process: psutil.Process) -> bool:
-    """Return whether a process runs: one that has ended may be listed until it is reaped."""
+    """Return whether a process is running.
+
+    One that has ended may be listed until it is reaped.
+    """
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -45,7 +49,7 @@ def assert_gone_soon(processes: list[psutil.Process], seconds: float = SECONDS) 
 
 
 def devices(first: psutil.Process) -> list[psutil.Process]:
-    """The processes that Lightning has started for the other devices."""
+    """Return the processes that Lightning has started for the other devices."""
     found = []
     for child in first.children():
         with contextlib.suppress(psutil.Error):
@@ -57,7 +61,7 @@ def devices(first: psutil.Process) -> list[psutil.Process]:
 @pytest.mark.parametrize("moment", ["start", "epoch 2/"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_devices_processes_end_with_the_first(tmp_path: Path, moment: str, workers: int) -> None:
-    """trainer=ddp, the first process killed while the other imports, or in training."""
+    """All processes of trainer=ddp end when the first is killed, in its start or in training."""
     process = start(
         tmp_path,
         "trainer=ddp",
@@ -120,7 +124,7 @@ def test_a_device_s_process_notices_within_a_second_or_two(rank: str, ends: bool
     assert first.stdout is not None
     child = psutil.Process(int(first.stdout.readline()))
     time.sleep(1)
-    assert child.is_running()  # not before
+    assert child.is_running()  # it does not end before the first
     first.kill()
     first.communicate()
     if ends:

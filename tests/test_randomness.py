@@ -29,14 +29,15 @@ def test_uniform_is_uniform(key: int) -> None:
     values = uniform(key, torch.arange(5000), 2)
     assert values.min() >= 0
     assert values.max() < 1
-    # 10,000 draws: the mean's standard deviation is 0.0029, the columns' correlation's is 0.014.
+    # Of 10,000 draws, the mean has a standard deviation of 0.0029, the correlation of the columns
+    # one of 0.014.
     assert abs(float(values.mean()) - 0.5) < 0.02
     assert abs(float(values.var()) - 1 / 12) < 0.01
     assert abs(float(torch.corrcoef(values.T)[0, 1])) < 0.08
 
 
 def test_splitmix_is_the_published_one() -> None:
-    """First outputs for state 1234567, from the reference implementation's published test vector."""
+    """The first outputs for state 1234567 are those of the published test vector."""
     from tunebook.randomness import _splitmix64
 
     state, found = 1234567, []

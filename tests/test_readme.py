@@ -1,4 +1,4 @@
-"""The README's commands name what is there."""
+"""The README's commands name scripts, settings and files that exist."""
 
 import re
 import shlex
@@ -19,9 +19,10 @@ REFUSED = ("sweep.of=", "adadleta", "kernel_size=3,15", "--help")
 def test_command_composes(script: str, arguments: str) -> None:
     if any(word in arguments for word in REFUSED):
         return
+    # The command can be typed as it is.
     assert (
         subprocess.run(["bash", "-n", "-c", f"python src/{script}.py{arguments}"]).returncode == 0
-    )  # can be typed as it stands
+    )
     words = shlex.split(arguments)
     if "-m" in words:
         request, _ = points.read([word for word in words if word != "-m"])

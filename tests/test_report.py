@@ -1,33 +1,22 @@
-"""compare.py: from runs in MLflow to a leaderboard, findings and a report, for good runs and for bad ones; and `make ui`'s page."""
+"""compare.py turns runs in MLflow, good ones and bad ones, into findings and a report."""
 
 import csv
 import dataclasses
-import json
 import math
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-import zlib
-from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, Cli, artifacts_of, runs_in
-from tests.faults import wait_for
+from tests.conftest import Cli, artifacts_of, runs_in
 from tests.stored import Store
 from tunebook.analysis.findings import findings
 from tunebook.analysis.results import Results, Run, Setting
 from tunebook.report import page, terminal
 from tunebook.report.read import Study
-from tunebook.tracking import view
 from tunebook.tracking.store import folder_name
 
 SPACE = {
@@ -40,7 +29,11 @@ SPACE = {
 def filled(
     folder: Path, configurations: int = 18, seeds: int = 3, name: str = "s"
 ) -> tuple[Store, str]:
-    """A sweep in which more filters are better by two points, and each optimizer is best in the middle of its learning rates."""
+    """Store a sweep with known effects and return the store and the sweep's run id.
+
+    More filters are better by two points. Each optimizer is best in the middle of its learning
+    rates.
+    """
     store, rng = Store(folder), np.random.default_rng(0)
     parent = store.sweep(name, SPACE, ["data=digits"])
     for number in range(configurations):
@@ -65,30 +58,11 @@ def report_of(store: Store, name: str = "s") -> Path:
     return store.folder / "out" / "reports" / folder_name(name)
 
 
-def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
-    name = "it's lr, by (chance) 50 %"
-    store, parent = filled(tmp_path, name=name)
-    result = cli("compare.py", f"sweep={name}", *store.words)
-    assert result.code == 0, result.err
-    assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
-    assert re.search(
-        r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)",
-        result.out,
-        re.M,
-    )
-    assert (
-        "optimizer.lr (optimizer=" in result.out
-    )  # ranges that depend on a choice are different settings
-    assert "can't be read" not in result.out + result.err
-    assert "indistinguishable from another seed" in result.out or "better" in result.out
-    assert re.search(
-        r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M
-    )
-    folder = report_of(store, name)
-    assert f"report  {folder}/report.html" in result.out
+def assert_report_is_whole(folder: Path) -> None:
+    """Assert that a report has its page, its pictures and its table of 18 configurations."""
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == len(list(folder.glob("*.png")))
-    assert not re.search(r"(src|href)=\"?https?:", page)  # needs nothing but itself
+    assert not re.search(r"(src|href)=\"?https?:", page)  # the page loads nothing else
     assert {
         "leaderboard.png",
         "importance.png",
@@ -102,6 +76,29 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     assert len(rows) == 18
     assert rows[0]["n"] == "3"
     assert float(rows[0]["median"]) == max(float(row["median"]) for row in rows)
+
+
+def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
+    name = "it's lr, by (chance) 50 %"
+    store, parent = filled(tmp_path, name=name)
+    result = cli("compare.py", f"sweep={name}", *store.words)
+    assert result.code == 0, result.err
+    assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
+    assert re.search(
+        r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)",
+        result.out,
+        re.M,
+    )
+    # Ranges that depend on a choice are different settings.
+    assert "optimizer.lr (optimizer=" in result.out
+    assert "can't be read" not in result.out + result.err
+    assert "indistinguishable from another seed" in result.out or "better" in result.out
+    assert re.search(
+        r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M
+    )
+    folder = report_of(store, name)
+    assert f"report  {folder}/report.html" in result.out
+    assert_report_is_whole(folder)
     (own,) = [run for run in runs_in(tmp_path) if run.info.run_id == parent]
     assert {f"report/{file.name}" for file in folder.iterdir()} <= artifacts_of(tmp_path, own)
     again = cli("compare.py", f"sweep={parent}", "report=false", *store.words)
@@ -115,26 +112,25 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
             metrics = {"test/acc": value + 0.001 * seed, "time/fit_s": 3.0 + seed}
             rate = 0.1 if model == "cnn" else 0.2
             params = {"model": model, f"model.{model}_size": 4, "model.rate": rate, "seed": seed}
-            tags = {
-                "command": f"python src/train.py data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"
-            }
+            words = f"data=digits model={model} model.rate={rate} seed={seed} outputs='a b'"
+            tags = {"command": f"python src/train.py {words}"}
             store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
     validated = cli("compare.py", "report=false", *store.words)
-    assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)  # what runs are chosen by
+    # By default, runs are compared by the metric that epochs are chosen by.
+    assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)
     everything = cli("compare.py", "metric=test/acc", *store.words)
     assert everything.code == 0, everything.err
     assert "! test/acc is for telling how good the winner is, not for choosing it" in everything.out
     assert "\nnext" not in everything.out
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
-    assert "model.cnn_size" not in everything.out  # it follows from the network
-    assert (
-        "model=cnn model.rate=0.1" in everything.out
-    )  # this does as well, but was given on the command line
+    assert "model.cnn_size" not in everything.out  # the network determines it
+    # The network determines model.rate too, but it was given on the command line.
+    assert "model=cnn model.rate=0.1" in everything.out
     only = cli(
         "compare.py", "runs=params.model = 'mlp'", "metric=test/acc", "report=false", *store.words
     )
     assert re.search(r"^1 +4 +80\.15 %", only.out, re.M)
-    assert "! test/acc" not in only.out  # of one configuration there is nothing to choose
+    assert "! test/acc" not in only.out  # there is only one configuration to choose
     fastest = cli("compare.py", "metric=time/fit_s", "report=false", *store.words)
     assert re.search(r"^1 +4 +4\.5 ", fastest.out, re.M)
 
@@ -156,11 +152,14 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
             "model": "mlp",
         }
         store.run(f"{precision} {seed}", params, metrics={"test/acc": value})
-    said = "bf16-mixed minus 32-true = +15.00 points +- 63.53 points (mean and 95 % interval of 2 pairs)"  # t(0.975, 1) = 12.706, sd 0.0707
+    # t(0.975, 1) = 12.706; the standard deviation is 0.0707.
+    said = (
+        "bf16-mixed minus 32-true = +15.00 points +- 63.53 points "
+        "(mean and 95 % interval of 2 pairs)"
+    )
     result = cli("compare.py", "paired=trainer", "report=false", *store.words)
-    assert (
-        f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
-    )  # what belongs to an option goes with it
+    # The settings that belong to an option are compared with it.
+    assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
     assert (alone.code, alone.out) == (2, "")
     assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
@@ -245,7 +244,8 @@ def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
     for line in csv.reader(text.splitlines()):
         for cell in line:
             assert not cell.startswith(("=", "+", "@", "-2", "\uff1d")), cell
-    assert next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"  # a number stays one
+    # A number stays a number.
+    assert next(csv.DictReader(text.splitlines()))["optimizer.lr"] == "-1.5"
 
 
 def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -311,7 +311,10 @@ def test_what_cannot_be_compared_is_said_in_a_line(
 
 @pytest.mark.slow
 def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
-    """Many of them pruned, so that all curves are read."""
+    """A comparison of 2000 runs takes seconds.
+
+    Many of them are pruned, so that all learning curves are read.
+    """
     store, rng = Store(tmp_path), np.random.default_rng(0)
     parent = store.sweep("s", SPACE)
     for number in range(2000):
@@ -329,85 +332,9 @@ def test_two_thousand_runs_take_seconds(cli: Cli, tmp_path: Path) -> None:
     start = time.monotonic()
     result = cli("compare.py", "sweep=s", *store.words)
     assert result.code == 0, result.err
-    assert (
-        "Some runs were pruned: settings are compared by the best value up to epoch 6, which 667 of 2000 have reached"
-        in result.out
+    said = (
+        "Some runs were pruned: settings are compared by the best value up to epoch 6, "
+        "which 667 of 2000 have reached"
     )
+    assert said in result.out
     assert time.monotonic() - start < 20
-
-
-def test_a_sweeps_view_is_one_that_the_pages_can_read() -> None:
-    tags = view.tags_of_sweep("grid lr 1234", "val/loss", True, ["optimizer.lr"])
-    ((_, name, page),) = view.pages(
-        "7", {**tags, "mlflow.sharedViewState.broken": "{", "other": "x"}
-    )
-    assert name == "sweep grid lr 1234"
-    assert page == view.page_of_sweep("7", "grid lr 1234")
-    assert re.fullmatch(
-        r"/#/experiments/7/runs\?viewStateShareKey=sweep-\w{8}&workflowType=machine_learning", page
-    )
-
-
-@pytest.mark.parametrize(
-    "tags", [view.tags(), view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"])]
-)
-def test_every_view_tells_pruned_from_complete(tags: dict[str, str]) -> None:
-    (text,) = [json.loads(value) for key, value in tags.items() if key.startswith(view.PREFIX)]
-    state = json.loads(zlib.decompress(b64decode(text["state"].removeprefix("deflate;"))))
-    assert "tags.`sweep.state`" in state["selectedColumns"]
-    assert "tags.`sweep.pruned_at_epoch`" in state["selectedColumns"]
-    assert state["columnOrder"][0] == "tags.`sweep.state`"  # in sight, not behind all parameters
-
-
-@pytest.mark.slow
-def test_the_pages_are_served_until_ctrl_c(tmp_path: Path) -> None:
-    store, _ = filled(tmp_path, 2, 1)
-    for key, value in {
-        **view.tags(),
-        **view.tags_of_sweep("s", "val/acc", False, ["optimizer.lr"]),
-    }.items():
-        store.client.set_experiment_tag(store.experiment, key, value)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path / "log.txt"
-    command = [
-        sys.executable,
-        str(ROOT / "src" / "ui.py"),
-        f"port={port}",
-        "browser=false",
-        store.words[0],
-    ]
-    with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-    wait_for(lambda: "Ctrl-C ends it" in log.read_text(), 120)
-    lines = log.read_text().splitlines()
-    assert lines[0] == "sweep s"
-    assert lines[1].startswith(
-        f"    http://127.0.0.1:{port}/#/experiments/{store.experiment}/runs?viewStateShareKey=sweep-"
-    )
-    assert lines[2] == "experiment tunebook"
-    assert b"MLflow" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
-    taken = subprocess.run(command, capture_output=True, text=True)
-    assert taken.returncode == 2
-    assert taken.stderr == f"error: port={port}: is in use; another one: make ui PORT={port + 1}\n"
-    os.kill(process.pid, signal.SIGINT)
-    assert process.wait(30) in (0, 130)
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/")
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["port=0"], "port=0"),
-        (["port=http"], "integer"),
-        (["tracking.uri=http://somewhere"], "has pages of its own"),
-        ([], "there is no such store"),
-    ],
-)
-def test_pages_that_cannot_be_served(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
-    result = cli("ui.py", f"tracking.uri=sqlite:///{tmp_path}/none.db", *words)
-    assert result.code == 2
-    assert said in result.err
-    assert not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The report's pictures: sizes, limits, colours, and names that are no code."""
+"""The report's pictures have the right sizes, limits and colours, and run no code in names."""
 
 import colorsys
 import dataclasses
@@ -157,7 +157,7 @@ def test_print_keeps_headings_with_what_follows() -> None:
     assert "h1, h2 { break-after: avoid; }" in rule
     assert text.index("prefers-color-scheme: dark") < text.index("@media print")
     assert "<thead>" in text
-    assert mpl.rcParams["text.parse_math"]  # the style is this report's only
+    assert mpl.rcParams["text.parse_math"]  # the style applies to this report only
 
 
 @pytest.mark.parametrize(

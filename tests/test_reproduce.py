@@ -1,9 +1,11 @@
-"""A finished run is run again from its stored config, which is not trusted, and every figure is compared."""
+"""A finished run is reproduced from its stored config, and every metric is compared.
+
+The stored config is not trusted.
+"""
 
 import shutil
 import signal
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,18 @@ from omegaconf import OmegaConf
 from tests import faults
 from tests.conftest import Cli, in_folder, run_in_process, runs_in
 from tests.runs import RUN, with_store
-from tunebook.experiment.comparison import Account, Comparison
 from tunebook.recovery import checkpoint
 
 SETTINGS = (
-    "augmentation=affine", "optimizer=adam", "scheduler=onecycle", "model.conv_dropout=0.3", "trainer.max_epochs=2",
+    "augmentation=affine", "optimizer=adam", "scheduler=onecycle", "model.conv_dropout=0.3",
+    "trainer.max_epochs=2",
     "trainer.limit_train_batches=4", "checkpoint_every_s=300",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one finished run."""
+    """Return the folder of one finished run."""
     folder = tmp_path_factory.mktemp("original")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert (
@@ -40,7 +42,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(original: Path, tmp_path: Path) -> Path:
-    """A copy of it, which a test may change."""
+    """Return a copy of that folder, which a test may change."""
     folder = tmp_path / "copy"
     shutil.copytree(original, folder)
     for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
@@ -50,7 +52,7 @@ def copy(original: Path, tmp_path: Path) -> Path:
 
 
 def alter(folder: Path, statement: str) -> None:
-    """Changes what the store holds."""
+    """Change the store by an SQL statement."""
     with sqlite3.connect(folder / "mlflow.db") as connection:
         assert connection.execute(statement).rowcount, statement
     connection.close()
@@ -61,12 +63,12 @@ def reproduce(cli: Cli, folder: Path, run: Run, *arguments: str) -> Any:
 
 
 def slow(*values: Any) -> Any:
-    """A case that another stands for in the fast tests."""
+    """Mark a case as slow that another case stands for in the fast tests."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def refused(cli: Cli, folder: Path, *said: str) -> None:
-    """In one line, with nothing made."""
+    """Assert that the reproduction is refused in one line and nothing is written."""
     (run,) = runs_in(folder)
     result = reproduce(cli, folder, run)
     assert result.code == 2, result.out + result.err
@@ -80,7 +82,7 @@ def refused(cli: Cli, folder: Path, *said: str) -> None:
 def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
     (run,) = runs_in(copy)
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads + 1)  # not what the run had
+    torch.set_num_threads(threads + 1)  # another number than the run had
     try:
         result = reproduce(cli, copy, run)
         assert torch.get_num_threads() == threads + 1
@@ -91,7 +93,7 @@ def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
         checkpoint.read(file)["tunebook"]["environment"]["threads"]
         for file in copy.glob("mlruns/**/last.ckpt")
     ] == [threads] * 2
-    # lr, four of each epoch, three of the best, two of the test
+    # The learning rate, four metrics of each epoch, three of the best epoch, two of the test.
     assert "the same: all 10 metrics, 15 points" in result.out
     _, again = runs_in(copy)
     assert again.info.experiment_id == run.info.experiment_id
@@ -103,7 +105,8 @@ def test_a_run_reproduces_itself_to_the_bit(cli: Cli, copy: Path) -> None:
     assert again.data.params == run.data.params | {"trainer.precision": run.data.tags["precision"]}
     assert again.data.metrics["test/acc"] == run.data.metrics["test/acc"]
     compared = cli("compare.py", in_folder(copy)[0], "metric=test/acc", "report=false")
-    assert "\n1  1  " in compared.out, compared.out + compared.err  # no further run of that seed
+    # A reproduction is no further run of that seed.
+    assert "\n1  1  " in compared.out, compared.out + compared.err
 
 
 def test_what_is_not_the_same_is_found(cli: Cli, copy: Path) -> None:
@@ -129,73 +132,8 @@ def test_what_is_not_the_same_is_found(cli: Cli, copy: Path) -> None:
     )
 
 
-HERE = Account(
-    {
-        (1, "val/loss"): 0.5,
-        (1, "train/loss"): 0.6,
-        (2, "val/loss"): 0.4,
-        (2, "test/acc"): 0.9,
-        (2, "best/epoch"): 2.0,
-    },
-    {"host": "a", "cpu": "b", "version.torch": "2", "git.commit": "c", "git.dirty": "false"},
-    {"training": "0123"},
-    {"torch": "2", "six": "1"},
-)
-
-
-@pytest.mark.parametrize(
-    ("changed", "first", "said"),
-    [
-        (
-            {(2, "test/acc"): 0.8, (1, "val/loss"): 0.51, (1, "train/loss"): 0.61},
-            "train/loss at epoch 1: 0.6 -> 0.61",
-            "3 of 5 points",
-        ),
-        (
-            {(2, "test/acc"): 0.8, (2, "best/epoch"): 1.0},
-            "best/epoch at epoch 2: 2.0 -> 1.0",
-            "test/acc       0.9 -> 0.8   (0.11)",
-        ),
-        ({(3, "val/loss"): 0.3}, "val/loss at epoch 3: none -> 0.3", "1 of 6 points"),
-        (
-            {(1, "val/loss"): 0.51},
-            "val/loss at epoch 1: 0.5 -> 0.51",
-            "the final figures are the same",
-        ),
-    ],
-)
-def test_the_first_difference_is_the_first_to_come_about(
-    changed: dict[Any, float], first: str, said: str
-) -> None:
-    comparison = Comparison(HERE, replace(HERE, points={**HERE.points, **changed}))
-    assert comparison.first == first
-    text = "\n".join(comparison.lines([]))
-    assert said in text
-    assert text.endswith("nothing recorded differs: versions, machine and code are the same")
-
-
-def test_what_else_differs_is_listed() -> None:
-    tags = {**HERE.tags, "host": "z", "version.torch": "3", "git.dirty": "true"}
-    now = Account({}, tags, {"training": "4567"}, {"torch": "3", "attrs": "2"})
-    assert Comparison(HERE, now).lines(["model.bias: no such setting -> true"])[-8:] == [
-        "what else differs, then -> now:",
-        "  host: a -> z",
-        "  git.dirty: false -> true",
-        "  torch: 2 -> 3",
-        "  attrs: none -> 2",
-        "  six: 1 -> none",
-        "  data for training: 0123 -> 4567",
-        "  model.bias: no such setting -> true",
-    ]
-    dirty = replace(HERE, tags={**HERE.tags, "git.dirty": "true"})
-    assert "uncommitted changes" in Comparison(dirty, replace(dirty, points={})).lines([])[-1]
-    assert not Comparison(
-        replace(HERE, points={}), replace(HERE, points={})
-    ).same  # nothing to go by
-
-
 def set_config(config: Any, mark: Path, how: str) -> None:
-    """Makes a stored config one that would do harm."""
+    """Change a stored config into one that would do harm."""
     if how == "target":
         config.model = {"_target_": "os.system", "command": f"touch {mark}"}
     if how == "inner target":
@@ -275,7 +213,8 @@ def test_a_hostile_checkpoint_is_refused(cli: Cli, copy: Path) -> None:
         ("UPDATE runs SET status = 'KILLED'", "is KILLED, not FINISHED"),
         ("UPDATE tags SET key = 'sweep.kind', value = 'sweep' WHERE key = 'cpu'", "is a sweep"),
         slow(
-            "UPDATE tags SET key = 'resumed.changes', value = 'optimizer.lr: 1 -> 2' WHERE key = 'cpu'",
+            "UPDATE tags SET key = 'resumed.changes', value = 'optimizer.lr: 1 -> 2' "
+            "WHERE key = 'cpu'",
             "optimizer.lr: 1 -> 2",
         ),
         slow(
@@ -308,7 +247,10 @@ def test_help_tells_its_settings(cli: Cli) -> None:
 
 @pytest.mark.slow
 def test_a_config_that_conf_no_longer_gives_is_run_as_it_is_stored(cli: Cli, copy: Path) -> None:
-    """Its places are not used; what it does not know is said."""
+    """A config that conf/ no longer composes is reproduced as it is stored.
+
+    Its paths are not used, and the settings that it lacks are reported.
+    """
     (file,) = copy.glob("mlruns/**/config/config.yaml")
     config = OmegaConf.load(file)
     config.seed, config.model.filters, config.data.root, config.outputs = (
@@ -381,7 +323,7 @@ def test_a_trial_is_reproduced(
     assert ("test/acc" in again.data.metrics) == tested
     assert "mlflow.parentRunId" not in again.data.tags
     assert result.out.count("\nepoch ") == epochs
-    assert reproduce(cli, tmp_path, again).code == 0  # a reproduction is a run as well
+    assert reproduce(cli, tmp_path, again).code == 0  # a reproduction can be reproduced
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A run is built again from its MLflow run, its folder or a checkpoint alone, none of which is trusted."""
+"""A run is restored from its MLflow run, folder or checkpoint, none of which is trusted."""
 
 import csv
 import http.server
@@ -20,14 +20,14 @@ from tunebook.recovery import checkpoint
 
 @pytest.fixture(scope="module")
 def file(finished: Finished) -> Path:
-    """The checkpoint that a finished run has left in MLflow."""
+    """Return the checkpoint that a finished run has left in MLflow."""
     (found,) = finished.folder.glob("mlruns/**/last.ckpt")
     return found
 
 
 @pytest.fixture
 def served(file: Path) -> Iterator[str]:
-    """Its address."""
+    """Serve the checkpoint on loopback and yield its address."""
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(file.parent))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -101,7 +101,7 @@ class Hostile:
 
 
 def hostile(content: dict[str, Any], mark: Path, how: str) -> dict[str, Any]:
-    """A checkpoint with a valid digest that would do harm."""
+    """Return a checkpoint with a valid digest that would do harm."""
     config = OmegaConf.create(content["tunebook"]["config"])
     if how == "pickle":
         return content | {"extra": Hostile(mark)}

@@ -1,4 +1,7 @@
-"""A run that is interrupted and gone on with is the run that was not: same weights, same figures, same MLflow run."""
+"""A run that is interrupted and resumed equals one that was not interrupted.
+
+It has the same weights, the same metrics and one MLflow run.
+"""
 
 import random
 import signal
@@ -19,7 +22,7 @@ from tests.runs import RUN, SAVES, STEPS, VALIDATIONS, Outcome, outcome, with_st
 def interrupted(
     tmp_path: Path, settings: tuple[str, ...], fault: Callable[..., None], signum: int, count: int
 ) -> Outcome:
-    """The outcome of a run that a fault ends and `resume` goes on with."""
+    """Return the outcome of a run that a fault ends and `resume` continues."""
     log = tmp_path / "log.txt"
     code = faults.run_train((*RUN, *settings, *with_store(tmp_path)), log, fault, signum, count)
     assert code == (-signum if signum == signal.SIGKILL else 128 + signum), log.read_text()
@@ -31,8 +34,9 @@ def interrupted(
 @pytest.mark.parametrize(
     ("fault", "count"),
     [
-        (faults.signal_in_training, 1), (faults.signal_in_training, 18), (faults.signal_in_training, 22),
-        (faults.signal_in_validation, 1), (faults.signal_in_validation, 3), (faults.signal_in_save, 24),
+        (faults.signal_in_training, 1), (faults.signal_in_training, 18),
+        (faults.signal_in_training, 22), (faults.signal_in_validation, 1),
+        (faults.signal_in_validation, 3), (faults.signal_in_save, 24),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )  # fmt: skip
@@ -154,7 +158,10 @@ def test_stopped_at_random(undisturbed: Callable[..., Outcome], tmp_path: Path, 
 
 @pytest.mark.slow
 def test_two_processes_stop_together_and_go_on(tmp_path: Path) -> None:
-    """trainer=ddp: the signal reaches one process, all stop at the same batch, and none stays behind."""
+    """Both processes of trainer=ddp stop at the same batch, and the run is resumed.
+
+    The signal reaches one of them, and no process stays behind.
+    """
     settings = (*RUN, "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=8")
     (tmp_path / "whole").mkdir()
     (tmp_path / "stopped").mkdir()

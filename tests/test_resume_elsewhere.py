@@ -1,4 +1,7 @@
-"""A run goes on where its folder is not: from MLflow's record of it, or from a checkpoint alone, which is not trusted."""
+"""A run is resumed where its folder is not, from MLflow's record or a checkpoint alone.
+
+Neither is trusted.
+"""
 
 import http.server
 import json
@@ -46,7 +49,7 @@ def test_from_its_id_alone_it_goes_on_as_the_same_mlflow_run(
 
 @pytest.fixture(scope="module")
 def last(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The last checkpoint of a run that was stopped in its second epoch."""
+    """Return the last checkpoint of a run that was stopped in its second epoch."""
     folder = tmp_path_factory.mktemp("stopped")
     interrupt(folder)
     return folder_of_run(folder) / "checkpoints" / "last.ckpt"
@@ -64,7 +67,10 @@ def address(last: Path) -> Iterator[str]:
 def test_from_a_checkpoint_alone(
     cli: Cli, undisturbed: Callable[..., Outcome], last: Path, address: str, tmp_path: Path
 ) -> None:
-    """With another store and other outputs, killed once more on the way."""
+    """A run is resumed from a checkpoint alone, with another store and other outputs.
+
+    It is killed once more on the way.
+    """
     (tmp_path / "it's here, ü").mkdir()
     file = shutil.copy(last, tmp_path / "it's here, ü" / "x.ckpt")
     for name in (str(file).replace("'", "\\'"), address):
@@ -189,7 +195,10 @@ def test_a_hostile_run_folder_changes_nothing(
 def test_an_expression_of_ones_own_is_given_again(
     cli: Cli, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a reference to another of the run's settings is kept."""
+    """An override with an interpolation of the user's environment has to be given again.
+
+    An interpolation of another setting of the run is kept.
+    """
     monkeypatch.setenv("PLACE", str(tmp_path))
     folder = tmp_path / "run"
     shutil.copytree(last.parents[1], folder)

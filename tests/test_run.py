@@ -1,4 +1,7 @@
-"""A run, from the command line to what MLflow holds. One real run is shared by most tests."""
+"""A run is checked from the command line to what MLflow holds.
+
+Most tests share one real run.
+"""
 
 import json
 import os
@@ -15,12 +18,13 @@ from tests.conftest import SMALL, Cli, Finished, artifacts_of, in_folder, run_pr
 from tests.servers import Server
 
 METRICS = {
-    "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "best/epoch", "best/val_acc", "best/val_loss",
+    "train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc", "best/epoch",
+    "best/val_acc", "best/val_loss",
     "time/epoch_s", "time/fit_s", "time/first_step_s", "speed/samples_per_s", "lr",
 }  # fmt: skip
 
 
-# One worker runs these, so that the run they share is made once.
+# One worker runs these tests, so that the run that they share is trained once.
 shares_a_run = pytest.mark.xdist_group("finished run")
 
 
@@ -80,8 +84,9 @@ class TestFinishedRun:
     def test_has_its_artifacts_once(self, finished: Finished) -> None:
         artifacts = artifacts_of(finished.folder, finished.run)
         assert artifacts == {
-            "config/config.yaml", "config/overrides.yaml", "config/requirements.txt", "log/train.log", "log/journal.jsonl",
-            "pictures/confusion_matrix.png", "pictures/learning_curves.png", "pictures/worst_images.png",
+            "config/config.yaml", "config/overrides.yaml", "config/requirements.txt",
+            "log/train.log", "log/journal.jsonl", "pictures/confusion_matrix.png",
+            "pictures/learning_curves.png", "pictures/worst_images.png",
             "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         }  # fmt: skip
         assert not list((finished.folder / "out").rglob("*.ckpt"))
@@ -118,7 +123,7 @@ class TestFinishedRun:
         for path in finished.folder.rglob("*.png"):
             picture = matplotlib.image.imread(path)
             assert min(picture.shape[:2]) > 200
-            assert picture[..., :3].std() > 0.05  # not blank
+            assert picture[..., :3].std() > 0.05  # the picture is not blank
 
     def test_its_model_takes_any_batch_in_eval_mode(self, finished: Finished) -> None:
         import mlflow.pyfunc
@@ -130,7 +135,7 @@ class TestFinishedRun:
         whole = model.predict(images)
         assert whole.shape == (7, 10)
         assert np.allclose(whole.sum(1), 1, atol=1e-5)
-        assert np.array_equal(whole, model.predict(images))  # no dropout
+        assert np.array_equal(whole, model.predict(images))  # dropout is off
         for size in (1, 2, 5):
             assert np.allclose(model.predict(images[:size]), whole[:size], atol=1e-5)
         files = {path.name for path in finished.folder.rglob("*") if path.is_file()}
@@ -159,7 +164,8 @@ class TestFinishedRun:
         )
         assert result.code == 0
         assert re.search(
-            rf"^1 +1 +{100 * finished.run.data.metrics['best/val_acc']:.2f} %.* {100 * finished.run.data.metrics['test/acc']:.2f} %",
+            rf"^1 +1 +{100 * finished.run.data.metrics['best/val_acc']:.2f} %.* "
+            rf"{100 * finished.run.data.metrics['test/acc']:.2f} %",
             result.out,
             re.M,
         )
@@ -192,7 +198,10 @@ def test_the_same_command_gives_the_same_bits_in_another_process(
 
 
 def test_the_initial_weights_depend_on_the_seed_and_nothing_else(cli: Cli, tmp_path: Path) -> None:
-    """seed=0 is a seed like any other; the number of loader workers changes nothing."""
+    """The initial weights depend on the seed and not on the number of loader workers.
+
+    seed=0 is a seed like any other.
+    """
     import torch
 
     found = {}
@@ -224,7 +233,8 @@ def test_without_tracking_nothing_is_written_but_the_runs_folder(cli: Cli, tmp_p
     )
     assert result.code == 0
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
-        "out/run.json", "out/.run.lock", "out/train.log", "out/checkpoints/best.ckpt", "out/checkpoints/last.ckpt",
+        "out/run.json", "out/.run.lock", "out/train.log", "out/checkpoints/best.ckpt",
+        "out/checkpoints/last.ckpt",
     }  # fmt: skip
 
 
@@ -240,10 +250,8 @@ def test_a_run_that_fails_says_so_everywhere(cli: Cli, tmp_path: Path) -> None:
     )
 
 
-NO_EXPORT = (
-    "tracking.save_model=false",
-    "tracking.save_pictures=false",
-)  # which take most of a small run's time
+# Without what takes most of a small run's time.
+NO_EXPORT = ("tracking.save_model=false", "tracking.save_pictures=false")
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -263,15 +271,18 @@ def test_a_stopped_run_is_killed_everywhere(tmp_path: Path, signum: int, code: i
     assert "Traceback" not in log.read_text()
     (run,) = runs_in(tmp_path)
     assert run.info.status == "KILLED"
-    assert run.data.metrics["val/acc"] > 0  # nothing that was measured is lost
+    assert run.data.metrics["val/acc"] > 0  # no metric that was computed is lost
     assert {"log/train.log", "checkpoints/last.ckpt"} <= artifacts_of(tmp_path, run)
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    """trainer=ddp: each process takes its half of each batch, so without dropout two processes compute what one does."""
+    """Two processes of trainer=ddp compute what one process computes.
+
+    Each takes half of each batch, and there is no dropout.
+    """
     found = {}
-    # SGD: Adadelta divides by tiny averages at first, and would make a rounding error large.
+    # SGD, since Adadelta first divides by tiny averages, which enlarges rounding errors.
     plain = (
         "optimizer=sgd",
         "model.conv_dropout=0",
@@ -297,7 +308,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None:
-    """A real server on loopback, with artifacts through it."""
+    """A real tracking server on loopback receives everything, artifacts included."""
     with Server(tmp_path) as server:
         result = run_process(
             "train.py", *SMALL, f"tracking.uri={server.uri}", f"outputs={tmp_path}/out"
@@ -313,11 +324,14 @@ def test_a_tracking_server_gets_everything_too(tmp_path: Path, cli: Cli) -> None
 
 @pytest.mark.slow
 def test_the_notebook_learns_mnist(tmp_path: Path) -> None:
-    """Needs the network once, for MNIST. Two epochs of the real thing: the notebook's second has val_acc 0.98."""
+    """Two epochs of the notebook's experiment reach its accuracy on MNIST.
+
+    The notebook's second epoch has val_acc 0.98. This needs the network once, for MNIST.
+    """
     result = run_process(
         "train.py", "experiment=keras_notebook", "trainer.max_epochs=2", *in_folder(tmp_path)
     )
     assert result.code == 0, result.err
     (run,) = runs_in(tmp_path)
     assert run.data.metrics["test/acc"] > 0.978
-    assert "best/val_acc" not in run.data.metrics  # nothing is picked by a test figure
+    assert "best/val_acc" not in run.data.metrics  # no epoch is chosen by a test metric

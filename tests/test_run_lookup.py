@@ -1,4 +1,7 @@
-"""A run is found by what a user has at hand, and what is no run is refused before anything heavy is imported."""
+"""A run is found by its id, name or folder, and other texts are refused early.
+
+"Early" means before anything heavy is imported.
+"""
 
 import contextlib
 import http.server
@@ -23,11 +26,11 @@ from tunebook.tracking.run_reader import ClientReader, Query, Reader, RestReader
 from tunebook.tracking.store import RunNotFound, require_store
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "mlflow", "scipy", "statsmodels")
-LONGEST_S = 2.0  # of processor time
+LONGEST_S = 2.0  # processor time
 
 
 class Runs:
-    """Some runs in a store, with ids that a test chooses."""
+    """Fill a store with some runs whose ids a test chooses."""
 
     def __init__(self, folder: Path) -> None:
         self.store = Store(folder)
@@ -36,7 +39,7 @@ class Runs:
         self.count = 0
         self.add("adam filters=16", "aaaa1111" + "0" * 24)
         self.add("twin", "aaaa2222" + "0" * 24)
-        self.add("twin", "bbbb3333" + "0" * 24)  # in place of the other in `ids`
+        self.add("twin", "bbbb3333" + "0" * 24)  # replaces the other twin in `ids`
         self.add('it\'s "odd", ü\x1b[31m', "cccc4444" + "0" * 24)
         self.add("1e5", "1234e567" + "0" * 24)
         self.add("deleted", "dddd5555" + "0" * 24)
@@ -45,7 +48,7 @@ class Runs:
         self.add("again", "ffff7777" + "0" * 24, {"reproduces": "aaaa"})
 
     def add(self, name: str, run_id: str, tags: dict[str, str] | None = None) -> None:
-        """Add a run, newer than those before."""
+        """Add a run that is newer than those before."""
         made = self.store.run(name, {}, tags=tags)
         with sqlite3.connect(self.store.folder / "mlflow.db") as connection:
             for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
@@ -65,9 +68,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 FOUND = [
-    ("aaaa1111" + "0" * 24, "aaaa1111"), ("aaaa1", "aaaa1111"), ("AAAA1", "aaaa1111"), ("adam filters=16", "aaaa1111"),
-    ("it's \"odd\", ü\x1b[31m", "cccc4444"), ("1234", "1234e567"), ("1e5", "1234e567"), ("dddd5555" + "0" * 24, "dddd5555"),
-    ("last", "1234e567"), ("eeee", "eeee6666"), ("s", "eeee6666"), ("ffff7", "ffff7777"),
+    ("aaaa1111" + "0" * 24, "aaaa1111"), ("aaaa1", "aaaa1111"), ("AAAA1", "aaaa1111"),
+    ("adam filters=16", "aaaa1111"), ("it's \"odd\", ü\x1b[31m", "cccc4444"), ("1234", "1234e567"),
+    ("1e5", "1234e567"), ("dddd5555" + "0" * 24, "dddd5555"), ("last", "1234e567"),
+    ("eeee", "eeee6666"), ("s", "eeee6666"), ("ffff7", "ffff7777"),
 ]  # fmt: skip
 
 
@@ -82,7 +86,8 @@ def test_a_run_is_found(runs: Runs, text: str, found: str) -> None:
         ("twin", "run=twin: may be any of bbbb3333 (twin), aaaa2222 (twin); give more of the id"),
         (
             "aaaa",
-            "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); give more of the id",
+            "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); "
+            "give more of the id",
         ),
     ],
 )
@@ -142,7 +147,7 @@ def test_any_text_finds_a_run_or_gets_one_line(runs: Runs, text: str) -> None:
 
 
 def test_all_readers_agree(runs: Runs) -> None:
-    """The quick way to read a store says what MLflow's client says."""
+    """The fast reader of an SQLite store agrees with MLflow's client."""
     _agree(SqliteReader(runs.uri), ClientReader(runs.uri), runs)
 
 
@@ -151,7 +156,8 @@ def server(runs: Runs, tmp_path: Path) -> Iterator[Server]:
     files = (runs.store.folder / "mlflow.db", tmp_path / "server.db")
     there, here = (sqlite3.connect(file) for file in files)
     with contextlib.closing(there), contextlib.closing(here):
-        there.backup(here)  # a copy of the file would lack what is in its write-ahead log
+        # A copy of the file alone would lack the contents of its write-ahead log.
+        there.backup(here)
     with Server(tmp_path) as started:
         yield started
 
@@ -178,14 +184,18 @@ def _agree(one: Reader, other: Reader, runs: Runs) -> None:
     ):
         assert one.search(query) == other.search(query)
     assert one.search(Query.every(), limit=2) == other.search(Query.every(), limit=2)
-    assert len(one.search(Query.every())) == len(runs.ids)  # one deleted, one name twice
+    # One run is deleted, and one name is there twice.
+    assert len(one.search(Query.every())) == len(runs.ids)
     for run_id in (*runs.ids.values(), "0" * 32):
         assert one.get(run_id) == other.get(run_id)
     assert sorted(one.experiments()) == sorted(other.experiments())
 
 
 def spend(script: str, *arguments: str) -> tuple[float, "subprocess.CompletedProcess[str]"]:
-    """Return the processor seconds that a script took, and what it said, with what it imported."""
+    """Return the processor seconds that a script took, and its result.
+
+    Its standard error names the modules that it imported.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-X", "importtime", str(ROOT / "src" / script), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -233,7 +243,10 @@ def test_what_is_no_run_is_refused_in_a_moment(
 
 
 def test_resume_takes_what_evaluate_takes(cli: Cli, finished: Finished, tmp_path: Path) -> None:
-    """A run that is found is refused since it is finished; another text since it is no run."""
+    """`resume` finds the runs that evaluate.py finds: a finished one is refused as finished.
+
+    Other texts are refused since they name no run.
+    """
     store = in_folder(finished.folder)[0]
     for outputs in (finished.folder / "out", tmp_path / "elsewhere"):
         for text in (

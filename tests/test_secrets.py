@@ -1,4 +1,4 @@
-"""Known secrets: found wherever they are written, in whatever form."""
+"""Known secrets are found wherever they are written, in whatever form."""
 
 import json
 import re
@@ -32,29 +32,27 @@ from tunebook.text_output import quoted
 @example("aaaa aaaa\\\\\\bbbb", "json thrice")
 def test_a_known_secret_is_found_in_every_form(secret: str, encoding: str) -> None:
     if encoding == "inside base64":
-        secret = (
-            secret.replace('"', "q").replace("\\", "b").replace("\t", "t")
-        )  # JSON would write these otherwise
+        # JSON would escape these characters.
+        secret = secret.replace('"', "q").replace("\\", "b").replace("\t", "t")
     text = f"it came to <{ENCODINGS[encoding](secret)}> at last"
     hidden = known(DB_PASS=secret)(text)
     assert HIDDEN in hidden
     assert hidden.startswith("it came to <")
     assert hidden.endswith("> at last")
     assert [form for form in forms_of(secret) if form in hidden] == []
-    assert (
-        len(hidden) <= len("it came to <***> at last") + 40
-    )  # what an encoding writes around it may stay
+    # What an encoding writes around the secret may stay.
+    assert len(hidden) <= len("it came to <***> at last") + 40
     assert known(DB_PASS=secret)(hidden) == hidden
 
 
-# What is printed, of any script; letters too, so that there is something to spell.
+# Printable characters of any script, with enough letters to write as escapes.
 PRINTED = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"])
     | st.sampled_from("abcXYZ0189" + NASTY),
     min_size=8,
     max_size=24,
 ).filter(is_password)
-# Where a program may write what it was given.
+# Contexts in which a program may write what it was given.
 PLACES = [
     "{}",
     "x={}",
@@ -113,7 +111,10 @@ def test_a_known_secret_is_found_with_each_letter_in_a_form_of_its_own(
 def test_a_known_secret_is_found_in_digits_and_base64(
     secret: str, packing: str, before: bytes, after: bytes, place: str
 ) -> None:
-    """Alone and inside a longer text, at each place in a group of bytes, over the ends of lines."""
+    """A known secret is found in hexadecimal digits and base64, alone or in a longer text.
+
+    It begins at any place in a group of bytes and continues over the ends of lines.
+    """
     secrets = KnownSecrets()
     secrets.add(secret)
     hidden = secrets.hide(place.format(PACKINGS[packing](before + secret.encode() + after)))
@@ -136,7 +137,7 @@ FIGURES = "0123456789abcdef"
     ),
 )
 def test_digits_that_are_no_secret_stay(secret: str, words: list[str]) -> None:
-    """A run's id, a checksum and figures, whatever is secret."""
+    """A run's id, a checksum and figures stay, whatever is secret."""
     secrets = KnownSecrets()
     secrets.add(secret)
     text = " ".join(words)
@@ -155,7 +156,10 @@ def test_digits_that_are_no_secret_stay(secret: str, words: list[str]) -> None:
 def test_a_password_in_an_address_is_found(
     password: str, scheme: str, encoded: bool, as_word: bool
 ) -> None:
-    """In the address, and wherever else it is told; whether the address came as a setting or as a word."""
+    """A password in an address is found there and wherever else it is written.
+
+    The address comes from a setting or from an override.
+    """
     written = quote(password, safe="") if encoded else password
     address = f"{scheme}://somebody:{written}@db.example.org:5432/x?timeout=3"
     secrets = KnownSecrets()

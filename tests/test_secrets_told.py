@@ -1,4 +1,4 @@
-"""Whole commands: no secret in what they say and in what they leave."""
+"""Whole commands leave no secret in their output or in their files."""
 
 import json
 import os
@@ -45,7 +45,10 @@ def test_a_line_is_cut_after_it_was_redacted() -> None:
 def test_no_part_of_a_password_is_in_the_answer_to_a_bad_address(
     scheme: str, password: str
 ) -> None:
-    """A parser's own words quote what it took for a port or a host."""
+    """The error for a bad address contains no part of its password.
+
+    A URL parser's own message quotes what it took for a port or a host.
+    """
     said = what_is_wrong(f"{scheme}://me:{password}@127.0.0.1:9/x")
     assert [part for part in re.findall(r"\w{5,}", password) if part in said] == []
 
@@ -58,7 +61,10 @@ IN_ADDRESS, IN_VARIABLE, IN_QUERY = (
 
 
 def with_secrets(wraps: str = "") -> None:
-    """Let a process have one in a variable, and fail where it is told to with an error that holds another."""
+    """Put a secret into the environment of a process.
+
+    With `wraps`, make its 5th training step raise an error that contains another secret.
+    """
     os.environ |= {
         "DB_PASS": IN_VARIABLE,
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
@@ -72,7 +78,8 @@ def with_secrets(wraps: str = "") -> None:
 
 def raise_with_secrets() -> None:
     raise RuntimeError(
-        f"no answer from http://me:{quote(IN_ADDRESS, safe='')}@host with {IN_VARIABLE!r} and {json.dumps(IN_ADDRESS)}"
+        f"no answer from http://me:{quote(IN_ADDRESS, safe='')}@host "
+        f"with {IN_VARIABLE!r} and {json.dumps(IN_ADDRESS)}"
     )
 
 
@@ -105,7 +112,10 @@ def test_a_run_that_fails_tells_no_secret_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_gone_on_with_and_delivered_tells_no_secret(tmp_path: Path) -> None:
-    """A real store behind the address: sqlite, whose path has a parameter; run, refused, gone on with, read again."""
+    """A run that fails, is refused and is then resumed writes no secret.
+
+    Its address is that of a real SQLite store, to which it is delivered.
+    """
     with_store(tmp_path)
     uri = f"tracking.uri={quoted(f'sqlite:///{tmp_path}/mlflow.db')}"
     words = (*RUN, f"outputs={tmp_path}/out", uri, f"experiment_name={quoted(IN_VARIABLE)}")
@@ -196,7 +206,10 @@ def test_bad_input_is_answered_without_its_secrets(words: tuple[str, ...]) -> No
 def test_a_secret_cannot_vary_in_a_sweep(
     cli: Cli, tmp_path: Path, words: list[str], named: str
 ) -> None:
-    """What varies stands in the study's database and in its trials as it is."""
+    """A sweep refuses a secret as a value that varies.
+
+    The study's database and the trials would contain it as it is.
+    """
     result = cli("train.py", "-m", "data=digits", f"outputs={tmp_path}/out", *words)
     assert result.code == 2
     assert result.err.count("\n") == 1

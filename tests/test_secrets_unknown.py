@@ -1,4 +1,4 @@
-"""What looks like a secret that nobody told: hidden by its name or its form; and texts without any stay as they are."""
+"""Unknown secrets are hidden by their name or form, and texts without any stay unchanged."""
 
 import base64
 import html
@@ -16,14 +16,16 @@ from tunebook.secrets import HIDDEN, is_secret, redact, redacted
 from tunebook.secrets.names import ENDINGS, LAST, PAIRS
 
 SECRETS_NAMES = [
-    "password", "passwd", "pwd", "pass", "passphrase", "secret", "token", "api_key", "apikey", "access_key", "private_key", "credential",
-    "credentials", "auth", "authorization", "bearer", "pat", "dsn", "connection_string", "DB_PASS", "GH_PAT", "AWS_SECRET_ACCESS_KEY",
+    "password", "passwd", "pwd", "pass", "passphrase", "secret", "token", "api_key", "apikey",
+    "access_key", "private_key", "credential", "credentials", "auth", "authorization", "bearer",
+    "pat", "dsn", "connection_string", "DB_PASS", "GH_PAT", "AWS_SECRET_ACCESS_KEY",
     "MLFLOW_TRACKING_PASSWORD", "PGPASSWORD", "HF_TOKEN", "SENTRY_DSN", "GCP_CREDENTIALS",
     "MYSQL_PWD", "dbPassword", "clientSecret", "x.apiKey",
 ]  # fmt: skip
 OTHER_NAMES = [
-    "COMPASS", "PATH", "BYPASS", "author", "tokenizer", "passes", "patience", "pattern", "SSH_AUTH_SOCK", "PWD", "OLDPWD", "XAUTHORITY",
-    "TOKENIZERS_PARALLELISM", "tunebook.key", "pass_rate", "token_count", "PASSWORD_FILE", "keys", "max_tokens", "trainer.max_epochs",
+    "COMPASS", "PATH", "BYPASS", "author", "tokenizer", "passes", "patience", "pattern",
+    "SSH_AUTH_SOCK", "PWD", "OLDPWD", "XAUTHORITY", "TOKENIZERS_PARALLELISM", "tunebook.key",
+    "pass_rate", "token_count", "PASSWORD_FILE", "keys", "max_tokens", "trainer.max_epochs",
 ]  # fmt: skip
 
 
@@ -71,24 +73,34 @@ def test_what_looks_like_a_secret_is_hidden(text: str, shown: str) -> None:
 
 
 PEM = "-----BEGIN {0}PRIVATE KEY-----\n{1}\n-----END {0}PRIVATE KEY-----\n"
-# A secret that nobody told, at [0]: in code, in YAML, on a command line, in XML, in PEM.
+# Texts with an unknown secret at [0]: code, YAML, command lines, XML and PEM.
 UNKNOWN = [
-    "password := [0]", "password => '[0]'", ':password => "[0]"', "api_key ?= [0]", "$secret == '[0]'", "token ||= '[0]'",
+    "password := [0]", "password => '[0]'", ':password => "[0]"', "api_key ?= [0]",
+    "$secret == '[0]'", "token ||= '[0]'",
     "passwords: ['[0]', '[0] [0]']", "secret=[a]b[0]",
-    "passwords:\n  - [0]\n  - [0]\nuser: me", "token:\n- [0]\nuser: me", "TOKEN += [0]", "pwd<-'[0]'",
-    "client_secret ::= [0]", "cookie: [0]", "db.pw=[0]", "`password` = `[0]`", "password: !!str [0]", "token: &anchor [0]",
-    "password: |\n  [0]\nuser: me", "a:\n  - token: >-\n      [0]\n      [0]\n\n      [0]\n    user: me", "secret: |2+ # why\n\n   [0]",
+    "passwords:\n  - [0]\n  - [0]\nuser: me", "token:\n- [0]\nuser: me", "TOKEN += [0]",
+    "pwd<-'[0]'",
+    "client_secret ::= [0]", "cookie: [0]", "db.pw=[0]", "`password` = `[0]`",
+    "password: !!str [0]", "token: &anchor [0]",
+    "password: |\n  [0]\nuser: me",
+    "a:\n  - token: >-\n      [0]\n      [0]\n\n      [0]\n    user: me",
+    "secret: |2+ # why\n\n   [0]",
     "x: 1\r\npassphrase: !vault |\r\n\t[0]\r\nuser: me", "password: |-\n  - [0]\n  - a: [0]",
     "curl -u me:[0] http://host", "curl -sSLu me:[0] http://host", "curl -ume:[0]",
     "CURL -u D/me:[0]", "curl -u me:'[0] [0]'", "curl -u $'me:[0]'",
     "curl http://host --user 'me:[0] [0]' -v",
-    'curl \\\n  -H "a: b" \\\n  --user "me:[0]"', "wget --user=me:[0]", "--proxy-user :[0]", "['curl', '-u', 'me:[0]', 'http://host']",
+    'curl \\\n  -H "a: b" \\\n  --user "me:[0]"', "wget --user=me:[0]", "--proxy-user :[0]",
+    "['curl', '-u', 'me:[0]', 'http://host']",
     "run --password '[0] [0]'", "['run', '--api-key', '[0]']",
-    "<password>[0]</password>", "<db:password a='b' c=\"d\">\n  [0]\n</db:password>", "<ApiKey><![CDATA[[0]]]></ApiKey>",
-    "<password value='[0]'/>", "<tr><td>password</td><td>[0]</td></tr>", "<token><value>[0]</value></token>",
+    "<password>[0]</password>", "<db:password a='b' c=\"d\">\n  [0]\n</db:password>",
+    "<ApiKey><![CDATA[[0]]]></ApiKey>",
+    "<password value='[0]'/>", "<tr><td>password</td><td>[0]</td></tr>",
+    "<token><value>[0]</value></token>",
     '<add key="ApiKey" value="[0]"/>', "<property name='db.password'>[0]</property>",
-    "<key>secret</key>\n<string>[0]</string>", '<input type="password" value="[0]">', '<user password="[0]" name="me"/>',
-    PEM.format("", "[0]"), PEM.format("RSA ", "Proc-Type: 4,ENCRYPTED\n\n[0]\n[0]"), PEM.format("OPENSSH ", "[0]").replace("\n", " "),
+    "<key>secret</key>\n<string>[0]</string>", '<input type="password" value="[0]">',
+    '<user password="[0]" name="me"/>',
+    PEM.format("", "[0]"), PEM.format("RSA ", "Proc-Type: 4,ENCRYPTED\n\n[0]\n[0]"),
+    PEM.format("OPENSSH ", "[0]").replace("\n", " "),
     PEM.format("EC ", "[0]").replace("\n", "\n    "), PEM.format("", "[0]" + "x" * 16)[:60],
     "-----BEGIN PGP PRIVATE KEY BLOCK-----\n[0]\n-----END PGP",
 ]  # fmt: skip
@@ -121,7 +133,7 @@ def test_a_secret_that_nobody_told_is_hidden(word: str, form: str, around: str) 
 
 @pytest.mark.parametrize("form", UNKNOWN)
 def test_what_stands_beside_a_secret_stays(form: str) -> None:
-    """Hidden is the secret, and no more than that: the next setting can be read."""
+    """Nothing but the secret is hidden, so that the next setting can be read."""
     for beside in ("user: me", "http://host", "name=", "a='b'", "'curl'", "-----END"):
         if beside in form:
             assert beside in redact(form.replace("[0]", "hunter2"), {})
@@ -137,18 +149,26 @@ def test_every_name_of_a_secret_is_looked_for(name: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "postgresql://me@db/study", "http://localhost:5000/#/experiments/1?search=a@b.org", "sqlite:////a/b@c.db",
+        "postgresql://me@db/study", "http://localhost:5000/#/experiments/1?search=a@b.org",
+        "sqlite:////a/b@c.db",
         "ssh://git@github.com/x/y",
-        "forward pass: 0.3 s, pat: 2, auth: failed", "val/acc=0.9953 train/loss 1e-05", "file:///home/me@work/x", "s3://bucket/a@b",
-        "https://github.com/@scope/name", "basic training bearer of news", "tokens: 12, max_tokens=100", "password: null",
-        "mail me@example.org", "tokens=5", "model.pass_through=True", "bypass: 3", "epoch 3: val/acc 0.99", "x: |\n  text\ny: 1",
-        "docker run --user 1000:1000 -u 0:0 --user node:node image", "python -u train.py tracking.uri=http://host:5000", "log-u 1:2",
-        "rsync -u here there:folder", "usage: login <user> <password> [x]", "<keys>a</keys> <token/> <b>password</b>",
+        "forward pass: 0.3 s, pat: 2, auth: failed", "val/acc=0.9953 train/loss 1e-05",
+        "file:///home/me@work/x", "s3://bucket/a@b",
+        "https://github.com/@scope/name", "basic training bearer of news",
+        "tokens: 12, max_tokens=100", "password: null",
+        "mail me@example.org", "tokens=5", "model.pass_through=True", "bypass: 3",
+        "epoch 3: val/acc 0.99", "x: |\n  text\ny: 1",
+        "docker run --user 1000:1000 -u 0:0 --user node:node image",
+        "python -u train.py tracking.uri=http://host:5000", "log-u 1:2",
+        "rsync -u here there:folder", "usage: login <user> <password> [x]",
+        "<keys>a</keys> <token/> <b>password</b>",
         "&lt;b&gt;token&lt;/b&gt;",
         "-----BEGIN CERTIFICATE-----\nMIIEpAIBAAKCAQEA\n-----END CERTIFICATE-----",
         "-----BEGIN PUBLIC KEY-----\nMIIE\n-----END PUBLIC KEY-----",
-        "C:\\new\\x41\\token", "\\bpass\\b", "50%41 of it", "passes := 3, author => me, tokenizer -> x", "forward pass -> 0.3 s",
-        "0123456789abcdef0123456789abcdef", "12:34:56:78:9a:bc", "the password is: ***", "model.patience=3,5", "curl -o a:b http://host",
+        "C:\\new\\x41\\token", "\\bpass\\b", "50%41 of it",
+        "passes := 3, author => me, tokenizer -> x", "forward pass -> 0.3 s",
+        "0123456789abcdef0123456789abcdef", "12:34:56:78:9a:bc", "the password is: ***",
+        "model.patience=3,5", "curl -o a:b http://host",
         "password: []",
     ],
 )  # fmt: skip
@@ -157,9 +177,9 @@ def test_what_is_none_stays(text: str) -> None:
 
 
 WORDS = st.sampled_from(
-    ["optimizer=adam", "model.filters=16,32", "val/acc 0.9953", "lr: 0.001", "outputs=/tmp/a b/ünï", "sqlite:////tmp/x.db", "seed=range(3)",
-     "http://127.0.0.1:5000/#/experiments/1", "3.1 s", "'quoted'", '{"a": [1, 2e-05]}', "50%", "a@b.org", "\\", "\n",
-     "100 tokens", "passes 3 of 4"]
+    ["optimizer=adam", "model.filters=16,32", "val/acc 0.9953", "lr: 0.001", "outputs=/tmp/a b/ünï",
+     "sqlite:////tmp/x.db", "seed=range(3)", "http://127.0.0.1:5000/#/experiments/1", "3.1 s",
+     "'quoted'", '{"a": [1, 2e-05]}', "50%", "a@b.org", "\\", "\n", "100 tokens", "passes 3 of 4"]
 )  # fmt: skip
 
 
@@ -184,10 +204,12 @@ def test_redacting_again_changes_nothing(text: str) -> None:
 
 
 HOSTILE = [
-    "a" * 100_000, "://" * 30_000, "://a:@" * 20_000, "password=" * 10_000, "\\" * 100_000, '"\\"' * 30_000, "a=" * 50_000,
-    "password:" + " " * 100_000, "%25" * 30_000, "authorization: " * 7_000, "bearer " * 15_000, "eyJ" * 30_000, "?&sig=" * 15_000,
-    "<password>" * 10_000, "-----BEGIN PRIVATE KEY-----" * 4_000, "curl -u a:" * 10_000, "password: |\n  " * 7_000, "0x68, " * 17_000,
-    "\\u0068" * 17_000, "&amp;" * 20_000, " \\\n" * 30_000, "password: !a " * 8_000, "token: '" * 10_000,
+    "a" * 100_000, "://" * 30_000, "://a:@" * 20_000, "password=" * 10_000, "\\" * 100_000,
+    '"\\"' * 30_000, "a=" * 50_000, "password:" + " " * 100_000, "%25" * 30_000,
+    "authorization: " * 7_000, "bearer " * 15_000, "eyJ" * 30_000, "?&sig=" * 15_000,
+    "<password>" * 10_000, "-----BEGIN PRIVATE KEY-----" * 4_000, "curl -u a:" * 10_000,
+    "password: |\n  " * 7_000, "0x68, " * 17_000, "\\u0068" * 17_000, "&amp;" * 20_000,
+    " \\\n" * 30_000, "password: !a " * 8_000, "token: '" * 10_000,
     "http://h/?" + "&a" * 30_000 + "@", "x" * 50_000 + "\\'\"" * 10_000,
 ]  # fmt: skip
 
@@ -201,7 +223,8 @@ def test_a_hostile_text_takes_time_in_proportion_to_its_length(text: str) -> Non
         redact(text[:length], environment)
         return time.process_time() - begun
 
-    assert seconds(len(text)) < 12 * seconds(len(text) // 4) + 0.2  # 16 times would be quadratic
+    # With quadratic time, it would be 16 times.
+    assert seconds(len(text)) < 12 * seconds(len(text) // 4) + 0.2
 
 
 def test_lines_are_redacted_by_the_thousand(monkeypatch: pytest.MonkeyPatch) -> None:

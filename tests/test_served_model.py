@@ -62,7 +62,10 @@ def test_pyfunc_loads_it_in_a_process_of_its_own(
 
 
 def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> None:
-    """The quick part of the test above, in this process."""
+    """MLflow is given the loader that is exported with the model.
+
+    This is the fast part of the test above, in this process.
+    """
     from mlflow.models import Model
 
     from tunebook.tracking import tunebook_exported_model
@@ -73,6 +76,18 @@ def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> No
     images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
     found = tunebook_exported_model._load_pyfunc(str(folder / settings["data"])).predict(images)
     assert np.allclose(found, expected(network, images), atol=1e-6)
+
+
+def wait_until_served(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    """Wait until the server answers a ping, and fail where it has ended."""
+    deadline = time.monotonic() + 200
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    assert server.poll() is None, log.read_text()
 
 
 @pytest.mark.slow
@@ -94,7 +109,7 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
         "--port",
         str(port),
     ]
-    # MLflow calls uvicorn by its name, as it is found in an activated environment.
+    # MLflow calls uvicorn by its name, which is found in an activated environment.
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -104,14 +119,7 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
             command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 200
-        while server.poll() is None and time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        assert server.poll() is None, (tmp_path / "log.txt").read_text()
+        wait_until_served(server, port, tmp_path / "log.txt")
         for size in (1, 3):
             images = np.random.default_rng(size).random((size, 1, 8, 8), dtype=np.float32)
             body = json.dumps({"inputs": images.tolist()}).encode()

@@ -1,4 +1,4 @@
-"""Sweeps: every trial once, whatever happens to some of them, and what MLflow and the terminal say of it."""
+"""Each trial of a sweep runs once, and MLflow and the terminal report all of them."""
 
 import os
 import re
@@ -9,28 +9,23 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow.entities import Run
-from optuna.storages import InMemoryStorage
 
 from tests import faults
 from tests.conftest import Cli, artifacts_of, run_process, runs_in
 from tests.runs import RUN, TIMES, with_store
 from tunebook.sweep import local
-from tunebook.sweep.request import make_request
-from tunebook.sweep.space import Space, make_space, split
-from tunebook.sweep.study import Study
 
 SHORT = (*(word for word in RUN if "max_epochs" not in word), "trainer.max_epochs=2")
 GRID = ("-m", *SHORT, "optimizer=adam,sgd", "seed=1,2")
 
 
-in_one_process = pytest.mark.xdist_group("sweep")  # of the test processes, one makes the grid
+# One worker runs these tests, so that the grid is trained once.
+in_one_process = pytest.mark.xdist_group("sweep")
 
 
 def children(folder: Path) -> dict[str, Run]:
-    """The trials of the only sweep in a folder, by their values."""
+    """Return the trials of the only sweep in a folder, by their values."""
     runs = runs_in(folder)
     (parent,) = [run for run in runs if run.data.tags.get("sweep.kind") == "sweep"]
     found = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
@@ -49,7 +44,7 @@ def figures(run: Run) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep that went well."""
+    """Return the folder of a sweep that went well."""
     folder = tmp_path_factory.mktemp("grid")
     result = run_process("train.py", *GRID, *with_store(folder))
     assert result.code == 0, result.err
@@ -71,15 +66,14 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
         grid, parent
     )
     out = (grid / "out.txt").read_text()
-    for optimizer in (
-        "adam",
-        "sgd",
-    ):  # the figures themselves are test_sweep_seeds.py's: runs this short may be at chance
+    # The figures themselves are tested in test_sweep_seeds.py: runs as short as these may be at chance.
+    for optimizer in ("adam", "sgd"):
         assert re.search(rf"^ *2 +\d+\.\d\d .*% +\d+\.\d\d .*% +{optimizer}\b", out, re.M)
     assert re.search(r"^best +val/acc \d+\.\d\d % .*optimizer=(adam|sgd)$", out, re.M)
     uri = f"tracking.uri=sqlite:///{grid}/mlflow.db"
     assert re.search(
-        rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} outputs={grid}/out$",
+        rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} "
+        rf"outputs={grid}/out$",
         out,
         re.M,
     )
@@ -100,7 +94,10 @@ def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_pat
     (alone,) = runs_in(tmp_path)
     assert figures(alone) == figures(children(grid)["sgd seed=2"])
     assert "sweep" not in alone.data.params
-    said = r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, \d+ s since the process began$"
+    said = (
+        r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, "
+        r"\d+ s since the process began$"
+    )
     assert re.search(said, result.out, re.M)
 
 
@@ -114,6 +111,17 @@ def test_the_same_command_finds_its_sweep_and_runs_nothing_again(grid: Path, cli
     assert parent_of(grid).info.status == "FINISHED"
 
 
+def assert_states(found: dict[str, Run], fifth: str) -> None:
+    """Assert how the trials ended, of which the fifth may hang."""
+    states = {name: run.data.tags["sweep.state"] for name, run in found.items()}
+    assert states["adam lr=0.001 seed=1"] == "failed"
+    assert states["adam lr=0.001 seed=2"] == "killed"
+    assert states["sgd lr=0.001 seed=1"] == fifth
+    assert states["sgd lr=0.001 seed=2"] == "complete"
+    assert {state for name, state in states.items() if "1e+30" in name} == {"diverged"}
+    assert {run.info.status for run in found.values()} == {"FINISHED", "FAILED", "KILLED"}
+
+
 @pytest.mark.parametrize("faults_at", [(0, 1), pytest.param((0, 1, 4), marks=pytest.mark.slow)])
 @in_one_process
 def test_trials_that_fail_cost_only_themselves(
@@ -123,7 +131,10 @@ def test_trials_that_fail_cost_only_themselves(
     monkeypatch: pytest.MonkeyPatch,
     faults_at: tuple[int, ...],
 ) -> None:
-    """One raises, one is killed, one hangs, some diverge; the others are as without them. Failed ones run again when that is asked for."""
+    """Trials that raise, hang, diverge or are killed do not affect the others.
+
+    The failed ones run again when that is asked for.
+    """
     monkeypatch.setattr(local, "work", partial(faults.faulty_work, faults_at))
     arguments = (
         "-m",
@@ -137,13 +148,7 @@ def test_trials_that_fail_cost_only_themselves(
     result = cli("train.py", *arguments)
     assert result.code == 1
     found = children(tmp_path)
-    states = {name: run.data.tags["sweep.state"] for name, run in found.items()}
-    assert states["adam lr=0.001 seed=1"] == "failed"
-    assert states["adam lr=0.001 seed=2"] == "killed"
-    assert states["sgd lr=0.001 seed=1"] == ("timed out" if 4 in faults_at else "complete")
-    assert states["sgd lr=0.001 seed=2"] == "complete"
-    assert {state for name, state in states.items() if "1e+30" in name} == {"diverged"}
-    assert {run.info.status for run in found.values()} == {"FINISHED", "FAILED", "KILLED"}
+    assert_states(found, "timed out" if 4 in faults_at else "complete")
     assert re.search(r"^trial 0 failed: RuntimeError: a fault", result.out, re.M)
     assert re.search(r"^trial 1 killed: its process ended with SIGKILL", result.out, re.M)
     assert "log/traceback.txt" in artifacts_of(tmp_path, found["adam lr=0.001 seed=1"])
@@ -195,7 +200,8 @@ def test_a_sweep_that_is_broken_as_a_whole_ends(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_path: Path) -> None:
-    search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'", "optimizer=adam,sgd",
+    search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'",
+              "optimizer=adam,sgd",
               "optimizer.lr=tag(log, interval(1e-3, 1e-1))", *with_store(tmp_path))  # fmt: skip
     assert cli("train.py", *search, "sweep.trials=3").code == 0
     first = children(tmp_path)
@@ -228,7 +234,10 @@ def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
 )
 @in_one_process
 def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None:
-    """SIGKILL of the process that leads it: its workers stop, and the same command ends with each point once, as undisturbed."""
+    """A sweep whose leading process is killed is resumed by the same command.
+
+    Its workers stop. Each trial is there once, as in the undisturbed sweep.
+    """
     log = tmp_path / "log.txt"
     process = faults.start_train((*GRID, *with_store(tmp_path)), log)
     assert process.pid
@@ -250,7 +259,7 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     process = faults.start_train(command, log)
     assert process.pid
     faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
-    os.kill(process.pid, signal.SIGSTOP)  # so that it is not over before it is stopped
+    os.kill(process.pid, signal.SIGSTOP)  # so that the sweep can't end before the next command
     refused = cli("train.py", *GRID, *with_store(tmp_path))
     started = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGTERM)
@@ -290,75 +299,6 @@ def test_a_dry_run_shows_the_trials_and_makes_nothing(cli: Cli, grid: Path, tmp_
         r"6 trials, epochs of each: 12, \d workers?: about .*, going by 4 earlier runs", result.out
     )
     assert not any(tmp_path.iterdir())
-
-
-SPACE = {
-    "optimizer": "choice(adam, sgd)",
-    "optimizer=adam": {
-        "optimizer.lr": "tag(log, interval(1e-4, 1e-2))",
-        "optimizer.amsgrad": "choice(true, false)",
-    },
-    "optimizer=sgd": {"optimizer.lr": "interval(0.1, 1)", "optimizer.momentum": "choice(0.5, 0.9)"},
-    "model.filters": "int(interval(4, 8))",
-}
-
-
-def space_of(*words: str) -> Space:
-    fixed, varying = split(words)
-    return make_space(
-        varying, SPACE, dict(word.split("=") for word in fixed), {"optimizer": "adadelta"}
-    )
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    trials=st.integers(1, 8),
-    stops=st.lists(st.integers(1, 8), max_size=3),
-)
-def test_a_search_draws_what_applies_and_nothing_twice(
-    seed: int, trials: int, stops: list[int]
-) -> None:
-    """However often it is interrupted: the draws are those of a sweep that was not."""
-    own = {"name": "x", "trials": trials, "executor": "local", "workers": None, "threads": None, "storage": None, "seed": seed,
-           "trial_timeout": None, "patience_s": 1, "max_failures": None, "test": True,
-           "retry_failed": False, "join": False, "dry_run": False, "pruner": None,
-           "ray": {"address": None}, "slurm": {"cluster": "slurm", "timeout_min": 1},
-           "sampler": {"_target_": "optuna.samplers.RandomSampler"}}  # fmt: skip
-    request = make_request("random", (), own, space_of(), [], "val/acc", "max")
-
-    def drawn(breaks: list[int]) -> list[list[str]]:
-        storage, found = InMemoryStorage(), {}
-        for most in [*breaks, 100]:
-            study = Study(request, storage)
-            study.begin()
-            while len(found) < most and (trial := study.next()) is not None:
-                found[trial.number] = trial.overrides
-        return [found[number] for number in sorted(found)]
-
-    points = drawn([])
-    assert drawn(sorted(stops)) == points
-    assert len(points) == trials
-    assert len({tuple(point) for point in points}) == trials
-    for point in points:
-        values = dict(word.split("=") for word in point)
-        assert values["optimizer"] in ("adam", "sgd")
-        assert ("optimizer.amsgrad" in values) == (values["optimizer"] == "adam")
-        assert ("optimizer.momentum" in values) == (values["optimizer"] == "sgd")
-        low, high = (1e-4, 1e-2) if values["optimizer"] == "adam" else (0.1, 1)
-        assert low <= float(values["optimizer.lr"]) <= high
-        assert 4 <= int(values["model.filters"]) <= 8
-
-
-def test_the_command_line_takes_the_place_of_the_space() -> None:
-    assert set(space_of("optimizer.lr=0.1,0.2").described()) == {
-        "optimizer.lr", "optimizer", "model.filters", "optimizer.amsgrad (optimizer=adam)", "optimizer.momentum (optimizer=sgd)",
-    }  # fmt: skip
-    assert set(space_of("optimizer=sgd", "model.filters=4").described()) >= {
-        "optimizer.lr (optimizer=sgd)"
-    }
-    points = space_of("optimizer=sgd", "optimizer.lr=0.1,0.2", "model.filters=4").points()
-    assert len(points) == 4
 
 
 @in_one_process

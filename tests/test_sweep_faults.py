@@ -1,4 +1,4 @@
-"""Sweeps whose study, disk or fork server fails while they work: no trial is lost, and none fails."""
+"""No trial is lost or fails where a sweep's study, disk or fork server fails."""
 
 import contextlib
 import random
@@ -19,13 +19,14 @@ from tests.conftest import runs_in
 from tests.runs import with_store
 from tests.test_sweep import SHORT, children, figures
 
-SEEDS = ("-m", *SHORT, "trainer.max_epochs=4", "seed=1,2,3,4", "sweep.name=s", "sweep.workers=2", "sweep.threads=1")  # fmt: skip
+SEEDS = ("-m", *SHORT, "trainer.max_epochs=4", "seed=1,2,3,4", "sweep.name=s", "sweep.workers=2",
+         "sweep.threads=1")  # fmt: skip
 NO_TRACEBACK = "Traceback"
 
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the sweep that nothing disturbed."""
+    """Return the folder of the sweep without faults."""
     folder = tmp_path_factory.mktemp("quiet")
     assert faults.run_train((*SEEDS, *with_store(folder)), folder / "log.txt") == 0
     return folder
@@ -36,7 +37,7 @@ def study_of(folder: Path) -> Path:
 
 
 def begun(folder: Path, *words: str) -> BaseProcess:
-    """Start the sweep, and return when its first trials train."""
+    """Start the sweep, and return its process when the first trials train."""
     process = faults.start_train((*SEEDS, *words, *with_store(folder)), folder / "log.txt")
     in_training = "out/sweeps/s/000*/checkpoints/last.ckpt"
     faults.wait_for(lambda: len(list(folder.glob(in_training))) >= 2, 120)
@@ -44,7 +45,7 @@ def begun(folder: Path, *words: str) -> BaseProcess:
 
 
 def assert_as_undisturbed(folder: Path, quiet: Path) -> None:
-    """Each trial is there once, complete, with the figures that it has where nothing happens."""
+    """Assert that each trial is complete once, with the metrics of the sweep without faults."""
     found, expected = children(folder), children(quiet)
     assert {name: figures(run) for name, run in found.items()} == {
         name: figures(run) for name, run in expected.items()
@@ -113,7 +114,10 @@ def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(
     process.join(120)
     log = tmp_path / "log.txt"
     assert process.exitcode == 1, log.read_text()
-    end = r"^error: the study's database can't be used \(.*\); no trial is lost: the same command goes on$"
+    end = (
+        r"^error: the study's database can't be used \(.*\); no trial is lost: "
+        r"the same command goes on$"
+    )
     assert re.search(end, log.read_text(), re.M)
     assert "FAILED" not in {
         run.info.status for run in runs_in(tmp_path) if "sweep.trial" in run.data.tags
@@ -142,7 +146,7 @@ def test_the_end_of_the_fork_server_costs_no_trial(quiet: Path, tmp_path: Path) 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Return a file system of its own with room for 8 MB."""
+    """Mount a file system of 8 MB and yield its path."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
@@ -154,7 +158,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """Leave no room at all in the block, not even what is freed there."""
+    """Keep a disk full inside the block, even where space is freed there."""
     file, is_over = disk / "everything else", threading.Event()
 
     def fill() -> None:
@@ -179,7 +183,10 @@ def filled(disk: Path) -> Iterator[None]:
 def test_a_disk_that_is_full(
     quiet: Path, tmp_path: Path, small_disk: Path, patience_s: int
 ) -> None:
-    """Trials wait for room; where there is none for too long, the sweep ends, and the same command goes on."""
+    """Trials wait for free space on a full disk.
+
+    Where there is none for too long, the sweep ends, and the same command resumes it.
+    """
     log = tmp_path / "log.txt"
     command = (
         *SEEDS,
@@ -213,14 +220,17 @@ def test_a_disk_that_is_full(
     assert_as_undisturbed(tmp_path, quiet)
 
 
-KILLS = 5  # of each of four sweeps
+KILLS = 5  # for each of four sweeps
 VICTIMS = ("driver", "driver and a worker", "all", "a worker")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_kills_at_any_moment(quiet: Path, tmp_path: Path, seed: int) -> None:
-    """SIGKILL from start-up to the end; the same command goes on, and each trial is complete once, to the bit."""
+    """A sweep that is killed at any moment completes each trial once, equal to the bit.
+
+    The same command resumes it each time.
+    """
     chance, log, kills = random.Random(seed), tmp_path / "log.txt", 0
     command = (*SEEDS, "sweep.retry_failed=true", *with_store(tmp_path))
     while kills < KILLS:

@@ -1,4 +1,4 @@
-"""A sweep's winner, trained again on all images but the test's, with several seeds, each tested once."""
+"""A final sweep trains a winner on all but the test images and tests each seed once."""
 
 import re
 import shlex
@@ -31,7 +31,7 @@ def final(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sweeps_in(folder: Path) -> dict[str, tuple[Run, list[Run]]]:
-    """Return each sweep's own run with the runs below it, by the option of the group `sweep`."""
+    """Return each sweep's own run and its trials, by the option of the group `sweep`."""
     runs = runs_in(folder)
     parents = [run for run in runs if run.data.tags.get("sweep.kind") == "sweep"]
     below = [
@@ -56,7 +56,8 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
     best = max(searched, key=lambda run: run.data.metrics["best/val_acc"])
     out = (final / "final.txt").read_text()
     assert re.search(
-        r"^test accuracy  \d+\.\d\d % in the median of 2 runs \(95 % interval \+- \d+\.\d\d points\)$",
+        r"^test accuracy  \d+\.\d\d % in the median of 2 runs "
+        r"\(95 % interval \+- \d+\.\d\d points\)$",
         out,
         re.M,
     )
@@ -66,13 +67,12 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
         assert run.info.run_name.partition(" ")[2] == f"seed={run.data.params['seed']}"
         assert run.data.params["optimizer.lr"] == best.data.params["optimizer.lr"]
         assert "test/acc" in run.data.metrics
-        assert (
-            "best/val_acc" not in run.data.metrics
-        )  # nothing is picked by figures of images that were trained on
+        # No epoch is chosen by metrics of images that were trained on.
+        assert "best/val_acc" not in run.data.metrics
         (training,) = [
             i.dataset for i in run.inputs.dataset_inputs if i.tags[0].value == "training"
         ]
-        assert '"images": 1437' in training.profile  # all that are not of the test
+        assert '"images": 1437' in training.profile  # all but those of the test
     missing = cli("train.py", "-m", "sweep=final", "sweep.of=fond", *with_store(final))
     assert missing.code == 2
     assert re.search(
@@ -98,7 +98,10 @@ def test_a_final_sweep_is_a_sweep_like_any_other(final: Path) -> None:
 
 @in_one_process
 def test_what_a_final_sweep_says(final: Path) -> None:
-    """The winner's settings, the test's figures and how much was trained; nothing of images that were trained on."""
+    """A final sweep reports the winner's settings, its test metrics and the epochs trained.
+
+    It reports no metric of images that were trained on.
+    """
     out = (final / "final.txt").read_text()
     _, trained = sweeps_in(final)["final"]
     lr = trained[0].data.params["optimizer.lr"]
@@ -110,16 +113,18 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     for run in trained:
         accuracy = f"{100 * run.data.metrics['test/acc']:.2f} %"
         assert re.search(
-            rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} seed={run.data.params['seed']} *$",
+            rf"^ *\d +complete +{accuracy} +2 +\d+ s +lr={float(lr):.4g} "
+            rf"seed={run.data.params['seed']} *$",
             out,
             re.M,
         )
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     (row,) = re.findall(rf"^ *2 +{median:.2f} \+- (\d+\.\d\d) % +lr={float(lr):.4g} *$", out, re.M)
+    # The interval is that of the table.
     assert (
         f"test accuracy  {median:.2f} % in the median of 2 runs (95 % interval +- {row} points)"
         in out
-    )  # as the table has it
+    )
     assert "one configuration over seeds (n of them): median +- 95 % interval" in out
 
 
@@ -130,10 +135,8 @@ def test_compare_names_the_winner_and_finds_nothing_to_choose(final: Path, cli: 
     _, trained = sweeps_in(final)["final"]
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     lr = f"optimizer.lr={float(trained[0].data.params['optimizer.lr']):.4g}"
-    assert (
-        f"- The only configuration compared: {lr} with test/acc {median:.2f} % in the median of 2 runs"
-        in found.out
-    )
+    said = f"{lr} with test/acc {median:.2f} % in the median of 2 runs"
+    assert f"- The only configuration compared: {said}" in found.out
     assert re.search(rf"^1 +2 .* {lr} *$", found.out, re.M)
     assert "not for choosing" not in found.out
 

@@ -1,4 +1,4 @@
-"""What a sweep hands to Slurm, Ray and a database: nothing of it runs a program or writes a line of its own."""
+"""Settings for Slurm, Ray and a database run no program and add no line to a script."""
 
 import re
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def test_a_setting_that_would_run_a_program_is_refused(
 
 
 def refusal(call: Callable[[], None]) -> str:
-    """Return what is said where it is refused, else an empty text."""
+    """Return the error of a call that is refused, else an empty text."""
     try:
         call()
     except SettingError as error:
@@ -49,7 +49,8 @@ def refusal(call: Callable[[], None]) -> str:
 
 ANY = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text()),
-    st.sampled_from(["gpu", "a;b", "a\nb", "$(x)", "`x`", "gpu:2", "1-00:00:00", "node[1-4]", "a&b"]),
+    st.sampled_from(["gpu", "a;b", "a\nb", "$(x)", "`x`", "gpu:2", "1-00:00:00", "node[1-4]",
+                     "a&b"]),
 )  # fmt: skip
 KEYS = st.one_of(
     st.text(),
@@ -57,9 +58,10 @@ KEYS = st.one_of(
         str.__add__,
         st.sampled_from(["", "slurm_", "local_", "debug_"]),
         st.sampled_from(
-            ["setup", "teardown", "srun_args", "additional_parameters", "python", "partition", "time",
-             "constraint", "mem_gb", "gpus_per_node", "qos", "use_srun", "nodes", "job_name", "folder",
-             "stderr_to_stdout", "comment", "exclusive", "mail_user", "array_parallelism"]
+            ["setup", "teardown", "srun_args", "additional_parameters", "python", "partition",
+             "time", "constraint", "mem_gb", "gpus_per_node", "qos", "use_srun", "nodes",
+             "job_name", "folder", "stderr_to_stdout", "comment", "exclusive", "mail_user",
+             "array_parallelism"]
         ),
     ),
 )  # fmt: skip
@@ -68,7 +70,7 @@ KEYS = st.one_of(
 @given(more=st.dictionaries(KEYS, ANY, max_size=3))
 @example(more={"a\nb": 1})
 def test_what_slurm_is_given_is_a_plain_resource(more: dict[str, Any]) -> None:
-    """Whatever is accepted makes a line of a batch script that has one option and no more."""
+    """Each setting that is accepted becomes a single option in a line of the batch script."""
     found: dict[str, Any] = {}
     said = refusal(lambda: found.update(slurm_parameters(more)))
     assert "\n" not in said
@@ -82,8 +84,9 @@ def test_what_slurm_is_given_is_a_plain_resource(more: dict[str, Any]) -> None:
 def test_resources_with_and_without_prefix() -> None:
     from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-    more = {"partition": "gpu", "slurm_qos": "low", "mem_gb": 8, "gpus_per_node": 1, "slurm_time": 30,
-            "constraint": "a100|h100", "slurm_gres": "gpu:a100:2", "nodelist": "node[1-4]"}  # fmt: skip
+    more = {"partition": "gpu", "slurm_qos": "low", "mem_gb": 8, "gpus_per_node": 1,
+            "slurm_time": 30, "constraint": "a100|h100", "slurm_gres": "gpu:a100:2",
+            "nodelist": "node[1-4]"}  # fmt: skip
     found = slurm_parameters(more)
     assert found["slurm_partition"] == "gpu"
     assert found["slurm_qos"] == "low"

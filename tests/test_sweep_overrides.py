@@ -1,4 +1,4 @@
-"""What a sweep's command line may hold: it is refused in one line before anything is made, or it can be run."""
+"""A sweep's overrides are refused in one line before anything is written, or can be run."""
 
 import re
 import shlex
@@ -147,7 +147,10 @@ def test_what_is_wrong_is_told_before_anything_is_made(
 def test_a_shipped_space_is_made_to_fit(
     cli: Cli, tmp_path: Path, words: list[str], left_out: str, kept: str
 ) -> None:
-    """What nobody typed and does not fit the data or the network is left out, with a line."""
+    """Values of a shipped search space that do not fit the data or network are left out.
+
+    A line says so. Values that the user has typed are never left out.
+    """
     places = (f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", f"outputs={tmp_path}/out")
     result = cli("train.py", "-m", "data=digits", *words, "sweep.dry_run=true", *places)
     assert result.code == 0, result.err
@@ -166,7 +169,10 @@ def test_a_value_that_was_typed_is_refused(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_network_that_cannot_be_is_refused_before_the_rest_is_imported() -> None:
-    """Torch alone is imported: the refusal takes less than three times as long as that."""
+    """A network that can't be built is refused before anything but torch is imported.
+
+    The refusal takes less than three times as long as importing torch.
+    """
     import subprocess
     import sys
 
@@ -184,14 +190,18 @@ def test_a_network_that_cannot_be_is_refused_before_the_rest_is_imported() -> No
     assert min(found) < 3 * torch_alone
 
 
-KEYS = ["seed", "model", "optimizer", "optimizer.lr", "model.filters", "model.kernel_size", "data.batch_size", "trainer.max_epochs",
-        "sweep.trials", "sweep.sampler", "sweep.pruner", "sweep.space", "sweep.name", "sweep.of", "sweep.ray", "sweep.slurm.more",
-        "sweep.storage", "outputs", "tracking", "resume", "hydra.run.dir", "sweep", "objective", "experiment_name", "x.y"]  # fmt: skip
+KEYS = ["seed", "model", "optimizer", "optimizer.lr", "model.filters", "model.kernel_size",
+        "data.batch_size", "trainer.max_epochs", "sweep.trials", "sweep.sampler", "sweep.pruner",
+        "sweep.space", "sweep.name", "sweep.of", "sweep.ray", "sweep.slurm.more", "sweep.storage",
+        "outputs", "tracking", "resume", "hydra.run.dir", "sweep", "objective", "experiment_name",
+        "x.y"]  # fmt: skip
 SCALARS = st.one_of(
     st.integers(-2, 9), st.integers(), st.floats(), st.booleans(), st.none(),
-    st.sampled_from(["adam", "sgd", "mlp", "keras_cnn", "random", "tpe", "asha", "x", "''", "a b", "${seed}", "${x", "null", "[1,2]",
-                     "{a: 1}", "val/acc", "val/loss", "../x", "1e9", "inf", "nan", "2**9"]),
-).map(lambda value: {None: "null", True: "true", False: "false"}.get(value, str(value)) if value is None or value is True or value is False
+    st.sampled_from(["adam", "sgd", "mlp", "keras_cnn", "random", "tpe", "asha", "x", "''", "a b",
+                     "${seed}", "${x", "null", "[1,2]", "{a: 1}", "val/acc", "val/loss", "../x",
+                     "1e9", "inf", "nan", "2**9"]),
+).map(lambda value: {None: "null", True: "true", False: "false"}.get(value, str(value))
+      if value is None or value is True or value is False
       else str(value))  # fmt: skip
 
 
@@ -202,8 +212,9 @@ def call(name: str, items: st.SearchStrategy[str], most: int) -> st.SearchStrate
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=4).map(",".join), call("choice", inner, 3), call("range", inner, 3),
-        call("interval", inner, 2), call("tag", inner, 2), call("int", inner, 1), call("glob", inner, 1), call("sort", inner, 3),
+        st.lists(inner, min_size=1, max_size=4).map(",".join), call("choice", inner, 3),
+        call("range", inner, 3), call("interval", inner, 2), call("tag", inner, 2),
+        call("int", inner, 1), call("glob", inner, 1), call("sort", inner, 3),
         call("shuffle", inner, 3), inner.map(lambda text: f"tag(log, {text})"),
     ),
     max_leaves=4,
@@ -218,7 +229,10 @@ LINES = st.lists(WORDS, min_size=1, max_size=4)
 
 
 def assert_refused_or_right(cli: Cli, folder: Path, words: list[str]) -> None:
-    """One line and exit status 2, or trials; no traceback, and nothing is made."""
+    """Assert that the overrides are refused in one line with status 2, or give trials.
+
+    There is no traceback, and nothing is written.
+    """
     before = sorted(folder.rglob("*"))
     places = [f"outputs={folder}/out"] if not any("outputs" in word for word in words) else []
     uri = f"tracking.uri=sqlite:///{folder}/mlflow.db"

@@ -1,4 +1,4 @@
-"""What differs in its seed only: a sweep says of it what compare.py says, in the same figures, and takes no seed for a setting."""
+"""A sweep treats seeds as repetitions, not settings, and reports what compare.py reports."""
 
 import json
 import logging
@@ -23,10 +23,11 @@ from tunebook.sweep.study import Result, Study
 from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")
+# Most runs with 8 filters are no better than guessing one of 10 digits.
 FILTERS = {
     4: (0.101, 0.80, 0.84, 0.82),
     8: (0.97, 0.11, 0.13, 0.14),
-}  # most of 8's are no better than guessing one of 10 digits
+}
 SPACE = {"model.filters": "choice(4, 8)", "seed": "range(1, 5)"}
 
 
@@ -35,7 +36,10 @@ def trained(
     values: Mapping[object, Sequence[float]],
     storage: optuna.storages.BaseStorage | None = None,
 ) -> Study:
-    """Return the study of a grid whose trials have come to these values, by filters; the test's are a point lower each."""
+    """Return the study of a grid whose trials have these values, by their number of filters.
+
+    Each value of the test is a point lower.
+    """
     study = Study(request, storage or optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
@@ -52,14 +56,14 @@ def trained(
 def said_of(
     study: Study, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> str:
-    """Return what a sweep's end says: its tables, and below them its lines."""
+    """Return what a sweep prints at its end: its tables, and below them its log lines."""
     caplog.set_level(logging.INFO)
     Display(study, 1, 1, tracks=True).say_how_it_ended(Path("sweeps"))
     return capfd.readouterr().out + "\n".join(record.getMessage() for record in caplog.records)
 
 
 def stored(folder: Path, values: Mapping[int, Sequence[float]]) -> Store:
-    """Put the same trials into MLflow, with the data sets that a run tells of."""
+    """Store the same trials in MLflow, with the data sets that a run logs."""
     store = Store(folder)
     parent = store.sweep("s", SPACE, ["data=digits"])
     profile = json.dumps({"images": 1293, "classes": 10})
@@ -85,7 +89,11 @@ def stored(folder: Path, values: Mapping[int, Sequence[float]]) -> Store:
 def test_a_sweep_and_compare_leave_out_the_same_runs(
     cli: Cli, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The number of classes tells what is at chance; the medians, the intervals, the order and the failure rate are the same."""
+    """A sweep and compare.py leave out the same runs.
+
+    The number of classes says which runs are at chance level. Medians, intervals, order and
+    failure rates are the same.
+    """
     request, _ = read([*WORDS, "model.filters=4,8", "seed=range(1,5)"])
     said = said_of(trained(request, FILTERS), caplog, capfd)
     compared = cli("compare.py", "sweep=s", "report=false", *stored(tmp_path, FILTERS).words)
@@ -102,10 +110,12 @@ def test_a_sweep_and_compare_leave_out_the_same_runs(
             compared.out,
             re.M,
         )
-    assert said.index("(1 of 4") < said.index(
-        "(3 of 4"
-    )  # most of the other's runs fail: it is not the best
-    failures = "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, what guessing gives with 10 classes."
+    # A configuration most of whose runs fail is not the best.
+    assert said.index("(1 of 4") < said.index("(3 of 4")
+    failures = (
+        "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, "
+        "what guessing gives with 10 classes."
+    )
     assert failures in said
     assert failures in compared.out
     best = "82.00 % in the median of the 3 of 4 runs that learned (95 % interval +- 6.23 points)"
@@ -166,7 +176,10 @@ def test_the_winner_has_the_best_median_not_the_best_seed(tmp_path: Path) -> Non
 def test_a_single_configuration_has_a_name_and_nothing_to_choose(
     cli: Cli, tmp_path: Path, metric: str
 ) -> None:
-    """Several seeds of one configuration, by a filter; another one beside it makes the test's figure a choice."""
+    """A single configuration with several seeds has a name, and there is nothing to choose.
+
+    With another one beside it, the test's metric would be a choice.
+    """
     store = Store(tmp_path)
     for model, seeds in (("mlp", 3), ("cnn", 1)):
         for seed in range(seeds):
@@ -209,10 +222,8 @@ def test_a_sweep_over_seeds_is_named_by_its_settings(cli: Cli, tmp_path: Path) -
             )
         found = cli("compare.py", f"sweep={name}", *store.words)
         expected = "data=digits model.filters=4" if settings else "the defaults"
-        assert (
-            f"The only configuration compared: {expected} with val/acc 81.50 % in the median of 2 runs"
-            in found.out
-        )
+        said = f"{expected} with val/acc 81.50 % in the median of 2 runs"
+        assert f"The only configuration compared: {said}" in found.out
         assert expected in (tmp_path / "out" / "reports" / name / "report.html").read_text()
 
 

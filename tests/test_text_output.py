@@ -1,4 +1,4 @@
-"""Text from outside reaches a terminal and a spreadsheet as text."""
+"""Text from outside reaches a terminal and a spreadsheet as plain text."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tunebook.text_output import FORMULA_STARTS, NUMBER, csv_cell, printable
 
-ANY_TEXT = st.text(st.characters(blacklist_categories=()))  # lone surrogates too
+ANY_TEXT = st.text(st.characters(blacklist_categories=()))  # lone surrogates included
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,9 @@ def test_printable_text_is_one_line_without_controls(text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
-        ("=1+1.png", "'=1+1.png"), ("+1+1", "'+1+1"), ("-2+3|cmd", "'-2+3|cmd"), ("@SUM(A1)", "'@SUM(A1)"),
-        ("  =1", "'  =1"), ("\t=1", r"'\t=1"), ("\rx", r"'\rx"), ("\N{FULLWIDTH EQUALS SIGN}1", "'\N{FULLWIDTH EQUALS SIGN}1"),
+        ("=1+1.png", "'=1+1.png"), ("+1+1", "'+1+1"), ("-2+3|cmd", "'-2+3|cmd"),
+        ("@SUM(A1)", "'@SUM(A1)"), ("  =1", "'  =1"), ("\t=1", r"'\t=1"), ("\rx", r"'\rx"),
+        ("\N{FULLWIDTH EQUALS SIGN}1", "'\N{FULLWIDTH EQUALS SIGN}1"),
         ("-0.5", "-0.5"), ("+1e-3", "+1e-3"), ("-inf", "-inf"), ("a=1", "a=1"), ("", ""),
         (-0.5, -0.5), (None, None), (True, True),
     ],

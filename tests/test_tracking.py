@@ -1,4 +1,4 @@
-"""The store, names, secrets, and the precision that a machine is given."""
+"""Check the store, the names, the secrets and the precision chosen for a machine."""
 
 import base64
 import json
@@ -133,7 +133,10 @@ def test_precision_is_chosen_by_what_the_cpu_has(tmp_path: Path) -> None:
 
 
 def test_what_a_probe_showed_is_kept_and_the_first_one_counts(tmp_path: Path) -> None:
-    """Two probes of one machine may differ by noise; two runs of one command may not."""
+    """The precision that the first probe found is kept, whatever a later one finds.
+
+    Two probes of one machine may differ by noise; two runs of one command may not.
+    """
     file = tmp_path / "a machine" / "network.json"
     slow, fast = precision.Choice("32-true", "slow"), precision.Choice("bf16-mixed", "fast")
     assert precision._keep(file, slow) == slow

@@ -16,10 +16,11 @@ from tests.faults import wait_for
 from tests.runs import with_store
 from tunebook.tracking import bound_server
 
-# Starts a child of its own that ignores SIGTERM, as a worker that hangs does.
+# A server that starts a child which ignores SIGTERM, as a worker that hangs does.
 STUBBORN = """
 import pathlib, subprocess, sys, time
-child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); \
+print(flush=True); time.sleep(600)"
 process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE)
 process.stdout.readline()
 pathlib.Path(sys.argv[1]).write_text(str(process.pid))
@@ -32,7 +33,10 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_a_server_ends_when_the_other_end_of_its_input_is_gone(tmp_path: Path) -> None:
-    """With its children, one of which ignores SIGTERM: the quick part of the test below."""
+    """A server and its children end when the other end of its input is closed.
+
+    One child ignores SIGTERM. This is the fast part of the test below.
+    """
     (tmp_path / "stubborn.py").write_text(STUBBORN)
     command = [sys.executable, bound_server.__file__, "stubborn", str(tmp_path / "pid")]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""How often findings are wrong, over random studies of which the truth is known."""
+"""Make random studies whose truth is known, to measure how often findings are wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,8 @@ from tunebook.analysis.design import design
 from tunebook.analysis.effects import Edge, Effect, edges, effects
 from tunebook.analysis.results import Results, Run, Setting
 
-SEED_NOISE, CONFIGURATION_NOISE = (
-    0.001,
-    0.004,
-)  # of accuracies; the second is the same in all seeds of a configuration
+# Standard deviations of accuracies; the second is shared by all seeds of a configuration.
+SEED_NOISE, CONFIGURATION_NOISE = 0.001, 0.004
 
 
 def repeated(
@@ -25,9 +23,10 @@ def repeated(
     settings: Sequence[Setting] = ALL,
     sinks: float = 0.0,
 ) -> Results:
-    """Return a study with noise of its own in each configuration.
+    """Return a study in which each configuration has noise of its own.
 
-    slope: what the first setting that is a number makes over its range; the others do nothing. sinks: the share of runs at chance level.
+    slope: the effect of the first numeric setting over its range; the others have none.
+    sinks: the share of runs at chance level.
     """
     numeric = next(setting for setting in settings if setting.is_number)
     runs: list[Run] = []
@@ -45,7 +44,7 @@ def repeated(
 
 
 def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...]]:
-    """Return effects and edges, without importance, which takes the time."""
+    """Return effects and edges, without importance, which is slow."""
     compared = comparable(results)
     model = design(results, compared)
     found = effects(results, compared, model)
@@ -54,9 +53,10 @@ def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...]]:
 
 @dataclass(frozen=True)
 class Halving:
-    """Successive halving: after each rung's epochs the best third goes on.
+    """Simulate successive halving: after each rung's epochs the best third continues.
 
-    early, late: what a setting makes over its range in the first epoch and in the last, in between as the epochs go.
+    early, late: the effect of each setting over its range in the first and in the last epoch.
+    In between, it changes linearly with the epochs.
     """
 
     early: dict[str, float]
@@ -66,7 +66,7 @@ class Halving:
     rungs: tuple[int, ...] = (1, 3, 9, 27)
 
     def results(self, settings: Sequence[Setting], rng: np.random.Generator) -> Results:
-        """Return the study."""
+        """Return the simulated study."""
         last = self.rungs[-1]
         rows = [
             {setting.name: drawn(setting, rng) for setting in settings} for _ in range(self.trials)
@@ -85,8 +85,11 @@ class Halving:
         return Results("asha", "val/acc", "max", tuple(settings), tuple(runs))
 
     def _curve(
-        self, settings: Sequence[Setting], row: dict, rng: np.random.Generator
-    ) -> list[float]:  # type: ignore[type-arg]
+        self,
+        settings: Sequence[Setting],
+        row: dict,  # type: ignore[type-arg]
+        rng: np.random.Generator,
+    ) -> list[float]:
         last = self.rungs[-1]
         own = float(rng.normal(0, self.noise))
         curve: list[float] = []

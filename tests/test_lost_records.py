@@ -1,0 +1,144 @@
+"""A run whose journal or store is lost, wholly or in part, is recorded again."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+from tests.conftest import Cli, runs_in
+from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
+from tests.strangers import make_half
+from tests.test_left_over import assert_nothing_is_pending
+from tunebook.tracking.arrived import JOURNAL
+
+CUTS = ["gone", "empty", "a third", "in a line", "all but the first line"]
+
+
+def cut(file: Path, how: str) -> None:
+    data = file.read_bytes()
+    lines = data.splitlines(keepends=True)
+    if how == "gone":
+        file.unlink()
+        return
+    kept = {
+        "empty": b"",
+        "a third": b"".join(lines[: len(lines) // 3]),
+        "in a line": data[: len(data) // 2],
+        "all but the first line": lines[0],
+    }
+    file.write_bytes(kept[how])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        CUTS[0],
+        CUTS[2],
+        *(pytest.param(how, marks=pytest.mark.slow) for how in (CUTS[1], *CUTS[3:])),
+    ],
+)
+def test_a_journal_that_was_cut_is_told_again(
+    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
+) -> None:
+    """A resumed run records again what its journal has lost, and no point is there twice.
+
+    More was delivered than the journal still has. The checkpoint has the epochs so far.
+    """
+    folder = make_half(tmp_path, step=26)
+    assert cli("sync.py", *with_store(tmp_path)).code == 0
+    cut(folder / JOURNAL, how)
+    log = tmp_path / "log.txt"
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
+    assert "lacks what was delivered of it already" in log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+    assert len(runs_in(tmp_path)) == 1
+    assert_nothing_is_pending(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", pytest.param("headless", marks=pytest.mark.slow)])
+def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
+    cli: Cli, tmp_path: Path, how: str
+) -> None:
+    """A journal without its beginning is reported as not delivered, each time.
+
+    Nothing of it had arrived, and it no longer says which run it belongs to.
+    """
+    folder = make_half(tmp_path)
+    if how == "headless":
+        file = folder / JOURNAL
+        file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
+    else:
+        cut(folder / JOURNAL, how)
+    for _ in range(2):
+        result = cli("sync.py", *with_store(tmp_path))
+        assert result.code == 1
+        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
+        said = (
+            "its journal was cut or is gone, and does not say which run it is; "
+            f"resume={folder} tells it again"
+        )
+        assert said in result.out
+    assert runs_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("how", ["gone", pytest.param("empty", marks=pytest.mark.slow)])
+def test_a_finished_run_whose_journal_is_lost_is_told_again(
+    cli: Cli, undisturbed: Callable[..., Outcome], tmp_path: Path, how: str
+) -> None:
+    """A finished run whose journal is lost is recorded again from its checkpoint.
+
+    Nothing had arrived. The checkpoint has the epochs and the weights; the test is repeated.
+    """
+    log = tmp_path / "log.txt"
+    nowhere = ("tracking.uri=http://127.0.0.1:9", f"outputs={tmp_path / 'out'}")
+    assert faults.run_train((*RUN, *nowhere, "tracking.patience_s=0"), log) == 0, log.read_text()
+    folder = folder_of_run(tmp_path)
+    cut(folder / JOURNAL, how)
+    assert cli("sync.py", *nowhere).code == 1
+    assert (
+        faults.run_train((f"resume={folder}", "tracking.patience_s=30", *with_store(tmp_path)), log)
+        == 0
+    ), log.read_text()
+    assert outcome(tmp_path).differences(undisturbed()) == []
+    assert len(runs_in(tmp_path)) == 1
+    assert_nothing_is_pending(tmp_path)
+    assert "the run is finished" in cli("train.py", f"resume={folder}", *with_store(tmp_path)).err
+
+
+def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    words = (*RUN, "trainer.max_epochs=1000", *with_store(tmp_path))
+    process = faults.start_train(words, log)
+    faults.wait_for(lambda: runs_in(tmp_path) and "val/acc" in runs_in(tmp_path)[0].data.metrics)
+    process.kill()
+    process.join()
+    (folder_of_run(tmp_path) / JOURNAL).unlink()
+    said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
+    assert "lacks what was delivered of it already" in said
+    assert told == "1 run delivered, 0 not"
+    assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
+
+
+def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Path) -> None:
+    """A resumed run whose store was replaced is delivered there from its start.
+
+    The store has the same address and another file.
+    """
+    make_half(tmp_path)
+    assert cli("sync.py", *with_store(tmp_path)).code == 0
+    (run,) = runs_in(tmp_path)
+    for file in tmp_path.glob("mlflow.db*"):
+        file.unlink()
+    log = tmp_path / "log.txt"
+    assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
+    # MLflow's client keeps the old file open in this process.
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        ((new, status),) = connection.execute("SELECT run_uuid, status FROM runs").fetchall()
+        steps = connection.execute(
+            "SELECT step FROM metrics WHERE key = 'val/acc' ORDER BY step"
+        ).fetchall()
+    connection.close()
+    assert new != run.info.run_id
+    assert (status, steps) == ("FINISHED", [(1,), (2,), (3,)])
