@@ -5,7 +5,7 @@ early           checks what torch alone can check of a config, before Lightning 
 check           checks that a config can run, before anything is loaded or made
 memory          estimates how much memory a network needs
 run             trains, tests once and returns the objective
-trial           a run's place in a sweep
+trial           connects a run with its sweep
 record          records a run before training, after it and in its summary
 resolve_resume  finds the run to resume, without torch
 resume          loads its checkpoint, and checks that it is still the same run

@@ -138,7 +138,7 @@ def check_output(name: str, images: Sequence[Path]) -> Path:
     """Return the file that `output` names, with symbolic links resolved.
 
     Raises SettingError where it can't be written, or where writing it would replace anything but
-    an earlier table of predict's.
+    an earlier table of predictions.
     """
     try:
         path = Path(name).resolve()

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config"  # the config that train.py composes
 OURS = ("tracking", "outputs", "hydra.")  # settings of this call that apply to the new run
-NOT_TAKEN = (*PLACES, "sweep")  # settings of the stored run that don't
+NOT_TAKEN = (*PLACES, "sweep")  # settings of the stored run that don't apply
 KEY = re.compile(r"\w+(\.\w+)*")
 Threads = Annotated[int, Field(ge=1, le=4096)]
 

@@ -26,7 +26,7 @@ NAMES_OF_RUNS = (
 def check_evaluation(cfg: DictConfig, choices: object) -> None:
     """Raise SettingError or InputError where evaluate's settings can't be used.
 
-    They can't where there is no such run, either.
+    The run that they name must exist.
     """
     _check_settings(cfg)
     _require_trained(cfg)
@@ -36,7 +36,7 @@ def check_evaluation(cfg: DictConfig, choices: object) -> None:
 def check_prediction(cfg: DictConfig, choices: object) -> None:
     """Raise SettingError or InputError where predict's settings can't be used.
 
-    They can't where there is no such run, either.
+    The run and the images that they name must exist.
     """
     _check_settings(cfg)
     if OmegaConf.is_missing(cfg, "images"):
@@ -52,7 +52,7 @@ def check_prediction(cfg: DictConfig, choices: object) -> None:
 def check_reproduction(cfg: DictConfig, choices: object) -> None:
     """Raise SettingError or InputError where reproduce's settings can't be used.
 
-    They can't where there is no such run or it is not finished, either.
+    The run that they name must exist and be finished.
     """
     _check_run_settings(cfg)
     conform("data_root", cfg.data_root, str | None)
@@ -116,7 +116,10 @@ def _require_trained(cfg: DictConfig) -> None:
 
 
 def _check_accelerator(cfg: DictConfig) -> None:
-    """Raise SettingError where there is no GPU but one is asked for; else import no torch."""
+    """Raise SettingError where a GPU is asked for and there is none.
+
+    torch is imported only where one is asked for.
+    """
     if cfg.accelerator == "gpu":
         from tunebook.training import device_kind
 

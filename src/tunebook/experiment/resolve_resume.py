@@ -92,7 +92,7 @@ def _require_usable(
 def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Raise InputError where new settings are given for a run that has no checkpoint yet.
 
-    Such a run starts again, and would do so as another run.
+    Such a run starts again, and new settings would make it another run.
     """
     if has_checkpoint(folder.path):
         return

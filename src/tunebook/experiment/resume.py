@@ -249,10 +249,10 @@ def _refusal(differences: Mapping[str, str]) -> str:
 
 
 def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> None:
-    """Refuse changes of the run so far, or with `resume_changes` adapt the checkpoint to them.
+    """Refuse differences from the run so far, or with `resume_changes` adapt to them.
 
-    now: the facts of this run. Raises InputError for changes, and CheckpointError where the
-    checkpoint doesn't fit.
+    now: the facts of this run. Raises InputError for differences that are not allowed, and
+    CheckpointError where the checkpoint doesn't fit.
     """
     rooms = {room: now[room] for room in ("settings", "environment", "data")}
     differences = _differences(resumed.facts, rooms)

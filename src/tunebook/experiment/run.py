@@ -232,7 +232,7 @@ def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
 
 
 def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float]:
-    """Return the figures of the epoch that the objective picks, or of the last where none may."""
+    """Return the best epoch's figures, or the last epoch's where no epoch may be picked."""
     objective = parts.objective
     if objective is None:
         return history[-1]

@@ -20,7 +20,7 @@ class Trial:
     epochs = 0  # how many were trained, once training is over
     tags: Mapping[str, str] = {}
     tests = True
-    given_up_at = 0  # the epoch, once the run is pruned
+    given_up_at = 0  # the epoch at which the run was pruned; 0 where it was not
     figures: Mapping[str, float] = {}  # of the test, once it is over
 
     def report(self, epoch: int, value: float) -> bool:

@@ -2,7 +2,7 @@
 
 checkpoint   reads and writes the file: plain values and a digest, written whole or not at all
 contents     checks what such a file holds, since anybody can write one
-position     where in a run a checkpoint was taken, in Lightning's terms
+position     records where in a run a checkpoint was taken, in Lightning's terms
 keeping      decides when checkpoints are written and which are kept
 signals      stops a run on SIGTERM and Ctrl-C
 """

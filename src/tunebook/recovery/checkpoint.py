@@ -36,7 +36,7 @@ SHOWN = 3  # differences named in a message
 
 
 class CheckpointError(InputError):
-    """Say that a file is no checkpoint, is damaged or does not fit.
+    """Report a file that is no checkpoint, is damaged or does not fit.
 
     The text is one line for a user.
     """
@@ -129,9 +129,8 @@ def read(path: Path) -> Content:
         with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - COMMENT_BYTES))
-            if not file.read().startswith(
-                MARK
-            ):  # before all of it is read, since it may be of any size
+            # The mark is checked before all of the file is read, since it may be of any size.
+            if not file.read().startswith(MARK):
                 raise CheckpointError(f"{path}: is no checkpoint of Tunebook, or was cut short")
             if size > psutil.virtual_memory().available:
                 raise CheckpointError(f"{path}: is larger than the memory that is free")

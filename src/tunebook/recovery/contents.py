@@ -168,7 +168,7 @@ def _require_order(content: Content, name: str) -> None:
 
 
 def _require_loops(content: Content, name: str) -> None:
-    """Raise CheckpointError where the loops' counters differ in shape from a new Trainer's.
+    """Raise CheckpointError where the loops' counters differ in structure from a new Trainer's.
 
     Then write them from the position.
     """
@@ -229,8 +229,8 @@ def misfit(template: Any, value: Any, where: str) -> str:
     """Return how a value differs in structure from a template, or "" if it fits.
 
     The template consists of plain values and tensors. Where it has an integer that is not negative,
-    the value must not be negative either. An integer fits where it has a float. None, text and any
-    number fit where it has None.
+    the value must not be negative either. Integers and floats fit in place of each other. None,
+    text and any number fit where it has None.
     """
     if isinstance(template, dict):
         if not isinstance(value, dict):

@@ -17,7 +17,7 @@ from tunebook.recovery.keeping import KeepCheckpoints
 
 
 class Stopped(BaseException):
-    """Say that a signal asked the process to end.
+    """Report that a signal asked the process to end.
 
     exit_code: 128 plus the signal's number, as a shell reports it.
     """
@@ -66,7 +66,7 @@ class StopAtBatchEnd(Callback):
         os.write(2, b"\nstopping at the end of this batch; once more to stop at once\n")
 
     def _check(self, trainer: Trainer, done: int) -> None:
-        """Save a checkpoint and raise Stopped if a signal has come.
+        """Save a checkpoint and raise Stopped if a signal has been received.
 
         done: how many training batches of this epoch are done.
         """
@@ -94,7 +94,7 @@ class StopAtBatchEnd(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop training here if a signal has come."""
+        """Stop training here if a signal has been received."""
         self._check(trainer, batch_idx + 1)
 
     def on_validation_batch_end(
@@ -106,7 +106,7 @@ class StopAtBatchEnd(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stop validation here if a signal has come."""
+        """Stop validation here if a signal has been received."""
         self._check(trainer, int(trainer.num_training_batches))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
