@@ -55,7 +55,7 @@ FORMAT = 2  # of a checkpoint's content; increased when older ones can't be resu
 class Resumed:
     """Hold a verified checkpoint to resume from.
 
-    problems: a line for each newer checkpoint that can't be used.
+    problems: a line for each newer checkpoint that can't be used, and each version that differs.
     origin: where it came from, if from outside `outputs`.
     changed: the settings that differ, with the user's permission, as "key: was -> is".
     """
