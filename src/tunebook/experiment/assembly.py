@@ -1,4 +1,7 @@
-"""A config's plain values -> objects. Classes only ever see keyword arguments."""
+"""Build a run's objects from a config's plain values.
+
+The classes receive keyword arguments; none of them ever sees the config.
+"""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +46,10 @@ Settings = dict[str, Any]
 
 
 def plain(cfg: DictConfig) -> Settings:
-    """Config as plain values, every interpolation resolved."""
+    """Return a config as plain values, with every interpolation resolved.
+
+    Its secrets are remembered, so that they are hidden wherever text is written.
+    """
     settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(settings, dict)
     learn(settings)
@@ -51,79 +57,68 @@ def plain(cfg: DictConfig) -> Settings:
 
 
 def without_secrets(cfg: DictConfig) -> str:
-    """Return a config as YAML, interpolations as they are written and secrets hidden."""
+    """Return a config as YAML, with interpolations unresolved and secrets hidden."""
     return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg, resolve=False))))
 
 
 @dataclass
 class Parts:
-    """What a config describes, as objects; everything but the Trainer."""
+    """Hold the objects that a config describes, all but the Trainer."""
 
     settings: Settings
     data: ImageDataModule
     classifier: Classifier
     callbacks: list[pl.Callback]
     tracker: Tracker
-    log_lr: bool  # whether a schedule changes it
+    log_lr: bool  # whether the schedule changes the learning rate
 
     @property
     def objective(self) -> str | None:
-        """The metric that picks the best epoch; None where validation is on images of the test or of training, which must not pick."""
+        """Return the metric that picks the best epoch, or None where no epoch may be picked.
+
+        None may where validation is on images of the test set or of the training set.
+        """
         return str(self.settings["objective"]) if self.data.validate_on == "split" else None
 
     @property
     def mode(self) -> str:
-        """Whether the objective's best value is its "max" or its "min"."""
+        """Return "max" or "min", whichever value of the objective is the best."""
         return MODES[self.settings["objective"]]
 
 
 def build(settings: Settings) -> Parts:
-    """Every object of the run but its Trainer. SettingError for a setting that can't be used."""
+    """Return every object of a run but its Trainer.
+
+    Raises SettingError for a setting that can't be used.
+    """
     seed = conform("seed", settings["seed"], Seed)
     objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
     conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
     conform("experiment_name", settings["experiment_name"], ExperimentName)
     conform("checkpoint_every_s", settings["checkpoint_every_s"], PositiveSeconds)
     conform("resume_changes", settings["resume_changes"], bool)
-    data_settings = dict(settings["data"])
-    source = make(data_settings.pop("source", None), "data.source")
-    data = make(
-        data_settings,
-        "data",
-        source=source,
-        augmentation=make(settings["augmentation"], "augmentation"),
-        seed=seed,
-    )
+    data = _make_data(settings, seed)
+    source = data.source
     classes = len(source.class_names)
     conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     classifier = Classifier(
         make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
-        # The steps are worked out here: asking Lightning would make it open the data before it knows where a resumed run stands.
+        # Asking Lightning for the steps would make it open the data before it knows the position
+        # of a resumed run.
         schedule=lambda optimizer: make_schedule(
             settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective
         ),
         seed=seed,
     )
-    callbacks = [
-        make(
-            callback,
-            "callbacks",
-            where=f"callbacks.{name}",
-            monitor=objective,
-            mode=MODES[objective],
-        )
-        for name, callback in (settings["callbacks"] or {}).items()
-    ]
+    callbacks = _make_callbacks(settings["callbacks"] or {}, objective)
     schedule_class = resolve(
         settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_"
     )
     selecting = issubclass(schedule_class, ReduceLROnPlateau) or any(
         isinstance(c, EarlyStopping) for c in callbacks
     )
-    if data.validate_on != "split" and (selecting or settings["tested_weights"] == "best"):
-        message = f"nothing may be selected by {data.validate_on} figures: no plateau, no early stopping, tested_weights=last"
-        raise SettingError("data.validate_on", data.validate_on, message)
+    _require_split(data, selecting or settings["tested_weights"] == "best")
     return Parts(
         settings,
         data,
@@ -134,22 +129,61 @@ def build(settings: Settings) -> Parts:
     )
 
 
+def _make_data(settings: Settings, seed: int) -> ImageDataModule:
+    data_settings = dict(settings["data"])
+    source = make(data_settings.pop("source", None), "data.source")
+    data: ImageDataModule = make(
+        data_settings,
+        "data",
+        source=source,
+        augmentation=make(settings["augmentation"], "augmentation"),
+        seed=seed,
+    )
+    return data
+
+
+def _make_callbacks(settings: Settings, objective: str) -> list[pl.Callback]:
+    return [
+        make(
+            callback,
+            "callbacks",
+            where=f"callbacks.{name}",
+            monitor=objective,
+            mode=MODES[objective],
+        )
+        for name, callback in settings.items()
+    ]
+
+
+def _require_split(data: ImageDataModule, selecting: bool) -> None:
+    """Raise SettingError where something is selected by figures other than a validation split's."""
+    if data.validate_on != "split" and selecting:
+        message = (
+            f"nothing may be selected by {data.validate_on} figures: "
+            "no plateau, no early stopping, tested_weights=last"
+        )
+        raise SettingError("data.validate_on", data.validate_on, message)
+
+
 def batches_of(trainer: Settings, data: ImageDataModule) -> int:
-    """Training batches an epoch."""
+    """Return the number of training batches in an epoch."""
     batches = math.ceil(data.train_size / data.batch_size)
     limit = trainer["limit_train_batches"]
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def steps_of(trainer: Settings, data: ImageDataModule) -> int:
-    """Optimizer steps of the whole run."""
+    """Return the number of optimizer steps in the whole run."""
     return int(trainer["max_epochs"]) * batches_of(trainer, data)
 
 
 def make_schedule(
     settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str
 ) -> dict[str, Any]:
-    """Lightning's lr_scheduler_config. steps: optimizer steps of the whole run."""
+    """Return Lightning's lr_scheduler_config.
+
+    steps: optimizer steps of the whole run. objective: what a plateau schedule monitors.
+    """
     settings = dict(settings)
     interval = conform(
         "scheduler.interval", settings.pop("interval", None), Literal["step", "epoch"]
@@ -167,7 +201,7 @@ def trainer_for(
     files: VerifiedCheckpoints,
     **changed: Any,
 ) -> pl.Trainer:
-    """The Trainer of a config, with `changed` settings in place of the config's."""
+    """Return the Trainer of a config, with `changed` settings in place of the config's."""
     settings = parts.settings["trainer"] | changed
     trainer: pl.Trainer = construct(
         make_trainer,

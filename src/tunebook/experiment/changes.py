@@ -1,4 +1,7 @@
-"""A checkpoint fitted to settings that the user changed on the way: what still holds is kept, the rest begins anew."""
+"""Adapt a checkpoint to settings that the user changed before resuming.
+
+State that is still valid is kept; the rest is reset.
+"""
 
 from typing import Any
 
@@ -17,20 +20,16 @@ STEERING = (
     "data.batch_size",
     "trainer.limit_train_batches",
 )
-BATCHES = (
-    "data",
-    "train",
-    "seed",
-    "trainer.limit_train_batches",
-)  # what a batch holds; "train" is the digest of the training set
+# What decides the content of a batch; "train" is the digest of the training set.
+BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")
 
 
 def adapt(content: Content, changed: set[str], parts: Parts) -> None:
-    """Fits a checkpoint to `parts`, given the settings that differ.
+    """Adapt a checkpoint to `parts`, given the settings that differ.
 
-    Another optimizer begins without memory; other settings of the same one hold from here on, under the schedule that they give as if
-    it had been so from the start. Other batches begin the epoch again. Another network can't be gone on with: Lightning's own
-    loading, and before it `load_weights`, say so.
+    Another optimizer starts without state. Other settings of the same optimizer apply from here
+    on, with the schedule where it would be had they applied from the start. Other batches start
+    the epoch again. Another network can't be resumed: `load_weights` and Lightning refuse it.
     """
     position = Position.of(content)
     if _touches(changed, BATCHES):
@@ -47,11 +46,14 @@ def _touches(changed: set[str], rooms: tuple[str, ...]) -> bool:
 
 
 def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> None:
-    """Optimizer's settings and schedule as they would be here, had they been so from the start."""
+    """Set the optimizer's settings and the schedule as if they had applied from the start.
+
+    fresh: whether the optimizer's state is reset as well.
+    """
     optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1).parameters())
     config = parts.classifier.make_schedule(optimizer)
     schedule = config["scheduler"]
-    optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
+    optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
     if isinstance(schedule, ReduceLROnPlateau):
         for epoch in history(content):
             schedule.step(epoch[config["monitor"]])
@@ -71,6 +73,6 @@ def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> N
 
 
 def history(content: Content) -> list[dict[str, Any]]:
-    """The figures of each epoch so far."""
+    """Return the figures of each epoch so far, in order."""
     found: list[dict[str, Any]] = content["callbacks"]["EpochReport"]["history"]
     return found

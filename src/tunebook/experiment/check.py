@@ -1,4 +1,7 @@
-"""Whether a config can run, before anything is loaded or made. Shapes are tried on the meta device, for nothing."""
+"""Check that a config can run, before anything is loaded or made.
+
+Shapes are tried on torch's meta device, which allocates no memory.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +19,15 @@ from tunebook.experiment.memory import check_memory
 from tunebook.recovery import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
-SIMULATED_STEPS = 5000  # of a schedule, at most
-WORKERS_A_PROCESSOR = 4  # data.num_workers: more only take turns
+SIMULATED_STEPS = 5000  # the most steps of a schedule that are tried
+WORKERS_A_PROCESSOR = 4  # more of data.num_workers would only wait for one another
 
 
 def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Raises SettingError where `cfg` can't run. choices: the chosen option of each group."""
+    """Raise SettingError where `cfg` can't run.
+
+    choices: the chosen option of each config group.
+    """
     settings = plain(cfg)
     if settings["data"].get("validate_on") == "test" and choices.get("experiment") != NOTEBOOK:
         raise SettingError(
@@ -45,7 +51,10 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
 def _check_limits(parts: Parts) -> None:
     data = parts.data
     if data.num_workers > (most := WORKERS_A_PROCESSOR * machine.processors()):
-        message = f"must be at most {most}, {WORKERS_A_PROCESSOR} for each processor that may be used; any number gives the same result"
+        message = (
+            f"must be at most {most}, {WORKERS_A_PROCESSOR} for each processor that may be used; "
+            "any number gives the same result"
+        )
         raise SettingError("data.num_workers", data.num_workers, message)
     test = data.source.test_size
     sizes = {
@@ -76,14 +85,18 @@ def _check_shapes(parts: Parts) -> None:
 
 
 def _check_schedule(parts: Parts) -> None:
-    """Walks the learning rate through the run on stand-in weights: it must stay a number and not fall below 0."""
+    """Raise SettingError where the schedule fails or gives a learning rate that can't be used.
+
+    The schedule is stepped through the run on stand-in weights. The learning rate must stay
+    between 0 and the largest float32.
+    """
     where, name = "scheduler", parts.settings["scheduler"]["_target_"]
     epochs = int(parts.settings["trainer"]["max_epochs"])
     steps = steps_of(parts.settings["trainer"], parts.data)
     optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
     config = parts.classifier.make_schedule(optimizer)
     schedule, interval = config["scheduler"], config["interval"]
-    optimizer.step()  # no gradients: moves nothing, but a schedule wants to come after a step
+    optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
     for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):
         lr = optimizer.param_groups[0]["lr"]
         if not 0 <= lr <= LARGEST_FLOAT:

@@ -1,4 +1,7 @@
-"""Two runs of one config, point by point; and what was different about the machine, the versions and the code."""
+"""Compare two runs of one config, point by point.
+
+Differences in the machine, the package versions, the code and the data are listed as well.
+"""
 
 import sys
 from collections.abc import Mapping
@@ -10,20 +13,23 @@ from tunebook.tracking import describe, journal
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
 
-TIMES = ("time/", "speed/", "system/")  # metrics that are never the same twice
-ORDER = ("lr", "train/", "val/", "best/", "test/")  # in which an epoch's figures come about
-# Tags that say where a run came from; `version.<package>` are too.
+TIMES = ("time/", "speed/", "system/")  # metrics that differ from run to run
+ORDER = ("lr", "train/", "val/", "best/", "test/")  # in which an epoch's metrics are logged
+# Tags that say where a run came from, as the `version.<package>` tags do.
 ORIGIN = ("host", "cpu", "python", "precision", "git.commit", "git.dirty")
 PACKAGES = "config/requirements.txt"
-SHOWN = 5  # final figures, the largest differences first
-SHOWN_PACKAGES = 10  # of those that no tag names
+SHOWN = 5  # of the final figures, the largest differences first
+SHOWN_PACKAGES = 10  # of the packages that no tag names
 
 Point = tuple[int, str]  # epoch and metric
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a run says of itself. points: without times; digests: of each part of the data; packages: name -> version."""
+    """Hold what a run recorded, for a comparison.
+
+    points: without times. digests: of each part of the data. packages: name -> version.
+    """
 
     points: Mapping[Point, float]
     tags: Mapping[str, str]
@@ -32,7 +38,10 @@ class Account:
 
 
 def from_mlflow(run: FinishedRun, folder: Path) -> Account:
-    """The account of a finished run. folder: for what is fetched."""
+    """Return the account of a finished run.
+
+    folder: where its artifacts are downloaded to.
+    """
     points = {
         (step, metric): _finite(value)
         for metric in run.metrics
@@ -42,12 +51,15 @@ def from_mlflow(run: FinishedRun, folder: Path) -> Account:
     try:
         packages = run.download(PACKAGES, folder).read_text(errors="replace")
     except (RunNotFound, OSError):
-        packages = ""  # the tags name those that matter most
+        packages = ""  # the tags still name the most important packages
     return Account(points, run.tags, run.digests, _versions(packages))
 
 
 def from_journal(file: Path) -> Account:
-    """The account of the run at work here. Its store may be out of reach, its journal is not."""
+    """Return the account of the run in this process, from its journal.
+
+    The journal can be read even when the tracking store can't be reached.
+    """
     points: dict[Point, float] = {}
     tags: dict[str, str] = {}
     digests: dict[str, str] = {}
@@ -66,7 +78,7 @@ def from_journal(file: Path) -> Account:
 
 
 def _finite(value: float) -> float:
-    """As a database keeps it: the largest number for an infinite one."""
+    """Return a value as a database stores it: the largest number for an infinite one."""
     return max(-sys.float_info.max, min(sys.float_info.max, value))
 
 
@@ -81,19 +93,19 @@ def _versions(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run and its reproduction."""
+    """Compare a run with its reproduction."""
 
     then: Account
     now: Account
 
     @property
     def points(self) -> list[Point]:
-        """Every point that one of them has, in the order in which they come about."""
+        """Return every point that either run has, in the order in which they are logged."""
         return sorted({**self.then.points, **self.now.points}, key=_moment)
 
     @property
     def differing(self) -> list[Point]:
-        """The points that only one has, or that are not exactly equal."""
+        """Return the points that only one run has, or whose values are not exactly equal."""
         return [
             point
             for point in self.points
@@ -102,30 +114,37 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether every point is, and there is one."""
+        """Return whether there are points, and all of them are exactly equal."""
         return bool(self.points) and not self.differing
 
     @property
     def first(self) -> str:
-        """The first difference: metric, epoch, both values; "" where there is none."""
+        """Return the first difference: metric, epoch and both values; "" where there is none."""
         for point in self.differing:
             step, metric = point
-            return f"{shown(metric)} at epoch {step}: {_text(self.then.points.get(point))} -> {_text(self.now.points.get(point))}"
+            return (
+                f"{shown(metric)} at epoch {step}: "
+                f"{_text(self.then.points.get(point))} -> {_text(self.now.points.get(point))}"
+            )
         return ""
 
     @property
     def tags(self) -> dict[str, str]:
-        """The verdict, for the run's record."""
+        """Return the verdict as tags of the reproduction's MLflow run."""
         if self.same:
             return {"reproduction": "same"}
         return {"reproduction": "different", "reproduction.first_difference": self.first}
 
     def lines(self, more: list[str]) -> list[str]:
-        """The verdict, for a user. more: what else is known to differ, a line each."""
+        """Return the verdict for the user, a line each.
+
+        more: what else is known to differ, a line each.
+        """
         points = self.points
         if self.same:
             return [
-                f"the same: all {len({metric for _, metric in points})} metrics, {len(points)} points"
+                f"the same: all {len({metric for _, metric in points})} metrics, "
+                f"{len(points)} points"
             ]
         counted = f"{len(self.differing)} of {len(points)} points differ"
         finals = self._finals()
@@ -145,7 +164,7 @@ class Comparison:
         ]
 
     def _finals(self) -> list[str]:
-        """The last value of each metric that differs, the largest part first."""
+        """Return the final figures that differ, a line each, largest relative difference first."""
         last = [
             {metric: account.points[step, metric] for step, metric in sorted(account.points)}
             for account in (self.then, self.now)
@@ -160,7 +179,8 @@ class Comparison:
         }
         largest = sorted(parts, key=lambda metric: (-parts[metric], metric))[:SHOWN]
         return [
-            f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}   ({parts[metric]:.2g})"
+            f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}"
+            f"   ({parts[metric]:.2g})"
             for metric in largest
         ]
 
@@ -179,15 +199,17 @@ def _text(value: float | None) -> str:
 
 
 def origins(then: Account, now: Account) -> list[str]:
-    """What differs in machine, versions, code and data, a line each: `torch: 2.8.0 -> 2.9.0`."""
+    """Return what differs in the machine, the versions, the code and the data.
+
+    Each difference is a line, such as `torch: 2.8.0 -> 2.9.0`.
+    """
     versions = sorted(key for key in {**then.tags, **now.tags} if key.startswith("version."))
     found = _changes(
         "", {key: (then.tags.get(key), now.tags.get(key)) for key in (*ORIGIN, *versions)}
     )
     named = {key.removeprefix("version.").lower() for key in versions}
-    others = (
-        sorted({**then.packages, **now.packages}) if then.packages else []
-    )  # else there is nothing to compare with
+    # The packages of the first run may not be known.
+    others = sorted({**then.packages, **now.packages}) if then.packages else []
     packages = _changes(
         "",
         {
@@ -211,7 +233,8 @@ def origins(then: Account, now: Account) -> list[str]:
 
 def _changes(prefix: str, values: Mapping[str, tuple[str | None, str | None]]) -> list[str]:
     return [
-        f"{prefix}{shown(key.removeprefix('version.'))}: {shown(was or 'none')} -> {shown(now or 'none')}"
+        f"{prefix}{shown(key.removeprefix('version.'))}: "
+        f"{shown(was or 'none')} -> {shown(now or 'none')}"
         for key, (was, now) in values.items()
         if was != now
     ]

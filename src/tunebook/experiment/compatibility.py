@@ -1,4 +1,7 @@
-"""Whether a checkpoint's state fits the objects of a run: what doesn't would end in an error in the middle of it, or in another run."""
+"""Check that a checkpoint's state fits the objects of a run.
+
+State that doesn't fit would cause an error in the middle of the run, or make it another run.
+"""
 
 from typing import Any
 
@@ -10,20 +13,15 @@ from tunebook.recovery.checkpoint import CheckpointError, Content
 from tunebook.recovery.contents import is_count, misfit
 from tunebook.recovery.position import Position
 
-MOVING = (
-    "last_epoch",
-    "_step_count",
-    "num_bad_epochs",
-    "cooldown_counter",
-    "T_cur",
-    "T_i",
-)  # of a schedule's whole numbers
+# The whole numbers in a schedule's state that change during a run.
+MOVING = ("last_epoch", "_step_count", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
 
 
 def require_fit(content: Content, parts: Parts, changed: set[str], name: str) -> None:
-    """CheckpointError unless the state of optimizer, schedule and callbacks has the shape that these settings give it.
+    """Raise CheckpointError where the state of optimizer, schedule or callbacks doesn't fit.
 
-    changed: the settings that differ from the run's by the user's leave.
+    It must have the shape that the settings of `parts` give it.
+    changed: the settings that differ from the run's, with the user's permission.
     """
     stand_ins = [
         nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype))
@@ -33,7 +31,7 @@ def require_fit(content: Content, parts: Parts, changed: set[str], name: str) ->
     schedule = parts.classifier.make_schedule(optimizer)["scheduler"]
     for weight in stand_ins:
         weight.grad = torch.zeros_like(weight)
-    optimizer.step()  # which makes the state
+    optimizer.step()  # creates its state
     problem = _optimizer_misfit(optimizer.state_dict(), content["optimizer_states"][0])
     problem = problem or _schedule_misfit(
         schedule.state_dict(), content["lr_schedulers"][0], Position.of(content)
@@ -53,9 +51,8 @@ def _optimizer_misfit(expected: dict[str, Any], found: Any) -> str:
     where = "optimizer_states"
     if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
         return f"{where} is not what a run writes there"
-    filled = (
-        expected if found["state"] else expected | {"state": {}}
-    )  # before the first step it is empty
+    # The state is empty before the first step.
+    filled = expected if found["state"] else expected | {"state": {}}
     if problem := misfit(filled, found, where):
         return problem
     orders = zip(filled["param_groups"], found["param_groups"], strict=True)

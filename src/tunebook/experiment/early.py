@@ -1,4 +1,7 @@
-"""What can be said of a config with torch alone, before Lightning and the rest are imported: that takes several times as long."""
+"""Check what torch alone can check of a config, before Lightning is imported.
+
+Importing Lightning and the rest takes several times as long as importing torch.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,20 +12,24 @@ import torch
 from tunebook.checks import Positive, Seed, conform
 from tunebook.targets import make, resolve
 
-CLASSES = 10  # stands for the data's number of classes, which no setting depends on
+CLASSES = 10  # any number will do: no setting depends on the data's number of classes
 
 
 class EarlyCheck:
-    """Checks the seed, the learning rate and the network of many configs; those that are the same once.
+    """Check the seed, the learning rate and the network of many configs, equal networks once.
 
-    (Not the optimizer: making one imports torch's compiler, which takes as long as torch itself.)
+    The optimizer is left out: making one imports torch's compiler, which takes as long as torch
+    itself.
     """
 
     def __init__(self) -> None:
         self._done: set[str] = set()
 
     def __call__(self, settings: Mapping[str, Any]) -> None:
-        """Raise SettingError where `settings` can't run for one of these reasons. They are checked in full later."""
+        """Raise SettingError where the seed, the learning rate or the network can't be used.
+
+        All settings are checked later, by `tunebook.experiment.check`.
+        """
         conform("seed", settings["seed"], Seed)
         conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
         source = settings["data"].get("source")

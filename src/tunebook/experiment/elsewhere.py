@@ -1,7 +1,9 @@
-"""Going on with a run that is not in this `outputs` folder: one that MLflow knows, or a checkpoint's file or address alone.
+"""Resume a run that is not in this `outputs` folder.
 
-What there is of it is fetched into a temporary folder like the run's own, where it is checked like any other; only then it settles
-in `outputs`. A run that MLflow knows goes on as the same MLflow run; a checkpoint alone as a new one, with the epochs so far.
+Either MLflow knows the run, or there is only a checkpoint's file or address. Its files are fetched
+into a temporary folder with the layout of a run's folder, where they are checked like any other's;
+only then are they copied into `outputs`. A run that MLflow knows resumes as the same MLflow run. A
+checkpoint alone resumes as a new run, in which the epochs so far are logged again.
 """
 
 import atexit
@@ -32,9 +34,10 @@ from tunebook.untrusted import read_regular, require_key
 
 
 def bring(name: str, cfg: DictConfig) -> RunFolder | None:
-    """A folder with what goes on from the checkpoint or the MLflow run `name`; None where that is the name of neither.
+    """Return a temporary folder with the files of the checkpoint or MLflow run `name`.
 
-    InputError where it can't be had, or is not what it should be.
+    Returns None where neither has that name.
+    Raises InputError where the files can't be fetched or are not what they should be.
     """
     is_address = name.startswith(ADDRESSES)
     if is_address or Path(name).is_file():
@@ -67,9 +70,11 @@ def _of_checkpoint(file: Path, name: str, folder: RunFolder) -> RunFolder:
 
 
 def settings_of(overrides: object, where: str) -> list[str]:
-    """The overrides of a run from outside, which are not trusted: no flags, nothing that is looked up here, no places.
+    """Return those overrides of a run from outside that may be used here.
 
-    where: the setting that named the run, for the InputError.
+    They are not trusted: places are left out, and InputError is raised for flags and for anything
+    that would be evaluated on this machine.
+    where: the setting that named the run, for the error's message.
     """
     kept: list[str] = []
     for override in overrides if isinstance(overrides, list) else [overrides]:
@@ -116,7 +121,11 @@ def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
 def fetch_checkpoints(
     run: FinishedRun, checkpoints: Path, names: Sequence[str] = (LAST, BEST)
 ) -> None:
-    """Brings a run's checkpoints from MLflow. (Where test figures may pick nothing, none is best.) RunNotFound where there is none."""
+    """Download a run's checkpoints from MLflow.
+
+    The best one may be missing, since some runs must not pick a best epoch.
+    Raises RunNotFound where the last one is missing.
+    """
     checkpoints.mkdir(exist_ok=True)
     for name in names:
         with contextlib.suppress(*([RunNotFound] if name == BEST else [])):
@@ -124,7 +133,10 @@ def fetch_checkpoints(
 
 
 def _take_over_journal(told: list[Record], to: Path) -> None:
-    """What the run is and its points, so that none is told twice. (Its files are not here, and the rest has arrived.)"""
+    """Write a new journal with the run's description and points, so that none is logged twice.
+
+    Its files are not here, and everything else is in MLflow already.
+    """
     written = Journal(to)
     for record in told:
         if record["kind"] in ("run", "points"):
@@ -133,7 +145,7 @@ def _take_over_journal(told: list[Record], to: Path) -> None:
 
 
 def settle(brought: RunFolder, output_dir: Path, outputs: Path) -> RunFolder:
-    """The run's folder from now on."""
+    """Copy a fetched run's files into `output_dir`, and return the run's folder from now on."""
     shutil.copytree(brought.path / "checkpoints", output_dir / "checkpoints", dirs_exist_ok=True)
     for name in (JOURNAL, DELIVERED):
         if (brought.path / name).exists():

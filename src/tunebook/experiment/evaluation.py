@@ -1,4 +1,4 @@
-"""Tests a finished run again, from its MLflow run or a checkpoint alone."""
+"""Test a finished run again, from its MLflow run or a checkpoint alone."""
 
 import logging
 import tempfile
@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """test/loss and test/acc of the weights that a run tested (or of its best or last epoch), printed beside the run's own."""
+    """Return test/loss and test/acc of a run's tested, best or last weights.
+
+    They are logged beside the figures that the run recorded.
+    """
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
         figures = test(restored.parts, Path(folder))

@@ -1,6 +1,7 @@
-"""Reads images from outside, and says where the table of what they show may be written. Imports no torch.
+"""Read images from outside, and check where the table of predictions may be written.
 
-Files are not trusted: only regular ones are opened, only by decoders of common raster formats, and only up to a size.
+Files are not trusted: only regular ones are opened, only by decoders of common raster formats, and
+only up to a size. This module imports no torch.
 """
 
 import os
@@ -18,22 +19,10 @@ from tunebook.paths import why_unwritable
 from tunebook.text_output import printable
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "BMP",
-    "GIF",
-    "WEBP",
-    "TIFF",
-    "PPM",
-)  # of Pillow's: no decoder that starts another program
-WIDE = (
-    "I",
-    "I;16",
-    "I;16B",
-    "I;16L",
-    "I;16N",
-)  # modes of 16-bit grey images, which Pillow's own conversion would clip
+# Pillow's formats whose decoders start no other program.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# Pillow's modes of 16-bit grey images, whose values Pillow's own conversion to 8 bits would clip.
+WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 MOST_PIXELS = 100_000_000
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
@@ -42,9 +31,9 @@ KINDS = {
 
 
 def image_files(name: str) -> list[Path]:
-    """Return the files that are meant: `name` itself, or all in a folder that are named like images, readable or not.
+    """Return the file `name`, or every file in the folder `name` that has an image's suffix.
 
-    SettingError where there is none.
+    Whether they can be read is not checked. Raises SettingError where there is none.
     """
     path, found = Path(name), []
     try:
@@ -66,15 +55,16 @@ def image_files(name: str) -> list[Path]:
 
 
 def kind_of_special_file(mode: int) -> str:
-    """Return what a file is that is not a regular one, in words; "" for a regular one."""
+    """Return the kind of a special file as text for a user, or "" for a regular file."""
     return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
 def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return an image as (H, W, C) of 0 to 255, scaled to the shape (C, H, W) that the network takes.
+    """Return an image as an array (H, W, C) of 0 to 255, scaled to the size that is asked for.
 
-    Of an animation the first picture is taken, and a photo is turned as its camera says. Raises InputError,
-    with the reason alone, where the file is no image that can be read.
+    shape: (C, H, W), the network's input. Of an animation, the first frame is read. A photo is
+    rotated as its EXIF data say. Raises InputError, whose text is the reason alone, where the file
+    is no image that can be read.
     """
     channels, height, width = shape
     try:
@@ -95,13 +85,13 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
         raise
     except OSError as error:
         raise InputError(_reason(error.strerror or str(error))) from None
-    except Exception as error:  # whatever a decoder raises on a file that is not what it says
+    except Exception as error:  # decoders may raise anything on a malformed file
         raise InputError(_reason(str(error) or type(error).__name__)) from None
     return np.asarray(scaled, dtype=np.uint8).reshape(height, width, channels)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; opening a pipe would otherwise wait for whoever writes into it."""
+    """Open a file without blocking, since a pipe would wait for a process that writes into it."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -112,7 +102,10 @@ def _reason(text: str) -> str:
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
-    """Return a grey image of 16 bits in 8. InputError for pixels whose range is not known."""
+    """Return a 16-bit grey image with 8 bits, and any other image as it is.
+
+    Raises InputError for pixels whose range is not known.
+    """
     if image.mode not in (*WIDE, "F"):
         return image
     values = np.asarray(image)
@@ -127,10 +120,10 @@ TABLE = ("image", "class")  # the first columns of what predict writes
 
 
 def _is_same(path: Path, image: Path) -> bool:
-    """Return whether an image is this file. One that cannot be found out about is none."""
+    """Return whether an image is this file; False where the image's path can't be resolved."""
     try:
         return path == image.resolve()
-    except (OSError, RuntimeError):  # a loop of links
+    except (OSError, RuntimeError):  # such as a loop of symbolic links
         return False
 
 
@@ -142,9 +135,10 @@ def _is_table(path: Path) -> bool:
 
 
 def check_output(name: str, images: Sequence[Path]) -> Path:
-    """Return the file that `output` names, links followed.
+    """Return the file that `output` names, with symbolic links resolved.
 
-    SettingError where it can't be written, or writing it would replace anything but an earlier table.
+    Raises SettingError where it can't be written, or where writing it would replace anything but
+    an earlier table of predictions.
     """
     try:
         path = Path(name).resolve()

@@ -1,4 +1,4 @@
-"""How much memory a network needs, worked out on the meta device, where nothing is allocated."""
+"""Estimate how much memory a network needs, on the meta device, which allocates nothing."""
 
 from typing import Any
 
@@ -13,16 +13,17 @@ from tunebook.training import device_kind
 
 
 def check_memory(parts: Parts) -> None:
-    """Raise SettingError where training takes more memory than there is. parts: made on the meta device."""
+    """Raise SettingError where training or evaluation takes more memory than there is.
+
+    parts: made on the meta device.
+    """
     trainer, data, network = parts.settings["trainer"], parts.data, parts.classifier.network
     try:
         train = training_bytes(parts, data.batch_size)
-    except SettingError:  # of the optimizer
+    except SettingError:  # raised by the optimizer
         raise
-    except (
-        RuntimeError,
-        ValueError,
-    ) as error:  # batch norm of a single value; a size that overflows
+    except (RuntimeError, ValueError) as error:
+        # Batch norm refuses a single value, and a size may overflow.
         message = f"cannot be trained in batches of {data.batch_size} images: {error}"
         raise SettingError("model", parts.settings["model"]["_target_"], message) from error
     evaluated = min(data.eval_batch_size, max(data.val_size, data.source.test_size))
@@ -41,7 +42,10 @@ def check_memory(parts: Parts) -> None:
 
 
 def check_weights(parts: Parts) -> None:
-    """Raise SettingError where the weights alone take more memory than there is. parts: made on the meta device."""
+    """Raise SettingError where the weights alone take more memory than there is.
+
+    parts: made on the meta device.
+    """
     needed, there = tensor_bytes(parts.classifier.network.state_dict().values()), machine.memory()
     if needed > there:
         key, value = _largest(parts, batch_matters=False)
@@ -51,7 +55,11 @@ def check_weights(parts: Parts) -> None:
 
 
 def training_bytes(parts: Parts, batch_size: int) -> int:
-    """Return the bytes of a training step: weights, gradients, the optimizer's state, and what the backward pass keeps."""
+    """Return the bytes that a training step needs.
+
+    These are the weights, their gradients, the optimizer's state, and the tensors that autograd
+    saves for the backward pass.
+    """
     network = parts.classifier.network.train()
     weights = list(network.parameters())
     kept: dict[int, int] = {}
@@ -76,7 +84,7 @@ def _optimizer_bytes(parts: Parts, weights: list[nn.Parameter]) -> int:
             weight.grad = torch.empty_like(weight)
         optimizer.step()
     except (RuntimeError, TypeError, NotImplementedError):
-        return 0  # one that cannot work on the meta device: at least the rest is known
+        return 0  # an optimizer that can't run on the meta device; the rest still counts
     finally:
         for weight in weights:
             weight.grad = None
@@ -84,7 +92,10 @@ def _optimizer_bytes(parts: Parts, weights: list[nn.Parameter]) -> int:
 
 
 def evaluation_bytes(network: nn.Module, shape: tuple[int, ...]) -> int:
-    """Return the bytes of an evaluation step: the weights, and what the layer with most takes in and gives out."""
+    """Return the bytes that an evaluation step needs.
+
+    These are the weights, and the inputs and outputs of the layer where they take the most.
+    """
     most = 0
 
     def look(module: nn.Module, given: Any, made: Any) -> None:
@@ -101,18 +112,21 @@ def evaluation_bytes(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def tensor_bytes(values: Any) -> int:
-    """Return the bytes of those values that are tensors."""
+    """Return the number of bytes of those values that are tensors."""
     return sum(v.numel() * v.element_size() for v in values if isinstance(v, Tensor))
 
 
 def _gpu_memory() -> int:
     if not torch.cuda.is_available():
-        return machine.memory()  # Apple's GPUs share it
+        return machine.memory()  # Apple's GPUs share the machine's memory
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def _largest(parts: Parts, batch_matters: bool) -> tuple[str, object]:
-    """Return the key and value to blame: the network's largest number, or the batch where that is what fills the memory."""
+    """Return the key and value of the setting to blame for the memory.
+
+    It is the largest of the network's numbers; with `batch_matters` the batch sizes count as well.
+    """
     sizes = {f"model.{k}": v for k, v in parts.settings["model"].items() if type(v) in (int, float)}
     if batch_matters:
         sizes |= {f"data.{k}": getattr(parts.data, k) for k in ("batch_size", "eval_batch_size")}
@@ -123,7 +137,7 @@ def _largest(parts: Parts, batch_matters: bool) -> tuple[str, object]:
 
 
 def in_words(count: int) -> str:
-    """Return a number of bytes as a user reads it."""
+    """Return a number of bytes as text for a user, such as "1.2 GB"."""
     size, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):
         if size < 1000:

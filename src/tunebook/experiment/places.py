@@ -1,4 +1,7 @@
-"""Places that a run's folder names for itself. A folder may be another person's: nothing is sent or written there unasked."""
+"""Refuse the places that another person's run folder names.
+
+Nothing is sent to such a place or written into it unless the user names it as well.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +12,18 @@ from tunebook.checks import InputError, shown
 from tunebook.runfolder import RUNS, RunFolder
 
 PLACES = ("data.root", "tracking.uri", "outputs", "hydra")
-OPTIONS = ("off", "mlflow")  # of the group `tracking`
+OPTIONS = ("off", "mlflow")  # of the config group `tracking`
 
 
 def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """InputError where a folder that is not one of `outputs` names places that neither this call nor conf/ does.
+    """Raise InputError where a folder from outside `outputs` names places of its own.
 
-    A store would be given the user's password or token, and files be written to the other places.
+    Its own are those that neither this call's overrides nor conf/ name. The user's password or
+    token would be sent to its tracking store, and files would be written to its other places.
     """
     link = Path(str(cfg.outputs)) / RUNS / folder.key
     if link.is_symlink() and link.resolve() == folder.path.resolve():
-        return  # this user's process has worked in it before
+        return  # a process of this user has run in it before
     given = {_key(override) for override in overrides}
     foreign = [
         override
@@ -28,7 +32,10 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
     ]
     if foreign:
         said = "; ".join(shown(override) for override in foreign[:3])
-        message = f"is no run of {cfg.outputs}, and its run.json names places ({said}): give each of them as you want it"
+        message = (
+            f"is no run of {cfg.outputs}, and its run.json names places ({said}): "
+            "give each of them as you want it"
+        )
         raise InputError(f"resume={shown(cfg.resume)}: {message}")
 
 

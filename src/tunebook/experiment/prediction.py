@@ -1,4 +1,4 @@
-"""What images show, in the eyes of a finished run."""
+"""Predict the classes of images with a finished run's network."""
 
 import csv
 import io
@@ -23,12 +23,12 @@ from tunebook.training import device_kind
 
 log = logging.getLogger(__name__)
 
-BATCH = 256  # images at a time
+BATCH = 256  # images in one forward pass
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The probabilities of the classes for one image; none where it could not be read, with the reason."""
+    """Hold the class probabilities of one image, or the reason why it could not be read."""
 
     path: Path
     probabilities: Sequence[float] = ()
@@ -36,10 +36,11 @@ class Prediction:
 
 
 def predict(cfg: DictConfig) -> bool:
-    """Print each image's most probable class, and where `output` is set, write all probabilities as CSV.
+    """Log each image's most probable class, and return whether all images could be read.
 
-    An image of a folder that can't be read costs only itself: it gets a line on standard error and a row without
-    figures. Return whether all could be read. Raises InputError where the only image that is asked for can't be.
+    Where `output` is set, all probabilities are written as CSV. An image of a folder that can't be
+    read gets a line on standard error and a row without figures. Raises InputError where a single
+    image is asked for and can't be read.
     """
     paths = image_files(str(cfg.images))
     output = None if cfg.output is None else check_output(str(cfg.output), paths)
@@ -68,7 +69,7 @@ def predict(cfg: DictConfig) -> bool:
 def _predictions(
     cfg: DictConfig, restored: Restored, paths: Sequence[Path]
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each file, in order."""
+    """Yield a prediction for each file, in the order of `paths`."""
     device = torch.device(
         "cuda" if device_kind(cfg.accelerator) == "gpu" and torch.cuda.is_available() else "cpu"
     )

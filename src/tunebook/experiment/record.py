@@ -1,4 +1,4 @@
-"""What a run writes down: before training, after it, and in the summary."""
+"""Record a run before training, after it, and in the summary that the user sees."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ from tunebook.training import EpochReport
 
 log = logging.getLogger(__name__)
 
-CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's words
-# Where things lie, how they are shown and how they are fetched: nothing that a user varies to learn something.
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's terms
+# Places, display and loading: settings that a user doesn't vary to compare results.
 NOT_VARIED = (
     "data.source.",
     "data.root",
@@ -53,7 +53,10 @@ def describe_run(
     folder: RunFolder,
     trial: Trial,
 ) -> None:
-    """Writes down everything that is known before training. precision: what "auto" became; digests: of the data."""
+    """Record everything that is known before training.
+
+    precision: what "auto" became. digests: of the images and labels of each split.
+    """
     hydra = HydraConfig.get()
     chosen = hydra.runtime.choices
     choices = {
@@ -81,6 +84,12 @@ def describe_run(
     tracker.save_text(
         OmegaConf.to_yaml(redacted(list(hydra.overrides.task))), "config/overrides.yaml"
     )
+    _log_datasets(parts, digests)
+    folder.name = tracker.run_name
+    log.info("run %s  in %s", tracker.run_name, folder.path)
+
+
+def _log_datasets(parts: Parts, digests: Mapping[str, str]) -> None:
     for split, context in CONTEXTS.items():
         images = parts.data.sets[split].images
         profile = json.dumps(
@@ -90,19 +99,20 @@ def describe_run(
                 "classes": len(parts.data.source.class_names),
             }
         )
-        tracker.log_dataset(
+        parts.tracker.log_dataset(
             f"{parts.data.source.name} {split}",
             digests[split],
             profile,
             source=str(parts.data.root),
             context=context,
         )
-    folder.name = tracker.run_name
-    log.info("run %s  in %s", tracker.run_name, folder.path)
 
 
 def data_digests(parts: Parts) -> dict[str, str]:
-    """Of each split's images and labels: the first 16 hexadecimal digits of their SHA-256."""
+    """Return a digest of the images and labels of each split.
+
+    It is the first 16 hexadecimal digits of their SHA-256.
+    """
     found: dict[str, str] = {}
     for split in CONTEXTS:
         digest = hashlib.sha256(parts.data.sets[split].images.numpy().data)
@@ -112,7 +122,10 @@ def data_digests(parts: Parts) -> dict[str, str]:
 
 
 def varied(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a user varies, as one level with dotted keys; those of the groups first."""
+    """Return the settings that a user varies, on one level with dotted keys.
+
+    The settings of config groups come first.
+    """
     found = {
         key: value
         for key, value in _flat(settings).items()
@@ -139,7 +152,10 @@ def record_results(
     best: Mapping[str, float],
     checkpoints: Path,
 ) -> None:
-    """Final metrics, pictures, the model and the checkpoints. figures: of the test; none where there was none."""
+    """Log the final metrics, the pictures, the model and the checkpoints.
+
+    figures: of the test; empty where there was none. best: of the best epoch.
+    """
     final = {"time/fit_s": report.fit_s, **figures}
     if parts.objective:
         final |= {
@@ -157,7 +173,7 @@ def record_results(
         )
     for name in (BEST, LAST):
         if (file := checkpoints / name).exists():
-            parts.tracker.save_file(file, "checkpoints", move=True)  # kept once, in MLflow
+            parts.tracker.save_file(file, "checkpoints", move=True)  # MLflow keeps the only copy
     (checkpoints / PREVIOUS).unlink(missing_ok=True)
 
 
@@ -187,7 +203,7 @@ def _save_pictures(parts: Parts, report: EpochReport) -> None:
 def summarise(
     parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport
 ) -> None:
-    """The result, as a user sees it."""
+    """Log the run's result as a user reads it."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
     picked = (
         f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
@@ -198,32 +214,38 @@ def summarise(
         if figures
         else "not tested"
     )
+    unpicked = f"none is picked: validation was on images of the {parts.data.validate_on} set"
     lines = [
         "",
         f"test accuracy  {tested}",
-        f"best epoch     {picked if parts.objective else f'none is picked: validation was on images of the {parts.data.validate_on} set'}",
-        f"time           {seconds:.1f} s an epoch (median), {report.fit_s:.0f} s of training and validation, "
+        f"best epoch     {picked if parts.objective else unpicked}",
+        f"time           {seconds:.1f} s an epoch (median), "
+        f"{report.fit_s:.0f} s of training and validation, "
         f"{time.time() - psutil.Process().create_time():.0f} s since the process began",
     ]
     log.info("\n".join(lines))
 
 
 def say_where(parts: Parts, folder: RunFolder) -> None:
-    """The last lines that a user sees: where the run is, and what to do next."""
+    """Log where the run is recorded and what to do next, the last lines that a user sees."""
     if not parts.tracker.run_id:
         log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
         return
+    evaluate = command("evaluate.py", f"run={parts.tracker.run_id}", folder, "tracking.uri=")
     lines = [
         f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
         "",
         f"next           {_where_to_look(parts, folder)}",
-        f"               {command('evaluate.py', f'run={parts.tracker.run_id}', folder, 'tracking.uri=')}",
+        f"               {evaluate}",
     ]
     log.info("\n".join(lines))
 
 
 def command(script: str, word: str, folder: RunFolder, *places: str) -> str:
-    """Return a command that goes on from a run, with those places that the run's own command gave, such as `outputs=`."""
+    """Return a command that continues from a run.
+
+    places: beginnings of overrides, such as `outputs=`, that are copied from the run's own.
+    """
     return shlex.join(
         [
             "python",
@@ -235,7 +257,7 @@ def command(script: str, word: str, folder: RunFolder, *places: str) -> str:
 
 
 def _where_to_look(parts: Parts, folder: RunFolder) -> str:
-    """Return the page of the run's experiment on a server, or the command that serves a local store's pages."""
+    """Return the page of the run's experiment, or the command that serves a local store's pages."""
     uri, page = (
         redact(str(parts.settings["tracking"]["uri"])),
         view.page(str(parts.tracker.experiment_id)),
@@ -248,7 +270,7 @@ def _where_to_look(parts: Parts, folder: RunFolder) -> str:
 
 
 def close_run(parts: Parts, output_dir: Path, status: Status) -> None:
-    """Adds the log and ends the run."""
+    """Save train.log with the run, and end the run in the record."""
     for handler in logging.getLogger().handlers:
         handler.flush()
     log_file = output_dir / "train.log"

@@ -1,7 +1,8 @@
-"""Runs a finished run's stored config again, as a run of its own, and says whether every figure is the same.
+"""Run a finished run's stored config again and report whether every figure is the same.
 
-The stored config is a file from outside. It is taken as words of the command line, which go through every check that a user's own
-words go through; where things lie is this machine's business.
+The reproduction is a run of its own. The stored config is a file from outside: it is turned into
+overrides, which go through every check that a user's own overrides go through. Places such as
+`data.root` are those of this machine.
 """
 
 import json
@@ -46,16 +47,20 @@ from tunebook.untrusted import read_regular
 
 log = logging.getLogger(__name__)
 
-CONFIG = "config"  # what train.py composes
-OURS = ("tracking", "outputs", "hydra.")  # settings of this call that the new run has as well
-NOT_TAKEN = (*PLACES, "sweep")  # settings of the stored run that it has not
+CONFIG = "config"  # the config that train.py composes
+OURS = ("tracking", "outputs", "hydra.")  # settings of this call that apply to the new run
+NOT_TAKEN = (*PLACES, "sweep")  # settings of the stored run that don't apply
 KEY = re.compile(r"\w+(\.\w+)*")
 Threads = Annotated[int, Field(ge=1, le=4096)]
 
 
 @dataclass(frozen=True)
 class Original:
-    """The run to reproduce, verified. words: the command line that makes its config here. notes: what else differs, a line each."""
+    """Hold the run to reproduce, verified.
+
+    words: the overrides that make its config here. threads: None where they are not recorded.
+    notes: what else differs, a line each.
+    """
 
     run: FinishedRun
     account: Account
@@ -65,7 +70,11 @@ class Original:
 
 
 class Reproduction(Trial):
-    """A run's place beside the one that it reproduces: tested where that was, given up where that was, compared at the end."""
+    """Make a run follow the run that it reproduces.
+
+    It is tested if the original was, pruned at the epoch at which the original was, and compared
+    with the original at the end.
+    """
 
     def __init__(self, original: Original, folder: Path) -> None:
         self.original, self.folder = original, folder
@@ -76,11 +85,11 @@ class Reproduction(Trial):
         self.comparison: Comparison | None = None
 
     def report(self, epoch: int, value: float) -> bool:
-        """The sweep gave it up after this epoch."""
+        """Return whether the sweep pruned the original after this epoch."""
         return epoch == self.last_epoch
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
-        """The verdict. A run that failed or was stopped has none."""
+        """Return tags with the verdict; a run that failed or was stopped has none."""
         pruned = {PRUNED: str(self.given_up_at)} if self.given_up_at else {}
         if status != "FINISHED":
             return pruned
@@ -91,17 +100,20 @@ class Reproduction(Trial):
 
 
 def reproduce(cfg: DictConfig) -> bool:
-    """Trains the run that `cfg.run` names again, and says how it compares. Whether every figure is the same.
+    """Train the run that `cfg.run` names again, and return whether every figure is the same.
 
-    InputError, ConfigError or SettingError, before anything is made, where there is no such run, where it is not finished, or where
-    what it holds can't be used. Else raises what training raises.
+    The comparison is logged. Raises InputError, ConfigError or SettingError, before anything is
+    made, where there is no such run, it is not finished, or its content can't be used. Otherwise
+    raises what training raises.
     """
     with tempfile.TemporaryDirectory() as folder:
         original = read(cfg, Path(folder))
     called, threads, found = list(sys.argv), torch.get_num_threads(), []
 
     def task(composed: DictConfig) -> None:
-        sys.argv = called  # what the record names as its command, and what a process of another device starts with
+        # The record names it as the run's command, and Lightning starts other devices' processes
+        # with it.
+        sys.argv = called
         torch.set_num_threads(original.threads or threads)
         trial = Reproduction(original, Path(HydraConfig.get().runtime.output_dir))
         run(composed, trial)
@@ -117,24 +129,26 @@ def reproduce(cfg: DictConfig) -> bool:
             )
             found.append(trial.comparison.same)
 
-    GlobalHydra.instance().clear()  # this call's own, which has done its work: there can't be two
+    GlobalHydra.instance().clear()  # this call's own, since there can't be two
     sys.argv = [called[0], *original.words]
     try:
         start(task, CONFIG)
     finally:
         sys.argv = called
         torch.set_num_threads(threads)
-    return all(found)  # a process of another device finds nothing
+    return all(found)  # it is empty in the process of another device
 
 
 def read(cfg: DictConfig, folder: Path) -> Original:
-    """The run that is asked for. folder: for what is fetched."""
+    """Return the run that is asked for.
+
+    folder: where its artifacts are downloaded to.
+    """
     finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
     require_finished(finished.run_id, finished.run.info.status, finished.tags)
     asked = HydraConfig.get().overrides
-    words = [
-        word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"
-    ]  # Hydra's own
+    # Hydra itself adds its mode to the overrides.
+    words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]
     places = [word for word in words if word.lstrip("+~").startswith(OURS)]
     if cfg.data_root:
         places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
@@ -146,7 +160,11 @@ def read(cfg: DictConfig, folder: Path) -> Original:
 
 
 def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list[str], list[str]]:
-    """The words that make the stored config here, checked as a run's are; and the settings that it does not know yet, a line each."""
+    """Return the overrides that make the stored config here, and notes, a line each.
+
+    The config that they make is checked as any run's is. The notes name the settings that the
+    stored config does not have yet.
+    """
     where = f"run={finished.run_id}"
     config, overrides = (
         _stored(finished, "config.yaml", folder),
@@ -181,7 +199,7 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
 
 
 def _check_targets(config: object, where: str) -> None:
-    """Before anything else: what would be code is told as that."""
+    """Refuse a config whose targets are not allowed, before any of it is taken as a setting."""
     if not isinstance(config, dict):
         raise InputError(f"{where}: its config/config.yaml is no config")
     try:
@@ -193,7 +211,7 @@ def _check_targets(config: object, where: str) -> None:
 
 
 def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
-    """What an artifact in `config/` holds, as plain values; nothing in it is looked up."""
+    """Return an artifact in `config/` as plain values, with interpolations unresolved."""
     file = finished.download(f"config/{name}", folder)
     try:
         return read_yaml(read_regular(file).decode(), name)
@@ -204,7 +222,10 @@ def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
 
 
 def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
-    """A word for each stored value that the run's own words don't give: conf/ was changed since, or the stored config was."""
+    """Yield an override for each stored value that the run's own overrides don't give.
+
+    There are such values where conf/ or the stored config was changed since.
+    """
     for key, value in stored.items():
         if key in there and repr(there[key]) == repr(value):
             continue
@@ -212,13 +233,17 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
             raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which is no setting")
         if "${" in str(value):
             raise InputError(
-                f"{where}: holds {shown(f'{key}={value}')}, which would be looked up on this machine"
+                f"{where}: holds {shown(f'{key}={value}')}, "
+                "which would be looked up on this machine"
             )
         yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
 
 
 def _threads(finished: FinishedRun, folder: Path) -> int | None:
-    """How many the run computed with, as its checkpoint says; None where it has none. CheckpointError where it is not to be trusted."""
+    """Return the number of threads that the run's checkpoint records, or None without a record.
+
+    Raises CheckpointError where the checkpoint can't be trusted.
+    """
     try:
         content = checkpoint.read(finished.download(f"checkpoints/{LAST}", folder))
     except RunNotFound:

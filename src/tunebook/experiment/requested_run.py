@@ -1,4 +1,7 @@
-"""Checks the settings of evaluate, predict and reproduce, above all which run is meant, before torch is imported."""
+"""Check the settings of evaluate, predict and reproduce before torch is imported.
+
+Above all, find the run that they name.
+"""
 
 import contextlib
 from collections.abc import Mapping
@@ -13,19 +16,28 @@ from tunebook.experiment.resolve_resume import ADDRESSES
 from tunebook.tracking.run_lookup import LAST, find_run
 from tunebook.tracking.run_reader import FoundRun
 
-PRUNED = "sweep.pruned_at_epoch"  # tag of a trial that its sweep gave up
-NAMES_OF_RUNS = "last, an MLflow run's id, its first digits or its name, a run's folder, a checkpoint's path or http(s) address"
+PRUNED = "sweep.pruned_at_epoch"  # tag of a trial that its sweep pruned
+NAMES_OF_RUNS = (
+    "last, an MLflow run's id, its first digits or its name, a run's folder, "
+    "a checkpoint's path or http(s) address"
+)
 
 
 def check_evaluation(cfg: DictConfig, choices: object) -> None:
-    """Raise SettingError or InputError where evaluate's settings can't be used or there is no such run."""
+    """Raise SettingError or InputError where evaluate's settings can't be used.
+
+    The run that they name must exist.
+    """
     _check_settings(cfg)
     _require_trained(cfg)
     _check_accelerator(cfg)
 
 
 def check_prediction(cfg: DictConfig, choices: object) -> None:
-    """Raise SettingError or InputError where predict's settings can't be used or there is no such run."""
+    """Raise SettingError or InputError where predict's settings can't be used.
+
+    The run and the images that they name must exist.
+    """
     _check_settings(cfg)
     if OmegaConf.is_missing(cfg, "images"):
         raise SettingError("images", "", "is required: an image file, or a folder of them")
@@ -38,7 +50,10 @@ def check_prediction(cfg: DictConfig, choices: object) -> None:
 
 
 def check_reproduction(cfg: DictConfig, choices: object) -> None:
-    """Raise SettingError or InputError where reproduce's settings can't be used, or there is no such finished run."""
+    """Raise SettingError or InputError where reproduce's settings can't be used.
+
+    The run that they name must exist and be finished.
+    """
     _check_run_settings(cfg)
     conform("data_root", cfg.data_root, str | None)
     found = find_run(str(cfg.tracking.uri), str(cfg.run))
@@ -46,22 +61,25 @@ def check_reproduction(cfg: DictConfig, choices: object) -> None:
 
 
 def find(cfg: DictConfig) -> str | Path | FoundRun:
-    """Return what `cfg.run` names: a checkpoint's address, its file, a run's folder, or an MLflow run.
+    """Return what `cfg.run` names: a checkpoint's address or file, a run's folder or an MLflow run.
 
-    Raises RunNotFound, AmbiguousRun, or InputError where the store can't be read.
+    Raises RunNotFound, AmbiguousRun, or InputError where the tracking store can't be read.
     """
     name = str(cfg.run)
     if name.startswith(ADDRESSES):
         return name
     path = Path(name)
-    with contextlib.suppress(OSError):  # a text that is too long for a file's name
+    with contextlib.suppress(OSError):  # the text may be too long for a file's name
         if name != LAST and (path.is_file() or (path / "checkpoints").is_dir()):
             return path
     return find_run(str(cfg.tracking.uri), name)
 
 
 def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
-    """Raise InputError where a run is no whole run of one config, which alone can be reproduced."""
+    """Raise InputError where a run can't be reproduced.
+
+    Only a finished run can be, and only if all of it had the same config.
+    """
     where = f"run={run_id}"
     if tags.get("sweep.kind") == "sweep":
         raise InputError(f"{where}: is a sweep, not a run: each of its trials can be reproduced")
@@ -71,7 +89,8 @@ def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
         )
     if changes := tags.get("resumed.changes"):
         raise InputError(
-            f"{where}: its settings were changed on the way ({shown(changes)}): no one config makes it"
+            f"{where}: its settings were changed on the way ({shown(changes)}): "
+            "no one config makes it"
         )
     if not tags.get(PRUNED, "0").isdecimal():
         raise InputError(f"{where}: its tag {PRUNED}={shown(tags[PRUNED])} is no epoch")
@@ -97,7 +116,10 @@ def _require_trained(cfg: DictConfig) -> None:
 
 
 def _check_accelerator(cfg: DictConfig) -> None:
-    """Raise SettingError where the accelerator is not there; torch is imported for nothing else."""
+    """Raise SettingError where a GPU is asked for and there is none.
+
+    torch is imported only where one is asked for.
+    """
     if cfg.accelerator == "gpu":
         from tunebook.training import device_kind
 

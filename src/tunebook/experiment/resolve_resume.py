@@ -1,4 +1,7 @@
-"""Finds the run that `resume` names, and refuses what can be refused without its checkpoints. Imports no torch."""
+"""Find the run that `resume` names, and refuse what can be refused without its checkpoints.
+
+This module imports no torch.
+"""
 
 import contextlib
 import os
@@ -20,20 +23,17 @@ from tunebook.tracking.run_lookup import find_run, nearest_run
 from tunebook.tracking.run_reader import open_reader
 from tunebook.tracking.store import RunNotFound
 
-OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # of the call, not of the run
+OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # settings of this call, not of the run
 ADDRESSES = ("http://", "https://")
-PLACES = (
-    "data.root",
-    "tracking",
-    "outputs",
-    "hydra",
-    "resume",
-)  # where things lie is this machine's business
+# Settings of places, which each machine chooses for itself.
+PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")
 
 
 def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """The overrides of the run that `cfg.resume` names, then those of this call. InputError where there is no such run, or it works
-    still."""
+    """Return the overrides of the run that `cfg.resume` names, followed by those of this call.
+
+    Raises InputError where there is no such run, or where it can't be resumed or is still running.
+    """
     name, places = str(cfg.resume), []
     outputs = Path(str(cfg.outputs))
     folder = find(name, outputs)
@@ -48,16 +48,21 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
 
         folder = elsewhere.bring(name, cfg)
     if folder is None:
-        known = "last, a run's folder, an MLflow run's id, its first digits or its name, a checkpoint's path or http(s) address"
+        known = (
+            "last, a run's folder, an MLflow run's id, its first digits or its name, "
+            "a checkpoint's path or http(s) address"
+        )
         raise InputError(
-            f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; allowed: {known}{_hint(name, cfg)}"
+            f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
+            f"allowed: {known}{_hint(name, cfg)}"
         )
     if is_first_process() and folder.is_alive:
         raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
     _require_usable(folder, cfg, overrides, is_here=bool(places))
     if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
         raise InputError(
-            f"resume={cfg.resume}: the run is finished; trainer.max_epochs=<more> resume_changes=true trains it on"
+            f"resume={cfg.resume}: the run is finished; "
+            "trainer.max_epochs=<more> resume_changes=true trains it on"
         )
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
@@ -68,7 +73,7 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
 def _require_usable(
     folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool
 ) -> None:
-    """InputError where a folder can't be gone on with, whatever is in its checkpoints."""
+    """Raise InputError where a folder can't be resumed, whatever its checkpoints hold."""
     where = f"resume={shown(cfg.resume)}"
     if folder.kind != "run":
         raise InputError(f"{where}: is a sweep, not a run: the same -m command goes on with it")
@@ -80,12 +85,15 @@ def _require_usable(
         require_own_places(folder, cfg, overrides)
         if is_first_process() and (folder.path / LOCK).exists():
             with held(folder.path):
-                pass  # the run takes it again; what is refused now has made nothing
+                pass  # the run locks it again, but a refusal now comes before anything is made
         _require_no_changes(folder, cfg, overrides)
 
 
 def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """InputError where a run that has no checkpoint yet, and so begins again, would begin as another run."""
+    """Raise InputError where new settings are given for a run that has no checkpoint yet.
+
+    Such a run starts again, and new settings would make it another run.
+    """
     if has_checkpoint(folder.path):
         return
     asked = [
@@ -96,12 +104,17 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
     if new := [text for text in asked if redact(text) not in folder.overrides]:
         message = "has no checkpoint yet, and begins again with the settings that it had"
         raise InputError(
-            f"resume={shown(cfg.resume)}: {message}; leave out {shown(' '.join(new))}, or start another run"
+            f"resume={shown(cfg.resume)}: {message}; "
+            f"leave out {shown(' '.join(new))}, or start another run"
         )
 
 
 def find(name: str, outputs: Path) -> RunFolder | None:
-    """The run of this machine that is called "last", by its MLflow id, or by its folder."""
+    """Return this machine's run with this folder, folder's name or MLflow id, or the last one.
+
+    Returns None where there is none. Raises InputError where its run.json can't be read, or where
+    `name` is "last" and there is no run.
+    """
     try:
         if (Path(name) / "run.json").is_file():
             return RunFolder.read(Path(name).resolve())
@@ -122,7 +135,10 @@ def find(name: str, outputs: Path) -> RunFolder | None:
 
 
 def _id_in_mlflow(name: str, cfg: DictConfig) -> str | None:
-    """Return the id of the MLflow run with this id, short id or name, or None. AmbiguousRun where several have it."""
+    """Return the id of the MLflow run with this id, short id or name, or None.
+
+    Raises AmbiguousRun where several runs have it.
+    """
     if "uri" in cfg.tracking:
         with contextlib.suppress(RunNotFound):
             return find_run(str(cfg.tracking.uri), name, "resume").run_id
@@ -137,20 +153,23 @@ def _hint(name: str, cfg: DictConfig) -> str:
 
 
 def is_record_lost(folder: RunFolder) -> bool:
-    """Return whether a run's journal was lost before MLflow knew of the run, so that its checkpoint alone can tell it again."""
+    """Return whether a run's journal was lost before MLflow knew of the run.
+
+    Only the checkpoint can then be used to log the run again.
+    """
     if not folder.uri or run_id_of(folder.path) or not has_checkpoint(folder.path):
         return False
     return not any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Return whether a run has a checkpoint to go on from, in its folder or moved to MLflow."""
+    """Return whether a run has a checkpoint to resume from, in its folder or moved to MLflow."""
     there = any(os.path.lexists(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
     return there or LAST in moved_checkpoints(folder)
 
 
 def moved_checkpoints(folder: Path) -> list[str]:
-    """Return the checkpoints that a run's folder has no more, since MLflow has them."""
+    """Return the names of the checkpoints that were moved from a run's folder to MLflow."""
     told = {
         record["file"]
         for record in records.read(folder / JOURNAL)

@@ -1,4 +1,7 @@
-"""A run's model and data, rebuilt from its MLflow run, its folder or a checkpoint alone. All three are files from outside."""
+"""Rebuild a run's model and data from its MLflow run, its folder or a checkpoint alone.
+
+All three are files from outside, which are not trusted.
+"""
 
 import shutil
 import urllib.error
@@ -26,7 +29,11 @@ TIMEOUT_S = 30
 
 @dataclass
 class Restored:
-    """A run's objects, its weights in place. finished: its MLflow run, where that is what was asked for."""
+    """Hold a run's objects, with its weights loaded.
+
+    weights: "best" or "last", or "" where that is not known.
+    finished: its MLflow run, or None where a file was asked for.
+    """
 
     parts: Parts
     name: str
@@ -35,7 +42,11 @@ class Restored:
 
 
 def restore(cfg: DictConfig, folder: Path) -> Restored:
-    """The run that `cfg.run` names. folder: for what is fetched. InputError where it can't be had, or is not what it should be."""
+    """Return the run that `cfg.run` names, with its weights loaded.
+
+    folder: where its files are downloaded to.
+    Raises InputError where they can't be fetched or are not what they should be.
+    """
     name, found = str(cfg.run), requested_run.find(cfg)
     finished = None
     if isinstance(found, str):
@@ -61,20 +72,24 @@ def _weights(cfg: DictConfig, tested: str) -> str:
 
 
 def fetch(address: str, to: Path, key: str) -> Path:
-    """The file at an address. key: the setting that named it, for the InputError where it can't be had."""
+    """Download the file at an address to the path `to`, and return that path.
+
+    key: the setting that named it, for the text of the InputError where it can't be fetched.
+    """
     learn(address)
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
             shutil.copyfileobj(answer, file)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise InputError(
-            f"{key}={shown(redact(address))}: could not be fetched: {getattr(error, 'reason', error)}"
+            f"{key}={shown(redact(address))}: could not be fetched: "
+            f"{getattr(error, 'reason', error)}"
         ) from None
     return to
 
 
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
-    """The run's settings, but for where things lie: that is this machine's business."""
+    """Return the run's settings, with the places and the accelerator of this call."""
     where = f"run={shown(name)}"
     try:
         recorded = read_yaml(str(content["tunebook"]["config"]), where)
@@ -89,7 +104,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
         recorded["data"]["root"] = (
             cfg.get("data_root") or with_choices({"data": "digits"}).data.root
         )
-        recorded["data"]["num_workers"] = 0  # that run's machine may have had more processors
+        recorded["data"]["num_workers"] = 0  # the run's machine may have had more processors
         recorded["trainer"] |= {"accelerator": cfg.accelerator, "precision": precision}
         check_outside_values(recorded, where)
         config = OmegaConf.create(recorded)

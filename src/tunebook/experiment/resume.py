@@ -1,4 +1,7 @@
-"""Going on with a run: finding it, making sure that it is the same run still, and where a user says so, changing it."""
+"""Load the checkpoint of a run to resume, and check that it is still the same run.
+
+Where the user allows changes, the checkpoint is adapted to them.
+"""
 
 import contextlib
 import logging
@@ -45,14 +48,16 @@ from tunebook.tracking.store import RunNotFound
 log = logging.getLogger(__name__)
 
 SHOWN = 6  # differences in one line
-FORMAT = 2  # of what a checkpoint holds; raised when an older one can't be gone on with
+FORMAT = 2  # of a checkpoint's content; increased when older ones can't be resumed
 
 
 @dataclass
 class Resumed:
-    """A checkpoint to go on from, verified.
+    """Hold a verified checkpoint to resume from.
 
-    origin: where it came from, if from elsewhere. changed: the settings that differ by the user's leave, as "key: was -> is".
+    problems: a line for each newer checkpoint that can't be used, and each version that differs.
+    origin: where it came from, if from outside `outputs`.
+    changed: the settings that differ, with the user's permission, as "key: was -> is".
     """
 
     path: Path
@@ -63,23 +68,26 @@ class Resumed:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the run says of itself in its checkpoints."""
+        """Return what the run recorded about itself in its checkpoints."""
         found: dict[str, Any] = self.content["tunebook"]
         return found
 
     @property
     def precision(self) -> Precision:
-        """What the run computed in."""
+        """Return the precision that the run computed in."""
         found: Precision = conform("precision", self.facts["environment"]["precision"], Precision)
         return found
 
     @property
     def trained(self) -> bool:
-        """Whether training was over: the test is what is left."""
+        """Return whether training was over, so that only the test is left."""
         return bool(self.facts.get("trained")) and not self.changed
 
     def say(self, tracker: Tracker, epochs: str) -> None:
-        """Tells the log and the record where the run goes on, and what is different; and the epochs that the record lacks."""
+        """Log and record where the run resumes, what is different, and the epochs so far.
+
+        epochs: how many epochs the run has, as text.
+        """
         for problem in self.problems:
             log.warning("%s; the checkpoint before it is used", problem)
         where = "with the test" if self.trained else Position.of(self.content).told(epochs)
@@ -90,37 +98,35 @@ class Resumed:
             tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
         if self.origin:
             tracker.set_tags({"resumed.from": self.origin})
-        for epoch in history(
-            self.content
-        ):  # a new record has none, and a journal may have been lost in part
+        # A new record has no epochs, and a part of a journal may have been lost.
+        for epoch in history(self.content):
             tracker.log_metrics(
                 {name: value for name, value in epoch.items() if name != "epoch"},
                 step=int(epoch["epoch"]),
             )
 
     def restore(self, classifier: Classifier, *callbacks: Callback) -> None:
-        """Puts the state of a run that had ended training into its objects."""
+        """Load the state of a run whose training was over into its objects."""
         load_weights(classifier, self.content, str(self.path))
         for callback in callbacks:
             callback.load_state_dict(self.content["callbacks"][callback.state_key])
 
 
 def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
-    """The run's folder: as it was left, or a new one."""
+    """Return the run's folder: a new one, or for a resumed run the folder as it was left."""
     if cfg.resume is None:
         return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
     folder = RunFolder.read(Path(str(cfg.resume)))
-    if (
-        folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder)
-    ):  # since this process looked for it
+    # It may have finished since this process looked for it.
+    if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
         raise InputError(f"{folder.path}: another process has finished this run meanwhile")
-    folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # of this call, whatever the file says
+    folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # this call's, whatever the file says
     is_brought = folder.path.resolve() != output_dir.resolve()
     if is_brought:
         folder = elsewhere.settle(folder, output_dir, folder.outputs)
         folder.uri = uri
     if cfg.resume_changes or is_brought:
-        folder.overrides = _asked_for()  # from here on this is the run
+        folder.overrides = _asked_for()  # from here on they are the run's
     return folder
 
 
@@ -133,9 +139,10 @@ def _asked_for() -> list[str]:
 
 
 def load(settings: Settings) -> Resumed | None:
-    """The checkpoint that a run goes on from; None for a new run, and for one that was killed before its first checkpoint.
+    """Return the checkpoint that a run resumes from.
 
-    CheckpointError, or SettingError listing what differs.
+    Returns None for a new run, and for one that was killed before its first checkpoint.
+    Raises CheckpointError where no checkpoint can be used.
     """
     if settings["resume"] is None:
         return None
@@ -147,7 +154,7 @@ def load(settings: Settings) -> Resumed | None:
     )
     is_told = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
     if not is_there and (folder.status == "FINISHED" or not is_told):
-        moved = [LAST, BEST]  # MLflow may have them all the same: the journal is gone
+        moved = [LAST, BEST]  # the journal is gone, but MLflow may have them
     if moved and (run_id := run_id_of(folder.path)) and "uri" in settings["tracking"]:
         with contextlib.suppress(*([] if is_there else [RunNotFound])):
             elsewhere.fetch_checkpoints(
@@ -169,7 +176,10 @@ def _require_usable_content(content: Content, name: str) -> None:
 
 
 def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
-    """What `load` and `apply_changes` would refuse, before anything is made. choices: the chosen option of each group."""
+    """Raise what `load` and `apply_changes` would raise, before anything is made.
+
+    choices: the chosen option of each config group.
+    """
     resumed = load(settings)
     if resumed is None:
         return
@@ -191,7 +201,11 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
 
 
 def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
-    """What every checkpoint of a run holds beside its state, to build it again and to know it again. Plain values, no secrets."""
+    """Return what every checkpoint of a run holds beside its state.
+
+    It serves to rebuild the run and to check that it is still the same one. It consists of plain
+    values, without secrets.
+    """
     return {
         "format": FORMAT,
         "overrides": _asked_for(),
@@ -212,7 +226,7 @@ def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """key -> "was -> is", of what both know of."""
+    """Return a map from each key that differs to "was -> is"."""
     found: dict[str, str] = {}
     for room, values in now.items():
         was = before[room]
@@ -228,11 +242,18 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
 def _refusal(differences: Mapping[str, str]) -> str:
     lines = [f"{key}: {change}" for key, change in differences.items()]
     more = f", and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-    return f"resume: the run would not be the same ({'; '.join(lines[:SHOWN])}{more}); resume_changes=true goes on all the same"
+    return (
+        f"resume: the run would not be the same ({'; '.join(lines[:SHOWN])}{more}); "
+        "resume_changes=true goes on all the same"
+    )
 
 
 def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> None:
-    """Refuses what differs from the run so far, or with `resume_changes` fits the checkpoint to it."""
+    """Refuse differences from the run so far, or with `resume_changes` adapt to them.
+
+    now: the facts of this run. Raises InputError for differences that are not allowed, and
+    CheckpointError where the checkpoint doesn't fit.
+    """
     rooms = {room: now[room] for room in ("settings", "environment", "data")}
     differences = _differences(resumed.facts, rooms)
     if differences and not parts.settings["resume_changes"]:

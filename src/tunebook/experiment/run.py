@@ -1,4 +1,4 @@
-"""One run: trains, tests once, writes it down and returns the objective."""
+"""Execute one run: train, test once, record the results and return the objective."""
 
 import errno
 import logging
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """A run in this process: what it is made of, where it works, what it goes on from."""
+    """Hold a run in this process: its objects, its folder and the checkpoint that it resumes."""
 
     parts: Parts
     output_dir: Path
@@ -44,15 +44,17 @@ class Job:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
+        """Return the folder of the run's checkpoints."""
         return self.output_dir / "checkpoints"
 
 
 def run(cfg: DictConfig, trial: Trial | None = None) -> float | None:
-    """Trains, tests once and writes down the run that `cfg` describes. Returns its objective (validation data), best epoch.
+    """Execute the run that `cfg` describes, and return the objective of its best epoch.
 
-    trial: its place in a sweep, where it has one.
-    Raises SettingError, InputError, whatever training raises, and Stopped; the run's status in MLflow agrees.
+    The objective is a figure of the validation data. Only the first process returns it.
+    trial: the run's place in a sweep, where it has one.
+    Raises SettingError, InputError, Stopped and whatever training raises. The status of the MLflow
+    run agrees with the outcome.
     """
     output_dir = Path(HydraConfig.get().runtime.output_dir)
     if not is_first_process():
@@ -64,8 +66,8 @@ def run(cfg: DictConfig, trial: Trial | None = None) -> float | None:
 def _run(cfg: DictConfig, trial: Trial | None, output_dir: Path) -> float | None:
     settings = plain(cfg)
     if not is_first_process():
-        logging.getLogger().setLevel(logging.WARNING)  # the first process speaks for all
-    logging.raiseExceptions = False  # a disk too full for the log is no reason to stop
+        logging.getLogger().setLevel(logging.WARNING)  # the first process logs for all
+    logging.raiseExceptions = False  # a full disk, which takes no log, must not stop the run
     resumed = resume.load(settings)
     if resumed is None and settings["resume"] is not None:
         log.info("the run was ended before its first checkpoint, and begins again")
@@ -85,7 +87,10 @@ def _run(cfg: DictConfig, trial: Trial | None, output_dir: Path) -> float | None
 
 
 def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
-    """Trains and tests, with the run's folder and its record open; whatever happens, both are closed with what it came to."""
+    """Train and test with the run's folder and record open, and return the objective.
+
+    Whatever happens, both are closed with the status that the run ended with.
+    """
     parts = job.parts
     folder = resume.folder_of(job.output_dir, cfg, parts.tracker.uri)
     folder.open()
@@ -100,7 +105,7 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
         close(job, folder, "KILLED", stopped)
         raise
     except BaseException as error:
-        # Of a loss that is not a number, the last line says all; any other traceback helps who looks for the fault.
+        # A loss that is not a number needs no traceback; any other error's helps to find the cause.
         log.error("the run failed", exc_info=not isinstance(error, NonFiniteLoss))
         parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
         close(job, folder, "FAILED", error)
@@ -111,7 +116,11 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
 
 
 def close(job: Job, folder: RunFolder, status: Status, error: BaseException | None = None) -> None:
-    """Ends the record, then the folder's work. A stopped run's checkpoint goes along, so that another machine can go on from it."""
+    """End the run in the record, then in its folder.
+
+    A stopped run's checkpoint is saved with the record, so that another machine can resume it.
+    Raises OSError where the end of a finished run can't be recorded.
+    """
     if status == "KILLED" and (last := job.output_dir / LAST_CHECKPOINT).exists():
         job.parts.tracker.save_file(last, "checkpoints")
     if tags := job.trial.end_tags(status, error):
@@ -122,9 +131,8 @@ def close(job: Job, folder: RunFolder, status: Status, error: BaseException | No
             errno.ENOSPC,
             f"no room to record the end of the run; when there is: resume={folder.path}",
         )
-    folder.close(
-        status
-    )  # after the journal: killed between the two, the run can be gone on with still
+    # After the journal: a run that is killed between the two can still be resumed.
+    folder.close(status)
     if status != "FINISHED":
         word = f"resume={job.parts.tracker.run_id or folder.path}"
         log.info(
@@ -133,12 +141,11 @@ def close(job: Job, folder: RunFolder, status: Status, error: BaseException | No
 
 
 def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> precision.Choice:
-    """What `trainer.precision` is in this run, logged."""
+    """Return what `trainer.precision` is in this run, and log it."""
     asked = settings["trainer"]["precision"]
     if asked == "auto" and resumed:
-        choice = precision.Choice(
-            resumed.precision, "as before"
-        )  # a probe might come out differently today
+        # A new probe might choose differently.
+        choice = precision.Choice(resumed.precision, "as before")
     elif asked == "auto":
         probe = build(settings)
         accelerator = device_kind(settings["trainer"]["accelerator"])
@@ -157,7 +164,10 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
 
 
 def train_and_test(job: Job) -> dict[str, float]:
-    """Trains, tests (a run that is not given up, and may) and writes down the results. The best epoch's figures."""
+    """Train, test and record the results, and return the best epoch's figures.
+
+    A run that was pruned, or whose sweep doesn't allow it, is not tested.
+    """
     report, checkpoints = fit(job)
     job.trial.epochs = len(report.history)
     figures: dict[str, float] = {}
@@ -174,7 +184,10 @@ def train_and_test(job: Job) -> dict[str, float]:
 
 
 def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
-    """Trains, in this process and those that the strategy starts."""
+    """Train, in this process and in those that the strategy starts.
+
+    Returns the callbacks that hold the epochs' figures and the checkpoints.
+    """
     parts = job.parts
     report = EpochReport(parts.log_lr)
     files = VerifiedCheckpoints(job.resumed.content if job.resumed else None)
@@ -201,12 +214,15 @@ def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
             ckpt_path=job.resumed.path if job.resumed else None,
         )
     if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # the test is the first process's alone
+        torch.distributed.destroy_process_group()  # only the first process tests
     return report, checkpoints
 
 
 def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
-    """Puts the best epoch's weights into the classifier: from the file, or from memory where the disk did not take them."""
+    """Load the best epoch's weights into the classifier.
+
+    They come from the file, or from memory where the disk refused to store them.
+    """
     content = (
         {"state_dict": checkpoints.best_weights}
         if checkpoints.best_weights
@@ -216,7 +232,7 @@ def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
 
 
 def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float]:
-    """The epoch that the objective picks; the last where nothing may pick."""
+    """Return the best epoch's figures, or the last epoch's where no epoch may be picked."""
     objective = parts.objective
     if objective is None:
         return history[-1]
@@ -224,7 +240,7 @@ def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float
 
 
 def test(parts: Parts, output_dir: Path) -> dict[str, float]:
-    """test/loss and test/acc on one device, as they are stored."""
+    """Return test/loss and test/acc, computed on one device and rounded as they are stored."""
     trainer = trainer_for(parts, output_dir, [], VerifiedCheckpoints(), devices=1, strategy="auto")
     trainer.logger = None  # the figures are logged with the other results
     (figures,) = trainer.test(parts.classifier, datamodule=parts.data, verbose=False)

@@ -1,4 +1,4 @@
-"""What a run has to do with a sweep: nothing, unless a worker says so."""
+"""Connect a run with the sweep that it belongs to, if there is one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,54 +7,61 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Trial:
-    """A run's place in a sweep. This one: in none.
+    """Describe a run's place in a sweep; this base class is for a run in none.
 
-    name: of its MLflow run; "": what differs from the default. parent: the key of the sweep's own run. tests: whether the test set may
-    be used: the trials of a search are compared by validation figures, and only the one that is taken in the end is tested.
+    name: of its MLflow run; "" names it after the settings that differ from the defaults.
+    parent: the key of the sweep's own run.
+    tests: whether the test set may be used. A search compares its trials by validation figures,
+    and only the trial that is chosen in the end is tested.
     """
 
     name = parent = ""
-    option = ""  # of the group `sweep`, where it is in one
-    epochs = 0  # trained, once it is
+    option = ""  # of the config group `sweep`, where it is in one
+    epochs = 0  # how many were trained, once training is over
     tags: Mapping[str, str] = {}
     tests = True
-    given_up_at = 0  # an epoch, once it is
-    figures: Mapping[str, float] = {}  # of the test, once there are
+    given_up_at = 0  # the epoch at which the run was pruned; 0 where it was not
+    figures: Mapping[str, float] = {}  # of the test, once it is over
 
     def report(self, epoch: int, value: float) -> bool:
-        """Tells an epoch's objective, epochs counted from 1. Whether the run is to be given up, since others do better."""
+        """Report an epoch's objective, and return whether the run is to be pruned.
+
+        epoch: counted from 1.
+        """
         return False
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
-        """What the run says of itself at its end. status: FINISHED, FAILED or KILLED."""
+        """Return the tags that the run gets at its end.
+
+        status: FINISHED, FAILED or KILLED. error: what ended the run, if not FINISHED.
+        """
         return {}
 
 
 class GiveUp(Callback):
-    """Ends training after an epoch where the sweep says so."""
+    """End training after an epoch where the sweep prunes the run."""
 
     def __init__(self, trial: Trial, objective: str | None) -> None:
         self.trial, self.objective = trial, objective
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to know."""
+        """Return the epoch at which the run was pruned, for a resumed run."""
         return {"given_up_at": self.trial.given_up_at}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it up again."""
+        """Restore what `state_dict` returned."""
         self.trial.given_up_at = state_dict["given_up_at"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validation is over here."""
+        """Report the epoch's objective, since validation is over here, and stop where pruned."""
         if self.objective is None:
             return
         epoch = trainer.current_epoch + 1
         stop = trainer.is_global_zero and self.trial.report(
             epoch, float(trainer.callback_metrics[self.objective])
         )
-        if (
-            trainer.world_size > 1
-        ):  # all devices' processes stop together, or some would wait for ever
+        # The processes of all devices must stop together, or some would wait for ever.
+        if trainer.world_size > 1:
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop and epoch < (trainer.max_epochs or 0):
             self.trial.given_up_at = epoch

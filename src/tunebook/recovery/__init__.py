@@ -1,10 +1,10 @@
-"""What lets a run survive: checkpoints that can be trusted, resuming to the bit, stopping in good order.
+"""Let a run survive interruptions: trusted checkpoints, bit-exact resuming and orderly stops.
 
-checkpoint   the file: plain values and a digest, written whole or not at all
-contents     what such a file may hold, since anybody can write one
-position     where in a run a checkpoint was taken, in Lightning's terms
-keeping      when checkpoints are written, and which are kept
-signals      SIGTERM and Ctrl-C
+checkpoint   reads and writes the file: plain values and a digest, written whole or not at all
+contents     checks what such a file holds, since anybody can write one
+position     records where in a run a checkpoint was taken, in Lightning's terms
+keeping      decides when checkpoints are written and which are kept
+signals      stops a run on SIGTERM and Ctrl-C
 """
 
 from tunebook.recovery.checkpoint import CheckpointError, VerifiedCheckpoints

@@ -1,7 +1,9 @@
-"""A checkpoint file: what `torch.save` writes, with a SHA-256 of it in the archive's comment, where `torch.load` does not mind it.
+"""Read and write checkpoint files, whose content a digest verifies.
 
-Plain values only (tensors, numbers, text, lists, dicts): a file can't run code. torch's own reader notices neither a flipped bit
-nor a file that a full disk cut short; the digest does.
+A file is what `torch.save` writes, with its SHA-256 in the zip archive's comment, which
+`torch.load` ignores. It holds plain values only (tensors, numbers, text, lists and dicts), so that
+it can't run code. torch's own reader notices neither a flipped bit nor a file that a full disk cut
+short; the digest does.
 """
 
 import hashlib
@@ -27,17 +29,21 @@ Content = dict[str, Any]
 
 MARK = b"tunebook sha256 "
 COMMENT_BYTES = len(MARK) + 64
-# The record at a zip archive's end: its signature, its length, and (its last two bytes) the length of the comment that follows.
+# The record at a zip archive's end: its signature and its length. Its last two bytes are the length
+# of the comment that follows.
 END, END_BYTES = b"PK\x05\x06", 22
 SHOWN = 3  # differences named in a message
 
 
 class CheckpointError(InputError):
-    """A file that is no checkpoint, is damaged, or does not fit. Its text is one line for a user."""
+    """Report a file that is no checkpoint, is damaged or does not fit.
+
+    The text is one line for a user.
+    """
 
 
 def encode(content: Content) -> bytes:
-    """The bytes of a checkpoint file."""
+    """Return the bytes of a checkpoint file with this content."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     data = buffer.getvalue()
@@ -47,7 +53,11 @@ def encode(content: Content) -> bytes:
 
 
 def decode(data: bytes, name: str) -> Content:
-    """What a checkpoint file holds. CheckpointError where a bit is not as it was written, or anything but plain values is in it."""
+    """Return the content of a checkpoint file.
+
+    Raises CheckpointError where the file is not as it was written, or holds more than plain values.
+    name: the file's name for the error's text.
+    """
     body, comment = data[:-COMMENT_BYTES], data[-COMMENT_BYTES:]
     if not comment.startswith(MARK):
         raise CheckpointError(f"{name}: is no checkpoint of Tunebook, or was cut short")
@@ -57,14 +67,13 @@ def decode(data: bytes, name: str) -> Content:
         )
     _require_uncompressed(data, name)
     try:
-        content = torch.load(
-            io.BytesIO(data), map_location="cpu", weights_only=True
-        )  # True overrules torch's environment variable
+        # True takes precedence over torch's environment variable.
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{name}: holds more than plain values, and is not opened ({type(error).__name__})"
         ) from None
-    except Exception as error:  # a file that somebody else wrote may lack or misstate anything
+    except Exception as error:  # in a file from outside, anything may be missing or wrong
         raise CheckpointError(f"{name}: can't be read ({type(error).__name__})") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{name}: holds no weights")
@@ -77,7 +86,10 @@ def decode(data: bytes, name: str) -> Content:
 
 
 def _require_uncompressed(data: bytes, name: str) -> None:
-    """CheckpointError where the archive would unpack to more than it is: torch stores its files as they are."""
+    """Raise CheckpointError where the archive would unpack to more than its own size.
+
+    torch stores the archive's files uncompressed.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -89,7 +101,7 @@ def _require_uncompressed(data: bytes, name: str) -> None:
 
 
 def is_plain_tensor(value: object) -> bool:
-    """Return whether a value is a tensor on the CPU that owns as many numbers as it shows."""
+    """Return whether a value is a dense CPU tensor whose storage holds all of its elements."""
     if (
         not isinstance(value, Tensor)
         or value.layout != torch.strided
@@ -101,17 +113,24 @@ def is_plain_tensor(value: object) -> bool:
 
 
 def write(path: Path, content: Content, keep: Path | None = None) -> None:
-    """Replaces `path` as a whole or leaves it as it is. keep: the name that the file of before gets. OSError as the disk says."""
+    """Write a checkpoint file, which replaces `path` as a whole or leaves it as it is.
+
+    keep: the new name of the file that it replaces. Raises OSError where it can't be written.
+    """
     write_atomically(path, encode(content), keep)
 
 
 def read(path: Path) -> Content:
-    """What the file holds, verified. CheckpointError, also where there is no such file."""
+    """Return the verified content of a checkpoint file.
+
+    Raises CheckpointError where it can't be used, and also where there is no such file.
+    """
     try:
         with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - COMMENT_BYTES))
-            if not file.read().startswith(MARK):  # before all of it is read: it may be of any size
+            # The mark is checked before all of the file is read, since it may be of any size.
+            if not file.read().startswith(MARK):
                 raise CheckpointError(f"{path}: is no checkpoint of Tunebook, or was cut short")
             if size > psutil.virtual_memory().available:
                 raise CheckpointError(f"{path}: is larger than the memory that is free")
@@ -125,9 +144,11 @@ def read(path: Path) -> Content:
 def newest(
     folder: Path, require: Callable[[Content, str], None] | None = None
 ) -> tuple[Path, Content, list[str]]:
-    """The newest checkpoint in a run's `checkpoints/` that is whole, what it holds, and a line for each that is not.
+    """Return the newest usable checkpoint in a run's `checkpoints/`, its content, and problems.
 
-    require: raises CheckpointError where a content can't be used. CheckpointError where none is left.
+    The problems are a line for each newer checkpoint that can't be used.
+    require: raises CheckpointError where a content can't be used.
+    Raises CheckpointError where no checkpoint is left.
     """
     problems: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
@@ -147,11 +168,17 @@ def newest(
 
 
 def require_same_network(module: nn.Module, content: Content, name: str) -> None:
-    """CheckpointError where a checkpoint's weights are another network's than `module`'s, naming what differs."""
+    """Raise CheckpointError where a checkpoint's weights don't fit `module`, naming what differs.
+
+    name: the checkpoint's name for the error's text.
+    """
     weights: Mapping[str, Tensor] = content["state_dict"]
     expected = module.state_dict()
-    differences = [f"{key} is {_shape(weights.get(key))} there and {_shape(expected.get(key))} here" for key in {**expected, **weights}
-                   if _shape(weights.get(key)) != _shape(expected.get(key))]  # fmt: skip
+    differences = [
+        f"{key} is {_shape(weights.get(key))} there and {_shape(expected.get(key))} here"
+        for key in {**expected, **weights}
+        if _shape(weights.get(key)) != _shape(expected.get(key))
+    ]
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise CheckpointError(
@@ -165,7 +192,10 @@ def require_same_network(module: nn.Module, content: Content, name: str) -> None
 
 
 def load_weights(module: nn.Module, content: Content, name: str) -> None:
-    """Puts a checkpoint's weights into `module`. CheckpointError where they are another network's, naming what differs."""
+    """Load a checkpoint's weights into `module`.
+
+    Raises CheckpointError where they are another network's, naming what differs.
+    """
     require_same_network(module, content, name)
     module.load_state_dict(content["state_dict"])
 
@@ -175,23 +205,27 @@ def _shape(tensor: object) -> str:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a kill in the middle of a save has left."""
+    """Remove the unfinished files of saves during which the process was killed."""
     for leftover in folder.glob(".*.part"):
         leftover.unlink(missing_ok=True)
 
 
 class VerifiedCheckpoints(CheckpointIO):
-    """How Lightning writes and reads checkpoints here. `last.ckpt` leaves the one before it as `previous.ckpt`.
+    """Make Lightning write and read checkpoints with a digest.
 
-    resumed: a checkpoint that has been read already, which Lightning is given whatever path it asks for.
+    A new `last.ckpt` leaves the one before it as `previous.ckpt`.
+    resumed: a checkpoint's content that Lightning gets, whatever path it asks for.
     """
 
     def __init__(self, resumed: Content | None = None) -> None:
         self.resumed = resumed
-        self.problem = ""  # why the last save failed; the file of before is then as it was
+        self.problem = ""  # why the last save failed; then the file before it is unchanged
 
     def save_checkpoint(self, checkpoint: Content, path: Any, storage_options: Any = None) -> None:
-        """Says in `problem` what the disk says: other devices' processes wait for this one, whatever happens to it."""
+        """Write a checkpoint, and put the error of a failed write into `problem`.
+
+        It is not raised, since the processes of other devices wait for this one.
+        """
         path = Path(path)
         try:
             write(path, checkpoint, keep=path.with_name(PREVIOUS) if path.name == LAST else None)
@@ -202,9 +236,9 @@ class VerifiedCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> Content:
-        """Verified, and plain values only, whatever is asked for."""
+        """Return a verified content of plain values, whatever `weights_only` asks for."""
         return read(Path(path)) if self.resumed is None else self.resumed
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Removes the file."""
+        """Remove the file."""
         os.unlink(path)

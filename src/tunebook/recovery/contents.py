@@ -1,7 +1,9 @@
-"""What a checkpoint may hold. A digest proves that a file is whole, not that it is ours: anybody can write one.
+"""Check what a checkpoint holds, since anybody can write one.
 
-`require_state` checks what does not depend on the run's settings; `require_fit` compares with objects that were
-made from them. Both raise CheckpointError, whose text names the place.
+A digest proves that a file is whole, not that a run wrote it. `require_state` checks what does not
+depend on the run's settings. `require_fit`, in `tunebook.experiment.compatibility`, compares the
+rest with objects that were made from the settings. Both raise CheckpointError, which names the
+place.
 """
 
 import math
@@ -28,8 +30,8 @@ FIGURES = {
     "val/loss",
     "val/acc",
 }
-LARGEST = 2**53  # of a count: what a float holds as well
-MAX_STEPS = 10**8  # of a run: a changed schedule is walked through them again
+LARGEST = 2**53  # limit of a count: a float represents all integers up to it
+MAX_STEPS = 10**8  # of a run; a changed schedule is stepped through all of them again
 LONGEST_TEXT = 1 << 20
 MAX_ITEMS = 1 << 20
 
@@ -37,7 +39,7 @@ Check = Callable[[Any], bool]
 
 
 def is_count(value: object) -> bool:
-    """Return whether a value is a whole number from 0 on."""
+    """Return whether a value is an integer that is not negative, below LARGEST."""
     return type(value) is int and 0 <= value < LARGEST
 
 
@@ -65,7 +67,7 @@ def _is_epoch(value: object) -> bool:
 
 
 def _is_figures(value: object) -> bool:
-    """Return whether a value is what `Figures.saved` gives."""
+    """Return whether a value looks like what `Figures.saved` returns."""
     if (
         not isinstance(value, dict)
         or set(value) != {"updates", "loss_sum", "correct", "samples"}
@@ -108,9 +110,11 @@ REQUIRED: dict[str, Check] = {
     "tunebook.position.batches": lambda value: is_count(value) and value > 0,
 }
 OPTIONAL: dict[str, Check] = {"tunebook.trained": lambda value: isinstance(value, bool)}
-# What Lightning adds for some precisions.
-KEPT = ("epoch", "global_step", "state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "tunebook", "train_figures",
-        "MixedPrecision", "MixedPrecisionPlugin")  # fmt: skip
+# The last two are what Lightning adds for some precisions.
+KEPT = (
+    "epoch", "global_step", "state_dict", "loops", "callbacks", "optimizer_states",
+    "lr_schedulers", "tunebook", "train_figures", "MixedPrecision", "MixedPrecisionPlugin",
+)  # fmt: skip
 
 
 def _find(content: Any, path: str) -> Any:
@@ -122,7 +126,10 @@ def _find(content: Any, path: str) -> Any:
 
 
 def require_state(content: Content, name: str) -> None:
-    """CheckpointError unless the content is the state of a run; what is not asked for is left out of it."""
+    """Raise CheckpointError unless the content is the state of a run.
+
+    Entries that a run doesn't need are deleted from it, and the loops' counters are written anew.
+    """
     for path, fits in [*REQUIRED.items(), *OPTIONAL.items()]:
         try:
             found = _find(content, path)
@@ -145,9 +152,8 @@ def require_state(content: Content, name: str) -> None:
         raise CheckpointError(f"{name}: its {bad} holds what is no number")
     for key in set(content) - set(KEPT):
         del content[key]
-    content["pytorch-lightning_version"] = version(
-        "pytorch_lightning"
-    )  # what was checked needs none of Lightning's conversions
+    # The content that was checked needs none of Lightning's conversions from older versions.
+    content["pytorch-lightning_version"] = version("pytorch_lightning")
     _require_loops(content, name)
 
 
@@ -162,7 +168,10 @@ def _require_order(content: Content, name: str) -> None:
 
 
 def _require_loops(content: Content, name: str) -> None:
-    """Compare the loops' counters with those of a new Trainer; then write them from the position."""
+    """Raise CheckpointError where the loops' counters differ in structure from a new Trainer's.
+
+    Then write them from the position.
+    """
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -186,7 +195,10 @@ def _require_loops(content: Content, name: str) -> None:
 
 
 def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> str:
-    """Return where a value holds NaN (or infinity), or is nested too deeply; "" where it does not."""
+    """Return where a value holds NaN or is nested too deeply; "" where it is neither.
+
+    infinite_too: whether infinity in a tensor counts as well.
+    """
     if depth > 20:
         return where
     if isinstance(value, Tensor):
@@ -214,9 +226,11 @@ def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> s
 
 
 def misfit(template: Any, value: Any, where: str) -> str:
-    """Return where a value has another shape than a template of plain values and tensors, in a few words; "" if it fits.
+    """Return how a value differs in structure from a template, or "" if it fits.
 
-    Counts must not be negative. A whole number may stand for a fraction; what is None in the template may be anything small.
+    The template consists of plain values and tensors. Where it has an integer that is not negative,
+    the value must not be negative either. Integers and floats fit in place of each other. None,
+    text and any number fit where it has None.
     """
     if isinstance(template, dict):
         if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""When checkpoints are written, and which are kept: the last two to go on from, the best to test."""
+"""Decide when checkpoints are written and which are kept: the last two and the best."""
 
 import logging
 import time
@@ -21,12 +21,15 @@ TRY_AGAIN_S = 10.0  # after a save that the disk refused
 
 
 class KeepCheckpoints(Callback):
-    """Writes `last.ckpt` before the first step, at each epoch's start, every `checkpoint_every_s` seconds and at the end, each
-    time keeping the one before as `previous.ckpt`; and `best.ckpt` (weights only) where an epoch's `objective` is the best so far.
+    """Write a run's checkpoints.
 
-    A disk that refuses costs a checkpoint, not the run: the one before stays, and the save is tried again.
+    `last.ckpt` is written before the first step, at each epoch's start, every `checkpoint_every_s`
+    seconds and at the end; the one before it is kept as `previous.ckpt`. `best.ckpt`, with weights
+    only, is written when an epoch's `objective` is the best so far. A failed write does not stop
+    the run: the file before it is kept, and the write is tried again.
 
-    objective: None keeps no best. mode: "max" or "min". facts: plain values that every checkpoint holds beside the state.
+    objective: None keeps no best. mode: "max" or "min".
+    facts: plain values that every checkpoint holds beside the state.
     """
 
     @checked
@@ -48,37 +51,40 @@ class KeepCheckpoints(Callback):
         )
         self.facts = dict(facts)
         self.best_score: float | None = None
-        self.best_weights: dict[str, Any] | None = (
-            None  # kept here only while the disk refuses them
-        )
+        # Kept here only until they are written to the disk.
+        self.best_weights: dict[str, Any] | None = None
         self.unsaved = ""  # why the last save failed
         self._position = Position(0, 0, 0)
         self._next_save = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to know of the best so far."""
+        """Return the best score so far, for a resumed run."""
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes it up again."""
+        """Restore what `state_dict` returned."""
         self.best_score = state_dict["best_score"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Makes the folder, and removes what a kill has left in it."""
+        """Create the folder, and remove the unfinished files that a killed run has left in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.sweep(self.folder)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds the facts, and puts the position in Lightning's words."""
+        """Add the facts and the position to what Lightning saves."""
         checkpoint["tunebook"] = dict(self.facts)
         put_into(checkpoint, self._position)
 
     def save(self, trainer: Trainer, done: int, epoch: int | None = None) -> None:
-        """Writes `last.ckpt`. done: training batches of the epoch; epoch: the one that training is in."""
+        """Write `last.ckpt`.
+
+        done: how many training batches of the epoch are done. epoch: None is the trainer's current
+        epoch.
+        """
         if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
-            return  # nothing can go on from these weights; the loss will say so
+            return  # no run can resume from these weights; the loss will show it
         self._position = Position(
             trainer.current_epoch if epoch is None else epoch,
             done,
@@ -89,7 +95,7 @@ class KeepCheckpoints(Callback):
         self._next_save = time.monotonic() + (TRY_AGAIN_S if self.unsaved else self.every_s)
 
     def _took(self, problem: str) -> None:
-        """Says so when the disk begins to refuse, and when it takes checkpoints again."""
+        """Log when writing checkpoints starts to fail, and when it works again."""
         if problem and not self.unsaved:
             log.warning(
                 "no checkpoint could be written (%s); training goes on, and it is tried again",
@@ -100,28 +106,31 @@ class KeepCheckpoints(Callback):
         self.unsaved = problem
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """There is a checkpoint before anything can be lost."""
+        """Save a checkpoint before the first step, so that there always is one."""
         if trainer.global_step == 0:
             self.save(trainer, 0)
         self._next_save = time.monotonic() + self.every_s
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Everything of the epoch before is done here, its schedule's step as well."""
+        """Save a checkpoint between two epochs.
+
+        The epoch before is complete here, including its schedule's step.
+        """
         if trainer.current_epoch > 0:
             self.save(trainer, 0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """In long epochs."""
+        """Save a checkpoint within an epoch when it is due."""
         due = time.monotonic() >= self._next_save
-        if trainer.world_size > 1:  # clocks differ, and all processes save together
+        if trainer.world_size > 1:  # their clocks differ, but all processes save together
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
         if due and batch_idx + 1 < trainer.num_training_batches:
             self.save(trainer, batch_idx + 1)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the weights of the best epoch so far."""
+        """Keep the weights of the best epoch so far."""
         if self.objective is None:
             return
         score = float(trainer.callback_metrics[self.objective])
@@ -148,11 +157,14 @@ class KeepCheckpoints(Callback):
             self._took(str(error.strerror or error))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning leaves out a plateau schedule's step at the end of an epoch that was resumed: let it be one like any other."""
+        """Make a resumed epoch end like any other.
+
+        Otherwise Lightning would leave out the step of a plateau schedule.
+        """
         trainer.fit_loop.restarting = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The end of training is a place to go on from as well: the test may yet be interrupted."""
+        """Save a checkpoint at the end of training, since the test may be interrupted."""
         self._save_best(trainer)
         self.facts["trained"] = True
         self.save(trainer, 0, epoch=trainer.current_epoch)

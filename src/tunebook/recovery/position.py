@@ -1,8 +1,9 @@
-"""Where in a run a checkpoint was taken, and what Lightning's loops have to be told to go on exactly there.
+"""Record where in a run a checkpoint was taken, so that Lightning resumes exactly there.
 
-Lightning saves its loops' counters as they happen to be in the hook that saves; resumed from some hooks it skips a validation, a
-scheduler's step or an epoch's shuffling. Here they are written from the position alone, in the two forms that Lightning (2.6) goes
-on from without skipping anything: in the middle of an epoch, and in the middle of its validation, which is then run from the start.
+Lightning saves its loops' counters as they are in the hook that saves. Resumed from some hooks, it
+skips a validation, a scheduler's step or an epoch's shuffling. This module writes the counters from
+the position alone, in the two forms from which Lightning 2.6 resumes without skipping anything: in
+the middle of an epoch, and in the middle of its validation, which then starts again.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,7 +12,10 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Position:
-    """`batch` of an epoch's `batches` training batches are done; epochs count from 0. All of them done: validation comes next."""
+    """Hold a position in a run: `batch` of the epoch's `batches` training batches are done.
+
+    Epochs are counted from 0. When all batches are done, the epoch's validation comes next.
+    """
 
     epoch: int
     batch: int
@@ -19,29 +23,35 @@ class Position:
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Self:
-        """The position that a checkpoint holds."""
+        """Return the position that a checkpoint holds."""
         found = content["tunebook"]["position"]
         return cls(int(found["epoch"]), int(found["batch"]), int(found["batches"]))
 
     @property
     def step(self) -> int:
-        """Optimizer steps done."""
+        """Return the number of optimizer steps that are done."""
         return self.epoch * self.batches + self.batch
 
     def __str__(self) -> str:
         return f"epoch {self.epoch + 1}, step {self.step}"
 
     def told(self, epochs: str) -> str:
-        """Return where a run goes on from here, for a user. epochs: how many it has."""
+        """Return as text for a user where a run resumes from this position.
+
+        epochs: how many epochs the run has.
+        """
         if self.batch == self.batches:
             return (
                 f"with the validation of epoch {self.epoch + 1} of {epochs}, after step {self.step}"
             )
-        return f"in epoch {self.epoch + 1} of {epochs}, after step {self.step} ({self.batch} of this epoch's {self.batches})"
+        return (
+            f"in epoch {self.epoch + 1} of {epochs}, after step {self.step} "
+            f"({self.batch} of this epoch's {self.batches})"
+        )
 
 
 def put_into(content: dict[str, Any], position: Position) -> None:
-    """Sets the position and the loops' counters in what Lightning is about to save."""
+    """Write the position and the loops' counters into the content of a checkpoint."""
     content["tunebook"]["position"] = asdict(position)
     content["epoch"], content["global_step"] = position.epoch, position.step
     loop = content["loops"]["fit_loop"]
@@ -54,7 +64,7 @@ def put_into(content: dict[str, Any], position: Position) -> None:
     loop["epoch_loop.batch_progress"] = batches | {
         "is_last_batch": position.batch == position.batches
     }
-    # "One validation batch has begun": Lightning then skips training, and starts the validation again.
+    # If a validation batch has begun, Lightning skips training and starts the validation again.
     began = int(position.batch == position.batches)
     validation = _progress(_counts(began, began, 0, 0), _counts(began, began, 0, 0))
     loop["epoch_loop.val_loop.batch_progress"] = validation | {"is_last_batch": False}

@@ -1,4 +1,8 @@
-"""SIGTERM and Ctrl-C: the batch is finished, a checkpoint written, and the process ends with the status that a shell expects."""
+"""Stop a run on SIGTERM and Ctrl-C.
+
+The current batch is finished, a checkpoint is written, and the process ends with the exit status
+that a shell expects.
+"""
 
 import os
 import signal
@@ -13,7 +17,10 @@ from tunebook.recovery.keeping import KeepCheckpoints
 
 
 class Stopped(BaseException):
-    """A signal asked the process to end. exit_code: 128 + the signal's number, as a shell reports it."""
+    """Report that a signal asked the process to end.
+
+    exit_code: 128 plus the signal's number, as a shell reports it.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
@@ -26,7 +33,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Gives the signals to `handler` until the block is left."""
+    """Handle SIGTERM and SIGINT with `handler` until the block is left."""
     before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
     try:
         yield
@@ -36,7 +43,10 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 class StopAtBatchEnd(Callback):
-    """Ends a run in training or validation at the batch's end, elsewhere at once. A second signal ends the process on the spot."""
+    """Stop a run at the end of the current training or validation batch, and elsewhere at once.
+
+    A second signal ends the process immediately.
+    """
 
     def __init__(self) -> None:
         self.signum: int | None = None
@@ -44,7 +54,7 @@ class StopAtBatchEnd(Callback):
         self.checkpoints: KeepCheckpoints | None = None  # where the state is saved
 
     def listening(self) -> AbstractContextManager[None]:
-        """Handles the signals until the block is left."""
+        """Handle SIGTERM and SIGINT until the block is left."""
         return handling(self._handle)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -56,11 +66,13 @@ class StopAtBatchEnd(Callback):
         os.write(2, b"\nstopping at the end of this batch; once more to stop at once\n")
 
     def _check(self, trainer: Trainer, done: int) -> None:
-        """done: training batches of this epoch."""
+        """Save a checkpoint and raise Stopped if a signal has been received.
+
+        done: how many training batches of this epoch are done.
+        """
         asked = self.signum is not None
-        if (
-            trainer.world_size > 1
-        ):  # all processes stop at the same batch, or some would wait for ever
+        # All processes must stop at the same batch, or some would wait for ever.
+        if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
             return
@@ -69,7 +81,10 @@ class StopAtBatchEnd(Callback):
         raise Stopped(self.signum or signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lightning has put its own SIGTERM handler in place, after which a killed run exits with 0: take it back."""
+        """Replace the SIGTERM handler that Lightning has set.
+
+        With Lightning's handler, a killed run would exit with status 0.
+        """
         for signum in SIGNALS:
             signal.signal(signum, self._handle)
         self.in_loop = True
@@ -79,7 +94,7 @@ class StopAtBatchEnd(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The place where training stops."""
+        """Stop training here if a signal has been received."""
         self._check(trainer, batch_idx + 1)
 
     def on_validation_batch_end(
@@ -91,11 +106,11 @@ class StopAtBatchEnd(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """The place where validation stops."""
+        """Stop validation here if a signal has been received."""
         self._check(trainer, int(trainer.num_training_batches))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on a signal acts at once."""
+        """Let signals stop the run at once from here on."""
         self.in_loop = False
         if self.signum is not None:
             raise Stopped(self.signum)
