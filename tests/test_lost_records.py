@@ -1,5 +1,6 @@
 """A run whose journal or store is lost, wholly or in part, is recorded again."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -142,3 +143,29 @@ def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Pa
     connection.close()
     assert new != run.info.run_id
     assert (status, steps) == ("FINISHED", [(1,), (2,), (3,)])
+
+
+def test_a_killed_run_ended_when_it_died(cli: Cli, tmp_path: Path) -> None:
+    """The end that is delivered later has the time of the journal's last record."""
+    journal = make_half(tmp_path) / JOURNAL
+    died = int(journal.stat().st_mtime) - 100
+    os.utime(journal, (died, died))
+    assert cli("sync.py", *with_store(tmp_path)).code == 0
+    (run,) = runs_in(tmp_path)
+    assert (run.info.status, run.info.end_time) == ("KILLED", 1000 * died)
+
+
+def another_version() -> None:
+    import torch
+
+    torch.__version__ = "2.99.0"  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+def test_another_version_is_said_when_a_run_is_resumed(tmp_path: Path) -> None:
+    make_half(tmp_path)
+    log = tmp_path / "resumed.txt"
+    words = ("resume=last", *with_store(tmp_path))
+    assert faults.run_train(words, log, another_version) == 0, log.read_text()
+    assert "-> 2.99.0: figures may differ in the last digits\n" in log.read_text()
+    assert "the checkpoint before it is used" not in log.read_text()

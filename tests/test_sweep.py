@@ -66,7 +66,7 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
         grid, parent
     )
     out = (grid / "out.txt").read_text()
-    # The figures themselves are tested in test_sweep_seeds.py: runs as short as these may be at chance.
+    # test_sweep_seeds.py tests the figures: runs as short as these may be at chance.
     for optimizer in ("adam", "sgd"):
         assert re.search(rf"^ *2 +\d+\.\d\d .*% +\d+\.\d\d .*% +{optimizer}\b", out, re.M)
     assert re.search(r"^best +val/acc \d+\.\d\d % .*optimizer=(adam|sgd)$", out, re.M)

@@ -55,9 +55,10 @@ FORMAT = 2  # of a checkpoint's content; increased when older ones can't be resu
 class Resumed:
     """Hold a verified checkpoint to resume from.
 
-    problems: a line for each newer checkpoint that can't be used, and each version that differs.
+    problems: a line for each newer checkpoint that can't be used.
     origin: where it came from, if from outside `outputs`.
     changed: the settings that differ, with the user's permission, as "key: was -> is".
+    versions: a line for each library whose version differs.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Resumed:
     problems: list[str]
     origin: str = ""
     changed: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -92,6 +94,8 @@ class Resumed:
             log.warning("%s; the checkpoint before it is used", problem)
         where = "with the test" if self.trained else Position.of(self.content).told(epochs)
         log.info("resuming %s, from %s", where, self.path)
+        for version in self.versions:
+            log.warning("%s", version)
         for change in self.changed:
             log.warning("changed: %s", change)
         if self.changed:
@@ -260,7 +264,7 @@ def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> Non
         raise InputError(_refusal(differences))
     resumed.changed = [f"{key}: {change}" for key, change in differences.items()]
     versions = _differences({"versions": resumed.facts["versions"]}, {"versions": now["versions"]})
-    resumed.problems += [
+    resumed.versions = [
         f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()
     ]
     load_weights(parts.classifier, resumed.content, str(resumed.path))

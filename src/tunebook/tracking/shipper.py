@@ -217,12 +217,14 @@ def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
     is_lost = not last and delivery.run_id and not delivery.has_ended
     if (not last and not is_lost) or last == "end":
         return
+    # The run's last sign of life. Opening the journal for writing would change it.
+    died = file.stat().st_mtime if file.exists() else time.time()
     written = Journal(file)
     if (folder.path / LAST_CHECKPOINT).exists():  # so that another machine can resume from it
         written.append(
             {"kind": "artifact", "file": LAST_CHECKPOINT, "folder": "checkpoints", "move": False}
         )
-    written.append({"kind": "end", "status": "KILLED", "time": int(file.stat().st_mtime * 1000)})
+    written.append({"kind": "end", "status": "KILLED", "time": int(died * 1000)})
     written.close()
     folder.close("KILLED")
 
