@@ -16,5 +16,6 @@ sampling      finds what was sampled too little to judge, and values under which
 pairs         compares the leader with the next configurations over equal seeds
 findings      collects the results of all the modules above
 sentences     words the findings
+caveats       warns of what biases the findings, and of runs that do not count
 commands      suggests what to run next, as shell commands
 """

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunebook.analysis.caveats import warnings
 from tunebook.analysis.commands import Start, next_commands
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.design import design
@@ -13,7 +14,7 @@ from tunebook.analysis.leaderboard import leaderboard, seed_noise
 from tunebook.analysis.pairs import against_the_leader
 from tunebook.analysis.results import Results
 from tunebook.analysis.sampling import failing, gaps
-from tunebook.analysis.sentences import Found, sentences, warnings
+from tunebook.analysis.sentences import Found, sentences
 
 
 @dataclass(frozen=True)
