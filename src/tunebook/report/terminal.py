@@ -1,4 +1,4 @@
-"""Findings in a terminal."""
+"""Print the findings in a terminal."""
 
 import sys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 
 
 def say(study: Study, findings: Findings) -> None:
-    """The leaderboard, the findings, and what to run next."""
+    """Print the leaderboard, the findings, and what to run next."""
     console = Console(
         file=sys.stdout,
         width=None if sys.stdout.isatty() else PLAIN_WIDTH,
