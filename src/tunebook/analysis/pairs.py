@@ -18,7 +18,7 @@ from tunebook.analysis.effects import LEVEL, holm
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
 
 FEWEST_SEEDS = 3  # in common, below which nothing is claimed
-ENOUGH_PAIRS = 5  # needed for a standard deviation of their own
+ENOUGH_PAIRS = 5  # pairs of runs, needed for a standard deviation of their own
 MOST_SEEDS = 1000  # up to which the number needed is computed
 POWER = 0.8
 Verdict = Literal[

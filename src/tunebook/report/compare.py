@@ -16,7 +16,7 @@ from tunebook.tracking.store import add_artifacts, folder_name, require_store
 
 log = logging.getLogger(__name__)
 
-ARTIFACTS = "report"  # on the sweep's own run
+ARTIFACTS = "report"  # folder of artifacts of the sweep's own run
 
 
 def compare(
@@ -62,7 +62,7 @@ def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
     if study.parent:
         try:
             add_artifacts(uri, study.parent, folder, ARTIFACTS)
-        except Exception as error:  # whatever a store may do, the report is on disk
+        except Exception as error:  # the report is on disk, whatever MLflow raises
             log.warning(
                 "the report could not be put on the sweep's run in MLflow: %s",
                 " ".join(str(error).split())[:200],

@@ -29,7 +29,7 @@ from tunebook.secrets import redact
 from tunebook.text_output import counted, csv_cell, printable
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
-MOST_ROWS = 50  # of the page's tables; the CSV has all
+MOST_ROWS = 50  # in the tables of the page; the CSV has all of them
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def pairs(study: Study, setting: str) -> Paired:
                 for name, value in params.items()
                 if name != setting and not name.startswith(f"{setting}.")
             )
-            rest = tuple(sorted(others))  # what belongs to an option goes with it
+            rest = tuple(sorted(others))  # without the option's own settings
             cells[rest][params[setting]] = run.objective
     differences = tuple(
         cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2

@@ -289,7 +289,7 @@ def _kind(run: Run) -> str:
 
 
 def history(results: Results) -> Picture:
-    """Draw every run in the order of their start, with its state, and the best so far."""
+    """Draw all runs in the order of their start, with their states, and the best so far."""
     factor, label = shown(results.objective)
     figure, axes = axes_of(3.1)
     known = [factor * run.objective for run in results.runs if run.objective is not None]

@@ -62,7 +62,7 @@ STYLE: dict[Any, Any] = {
 # Colour and marker of each state.
 SHOWN = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES = 15, 8, 300
-FAR_APART = 1000  # a ratio of the largest to the smallest value
+FAR_APART = 1000  # ratio of the largest to the smallest value
 MANY = 600  # points; more are drawn as one image within the SVG
 WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
 LONGEST_LABEL, LONGEST_UPRIGHT, LONGEST_TITLE = 24, 26, 60  # characters
