@@ -1,18 +1,21 @@
-"""What runs allow to conclude, from plain values to plain sentences: no MLflow, no config, no pictures.
+"""Turn the results of runs, given as plain values, into statistics and plain sentences.
 
-results       runs to compare, as plain values
-learning      which runs did not learn: their objective is at chance level
-leaderboard   runs that differ in their seed only as one configuration, ranked
-comparable    one value a run, of the same epoch in all, so that pruning does not select
-levels        a setting's values, or the thirds of its range
-design        runs as a linear model: normal scores, and columns for each setting
-effects       which settings matter, by how much, and where the best value lies at the end of a range
-power         the smallest effect that would have been found
-interactions  which settings do together what neither does alone
-importance    fANOVA, with bootstrap intervals
-sampling      what was tried too little to say; values under which runs fail
-pairs         the leader against the next, over equal seeds; how many seeds would tell them apart
-findings      all of it
-sentences     findings in words
-commands      what to run next, as commands
+No module here uses MLflow, the config or a plotting library.
+
+results       the runs to compare, as plain values
+learning      detects runs that did not learn: their objective is at chance level
+leaderboard   groups runs that differ only in their seed into configurations, and ranks these
+comparable    picks one value per run at the same epoch, so that pruning does not bias comparisons
+levels        splits a setting into its values, or into the thirds of its range
+design        describes runs as a linear model: normal scores, and columns for each setting
+effects       tests which settings matter, by how much, and which are best at the end of a range
+power         computes the smallest effect that a study would have detected
+interactions  tests which pairs of settings have a joint effect beyond their own
+importance    computes fANOVA importances with bootstrap intervals
+sampling      finds what was sampled too little to judge, and values under which runs fail
+pairs         compares the leader with the next configurations over equal seeds
+findings      collects the results of all the modules above
+sentences     words the findings
+caveats       warns of what biases the findings, and of runs that do not count
+commands      suggests what to run next, as shell commands
 """

@@ -1,4 +1,8 @@
-"""What to run next, as commands: more seeds for the best configurations, a range beyond an end where the best values lie."""
+"""Suggest what to run next, as shell commands.
+
+These are more seeds for the best configurations, and values beyond the end of a range where the
+best values lie at that end.
+"""
 
 import hashlib
 import math
@@ -15,27 +19,29 @@ from tunebook.analysis.results import Results, Setting, Value
 from tunebook.text_output import quoted
 
 SCRIPT, COMPARE = "python src/train.py", "python src/compare.py"
-BEYOND, FINALIST, WINNER = (
-    "beyond",
-    "finalist",
-    "winner",
-)  # in names of sweeps, after what was compared
+BEYOND, FINALIST, WINNER = "beyond", "finalist", "winner"  # follow the stem in a sweep's name
 UNTESTED = "sweep.test=false"
 NOT_IN_A_NAME = re.compile(r"[^\w.,=+ -]+")
 LONGEST_STEM = 60
-PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")  # what Hydra takes without quotes
+PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")  # text that Hydra accepts without quotes
 BEST = 3  # configurations that get more seeds
-USUAL_SEEDS, MOST_SEEDS = 5, 20  # in one go
+USUAL_SEEDS, MOST_SEEDS = 5, 20  # new seeds in one command
 SEARCH = ("sweep=random", "sweep.space=null", "sweep.trials=20")
 
 
 def key(name: str) -> str:
-    """The word of the command line: `optimizer.lr (optimizer=adam)` is optimizer.lr there."""
+    """Return a setting's key on the command line.
+
+    The key of `optimizer.lr (optimizer=adam)` is `optimizer.lr`.
+    """
     return name.partition(" (")[0]
 
 
 def words(values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]:
-    """key=value of each setting, options before what depends on them, but for those of `without`; numbers in full."""
+    """Return an override `key=value` for each setting whose key is not in `without`.
+
+    Options come before the settings that depend on them. Floats are written to the last digit.
+    """
     found = [
         f"{key(name)}={in_full(value)}"
         for name, value in values.items()
@@ -45,7 +51,7 @@ def words(values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]
 
 
 def in_full(value: Value) -> str:
-    """Return the value as Hydra's command line takes it, to the last digit."""
+    """Return the value as Hydra's command line accepts it, to the last digit."""
     if isinstance(value, str) and not PLAIN.fullmatch(value) and not value.startswith(("[", "{")):
         return quoted(value)
     return repr(value) if isinstance(value, float) else as_text(value)
@@ -53,10 +59,13 @@ def in_full(value: Value) -> str:
 
 @dataclass(frozen=True)
 class Start:
-    """What the commands start from.
+    """Hold what the suggested commands start from.
 
-    name: of what was compared; fixed: settings that all runs share; places: where the runs are and go, for every program, as
-    tracking.uri=...; finalists: whether what was compared is the runs that earlier commands of this kind made.
+    name: the name of what was compared.
+    fixed: overrides that all runs share.
+    places: overrides that say where the runs are, such as tracking.uri=...; every command gets
+        them.
+    finalists: whether the compared runs come from earlier suggestions of more seeds.
     """
 
     name: str
@@ -66,12 +75,17 @@ class Start:
 
     @property
     def stem(self) -> str:
-        """Return the name as the name of a sweep may begin."""
+        """Return the name, shortened and cleaned, as the beginning of a sweep's name."""
         return NOT_IN_A_NAME.sub(" ", self.name)[:LONGEST_STEM].strip(". ") or "runs"
 
 
 def command(start: Start, parts: Sequence[str], kind: str, first: Sequence[str] = ()) -> str:
-    """Return a sweep's command as a line for a shell; the last word of a key holds. kind: what its name says after the stem."""
+    """Return the shell command that starts a sweep.
+
+    Of several overrides with the same key, the last one is used.
+    kind: what follows the stem in the sweep's name.
+    first: arguments that come before all others.
+    """
     last = {word.partition("=")[0]: word for word in [*start.fixed, *start.places, *parts]}
     digest = hashlib.sha256("\n".join(last.values()).encode()).hexdigest()[:6]
     name = f"sweep.name={quoted(f'{start.stem} {kind} {digest}')}"
@@ -91,10 +105,12 @@ def next_commands(
     edges: Sequence[Edge],
     start: Start,
 ) -> tuple[str, ...]:
-    """Return what to run next: beyond ends first, then more seeds, each followed by the comparison of what it gives.
+    """Return the commands to run next.
 
-    Everything is chosen by validation figures, and no test set is touched, but by the runs of the winner among finalists. () where
-    nothing is ranked, and where test figures were compared: these are no ground to choose by.
+    Commands for values beyond the end of a range come first, then those for more seeds. Each group
+    is followed by the command that compares its runs. All choices use validation figures, and only
+    the runs of the winner among finalists evaluate a test set. The result is empty where nothing is
+    ranked, and where test figures were compared: these must not be used for choosing.
     """
     if results.objective.startswith("test/"):
         return ()
@@ -119,9 +135,10 @@ def _test_of_the_winner(
 def _more_seeds(
     results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], start: Start
 ) -> list[str]:
-    """Return new seeds, the same for each, so that they pair; as many as would tell the first two apart, within 5 to 20.
+    """Return the commands that run the best configurations with new seeds.
 
-    None where no pair is undecided.
+    All of them get the same seeds, so that their runs can be paired. The number of seeds is what it
+    takes to tell the first two apart, within 5 to 20. Empty where no pair is undecided.
     """
     undecided = [pair for pair in pairs[: BEST - 1] if pair.verdict != "better"]
     if not undecided and (pairs or not ranked or ranked[0].n >= USUAL_SEEDS):
@@ -141,7 +158,12 @@ def _new_seeds(results: Results, count: int) -> str:
 
 
 def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start: Start) -> str:
-    """Half of its range further, from its outermost third on, the best configuration otherwise; '' where there is nothing beyond."""
+    """Return the command of a sweep beyond the end at which the best values lie.
+
+    A range is continued by half its width, starting at its outermost third; a list by one value.
+    The other settings are those of the best configuration. '' where there is nothing beyond the
+    end.
+    """
     name = edge.setting.name
     best = next((configuration for configuration in ranked if name in configuration.values), None)
     if best is None:
@@ -161,7 +183,10 @@ def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start
 
 
 def _next_values(edge: Edge, whole: bool) -> str:
-    """The last value of the list and the one that would follow: 16,32,64 goes on with 128, on a linear scale with 80."""
+    """Return the last value of the list and the one that would follow, separated by a comma.
+
+    16,32,64 is continued with 128 on a logarithmic scale, and with 96 on a linear one.
+    """
     numbers = sorted(
         {float(value) for value in edge.setting.values if isinstance(value, int | float)},
         reverse=not edge.upwards,
@@ -180,7 +205,11 @@ def _next_values(edge: Edge, whole: bool) -> str:
 
 
 def _range_beyond(edge: Edge, whole: bool) -> str:
-    """In Hydra's words: tag(log, interval(a, b)), interval(a, b), int(interval(a, b))."""
+    """Return the new range in Hydra's syntax; '' where there is none.
+
+    It is interval(a, b), or int(interval(a, b)) for integers, within tag(log, ...) where the scale
+    is logarithmic.
+    """
     low, high, log = edge.setting.low, edge.setting.high, edge.setting.log and edge.setting.low > 0
     if not low < high or _is_a_bound(edge.setting, edge.end):
         return ""
@@ -199,7 +228,10 @@ def _range_beyond(edge: Edge, whole: bool) -> str:
 
 
 def _is_a_bound(setting: Setting, end: float) -> bool:
-    """0, and 1 for what lies between 0 and 1: shares and probabilities go no further."""
+    """Return whether no value can lie beyond this end.
+
+    That is 0, and 1 where the range has no negative values: fractions and probabilities end there.
+    """
     return not setting.log and (end == 0 or (end == 1 and setting.low >= 0))
 
 

@@ -1,4 +1,8 @@
-"""One value a run, of the same age in all: a pruned run's last value is early, and compared with late ones it would look worse."""
+"""Choose one value per run, from the same epoch in all of them.
+
+The last value of a pruned run is from an early epoch. Among values of late epochs, it would look
+worse than it is.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,14 +14,21 @@ from tunebook.analysis.leaderboard import configuration_key
 from tunebook.analysis.learning import ChanceLevel, chance_level, is_ranked, usable
 from tunebook.analysis.results import Results, Run, Value
 
-UNFINISHED = {"running", "interrupted"}  # say nothing about their settings
-ENOUGH = 20  # runs that reached an epoch, for which settings are compared at that epoch
-CANNOT_BE_COMPARED = "pruned runs have no curve: only runs trained to their end are compared, which pruning has selected"
+UNFINISHED = {"running", "interrupted"}  # states that say nothing about settings
+ENOUGH = 20  # runs that must have reached an epoch for settings to be compared there
+CANNOT_BE_COMPARED = (
+    "pruned runs have no curve: "
+    "only runs trained to their end are compared, which pruning has selected"
+)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A configuration: its settings, its runs as positions in what is compared, and the median of those that learned."""
+    """Hold a configuration: its settings, its runs and their value.
+
+    members: the positions of its runs in `Comparable.runs`.
+    value: the median of those that learned.
+    """
 
     row: Mapping[str, Value]
     members: tuple[int, ...]
@@ -26,9 +37,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Comparable:
-    """runs and values: pairwise, finite values. epoch: up to which all are compared, None: each to its end. warning: '' or a sentence.
+    """Hold the runs that are compared, and a finite value for each.
 
-    of: how many runs there are, of which those that are compared reached the epoch. chance: None where early epochs are compared.
+    epoch: the epoch up to which all runs are compared; None: each run to its end.
+    warning: '' or a sentence.
+    of: how many runs there are, of which `runs` are those that reached the epoch.
+    chance: None where it is unknown, and where early epochs are compared.
     """
 
     runs: tuple[Run, ...]
@@ -40,7 +54,10 @@ class Comparable:
 
     @property
     def selected(self) -> bool:
-        """Return whether pruning decided at which age runs are compared, or which: then no value can be called the best."""
+        """Return whether pruning decided which runs are compared, or at which epoch.
+
+        If so, no value of a setting can be called the best.
+        """
         return self.epoch is not None or bool(self.warning)
 
     def learned(self, members: Sequence[int]) -> list[int]:
@@ -57,7 +74,7 @@ class Comparable:
         return float(np.median([self.values[member] for member in self.learned(members)]))
 
     def units(self) -> list[Unit]:
-        """Return the configurations, in the order of their first runs."""
+        """Return the configurations in the order of their first runs."""
         groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
         for position, run in enumerate(self.runs):
             groups[configuration_key(run.values)].append(position)
@@ -68,10 +85,12 @@ class Comparable:
 
 
 def comparable(results: Results) -> Comparable:
-    """Return the objectives of complete runs.
+    """Return the runs to compare, each with one value.
 
-    Where some were pruned, it is every run's best value up to one epoch: the highest that at least 20 runs have reached, or the one
-    that all have reached where that is none or earlier. Runs that ended before are left out.
+    These are the complete runs with their objectives, if no run was pruned or no pruned run has a
+    curve. Otherwise, the values are the best up to one epoch: the highest that at least 20 runs
+    have reached, or the highest that all have reached, whichever is later. Runs that ended before
+    it are left out.
     """
     pruned = [run for run in results.runs if run.state == "pruned"]
     complete = [run for run in results.runs if is_ranked(run)]
@@ -100,6 +119,9 @@ def comparable(results: Results) -> Comparable:
 
 
 def _epoch(last: Sequence[int]) -> int:
-    """Return the epoch at which runs are compared, given the last one of each."""
+    """Return the epoch at which runs are compared.
+
+    last: the last epoch of each run.
+    """
     enough = sorted(last, reverse=True)[ENOUGH - 1 : ENOUGH]
     return max([min(last), *enough])

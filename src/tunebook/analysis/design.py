@@ -1,6 +1,7 @@
-"""Runs as a linear model: normal scores of their values, and columns for each setting.
+"""Describe runs as a linear model: normal scores of their values, and columns for each setting.
 
-Normal scores (Blom 1958) are a function of ranks alone: a few runs at chance level weigh no more than their rank.
+Normal scores (Blom 1958) depend on ranks alone, so that a few runs at chance level weigh no more
+than their ranks.
 """
 
 import itertools
@@ -19,17 +20,23 @@ from tunebook.analysis.results import Results, Run, Setting, Value
 
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
-SPARE = 4  # degrees of freedom that have to be left for the noise
-COMFORTABLE = 10  # those that are left over before curves are given up for straight lines
-LEAST = 3  # those without which configurations are not tested at all
+SPARE = 4  # residual degrees of freedom that a model of runs must leave for the noise
+COMFORTABLE = 10  # where curves leave fewer, straight lines are preferred if they leave as many
+LEAST = 3  # where a model leaves fewer, configurations are not tested at all
 NOT_THERE = object()
 
 
 @dataclass(frozen=True)
 class Design:
-    """rows: settings of each unit. values: higher is better; scores: their normal scores. blocks: a setting's columns; base: the rest.
+    """Hold a linear model, with a row for each unit and columns for each setting.
 
-    is_numeric: setting -> whether its columns are powers of its place in its range, else one a category.
+    rows: the settings of each unit.
+    values: the objectives, negated where lower is better.
+    scores: their normal scores.
+    base: the columns that belong to no setting.
+    blocks: setting -> its columns.
+    is_numeric: setting -> whether its columns are powers of its place in its range; otherwise,
+        there is one column per category but one.
     """
 
     rows: tuple[Mapping[str, Value], ...]
@@ -40,31 +47,40 @@ class Design:
     is_numeric: Mapping[str, bool]
 
     def matrix(self, without: str | None = None) -> Array:
-        """The model's columns, or those of the model without a setting."""
+        """Return the model's columns, or those of the model without one setting."""
         return np.hstack(
             [self.base, *(block for name, block in self.blocks.items() if name != without)]
         )
 
 
 def fit(values: Array, columns: Array) -> RegressionResultsWrapper:
-    """Least squares. Columns that follow from others are no error: their share is not told apart, and the rank is what is counted."""
+    """Return the least-squares fit.
+
+    Linearly dependent columns are no error: what they explain is not divided among them, and their
+    rank is counted in place of their number.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*rank-deficient.*")
         return OLS(values, columns).fit()
 
 
 def normal_scores(values: Array) -> Array:
-    """Ranks as quantiles of the normal distribution; equal values get their mean rank."""
+    """Return the ranks of the values as quantiles of the normal distribution.
+
+    Equal values get their mean rank.
+    """
     scores: Array = norm.ppf((rankdata(values) - 0.375) / (len(values) + 0.25))
     return scores
 
 
 def design(results: Results, compared: Comparable) -> Design | None:
-    """Return the largest model that leaves enough degrees of freedom: curved in numbers, else linear; None where neither does.
+    """Return the largest model that leaves enough degrees of freedom, or None.
 
-    Its units are configurations (medians over seeds): what a model misses of a configuration is the same in all its seeds, and counting
-    each as evidence of its own would make noise significant. Runs are its units only where a single setting varies: a configuration is
-    then nothing but a value of it, and a model of its values misses nothing.
+    It is quadratic in numeric settings, else linear. Its units are configurations (medians over
+    seeds): the error of a model for a configuration is the same with all seeds, so that counting
+    each of them as evidence would make noise significant. Its units are runs only where a single
+    setting varies: a configuration is then nothing but a value of that setting, and a model of its
+    values has no such error.
     """
     sign = 1.0 if results.direction == "max" else -1.0
     units = compared.units()
@@ -77,7 +93,7 @@ def design(results: Results, compared: Comparable) -> Design | None:
 
 
 def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
-    """Return whether these rows differ in one setting alone, which all of them have."""
+    """Return whether these rows differ in exactly one setting, which all of them have."""
     varying = [
         setting.name
         for setting in settings
@@ -87,7 +103,10 @@ def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
 
 
 def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | None:
-    """Return a model whose units are the runs that learned, with what is due to a seed told apart where that can be done."""
+    """Return a model whose units are the runs that learned, or None.
+
+    It has columns for the seeds where there are enough runs to separate their effects.
+    """
     kept = compared.learned(range(len(compared.runs)))
     runs = [compared.runs[member] for member in kept]
     rows, values = (
@@ -118,7 +137,11 @@ def _spare(found: Design) -> int:
 
 
 def _seed_columns(runs: Sequence[Run]) -> Array:
-    """A constant, and a column for each seed but one where every seed has several runs: what is due to a seed is then not noise."""
+    """Return a constant column and one column for each seed but the first.
+
+    There is only the constant where some run has no seed, or some seed a single run. Effects of
+    seeds that have columns do not count as noise.
+    """
     seeds = [run.seed for run in runs]
     different = sorted({seed for seed in seeds if seed is not None})
     ones = np.ones((len(seeds), 1))
@@ -135,9 +158,11 @@ def _seed_columns(runs: Sequence[Run]) -> Array:
 
 
 def block(setting: Setting, rows: Rows, degree: int) -> Array:
-    """Columns of a setting, each with mean 0 over the rows it applies to, and 0 in the others; none where it does not vary.
+    """Return the columns of a setting; none where it does not vary.
 
-    A number has its place in its range (0 to 1) and, with degree 2, the square of it; categories have a column each but one.
+    Each column has mean 0 over the rows that the setting applies to, and is 0 in the others. A
+    number has a column for its place in its range (0 to 1) and, with degree 2, one for the square
+    of it. Categories have one column each, but for the first.
     """
     applies = np.array([setting.name in row for row in rows], dtype=bool)
     tried = [row[setting.name] for row in rows if setting.name in row]

@@ -1,4 +1,4 @@
-"""Which settings matter and by how much, and where the best value lies at the end of its range."""
+"""Test which settings matter, by how much, and which are best at the end of their range."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,17 @@ from tunebook.analysis.levels import Level, coordinate, levels, number, scale
 from tunebook.analysis.power import smallest_found
 from tunebook.analysis.results import Results, Setting
 
-LEVEL = 0.05  # of every test
-FEWEST_RUNS = 3  # of a value that can be judged
+LEVEL = 0.05  # significance level of every test
+FEWEST_RUNS = 3  # with a value, for it to be judged
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class LevelValue:
-    """Runs with a value, or in a third of a range: how many, and the median of their objective, in its own unit."""
+    """Hold how many runs have a value, or lie in a third of a range, and their median.
+
+    median: in the objective's unit.
+    """
 
     level: Level
     n: int
@@ -29,11 +32,13 @@ class LevelValue:
 
 @dataclass(frozen=True)
 class Effect:
-    """Whether a setting matters. p: of the partial F test, adjusted over settings (Holm 1979); None: cannot be tested.
+    """Hold whether and by how much a setting matters.
 
-    levels: the best first, or in the order of their values where pruning selected what is compared; those with fewer than 3 runs only
-    where fewer than two have more. smallest: of one that does not matter, the effect that would have been found with a power of 80 %,
-    in the objective's unit; None where it is not known.
+    p: of the partial F test, adjusted over settings (Holm 1979); None: cannot be tested.
+    levels: best first, or in the order of their values where pruning selected the compared runs.
+        Levels with fewer than 3 runs are left out if two or more have at least 3.
+    smallest: for a setting that does not matter, the effect that would have been detected with a
+        power of 80 %, in the objective's unit; None where it is unknown.
     """
 
     setting: Setting
@@ -43,19 +48,26 @@ class Effect:
 
     @property
     def matters(self) -> bool:
-        """At the level of 5 %."""
+        """Return whether the effect is significant at the level of 5 %."""
         return self.p is not None and self.p < LEVEL
 
     @property
     def difference(self) -> float:
-        """Between the medians of the best and the worst level, in the objective's unit, at least 0."""
+        """Return the difference between the medians of the best and the worst level.
+
+        It is in the objective's unit, and at least 0.
+        """
         medians = [level.median for level in self.levels]
         return max(medians) - min(medians) if medians else 0.0
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A range whose best values lie at an end, where the fit still rises. upwards: which end; p: one-sided, of the slope there."""
+    """Hold an end of a range at which the best values lie, and where the fit still rises.
+
+    upwards: whether it is the upper end.
+    p: one-sided, of the slope at the end.
+    """
 
     setting: Setting
     upwards: bool
@@ -64,7 +76,7 @@ class Edge:
 
 
 def effects(results: Results, compared: Comparable, model: Design | None) -> tuple[Effect, ...]:
-    """Of every setting, in order: those that can be tested by p, the others last."""
+    """Return the effect of every setting, ordered by p, with those that can't be tested last."""
     raw = (
         {name: partial_p(model.scores, model.matrix(name), model.matrix()) for name in model.blocks}
         if model
@@ -96,7 +108,10 @@ def effects(results: Results, compared: Comparable, model: Design | None) -> tup
 
 
 def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
-    """p of the F test that the larger model's further columns explain nothing; None where they add nothing or leave nothing over."""
+    """Return p of the F test that the further columns of the larger model explain nothing.
+
+    None where they add nothing to its rank, or leave no degrees of freedom.
+    """
     with np.errstate(all="ignore"):
         full, reduced = fit(values, larger), fit(values, smaller)
         if full.df_resid < 1 or full.df_model == reduced.df_model:
@@ -108,7 +123,10 @@ def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
 
 
 def holm(raw: Mapping[Key, float | None]) -> dict[Key, float]:
-    """Adjusted p of those that have one (Holm 1979): the chance of any false claim among them stays below the level."""
+    """Return the p values adjusted for multiple tests (Holm 1979), without those that are None.
+
+    The chance of any false positive among them stays below the level.
+    """
     known = {key: p for key, p in raw.items() if p is not None}
     if not known:
         return {}
@@ -132,9 +150,11 @@ def _level_values(
 
 
 def edges(model: Design | None, compared: Comparable, found: Sequence[Effect]) -> tuple[Edge, ...]:
-    """Return the ends of numbers that matter, at most one each: where the level with the best median is the outermost one, too.
+    """Return the ends of ranges at which the best values lie, at most one for each setting.
 
-    There is none where pruning selected what is compared: what is best early need not be best in the end.
+    Only numeric settings that matter are considered, and only where the outermost level also has
+    the best median. There is none where pruning selected the compared runs: what is best early need
+    not be best in the end.
     """
     if model is None or compared.selected:
         return ()
@@ -157,7 +177,10 @@ def _is_outermost(effect: Effect, upwards: bool) -> bool:
 
 
 def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
-    """Where the fitted curve still gets better outwards at an end, significantly, and so do the values near it; else None."""
+    """Return the end of the setting's range if the best values lie there, else None.
+
+    The fitted curve must get significantly better towards the end, and so must the values near it.
+    """
     ends = scale(setting, model.rows)
     if ends is None or setting.name not in model.blocks:
         return None
@@ -182,9 +205,10 @@ def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
 
 
 def _best_at_the_end(model: Design, setting: Setting, own: Array, upwards: bool) -> bool:
-    """Without what other settings do: the outermost level is the best, and in an outermost third the values rise outwards.
+    """Return whether the outermost level is the best, without the effects of other settings.
 
-    The second keeps a peak inside the outer third, which a parabola overlooks, from being taken for an end.
+    Where that level is a third of the range, its values must also rise outwards. Otherwise, a peak
+    within that third, which a parabola overlooks, would be taken for an end.
     """
     found = [level for level in levels(setting, model.rows) if level.members]
     outermost = max(found, key=lambda level: level.place if upwards else -level.place)

@@ -1,8 +1,9 @@
-"""Findings: all that a study's runs say, in figures and in sentences, and what to run next."""
+"""Collect all that a study's runs show: figures, sentences, and what to run next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunebook.analysis.caveats import warnings
 from tunebook.analysis.commands import Start, next_commands
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.design import design
@@ -13,12 +14,17 @@ from tunebook.analysis.leaderboard import leaderboard, seed_noise
 from tunebook.analysis.pairs import against_the_leader
 from tunebook.analysis.results import Results
 from tunebook.analysis.sampling import failing, gaps
-from tunebook.analysis.sentences import Found, sentences, warnings
+from tunebook.analysis.sentences import Found, sentences
 
 
 @dataclass(frozen=True)
 class Findings(Found):
-    """Of one study. sentences: the most useful first; warnings: what biases them; next_commands: lines for a shell."""
+    """Hold the findings of one study.
+
+    sentences: the most useful first.
+    warnings: what biases them.
+    next_commands: lines for a shell.
+    """
 
     warnings: tuple[str, ...]
     sentences: tuple[str, ...]
@@ -26,10 +32,12 @@ class Findings(Found):
 
 
 def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = None) -> Findings:
-    """Of any results, none and failed ones included; the same for each call. fixed: words put into every command, as data=mnist;
-    start: the same and more of what the commands start from.
+    """Return the findings of any results, also of none and of failed runs.
 
-    2,000 runs of 8 settings take some seconds, most of them for the bootstraps of importance.
+    They are the same for each call. 2,000 runs of 8 settings take some seconds, most of them for
+    the bootstraps of importances.
+    fixed: overrides for every suggested command, such as data=mnist.
+    start: used instead of `fixed` where it is given.
     """
     board = leaderboard(results)
     ranked = [configuration for configuration in board if configuration.n]
@@ -37,9 +45,18 @@ def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = 
     model = design(results, compared)
     settings = effects(results, compared, model)
     found = Found(
-        results, board, noise, compared, settings, importances(results, compared), interactions(model, settings),
-        edges(model, compared, settings), against_the_leader(ranked, noise), gaps(results, compared, settings), failing(results),
-    )  # fmt: skip
+        results,
+        board,
+        noise,
+        compared,
+        settings,
+        importances(results, compared),
+        interactions(model, settings),
+        edges(model, compared, settings),
+        against_the_leader(ranked, noise),
+        gaps(results, compared, settings),
+        failing(results),
+    )
     commands = next_commands(
         results, ranked, found.pairs, found.edges, start or Start(results.name, tuple(fixed))
     )

@@ -1,4 +1,7 @@
-"""How much each setting has in what all of them explain: functional ANOVA of a forest (Hutter et al. 2014), bootstrap intervals."""
+"""Compute how much of the explained variance is due to each setting.
+
+The method is functional ANOVA of a random forest (Hutter et al. 2014), with bootstrap intervals.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -19,20 +22,20 @@ from tunebook.analysis.results import Results, Setting
 
 SOURCE = "fANOVA (Hutter et al. 2014)"
 BOOTSTRAPS = 40
-TREES, DEPTH = (
-    4,
-    6,
-)  # of each; leaves of single runs would explain noise, and take a hundred times as long
-MOST_RUNS = 200  # a bootstrap, so that 2,000 runs take seconds
-FEWEST_UNITS = 10  # configurations, which are what is drawn: the seeds of one are not independent
+# In each bootstrap. Leaves of single runs would explain noise, and take a hundred times as long.
+TREES, DEPTH = 4, 6
+MOST_RUNS = 200  # in a bootstrap, so that 2,000 runs take seconds
+FEWEST_UNITS = 10  # configurations: these are resampled, as the seeds of one are not independent
 NOT_APPLYING = "does not apply"
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Share that a setting has by itself in what the forest explains of the variance of normal scores, 0 to 1.
+    """Hold the share of the explained variance that is due to one setting by itself.
 
-    share: the mean over bootstraps; low, high: their 95 % interval.
+    The variance is that of normal scores, as far as the forest explains it.
+    share: the mean over bootstraps, 0 to 1.
+    low, high: their 95 % interval.
     """
 
     setting: Setting
@@ -42,9 +45,10 @@ class Importance:
 
 
 def importances(results: Results, compared: Comparable) -> tuple[Importance, ...]:
-    """Of each that varies, largest first; the same for each call.
+    """Return the importance of each setting that varies, largest first.
 
-    () for fewer than 10 configurations or two settings, or one value in all.
+    It is the same for each call. Empty for fewer than 10 configurations or two settings, and where
+    all values are equal.
     """
     units = compared.units()
     rows, values = [unit.row for unit in units], np.array([unit.value for unit in units])
@@ -73,7 +77,11 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
 
 
 def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistribution]:
-    """A value a configuration. Where the setting does not apply, a number is in the middle: there the forest learns nothing of it."""
+    """Return a setting's value in each configuration, and its distribution.
+
+    A number is in the middle of its range where the setting does not apply: the forest learns
+    nothing from it there.
+    """
     ends = scale(setting, rows)
     if ends is None:
         texts: list[str | float] = [
@@ -90,7 +98,7 @@ def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistri
 
 
 def _bootstrapped(trials: Sequence[FrozenTrial], names: Sequence[str]) -> NDArray[np.float64]:
-    """A row a bootstrap, a column a setting."""
+    """Return the shares, with one row per bootstrap and one column per setting."""
     generator = np.random.default_rng(0)
     size = min(len(trials), MOST_RUNS)
     rows: list[list[float]] = []
@@ -103,7 +111,7 @@ def _bootstrapped(trials: Sequence[FrozenTrial], names: Sequence[str]) -> NDArra
             study = optuna.create_study()
             study.add_trials([trials[row] for row in generator.integers(0, len(trials), size)])
             if len({trial.value for trial in study.get_trials(deepcopy=False)}) < 2:
-                continue  # the same value throughout: no variance to share out
+                continue  # all values are equal: there is no variance to explain
             try:
                 found = FanovaImportanceEvaluator(
                     n_trees=TREES, max_depth=DEPTH, seed=number_

@@ -1,4 +1,4 @@
-"""Which settings do together what neither does alone."""
+"""Test which pairs of settings have a joint effect beyond the sum of their own effects."""
 
 import itertools
 import warnings
@@ -13,16 +13,20 @@ from tunebook.analysis.effects import Effect, holm, partial_p
 from tunebook.analysis.levels import Level, levels
 from tunebook.analysis.results import Setting
 
-MOST_SETTINGS = 4  # the strongest, whose pairs are looked at
-INTERACTION_LEVEL = 0.01  # stricter than for settings: that two of them interact is claimed on top of what each does
-FEWEST_UNITS = 3  # of a combination that is named
+MOST_SETTINGS = 4  # the strongest ones, whose pairs are tested
+# Stricter than for settings, since an interaction is claimed on top of what each setting does.
+INTERACTION_LEVEL = 0.01
+FEWEST_UNITS = 3  # with a combination, for it to be named
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """Two settings. p: adjusted over pairs (Holm 1979). combination: the one that differs most from what each setting does by itself.
+    """Hold two settings that interact, and the combination of their levels that shows it most.
 
-    excess: the median of what is left of that combination, in the objective's unit; positive: better than that sum.
+    p: adjusted over pairs (Holm 1979).
+    combination: the levels whose runs differ most from the sum of the two settings' own effects.
+    excess: the median of that difference, in the objective's unit; positive where the combination
+        is better than the sum.
     """
 
     first: Setting
@@ -33,11 +37,14 @@ class Interaction:
 
 
 def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interaction, ...]:
-    """Those that are significant, strongest first: of pairs of the four strongest settings, whether or not these matter by themselves.
+    """Return the significant interactions, strongest first.
 
-    A pair is claimed only where its products add something on both scales: the objective's own and that of normal scores. One that a
-    change of scale removes says something of the scale. On each, it is what main effects leave that is ranked and tested, since ranks of
-    the values themselves make interactions out of strong main effects (aligned ranks: Higgins & Tashtoush 1994).
+    The pairs of the four strongest settings are tested, whether or not these matter by themselves.
+    A pair is reported only where its products add something on two scales, the objective's own and
+    that of normal scores: an interaction that a change of scale removes is a property of the scale.
+    On each scale, it is the residuals of the main effects that are ranked and tested, since ranks
+    of the values themselves turn strong main effects into interactions (aligned ranks: Higgins &
+    Tashtoush 1994).
     """
     if model is None or np.ptp(model.values) == 0:
         return ()
@@ -58,15 +65,21 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
 
 
 def _left(model: Design) -> Array:
-    """What main effects leave of the objective. By a robust fit (Huber 1964): runs at chance level would bend one of least squares."""
+    """Return the residuals of the objective after the main effects.
+
+    The fit is robust (Huber 1964): runs at chance level would distort a least-squares fit.
+    """
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says so where residuals are 0; that is looked at below
+        warnings.simplefilter("ignore")  # statsmodels warns where residuals are 0; see below
         left: Array = np.asarray(RLM(model.values, model.matrix()).fit().resid)
     return left if np.isfinite(left).all() else np.asarray(fit(model.values, model.matrix()).resid)
 
 
 def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | None:
-    """The larger of the p on the two scales; None where too few runs have both settings, or none is left over."""
+    """Return the larger of the p values on the two scales.
+
+    None where too few runs have both settings, or where the main effects leave no residuals.
+    """
     products = _products(model, first, second)
     larger = np.hstack([model.matrix(), products])
     noiseless = np.ptp(left) <= 1e-9 * np.ptp(model.values)
@@ -83,7 +96,10 @@ def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | N
 
 
 def _products(model: Design, first: Setting, second: Setting) -> Array:
-    """Numbers by their place alone: their curves' products would need more runs than there are."""
+    """Return the products of the columns of two settings, of which numbers have one column only.
+
+    Products of their squares as well would need more runs than there are.
+    """
     a, b = (block(setting, model.rows, 1) for setting in (first, second))
     products: Array = np.einsum("ij,ik->ijk", a, b).reshape(len(a), -1)
     return products

@@ -1,4 +1,7 @@
-"""Runs that differ in their seed only as one configuration: median, spread and interval of the objective, ranked."""
+"""Group runs that differ only in their seed into configurations, and rank these.
+
+A configuration has the median of its objectives, their spread and an interval.
+"""
 
 import math
 import statistics
@@ -12,18 +15,17 @@ from tunebook.analysis.learning import ChanceLevel, chance_level, is_ranked, lea
 from tunebook.analysis.results import Results, Run, Value
 
 FEW = 3  # repeated configurations, below which a median of variances says nothing
-
-
-MEDIAN_ERROR = math.sqrt(
-    math.pi / 2
-)  # a median's standard error against a mean's, of many normal values
+# The standard error of a median relative to that of a mean, of many normally distributed values.
+MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Runs that are equal in all settings. ranked: those that are complete and have a finite objective, one a seed or more.
+    """Hold the runs that are equal in all settings.
 
-    learned: ranked runs above chance level, from which all figures are; all ranked runs where none is.
+    All figures come from `learned`, but for durations and seeds.
+    ranked: the complete runs with a finite objective; a seed may occur more than once.
+    learned: the ranked runs above chance level; all ranked runs where none is.
     """
 
     values: Mapping[str, Value]
@@ -34,7 +36,7 @@ class Configuration:
 
     @property
     def n(self) -> int:
-        """Ranked runs."""
+        """Return the number of ranked runs."""
         return len(self.ranked)
 
     @property
@@ -49,41 +51,47 @@ class Configuration:
 
     @property
     def sd(self) -> float:
-        """Return the sample standard deviation of the runs that learned; NaN for fewer than two."""
+        """Return the standard deviation of the runs that learned; NaN for fewer than two."""
         return statistics.stdev(objectives(self.learned)) if len(self.learned) > 1 else math.nan
 
     @property
     def half_width(self) -> float:
-        """Return that of the median's 95 % interval, by Student's t; NaN for fewer than two runs. (Of two, it is the mean's.)"""
+        """Return the half width of the 95 % interval of the median, by Student's t.
+
+        For two runs it is that of the mean, and NaN for fewer.
+        """
         return half_width(objectives(self.learned))
 
     @property
     def mostly_fails(self) -> bool:
-        """Return whether half of its ranked runs or more did not learn."""
+        """Return whether at least half of the ranked runs did not learn."""
         return 2 * self.at_chance >= self.n > 0
 
     @property
     def seconds(self) -> float:
-        """Mean duration of ranked runs; NaN where none is known."""
+        """Return the mean duration of ranked runs in seconds; NaN where none is known."""
         known = [run.seconds for run in self.ranked if run.seconds is not None]
         return statistics.fmean(known) if known else math.nan
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of ranked runs, ascending, each once."""
+        """Return the seeds of ranked runs in ascending order, each once."""
         return tuple(sorted({run.seed for run in self.ranked if run.seed is not None}))
 
     @property
     def states(self) -> Mapping[str, int]:
-        """State -> how many of all its runs are in it."""
+        """Return state -> how many of all the runs are in it."""
         return Counter(run.state for run in self.runs)
 
     def figures(self, known: Mapping[str, float]) -> list[float]:
-        """Return another figure of the runs that learned, where it is known. known: by the run's id."""
+        """Return another figure of the runs that learned, of those for which it is known.
+
+        known: run id -> figure.
+        """
         return [known[run.run_id] for run in self.learned if run.run_id in known]
 
     def by_seed(self) -> dict[int, float]:
-        """Seed -> mean objective of its runs that learned."""
+        """Return seed -> mean objective of its runs that learned."""
         found: dict[int, list[float]] = defaultdict(list)
         for run in self.learned:
             if run.seed is not None:
@@ -93,14 +101,20 @@ class Configuration:
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Standard deviation between runs that differ in their seed only, as it typically is, and its degrees of freedom."""
+    """Hold the typical standard deviation between runs that differ only in their seed.
+
+    df: its degrees of freedom.
+    """
 
     sd: float
     df: int
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Return that of the 95 % interval of the values' median, by Student's t; NaN for fewer than two. (Of two, it is the mean's.)"""
+    """Return the half width of the 95 % interval of the values' median, by Student's t.
+
+    For two values it is that of their mean, and NaN for fewer.
+    """
     n = len(values)
     if n < 2:
         return math.nan
@@ -109,20 +123,23 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def objectives(runs: Sequence[Run]) -> list[float]:
-    """Of runs that have one."""
+    """Return the objectives of those runs that have one."""
     return [run.objective for run in runs if run.objective is not None]
 
 
 def configuration_key(values: Mapping[str, Value]) -> tuple[tuple[str, str], ...]:
-    """Equal for equal settings in any order; 1 and True differ."""
+    """Return a key that is equal for equal settings in any order.
+
+    The keys of 1 and True differ.
+    """
     return tuple(sorted((name, repr(value)) for name, value in values.items()))
 
 
 def leaderboard(results: Results) -> tuple[Configuration, ...]:
-    """Return every configuration, best median first.
+    """Return every configuration, the best median first.
 
-    Those of which half of the runs or more did not learn come after the others, and those without a ranked run last, in the order of
-    their runs.
+    Configurations of which at least half of the runs did not learn come after the others. Those
+    without a ranked run come last, in the order of their runs.
     """
     chance = chance_level(results)
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = defaultdict(list)
@@ -145,10 +162,12 @@ def _configuration(runs: Sequence[Run], chance: ChanceLevel | None) -> Configura
 
 
 def seed_noise(configurations: Sequence[Configuration]) -> SeedNoise | None:
-    """Return the typical noise between seeds; None where no configuration has two runs that learned.
+    """Return the typical noise between seeds, or None.
 
-    It is the median of the configurations' variances, each divided by the median of its distribution under normal noise: a run that
-    fails in another way than at chance level makes one variance large, not the typical one. Of one or two, it is their mean.
+    None where no configuration has two runs that learned. Otherwise, it is the median of the
+    configurations' variances, each divided by the median of its distribution under normal noise. A
+    run that fails in another way than at chance level makes one variance large, but not the median
+    of many. Of one or two variances, it is their mean, weighted by degrees of freedom.
     """
     repeated = [one for one in configurations if len(one.learned) > 1 and one.at_chance < one.n]
     freedom = [len(one.learned) - 1 for one in repeated]

@@ -1,4 +1,4 @@
-"""Runs that did not learn: their objective is at chance level, whatever their settings are worth otherwise."""
+"""Detect runs that did not learn: their objective is at chance level."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ import numpy as np
 
 from tunebook.analysis.results import Results, Run
 
-MARGIN = (
-    0.05  # of an accuracy above chance: classes are of unequal size, and the best epoch is picked
-)
-FEWEST_RUNS = (
-    5  # from which chance level is taken from the runs where the number of classes is unknown
-)
+# How far above chance an accuracy still counts as chance level: classes are of unequal size, and
+# the best epoch is picked.
+MARGIN = 0.05
+FEWEST_RUNS = 5  # needed to estimate chance level where the number of classes is unknown
 
 
 @dataclass(frozen=True)
 class ChanceLevel:
-    """The level up to which a run counts as one that did not learn.
+    """Hold the level up to which a run counts as one that did not learn.
 
-    limit: in the objective's unit; sign: 1 where higher is better, else -1; classes: their number, None where it is unknown.
+    limit: in the objective's unit.
+    sign: 1 where higher is better, else -1.
+    classes: the number of classes; None where it is unknown.
     """
 
     limit: float
@@ -33,7 +33,10 @@ class ChanceLevel:
 
 
 def usable(value: float | None) -> bool:
-    """Return whether the value is finite, and its square is: float32 ends at 3e38."""
+    """Return whether the value is finite, and so is its square.
+
+    The limit of 1e100 is far above the largest float32, 3e38.
+    """
     return value is not None and abs(value) < 1e100
 
 
@@ -43,10 +46,11 @@ def is_ranked(run: Run) -> bool:
 
 
 def chance_level(results: Results) -> ChanceLevel | None:
-    """Return the chance level of accuracies and losses; None where nothing is known of it.
+    """Return the chance level of an accuracy or a loss; None where it is unknown.
 
-    With a known number of classes, it is that of guessing. Without, accuracies within 5 points of the worst are at chance level, if
-    the worst is at most half of what the better half of the runs reaches in the median.
+    With a known number of classes, it is the level of guessing. Otherwise, accuracies within 5
+    points of the worst run are at chance level, if the worst is at most half of the median of the
+    better half of the runs.
     """
     name, classes = results.objective, results.classes
     if classes is not None and classes > 1 and name.endswith("acc"):

@@ -1,4 +1,7 @@
-"""A setting's values, or the thirds of its range: what sentences compare; and a number's place in its range."""
+"""Split a setting into levels, and compute the place of a number in its range.
+
+Levels are what sentences compare: the values of a setting, or the thirds of its range.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,12 +9,17 @@ from dataclasses import dataclass
 
 from tunebook.analysis.results import Setting, Value
 
-MOST_LISTED = 6  # numbers in a list that are told one by one; more are told in thirds
+MOST_LISTED = 6  # numbers in a list that are levels of their own; more are split into thirds
 
 
 @dataclass(frozen=True)
 class Level:
-    """A value, or a third of a range. text: in words; members: positions of the rows that have it; place: 0 for the lowest."""
+    """Hold a value of a setting, or a third of its range.
+
+    text: how sentences write it.
+    members: the positions of the rows that have it.
+    place: its position among the levels, 0 for the lowest.
+    """
 
     text: str
     members: tuple[int, ...]
@@ -19,14 +27,14 @@ class Level:
 
 
 def as_text(value: Value) -> str:
-    """As the command line takes it, numbers to six digits."""
+    """Return the value as the command line accepts it, numbers to six digits."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def number(value: Value) -> float | None:
-    """The value if it is a finite number, else None."""
+    """Return the value as a float if it is a finite number, else None."""
     return (
         float(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -37,7 +45,11 @@ def number(value: Value) -> float | None:
 def scale(
     setting: Setting, rows: Sequence[Mapping[str, Value]]
 ) -> tuple[float, float, bool] | None:
-    """Lower end, upper end, logarithmic or not. None: to be treated as categories, since some value is no number, or all are one."""
+    """Return the lower end, the upper end, and whether the scale is logarithmic.
+
+    None where the values are to be treated as categories: some value is no number, or all are
+    equal.
+    """
     tried = [row[setting.name] for row in rows if setting.name in row]
     numbers = [found for value in tried if (found := number(value)) is not None]
     if not setting.is_number or len(numbers) < len(tried) or not numbers:
@@ -49,24 +61,27 @@ def scale(
 
 
 def coordinate(value: float, low: float, high: float, log: bool) -> float:
-    """0 at the lower end, 1 at the upper."""
+    """Return the place of a value in its range: 0 at the lower end, 1 at the upper."""
     if log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
 
 
 def at(place: float, low: float, high: float, log: bool) -> float:
-    """The value at a coordinate."""
+    """Return the value at a place in the range, as the inverse of `coordinate`."""
     return low * (high / low) ** place if log else low + place * (high - low)
 
 
 def is_listed(setting: Setting) -> bool:
-    """Whether each of its values is a level."""
+    """Return whether each value of the setting is a level."""
     return not setting.is_number or 0 < len(setting.values) <= MOST_LISTED
 
 
 def levels(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[Level, ...]:
-    """Every level, in order, also those that no row has: listed values not tried, empty thirds."""
+    """Return every level in order, including those that no row has.
+
+    Such levels are listed values that were not tried, and empty thirds.
+    """
     having = [
         (position, row[setting.name]) for position, row in enumerate(rows) if setting.name in row
     ]

@@ -1,4 +1,7 @@
-"""The leader against the next configurations over equal seeds, and how many seeds would tell them apart."""
+"""Compare the leader with the next configurations over equal seeds.
+
+This includes how many seeds would tell them apart.
+"""
 
 import bisect
 import itertools
@@ -15,8 +18,8 @@ from tunebook.analysis.effects import LEVEL, holm
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
 
 FEWEST_SEEDS = 3  # in common, below which nothing is claimed
-ENOUGH_PAIRS = 5  # for a standard deviation of their own
-MOST_SEEDS = 1000  # that are counted to
+ENOUGH_PAIRS = 5  # pairs of runs, needed for a standard deviation of their own
+MOST_SEEDS = 1000  # up to which the number needed is computed
 POWER = 0.8
 Verdict = Literal[
     "better",
@@ -27,10 +30,15 @@ Verdict = Literal[
 
 @dataclass(frozen=True)
 class Pair:
-    """Leader minus other, in the objective's unit, over the seeds they share (over all their runs where they share none).
+    """Hold the difference between the leader and another configuration.
 
-    half_width: of the 95 % interval, NaN for fewer than 3 seeds; p: adjusted, None for fewer than 3 seeds. needed: seeds that tell the
-    two apart with a power of 80 %, at the level of 5 % shared among all pairs; None: more than 1000, or no seed noise is known.
+    difference: leader minus other, in the objective's unit, over the seeds that they share, or over
+        all their runs where they share none.
+    half_width: of its 95 % interval; NaN for fewer than 3 seeds.
+    p: adjusted; None for fewer than 3 seeds.
+    needed: how many seeds tell the two apart with a power of 80 %, at the level of 5 % shared among
+        all pairs; None for more than 1000, and where the means are equal or no noise between seeds
+        is known.
     """
 
     leader: Configuration
@@ -46,10 +54,11 @@ class Pair:
 def against_the_leader(
     ranked: Sequence[Configuration], noise: SeedNoise | None, most: int = 5
 ) -> tuple[Pair, ...]:
-    """The first of `ranked` against each of the `most` after it.
+    """Return the comparisons of the first of `ranked` with each of the `most` after it.
 
-    p is adjusted (Holm 1979) over all pairs of these, not the leader's alone: who leads was decided by the same seeds, and of six equal
-    configurations a leader picked so would be called better in 8 % of cases.
+    p is adjusted (Holm 1979) over all pairs of these configurations, not only over those with the
+    leader, since the same seeds decided who leads. Otherwise, the leader of six equal
+    configurations would be called better in 8 % of cases.
     """
     compared = list(range(min(len(ranked), most + 1)))
     by_seed = [ranked[number].by_seed() for number in compared]
@@ -70,7 +79,10 @@ def _differences(first: dict[int, float], second: dict[int, float]) -> dict[int,
 
 
 def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None:
-    """Student's paired t test, two-sided; None for fewer than 3 seeds in common. The same difference with each seed: 0, or 1 for none."""
+    """Return p of Student's paired t test, two-sided; None for fewer than 3 seeds in common.
+
+    Where the difference is the same for each seed, p is 0, or 1 if that difference is 0.
+    """
     differences = list(_differences(first, second).values())
     if len(differences) < FEWEST_SEEDS:
         return None
@@ -80,7 +92,7 @@ def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None
 
 
 def _spread(differences: Sequence[float]) -> float:
-    """Standard deviation; 0 where it is no more than rounding."""
+    """Return the standard deviation; 0 where it is no more than a rounding error."""
     sd = statistics.stdev(differences)
     return sd if sd > 1e-12 * max(1.0, max(map(abs, differences))) else 0.0
 
@@ -92,13 +104,15 @@ def _pair(
     noise: SeedNoise | None,
     level: float,
 ) -> Pair:
-    """level: at which as many seeds as are needed are to show the difference."""
+    """Return the comparison of two configurations.
+
+    level: the level of significance for which the number of seeds needed is computed.
+    """
     differences = _differences(leader.by_seed(), other.by_seed())
     n, values = len(differences), list(differences.values())
     difference = statistics.fmean(values) if values else leader.median - other.median
-    pooled = (
-        math.sqrt(2) * noise.sd if noise else math.nan
-    )  # of few pairs, a standard deviation is little more than chance
+    # The standard deviation of few pairs would be little more than chance.
+    pooled = math.sqrt(2) * noise.sd if noise else math.nan
     half_width = (
         float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n)
         if n >= FEWEST_SEEDS
@@ -114,10 +128,13 @@ def _pair(
 
 
 def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int | None:
-    """Pairs that show this difference in a paired t test with a power of 80 %, at least 3. None: over 1000, or sd is unknown."""
+    """Return how many pairs show this difference in a paired t test with a power of 80 %.
+
+    At least 3. None for more than 1000, where there is no difference and where `sd` is not finite.
+    """
     if not math.isfinite(sd) or difference == 0:
         return None
-    effect = min(abs(difference) / sd, 10.0) if sd > 0 else 10.0  # 10: three are enough
+    effect = min(abs(difference) / sd, 10.0) if sd > 0 else 10.0  # for 10, three are enough
 
     def power(n: int) -> float:
         return float(TTestPower().power(effect, n, level))

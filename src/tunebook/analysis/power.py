@@ -1,4 +1,4 @@
-"""The smallest effect of a setting that a study would have found."""
+"""Compute the smallest effect of a setting that a study would have detected."""
 
 import itertools
 import warnings
@@ -12,17 +12,16 @@ from statsmodels.robust.scale import qn_scale
 from tunebook.analysis.design import Array, Design, fit
 
 POWER = 0.8
-FEWEST_UNITS = (
-    3  # of a value whose difference from another is looked at, where there are two such values
-)
+FEWEST_UNITS = 3  # with a category, for it to be considered, if two categories have as many
 MOST_NONCENTRAL = 1e4
 
 
 def smallest_found(model: Design, name: str, level: float) -> float | None:
-    """Return the effect that the partial F test at this level finds with a power of 80 %, in the objective's unit.
+    """Return the effect that the partial F test at this level detects with a power of 80 %.
 
-    It is the difference between the two ends of a number's range if the effect is a straight line, and between two categories: the
-    pair of them that is hardest to tell apart. None where it cannot be computed.
+    It is in the objective's unit: the difference between the two ends of a number's range if the
+    effect is linear, or between the two categories that are hardest to tell apart. None where it
+    can't be computed.
     """
     others, block = model.matrix(name), model.blocks[name]
     more = int(np.linalg.matrix_rank(model.matrix())) - int(np.linalg.matrix_rank(others))
@@ -43,18 +42,19 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
 
 
 def residual_noise(model: Design, spare: int) -> float:
-    """Return the standard deviation that settings do not explain, by a robust fit (Huber 1964).
+    """Return the standard deviation that settings do not explain.
 
-    Its scale is Qn (Rousseeuw & Croux 1993), which a few runs far off do not move.
+    It is that of the residuals of a robust fit (Huber 1964), estimated by Qn (Rousseeuw & Croux
+    1993), which a few outliers hardly affect. spare: the residual degrees of freedom.
     """
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says so where residuals are 0
+        warnings.simplefilter("ignore")  # statsmodels warns where residuals are 0
         left = np.asarray(RLM(model.values, model.matrix()).fit().resid)
     return float(qn_scale(left)) * float(np.sqrt(len(left) / max(1, spare)))
 
 
 def _shapes(model: Design, name: str, block: Array) -> list[Array]:
-    """Return what the smallest effects look like, a value a unit, with a difference of 1 each."""
+    """Return the forms of the smallest effects: a value per unit, with a difference of 1."""
     if model.is_numeric[name]:
         return [block[:, 0]]
     texts = np.array([str(row.get(name)) if name in row else "" for row in model.rows])

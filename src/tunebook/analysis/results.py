@@ -1,4 +1,4 @@
-"""Runs to compare, as plain values: what varies among them, and what came of each."""
+"""Hold the runs to compare as plain values: what varies among them, and what each one reached."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting that varies, other than the seed.
+    """Describe one setting that varies, other than the seed.
 
-    values: the list that was tried, () for a range. low, high: the ends of the range (of the values, where it is a list of numbers);
-    log: whether it is drawn evenly on a logarithmic scale (for lists of numbers: whether they are compared on one).
+    values: the list that was tried; empty for a range.
+    low, high: the ends of the range, or of a list of numbers.
+    log: whether the range is sampled, or the list of numbers compared, on a logarithmic scale.
     """
 
     name: str  # optimizer.lr; optimizer.lr (optimizer=adam) where it varies only there
@@ -25,9 +26,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. values: of the settings that vary and apply to it; where none varies, of those that make the only configuration.
+    """Hold one run.
 
-    objective: of its best epoch, or None; curve: (epoch, objective).
+    values: of the settings that vary and apply to the run; where none varies, of those that define
+        the only configuration.
+    objective: of the best epoch, or None.
+    curve: (epoch, objective).
     """
 
     run_id: str
@@ -43,9 +47,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """All of them. adaptive: whether later runs were chosen by the results of earlier ones (TPE).
+    """Hold all runs, and what is known of them together.
 
-    classes: how many classes the images have, None where it is not known.
+    adaptive: whether later runs were chosen by the results of earlier ones, as TPE does.
+    classes: how many classes the images have; None where it is unknown.
     """
 
     name: str

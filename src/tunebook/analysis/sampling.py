@@ -1,4 +1,4 @@
-"""What was tried too little to say anything of it, and values under which runs fail."""
+"""Find what was sampled too little to judge, and values under which runs fail."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,10 @@ FAILED = {"failed", "diverged", "killed", "timed out"}
 
 @dataclass(frozen=True)
 class Gap:
-    """A setting of which nothing, or nothing of some values, can be said. levels: those, () for the setting as a whole."""
+    """Hold a setting that can't be judged, as a whole or at some of its levels.
+
+    levels: those that can't be judged; empty for the setting as a whole.
+    """
 
     setting: Setting
     reason: str
@@ -30,7 +33,12 @@ class Gap:
 
 @dataclass(frozen=True)
 class Failing:
-    """A value, or third of a range, under which runs fail more often than elsewhere. p: adjusted over all values of all settings."""
+    """Hold a level of a setting at which runs fail more often than at its other levels.
+
+    failed, of: the number of failed runs and of all runs at this level.
+    elsewhere, of_elsewhere: the same at the other levels.
+    p: adjusted over all levels of all settings.
+    """
 
     setting: Setting
     level: Level
@@ -39,11 +47,15 @@ class Failing:
     elsewhere: int
     of_elsewhere: int
     p: float
-    learns: bool = True  # False: these runs ended, at chance level
+    learns: bool = True  # False: these runs are complete, but at chance level
 
 
 def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tuple[Gap, ...]:
-    """Settings that never varied, values with fewer than 3 runs, thirds without any; then those that no test was possible for."""
+    """Return the settings and levels that can't be judged, and why.
+
+    These are settings that never varied, settings that could not be tested, values with fewer than
+    3 runs, and thirds of a range without any run.
+    """
     rows = [run.values for run in compared.runs]
     gaps: list[Gap] = []
     untested = all(effect.p is None for effect in found)
@@ -75,7 +87,10 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
 
 
 def failing(results: Results) -> tuple[Failing, ...]:
-    """Return the values under which significantly more runs fail, or do not learn, than elsewhere; the surest first."""
+    """Return the values under which significantly more runs fail, or do not learn, than elsewhere.
+
+    Those under which runs fail come first, and among each kind the smallest p.
+    """
     ended = [run for run in results.runs if run.state in FAILED | {"complete", "pruned"}]
     failed = _more_often(results, ended, [run.state in FAILED for run in ended])
     chance = chance_level(results)
@@ -88,10 +103,11 @@ def failing(results: Results) -> tuple[Failing, ...]:
 
 
 def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> tuple[Failing, ...]:
-    """Return the levels with significantly more bad runs than the rest of their setting, adjusted over all levels (Holm 1979).
+    """Return the levels with significantly more bad runs than the other levels of their setting.
 
-    Fisher's exact test, one-sided. Where configurations repeat, it is whole configurations that are permuted: runs of the same
-    settings fail together.
+    The test is Fisher's exact test, one-sided, adjusted over all levels (Holm 1979). Where
+    configurations repeat, whole configurations are permuted instead: runs of the same settings fail
+    together.
     """
     if not any(bad) or all(bad):
         return ()
@@ -127,7 +143,11 @@ def _groups(rows: Sequence[Mapping[str, Value]]) -> list[list[int]]:
 
 
 def _permuted_p(groups: Sequence[Sequence[int]], inside: set[int], bad: Sequence[bool]) -> float:
-    """Return how often configurations drawn at random have as large a share of bad runs as those of this level, one-sided."""
+    """Return the one-sided p of a permutation test over configurations.
+
+    It is how often configurations drawn at random have at least the share of bad runs that those of
+    this level have.
+    """
     counts = np.array([[sum(bad[m] for m in group), len(group)] for group in groups], dtype=float)
     members = np.array([group[0] in inside for group in groups])
     drawn = np.random.default_rng(0).permuted(np.tile(members, (PERMUTATIONS, 1)), axis=1)

@@ -1,16 +1,16 @@
-"""Findings in words: short sentences with figures and their units."""
+"""Word the findings: short sentences with figures and their units."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunebook.analysis.commands import words
-from tunebook.analysis.comparable import ENOUGH, Comparable
+from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.effects import Edge, Effect
 from tunebook.analysis.importance import SOURCE, Importance
 from tunebook.analysis.interactions import Interaction
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
-from tunebook.analysis.learning import chance_level, is_ranked, usable
+from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import MOST_SEEDS, Pair
 from tunebook.analysis.results import Results, Value
@@ -23,7 +23,11 @@ DEFAULTS = "the defaults"  # a configuration without any setting of its own
 
 @dataclass(frozen=True)
 class Found:
-    """What sentences are made of. effects: those that matter first; the other parts are empty where nothing was found or could be."""
+    """Hold what the sentences are made from.
+
+    effects: those that matter come first. The other collections are empty where nothing was found,
+    or nothing could be tested.
+    """
 
     results: Results
     leaderboard: tuple[Configuration, ...]
@@ -39,17 +43,17 @@ class Found:
 
 
 def value_text(objective: str, value: float) -> str:
-    """An accuracy in per cent, anything else as it is."""
+    """Return an accuracy in per cent, and any other objective as it is."""
     return f"{100 * value:.2f} %" if objective.endswith("acc") else f"{value:.4g}"
 
 
 def difference_text(objective: str, difference: float) -> str:
-    """Of accuracies in points, a hundredth each; anything else as it is."""
+    """Return a difference of accuracies in points (hundredths), and any other as it is."""
     return f"{100 * difference:.2f} points" if objective.endswith("acc") else f"{difference:.3g}"
 
 
 def configuration_text(configuration: Configuration) -> str:
-    """Its settings, numbers to four digits."""
+    """Return the overrides of a configuration, numbers to four digits."""
     short = {
         name: float(f"{value:.4g}") if isinstance(value, float) else value
         for name, value in configuration.values.items()
@@ -58,7 +62,10 @@ def configuration_text(configuration: Configuration) -> str:
 
 
 def measured_text(objective: str, configuration: Configuration) -> str:
-    """Return a configuration's objective over its runs: `97.10 % in the median of 3 runs (95 % interval +- 0.21 points)`."""
+    """Return the objective of a configuration over its runs.
+
+    For example: `97.10 % in the median of 3 runs (95 % interval +- 0.21 points)`.
+    """
     value, n = value_text(objective, configuration.median), len(configuration.learned)
     if configuration.n == 1:
         return f"{value}, from one run"
@@ -72,7 +79,7 @@ def measured_text(objective: str, configuration: Configuration) -> str:
 
 
 def failures_text(configuration: Configuration) -> str:
-    """Return how many of its runs did not learn, for a table; "" for none."""
+    """Return how many runs of a configuration did not learn, for a table; "" for none."""
     return (
         f"({configuration.at_chance} of {configuration.n} did not learn)"
         if configuration.at_chance
@@ -86,12 +93,16 @@ def configuration_value(value: Value) -> str:
 
 
 def p_text(p: float) -> str:
-    """To two digits; tiny ones as a bound."""
+    """Return p to two digits, or its upper bound where it is tiny."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
 def sentences(found: Found) -> tuple[str, ...]:
-    """The leader, then settings that matter, interactions, ends of ranges, failures, pairs, noise, gaps."""
+    """Return all sentences.
+
+    They are about the leader, runs that did not learn, settings that matter, interactions, ends of
+    ranges, failures, pairs, settings without an effect, noise and gaps, in this order.
+    """
     if not any(configuration.n for configuration in found.leaderboard):
         return tuple(_nothing(found))
     parts = (
@@ -118,7 +129,10 @@ def _nothing(found: Found) -> Iterator[str]:
         f"{count} {state}" for state, count in Counter(run.state for run in runs).most_common()
     )
     if any(run.state == "complete" for run in runs):
-        yield f"No complete run has a finite {found.results.objective}: nothing to compare ({states})."
+        yield (
+            f"No complete run has a finite {found.results.objective}: "
+            f"nothing to compare ({states})."
+        )
     else:
         yield f"No run has finished: nothing to compare ({states})."
     yield from _failing(found)
@@ -141,7 +155,10 @@ def _learning(found: Found) -> Iterator[str]:
 
 
 def learning_text(results: Results, board: Sequence[Configuration]) -> str:
-    """Return how many runs did not learn, and by what that is told; "" where all learned, or nothing is known of it."""
+    """Return how many runs did not learn, and by which level that was decided.
+
+    "" where all learned, and where the chance level is unknown.
+    """
     chance = chance_level(results)
     failed = sum(one.at_chance for one in board)
     if chance is None or not failed:
@@ -155,8 +172,10 @@ def learning_text(results: Results, board: Sequence[Configuration]) -> str:
     kind = "above" if chance.sign < 0 else "up to"
     limit = value_text(results.objective, chance.limit)
     return (
-        f"{failed} of {counted(ranked, 'run')} ({100 * failed / ranked:.0f} %) did not learn: {results.objective} {kind} {limit}, {basis}. "
-        "What did not learn is counted here and left out of medians, intervals and the noise between seeds."
+        f"{failed} of {counted(ranked, 'run')} ({100 * failed / ranked:.0f} %) did not learn: "
+        f"{results.objective} {kind} {limit}, {basis}. "
+        "What did not learn is counted here and left out of medians, intervals "
+        "and the noise between seeds."
     )
 
 
@@ -169,18 +188,30 @@ def _effects(found: Found) -> Iterator[str]:
 
 
 def _early_effect(found: Found, effect: Effect) -> str:
-    """Say that a setting matters, and no more: pruning selected which runs are compared, or when."""
+    """Say that a setting matters, but not which value is best.
+
+    Pruning decided which runs are compared, or at which epoch.
+    """
     epoch = found.compared.epoch
     when = "among the runs that pruning left" if epoch is None else f"at epoch {epoch}"
     difference = difference_text(found.results.objective, effect.difference)
-    text = f"{effect.setting.name} makes a difference {when} ({p_text(effect.p or 0.0)}), {difference} between medians of its values"
-    return f"{text}; which value is best in the end, pruned runs do not show{_importance(found, effect)}."
+    text = (
+        f"{effect.setting.name} makes a difference {when} ({p_text(effect.p or 0.0)}), "
+        f"{difference} between medians of its values"
+    )
+    return (
+        f"{text}; which value is best in the end, "
+        f"pruned runs do not show{_importance(found, effect)}."
+    )
 
 
 def _effect(found: Found, effect: Effect) -> str:
     name, best, worst = found.results.objective, effect.levels[0], effect.levels[-1]
     p = p_text(effect.p or 0.0)
-    text = f"{effect.setting.name} matters ({p}): best {best.level.text}, median {value_text(name, best.median)}"
+    text = (
+        f"{effect.setting.name} matters ({p}): best {best.level.text}, "
+        f"median {value_text(name, best.median)}"
+    )
     if len(effect.levels) > 1:
         text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
     if found.noise and effect.difference < found.noise.sd:
@@ -200,7 +231,7 @@ def _importance(found: Found, effect: Effect) -> str:
 
 
 def _leader_differs(found: Found, effect: Effect) -> str:
-    """Explain where the best configuration has another value than the one that is best on the whole."""
+    """Explain where the best configuration has a value that is not the best overall."""
     values = found.leaderboard[0].values
     best, name = effect.levels[0].level, effect.setting.name
     if name not in values:
@@ -209,7 +240,10 @@ def _leader_differs(found: Found, effect: Effect) -> str:
     if any(repr(runs[member].values[name]) == repr(values[name]) for member in best.members):
         return ""
     value = configuration_value(values[name])
-    return f". That is over all configurations; the best single one has {value}, where other settings or chance make up for it"
+    return (
+        f". That is over all configurations; the best single one has {value}, "
+        "where other settings or chance make up for it"
+    )
 
 
 def _interactions(found: Found) -> Iterator[str]:
@@ -218,8 +252,9 @@ def _interactions(found: Found) -> Iterator[str]:
         kind = "better" if one.excess > 0 else "worse"
         amount = difference_text(found.results.objective, abs(one.excess))
         yield (
-            f"{one.first.name} and {one.second.name} interact ({p_text(one.p)}): {one.first.name} {first.text} with {one.second.name}"
-            f" {second.text} is {amount} {kind} than the two by themselves let expect."
+            f"{one.first.name} and {one.second.name} interact ({p_text(one.p)}): "
+            f"{one.first.name} {first.text} with {one.second.name} {second.text} "
+            f"is {amount} {kind} than the two by themselves let expect."
         )
 
 
@@ -227,14 +262,20 @@ def _edges(found: Found) -> Iterator[str]:
     for edge in found.edges:
         side, end = ("upwards", "upper") if edge.upwards else ("downwards", "lower")
         where = f"the {end} end of its range, {edge.end:.4g} ({p_text(edge.p)})"
-        yield f"{edge.setting.name} is best at {where} over all configurations: extend {side}, where it can be."
+        yield (
+            f"{edge.setting.name} is best at {where} over all configurations: "
+            f"extend {side}, where it can be."
+        )
 
 
 def _failing(found: Found) -> Iterator[str]:
     for one in found.failing[:MOST_NAMED]:
         elsewhere = f"{one.elsewhere} of {one.of_elsewhere} elsewhere"
         verb = "fail" if one.learns else "do not learn"
-        yield f"Runs {verb} with {one.setting.name} {one.level.text}: {one.failed} of {one.of}, {elsewhere} ({p_text(one.p)})."
+        yield (
+            f"Runs {verb} with {one.setting.name} {one.level.text}: "
+            f"{one.failed} of {one.of}, {elsewhere} ({p_text(one.p)})."
+        )
 
 
 def _pairs(found: Found) -> Iterator[str]:
@@ -242,11 +283,20 @@ def _pairs(found: Found) -> Iterator[str]:
     for pair in found.pairs:
         other, n = configuration_text(pair.other), len(pair.seeds)
         if pair.verdict == "better" and pair.p is not None:
-            interval = f"{difference_text(name, pair.difference)} +- {difference_text(name, pair.half_width)}"
-            yield f"The best is better than {other}: by {interval} in the mean over {n} equal seeds ({p_text(pair.p)})."
+            interval = (
+                f"{difference_text(name, pair.difference)} "
+                f"+- {difference_text(name, pair.half_width)}"
+            )
+            yield (
+                f"The best is better than {other}: "
+                f"by {interval} in the mean over {n} equal seeds ({p_text(pair.p)})."
+            )
         elif pair.p is not None:
             gap = difference_text(name, pair.difference)
-            text = f"The best and {other} are indistinguishable from another seed: {gap} in the mean over {n} equal seeds"
+            text = (
+                f"The best and {other} are indistinguishable from another seed: "
+                f"{gap} in the mean over {n} equal seeds"
+            )
             yield f"{text} ({_needed(found, pair)})."
     unclear = [pair for pair in found.pairs if pair.p is None]
     if unclear:
@@ -255,7 +305,10 @@ def _pairs(found: Found) -> Iterator[str]:
             if len(unclear) > 1
             else "the next configuration"
         )
-        text = f"The best and {number} have fewer than 3 seeds in common: nothing can be said of their difference"
+        text = (
+            f"The best and {number} have fewer than 3 seeds in common: "
+            "nothing can be said of their difference"
+        )
         yield f"{text} ({_needed(found, unclear[0])})."
 
 
@@ -270,7 +323,10 @@ def _needed(found: Found, pair: Pair) -> str:
 
 
 def _not_found(found: Found) -> Iterator[str]:
-    """Name the settings of which no effect was found, each with the smallest one that would have been."""
+    """Name the settings without a significant effect.
+
+    Each comes with the smallest effect that would have been detected, where it is known.
+    """
     missed = [effect for effect in found.effects if effect.p is not None and not effect.matters]
     if not missed:
         return
@@ -285,19 +341,28 @@ def _not_found(found: Found) -> Iterator[str]:
         yield f"{text}: there may be one that so few runs do not show."
         return
     across = "across the range or between two values"
-    yield f"{text}. In brackets is the smallest effect {across} that would have been found with a power of 80 %: smaller ones may be there."
+    yield (
+        f"{text}. In brackets is the smallest effect {across} that would have been found "
+        "with a power of 80 %: smaller ones may be there."
+    )
 
 
 def _noise(found: Found) -> Iterator[str]:
     if found.noise:
         name = found.results.objective
         sd = difference_text(name, found.noise.sd)
-        yield f"Another seed alone changes {name} by {sd} (typical standard deviation, df = {found.noise.df})."
+        yield (
+            f"Another seed alone changes {name} by {sd} "
+            f"(typical standard deviation, df = {found.noise.df})."
+        )
 
 
 def _gaps(found: Found) -> Iterator[str]:
     if len(found.compared.values) > 1 and len(set(found.compared.values)) == 1:
-        yield f"All runs that can be compared have the same {found.results.objective}: no setting shows an effect."
+        yield (
+            f"All runs that can be compared have the same {found.results.objective}: "
+            "no setting shows an effect."
+        )
         return
     whole: dict[str, list[str]] = defaultdict(list)
     for gap in found.gaps:
@@ -310,40 +375,3 @@ def _gaps(found: Found) -> Iterator[str]:
         yield f"Too little was sampled of {gap.setting.name} at {', '.join(texts)}: {gap.reason}."
     for reason, names in whole.items():
         yield f"Too little was sampled to say anything of {', '.join(names)}: {reason}."
-
-
-def _reached(compared: Comparable) -> str:
-    if len(compared.runs) == compared.of:
-        return "all have reached"
-    return f"{len(compared.runs)} of {compared.of} have reached (the highest that at least {ENOUGH} have, or else all)"
-
-
-def warnings(found: Found) -> tuple[str, ...]:
-    """What biases the findings, and runs that do not count."""
-    results, compared = found.results, found.compared
-    said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
-    ranked = _ranked(found)
-    if (
-        results.objective.startswith("test/") and len(ranked) > 1
-    ):  # of a single configuration there is nothing to choose
-        said.append(
-            f"{results.objective} is for telling how good the winner is, not for choosing it: choose by validation figures."
-        )
-    if results.adaptive:
-        said.append(
-            "The sampler was adaptive: it tried most where results were good, which biases importances and tests of settings."
-        )
-    if compared.epoch is not None:
-        said.append(
-            f"Some runs were pruned: settings are compared by the best value up to epoch {compared.epoch}, which {_reached(compared)};"
-            " later epochs may tell otherwise, so no value is called the best, and the leaderboard holds only what pruning left."
-        )
-    if len(ranked) > 1 and all(configuration.n == 1 for configuration in ranked):
-        said.append("Every configuration has one run: the leader may lead by its seed.")
-    lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
-    if lost:
-        runs = counted(len(results.runs), "run")
-        said.append(
-            f"{lost} of {runs} ended without a finite {results.objective}, and {'is' if lost == 1 else 'are'} left out."
-        )
-    return tuple(said)

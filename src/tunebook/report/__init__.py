@@ -1,11 +1,12 @@
-"""From MLflow's runs to an answer that can be read: in a terminal, as a page, as pictures and as a table.
+"""Report what MLflow's runs show: in a terminal, and as a page, plots and a table.
 
-requested_runs  checks compare's settings, and that there is such a sweep or experiment
-read       runs of a sweep, a filter or an experiment -> plain values
-params     which settings vary among runs, and which all of them share, from MLflow's parameters and commands
-paired     two values of one setting, compared over runs that share all else
-terminal   leaderboard, findings and what to run next
-page       the same with pictures as one HTML page (page.html), and as CSV
-pictures   what is drawn
-compare    all of it, for compare.py
+requested_runs  checks the settings of compare.py, and that the sweep or experiment exists
+read            reads the runs of a sweep, a filter or an experiment as plain values
+sweep_record    reads what a sweep recorded about itself: its request, its errors, its winner
+params          finds which settings vary among runs, and which all of them share
+paired          compares two values of one setting over runs that share all other settings
+terminal        prints the leaderboard, the findings and what to run next
+page            writes the same with plots as one HTML page (page.html), and the leaderboard as CSV
+pictures        draws the plots
+compare         runs all of the above, for compare.py
 """

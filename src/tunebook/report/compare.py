@@ -1,4 +1,4 @@
-"""From the settings of compare.py to its answer."""
+"""Run compare.py: from its settings to its answer."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ from tunebook.tracking.store import add_artifacts, folder_name, require_store
 
 log = logging.getLogger(__name__)
 
-ARTIFACTS = "report"  # on the sweep's own run
+ARTIFACTS = "report"  # folder of artifacts of the sweep's own run
 
 
 def compare(
@@ -28,7 +28,10 @@ def compare(
     paired: str | None,
     reports: Path | None,
 ) -> None:
-    """Reads the runs, prints what they say, and writes the report: into `reports`, and on the sweep's own run."""
+    """Print what the runs show, and write the report.
+
+    The report goes into the folder `reports`, and to the sweep's own run in MLflow.
+    """
     require_store(uri)
     within = None if runs is not None else experiment
     study = (
@@ -47,7 +50,10 @@ def compare(
 
 
 def _places(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the settings of this call that say where runs are, which hold for what is run next."""
+    """Return the arguments of this call that say where the runs are.
+
+    The suggested commands get them, too.
+    """
     return tuple(redact(word) for word in words if word.startswith(("tracking.", "outputs=")))
 
 
@@ -56,7 +62,7 @@ def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
     if study.parent:
         try:
             add_artifacts(uri, study.parent, folder, ARTIFACTS)
-        except Exception as error:  # whatever a store may do, the report is on disk
+        except Exception as error:  # the report is on disk, whatever MLflow raises
             log.warning(
                 "the report could not be put on the sweep's run in MLflow: %s",
                 " ".join(str(error).split())[:200],

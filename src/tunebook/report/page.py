@@ -1,4 +1,7 @@
-"""The report: one HTML page that needs nothing but itself, the same as pictures, and the leaderboard as CSV."""
+"""Write the report: one HTML page, its plots as PNG, and the leaderboard as CSV.
+
+The page needs no other file.
+"""
 
 import csv
 import io
@@ -26,12 +29,15 @@ from tunebook.secrets import redact
 from tunebook.text_output import counted, csv_cell, printable
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
-MOST_ROWS = 50  # of the page's tables; the CSV has all
+MOST_ROWS = 50  # in the tables of the page; the CSV has all of them
 
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration as the tables show it. tested: test/acc, median over its runs that learned and were tested, or ""."""
+    """Hold a configuration as the tables show it.
+
+    tested: the median of test/acc over the runs that learned and were tested, or "".
+    """
 
     place: int
     settings: str
@@ -44,7 +50,7 @@ class Row:
 
 
 def rows(study: Study, findings: Findings) -> list[Row]:
-    """Ranked configurations, best first."""
+    """Return the ranked configurations, best first."""
     objective = study.results.objective
     factor = 100 if objective.endswith("acc") else 1
     found: list[Row] = []
@@ -83,7 +89,7 @@ def _tested(study: Study, one: Configuration) -> float | None:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that fits."""
+    """Return a duration in the unit that fits: seconds, minutes or hours."""
     return (
         f"{seconds:.1f} s"
         if seconds < 100
@@ -94,7 +100,10 @@ def duration(seconds: float) -> str:
 
 
 def write(study: Study, findings: Findings, folder: Path) -> Path:
-    """Writes the page, the pictures and the CSV into `folder`, in place of earlier ones. The page's path."""
+    """Write the page, the pictures and the CSV into `folder`, and return the path of the page.
+
+    They replace those of an earlier report.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
@@ -109,7 +118,10 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
 
 
 def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
-    """The page as text. What comes from runs (names, errors) is escaped."""
+    """Return the page as text.
+
+    What comes from runs, such as names and errors, is escaped.
+    """
     shown = rows(study, findings)
     environment = Environment(
         loader=PackageLoader("tunebook.report", "."),
@@ -137,12 +149,18 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
 
 
 def _as_shown(value: object) -> object:
-    """Return text with visible escapes for characters that turn or hide what follows; pictures as they are."""
+    """Return text with visible escapes for control and direction-changing characters.
+
+    Pictures stay as they are.
+    """
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _csv(study: Study, findings: Findings) -> str:
-    """Return one line per configuration, numbers in full; no cell is a formula to a spreadsheet."""
+    """Return one line per configuration, with numbers in full.
+
+    A spreadsheet takes no cell for a formula.
+    """
     names = [setting.name for setting in study.results.settings]
     text = io.StringIO()
     out = csv.writer(text)
@@ -165,16 +183,25 @@ def _csv(study: Study, findings: Findings) -> str:
         )
     )
     for one in findings.leaderboard:
-        figures = (
-            "" if math.isnan(value) else repr(value)
-            for value in (one.median, one.mean, one.sd, one.half_width)
-        )
-        tested = _tested(study, one)
-        states = " ".join(f"{count} {state}" for state, count in one.states.items())
-        cells = [
-            *(as_text(one.values[name]) if name in one.values else "" for name in names), one.n, *figures,
-            "" if tested is None else repr(tested), "" if math.isnan(one.seconds) else f"{one.seconds:.1f}",
-            " ".join(map(str, one.seeds)), states, " ".join(run.run_id for run in one.runs),
-        ]  # fmt: skip
-        out.writerow(map(csv_cell, cells))
+        out.writerow(map(csv_cell, _csv_row(study, one, names)))
     return text.getvalue()
+
+
+def _csv_row(study: Study, one: Configuration, names: Sequence[str]) -> list[object]:
+    """Return a configuration's cells: the settings with these names, then its figures."""
+    figures = (
+        "" if math.isnan(value) else repr(value)
+        for value in (one.median, one.mean, one.sd, one.half_width)
+    )
+    tested = _tested(study, one)
+    states = " ".join(f"{count} {state}" for state, count in one.states.items())
+    return [
+        *(as_text(one.values[name]) if name in one.values else "" for name in names),
+        one.n,
+        *figures,
+        "" if tested is None else repr(tested),
+        "" if math.isnan(one.seconds) else f"{one.seconds:.1f}",
+        " ".join(map(str, one.seeds)),
+        states,
+        " ".join(run.run_id for run in one.runs),
+    ]

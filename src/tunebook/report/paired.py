@@ -1,4 +1,4 @@
-"""Two values of one setting, compared over runs that share all else."""
+"""Compare two values of one setting over runs that share all other settings."""
 
 import math
 import statistics
@@ -16,7 +16,10 @@ from tunebook.text_output import counted
 
 @dataclass(frozen=True)
 class Paired:
-    """`second` minus `first` over runs that share all else, their seed included. half_width: of the 95 % confidence interval."""
+    """Hold the differences `second` minus `first` over pairs of runs.
+
+    The runs of a pair share all other settings, including the seed.
+    """
 
     setting: str
     first: str
@@ -26,12 +29,15 @@ class Paired:
 
     @property
     def mean(self) -> float:
-        """Mean difference."""
+        """Return the mean difference."""
         return statistics.fmean(self.differences)
 
     @property
     def half_width(self) -> float:
-        """Student's t, n - 1 degrees of freedom; NaN for one pair."""
+        """Return the half width of the 95 % confidence interval of the mean difference.
+
+        It uses Student's t with n - 1 degrees of freedom. NaN for one pair.
+        """
         n = len(self.differences)
         return (
             float(t.ppf(0.975, n - 1)) * statistics.stdev(self.differences) / math.sqrt(n)
@@ -40,7 +46,7 @@ class Paired:
         )
 
     def said(self) -> str:
-        """In a line."""
+        """Return the comparison in one line."""
         n = len(self.differences)
         mean = ("+" if self.mean >= 0 else "") + difference_text(self.objective, self.mean)
         width = difference_text(self.objective, self.half_width)
@@ -53,9 +59,10 @@ class Paired:
 
 
 def pairs(study: Study, setting: str) -> Paired:
-    """Complete runs that differ in `setting` only (an option's own settings are part of it), paired.
+    """Return the comparison of complete runs that differ in `setting` only.
 
-    InputError where there aren't two values of it, or no pair.
+    If it is an option, its own settings may differ, too. Raise InputError where the runs do not
+    have exactly two values of the setting, or where there is no pair.
     """
     known = {name for params in study.params.values() for name in params}
     if setting not in known:
@@ -74,7 +81,7 @@ def pairs(study: Study, setting: str) -> Paired:
                 for name, value in params.items()
                 if name != setting and not name.startswith(f"{setting}.")
             )
-            rest = tuple(sorted(others))  # what belongs to an option goes with it
+            rest = tuple(sorted(others))  # without the option's own settings
             cells[rest][params[setting]] = run.objective
     differences = tuple(
         cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2

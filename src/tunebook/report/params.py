@@ -1,4 +1,7 @@
-"""What the parameters and commands of MLflow's runs say: which settings vary, and which all runs share."""
+"""Find which settings vary among runs, and which all of them share.
+
+The sources are the parameters and the commands of MLflow's runs.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,19 +12,22 @@ from mlflow.entities import Run as MLflowRun
 from tunebook.analysis.commands import in_full
 from tunebook.analysis.results import Setting, Value
 
-GEOMETRIC = (
-    4.0  # a list of positive numbers whose ends are so far apart is compared on a logarithmic scale
-)
+# A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
+GEOMETRIC = 4.0
 NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "experiment", "debug")
-# They say how a run is executed, not what it computes: no settings, unless it is times that are compared.
+# How a run is executed, not what it computes: settings only where times are compared.
 EXECUTION = ("trainer", "trainer.accelerator", "trainer.strategy")
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
-PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")  # no settings of what a run computes
+# Keys that do not affect what a run computes.
+PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")
 
 
 def listed(name: str, values: Sequence[Value]) -> Setting:
-    """Return the setting with these values: a number where all of them are, else categories."""
+    """Return the setting with these values.
+
+    It is numeric where all values are numbers, else categorical.
+    """
     numbers = [
         value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
     ]
@@ -34,14 +40,17 @@ def listed(name: str, values: Sequence[Value]) -> Setting:
 
 
 def params_of(run: MLflowRun) -> dict[str, str]:
-    """Return a run's parameters, with the precision that was taken in place of the one that was asked for."""
+    """Return the parameters of a run, with the precision used in place of the one requested."""
     params, taken = dict(run.data.params), run.data.tags.get("precision")
     return params | {PRECISION: taken} if PRECISION in params and taken else params
 
 
 def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...]:
-    """Parameters in which runs differ, but for those that follow from an option (`model.filters` where each model has always the same), and
-    that no command gave."""
+    """Return the parameters in which runs differ.
+
+    Those that follow from an option are left out, unless a command gave them: for example
+    `model.filters`, where all runs with the same model have the same value.
+    """
     params = [params_of(run) for run in runs]
     left_out = {*NOT_SETTINGS, *(() if objective.startswith(TIMES) else EXECUTION)}
     names = sorted({name for of_run in params for name in of_run} - left_out)
@@ -65,23 +74,25 @@ def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence
 
 
 def as_value(text: str) -> Value:
-    """A parameter as it was before MLflow made a text of it."""
+    """Return a parameter as it was before MLflow turned it into text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
     if isinstance(value, str):
         try:
-            return (
-                float(value) if value.lower() not in ("nan", "inf", "-inf") else value
-            )  # YAML takes 1e-3 for a text
+            # YAML takes 1e-3 for text.
+            return float(value) if value.lower() not in ("nan", "inf", "-inf") else value
         except ValueError:
             return value
     return value if isinstance(value, int | float | bool) or value is None else text
 
 
 def values_of(words: Sequence[str]) -> dict[str, Value]:
-    """Return the settings in words of the command line, but for places, sweeps and seeds. A text stays as it was typed."""
+    """Return the settings in these overrides, except places, sweeps and seeds.
+
+    Text stays as it was typed.
+    """
     found: dict[str, Value] = {}
     for word in words:
         key, is_setting, text = word.partition("=")
@@ -92,14 +103,16 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
         ):
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            found[key] = (
-                value if is_number or in_full(value) == text else text
-            )  # YAML reads `on` as true
+            # YAML reads `on` as true.
+            found[key] = value if is_number or in_full(value) == text else text
     return found
 
 
 def _words(run: MLflowRun) -> list[str]:
-    """The settings of the command that made it. [] where it has none, or one that is no shell's."""
+    """Return the arguments of the command that started the run.
+
+    Empty where no command was recorded, and where it is no shell command.
+    """
     try:
         return shlex.split(run.data.tags.get("command", ""))[2:]
     except ValueError:
@@ -107,9 +120,10 @@ def _words(run: MLflowRun) -> list[str]:
 
 
 def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
-    """Return the settings that commands gave and all runs have, whoever gave them, but for places, sweeps and seeds.
+    """Return the overrides that some command contains and that are true of all runs.
 
-    A parameter is shared where it is the same in all runs; what is none, where all commands have it.
+    Places, sweeps and seeds are left out. An override of a parameter is shared where the parameter
+    is the same in all runs; any other override is shared where all commands contain it.
     """
     commands = [_words(run) for run in runs]
     params = [params_of(run) for run in runs]

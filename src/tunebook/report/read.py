@@ -1,15 +1,10 @@
-"""From MLflow's runs to results: those of a sweep, of a filter, or of an experiment."""
+"""Read MLflow's runs into results: those of a sweep, of a filter, or of an experiment."""
 
 import contextlib
-import csv
 import json
-import logging
 import math
-import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -20,12 +15,11 @@ from tqdm import tqdm
 from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.checks import MODES, InputError, nearest
-from tunebook.report.params import as_value, listed, params_of, settings_of, shared_words, values_of
+from tunebook.report import sweep_record
+from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
 from tunebook.tracking.store import open_client
 
-log = logging.getLogger(__name__)
-
-PAGE = 1000  # runs a request
+PAGE = 1000  # runs per request
 STATES = {
     "FINISHED": "complete",
     "FAILED": "failed",
@@ -33,19 +27,21 @@ STATES = {
     "RUNNING": "running",
     "SCHEDULED": "running",
 }
-CURVES = 20  # learning curves that are read where no trial was pruned: of the best, and of those that failed
-OF_A_SWEEP = re.compile(
-    r"(sweep|space)(\.|$)"
-)  # parameters of its own run that say how it was made
+# Learning curves that are read where no run was pruned: of the best runs, and of those that failed.
+CURVES = 20
 TESTED, VALIDATED = "test/acc", "val/acc"
 
 
 @dataclass(frozen=True)
 class Study:
-    """Results and where they come from. fixed: words of the command line that all runs share; parent: id of the sweep's own run, or "".
+    """Hold results and where they come from.
 
-    params: run id -> its MLflow parameters; tested: run id -> test/acc, of those that were tested. stem: what the
-    names of further sweeps begin with; finalists: whether all runs are of such sweeps already.
+    fixed: overrides that all runs share.
+    parent: the id of the sweep's own run, or "".
+    params: run id -> its MLflow parameters.
+    tested: run id -> test/acc, for runs that were tested.
+    stem: the beginning of the names of further sweeps.
+    finalists: whether all runs belong to such sweeps for finalists.
     """
 
     results: Results
@@ -58,25 +54,27 @@ class Study:
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> Study:
-    """The trials of the sweep with this name (the newest of that name), or whose own run has this id. InputError where there is none."""
+    """Return the trials of the sweep with this name, or whose own run has this id.
+
+    Of several sweeps with the same name, it is the newest. Raise InputError where there is none.
+    """
     client = open_client(uri)
     parent = _sweeps_own_run(client, name)
     name = parent.data.tags["sweep.name"]
     runs = _search(
         client, [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
-    runs = [
-        run for run in runs if run.data.tags.get("sweep.name") == name
-    ]  # its winner's, with other seeds, stand there too
-    asked = _request(client, parent)
+    # The runs of its winner with other seeds have the same parent.
+    runs = [run for run in runs if run.data.tags.get("sweep.name") == name]
+    asked = sweep_record.request(client, parent)
     if metric is not None:
         _require(metric, runs)
     objective = metric or str(
         asked.get("objective") or parent.data.params.get("objective", "val/acc")
     )
-    dimensions = _dimensions(asked)
+    dimensions = sweep_record.dimensions(asked)
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
-    errors = _errors(client, parent)
+    errors = sweep_record.errors(client, parent)
     rows = [
         _of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), ""))
         for run in runs
@@ -85,7 +83,7 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     if not dimensions:
         rows = [_of_runs(run, objective, settings) for run in runs]
     fixed = tuple(str(word) for word in asked.get("settings", []))
-    rows = _named(rows, _winner(parent) or fixed)
+    rows = _named(rows, sweep_record.winner(parent) or fixed)
     rows = _with_curves(client, rows, objective)
     results = Results(
         name, objective, _direction(objective), settings, tuple(rows), adaptive, _classes(runs)
@@ -96,27 +94,20 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
 def read_runs(
     uri: str, experiment: str | None, filter_text: str | None, metric: str | None
 ) -> Study:
-    """The runs of an experiment, or of all those that MLflow's filter finds. InputError where there is none."""
+    """Return the runs of an experiment, or all those that match MLflow's filter.
+
+    Raise InputError where there is none.
+    """
     client = open_client(uri)
-    experiments = list(client.search_experiments())
-    if experiment is not None:
-        found = [one for one in experiments if one.name == experiment]
-        if not found:
-            names = [one.name for one in experiments]
-            hint = nearest(experiment, names)
-            raise InputError(
-                f"experiment_name={experiment}: no such experiment in {uri}; there are: {', '.join(names)}.{hint}"
-            )
-        experiments = found
+    ids = _experiment_ids(client, uri, experiment)
     try:
-        runs = _search(client, [one.experiment_id for one in experiments], filter_text or "")
+        runs = _search(client, ids, filter_text or "")
     except MlflowException as error:
         raise InputError(
             f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})"
         ) from None
-    runs = [
-        run for run in runs if run.data.tags.get("sweep.kind") != "sweep"
-    ]  # a sweep's own run is none
+    # A sweep's own run is not one of its runs.
+    runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]
     if not runs:
         raise InputError(
             f"runs={filter_text}: finds no run"
@@ -139,27 +130,41 @@ def read_runs(
     return Study(results, shared, "", _params(runs), _tested(runs), stem, of_finalists)
 
 
+def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
+    """Return the id of the experiment with this name, or the ids of all for None.
+
+    Raise InputError where there is no such experiment.
+    """
+    experiments = list(client.search_experiments())
+    if experiment is not None:
+        found = [one for one in experiments if one.name == experiment]
+        if not found:
+            names = [one.name for one in experiments]
+            hint = nearest(experiment, names)
+            raise InputError(
+                f"experiment_name={experiment}: no such experiment in {uri}; "
+                f"there are: {', '.join(names)}.{hint}"
+            )
+        experiments = found
+    return [one.experiment_id for one in experiments]
+
+
 def _named(rows: Sequence[Run], words: Sequence[str]) -> list[Run]:
-    """Return the runs of a single configuration, in which nothing varies, with the settings that make it. words: those of its command."""
+    """Return the runs; where no setting varies among them, with the settings in `words`.
+
+    words: the overrides of their command.
+    """
     if any(row.values for row in rows):
         return list(rows)
     return [replace(row, values=values_of(words)) for row in rows]
 
 
-def _winner(parent: MLflowRun) -> tuple[str, ...]:
-    """Return the settings that a final sweep has of the sweep whose winner it trains; () for any other sweep."""
-    params = parent.data.params
-    if params.get("sweep") != "final":
-        return ()
-    return tuple(
-        f"{key}={value}"
-        for key, value in params.items()
-        if key != "objective" and not OF_A_SWEEP.match(key)
-    )
-
-
 def _objective(runs: Sequence[MLflowRun]) -> str:
-    """Return what runs are chosen by: the validation figure that all of them name; a test figure only where there is nothing else."""
+    """Return the metric by which runs are compared.
+
+    It is the validation metric that all of them name. It is a test metric only where there is
+    nothing else.
+    """
     asked = {run.data.params.get("objective", VALIDATED) for run in runs}
     objective = asked.pop() if len(asked) == 1 else VALIDATED
     known = {name for run in runs for name in run.data.metrics}
@@ -169,7 +174,10 @@ def _objective(runs: Sequence[MLflowRun]) -> str:
 
 
 def _classes(runs: Sequence[MLflowRun]) -> int | None:
-    """Return how many classes the images have, where the runs' data sets say it, and say the same."""
+    """Return how many classes the images have, as the runs' data sets say.
+
+    None where they do not say it, or contradict each other.
+    """
     found: set[int] = set()
     for run in runs:
         for one in run.inputs.dataset_inputs if run.inputs else ():
@@ -189,15 +197,14 @@ def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowR
             page_token=token,
             order_by=["attributes.start_time ASC"],
         )
-        found += [
-            run for run in page if "reproduces" not in run.data.tags
-        ]  # the same run again is no further seed
+        # A reproduction is the same run again, and not another seed.
+        found += [run for run in page if "reproduces" not in run.data.tags]
         token = page.token or ""
     return found
 
 
 def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
-    """By its id, or by the sweep's name."""
+    """Return a sweep's own run, found by its id or by the sweep's name."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     there = _search(client, ids, "tags.`sweep.kind` = 'sweep'")
     found = [run for run in there if name in (run.info.run_id, run.data.tags.get("sweep.name"))]
@@ -208,68 +215,9 @@ def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
     return found[-1]
 
 
-def _request(client: MlflowClient, parent: MLflowRun) -> dict[str, Any]:
-    """What was asked for, as the sweep wrote it down; {} where that is not there."""
-    text = _artifact(client, parent, "sweep/request.json")
-    try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _errors(client: MlflowClient, parent: MLflowRun) -> dict[str, str]:
-    """Trial -> its error, as the sweep's table has it."""
-    rows = csv.DictReader((_artifact(client, parent, "sweep/trials.csv") or "").splitlines())
-    return {str(row.get("trial")): str(row.get("error") or "") for row in rows}
-
-
-def _artifact(client: MlflowClient, run: MLflowRun, path: str) -> str | None:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            return Path(client.download_artifacts(run.info.run_id, path, folder)).read_text()
-        except (MlflowException, OSError, UnicodeDecodeError):
-            return None
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """What a sweep varied, as it wrote it down. when: (key, option) it depends on."""
-
-    setting: Setting
-    key: str
-    when: tuple[str, str] | None
-
-    def applies(self, params: Mapping[str, Value]) -> bool:
-        """Whether it varies in a run with these parameters."""
-        return self.when is None or str(params.get(self.when[0])) == self.when[1]
-
-
-def _dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
-    """Of a request. () where it does not say, or not so that it can be read."""
-    try:
-        return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
-    except (KeyError, TypeError, ValueError) as error:
-        log.warning(
-            "what the sweep varied can't be read (%s: %s); it is taken from its trials",
-            type(error).__name__,
-            error,
-        )
-        return ()
-
-
-def _dimension(one: Mapping[str, Any]) -> Dimension:
-    name, when = str(one["name"]), one["when"]
-    if one["values"] is None:
-        setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
-    else:
-        setting = listed(name, list(one["values"]))
-    return Dimension(
-        setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1]))
-    )
-
-
-def _of_sweep(run: MLflowRun, objective: str, dimensions: Sequence[Dimension], error: str) -> Run:
+def _of_sweep(
+    run: MLflowRun, objective: str, dimensions: Sequence[sweep_record.Dimension], error: str
+) -> Run:
     params = {key: as_value(text) for key, text in params_of(run).items()}
     values = {
         one.setting.name: params[one.key]
@@ -315,7 +263,11 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
 
 
 def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> list[Run]:
-    """Learning curves, each of which is a request: of all runs where some were pruned, else of those worth a look."""
+    """Return the runs with their learning curves, each of which takes a request.
+
+    They are read for all runs where some were pruned, and otherwise for the best runs and for those
+    that failed.
+    """
     if objective not in MODES:
         return list(rows)
     wanted = {row.run_id for row in rows}
@@ -363,5 +315,6 @@ def _require(metric: str, runs: Sequence[MLflowRun]) -> None:
     known = sorted({name for run in runs for name in run.data.metrics})
     if known and metric not in known:
         raise InputError(
-            f"metric={metric}: no run has it; there are: {', '.join(known)}.{nearest(metric, known)}"
+            f"metric={metric}: no run has it; "
+            f"there are: {', '.join(known)}.{nearest(metric, known)}"
         )

@@ -1,4 +1,7 @@
-"""Checks the settings of compare, above all which sweep or experiment is meant, before the libraries of statistics are imported."""
+"""Check the settings of compare.py, before the statistics libraries are imported.
+
+The main check is that the requested sweep or experiment exists.
+"""
 
 import re
 from typing import Any
@@ -11,7 +14,10 @@ COMPARISON = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
 
 
 def check(cfg: Any, choices: object) -> None:
-    """Raise SettingError or InputError where a setting can't be used, or there is no such sweep or experiment."""
+    """Raise SettingError or InputError where a setting can't be used.
+
+    The same is true where the sweep or the experiment does not exist.
+    """
     for key in ("sweep_name", "runs", "metric", "paired"):
         conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
     conform("report", cfg.report, bool)

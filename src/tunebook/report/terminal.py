@@ -1,4 +1,4 @@
-"""Findings in a terminal."""
+"""Print the findings in a terminal."""
 
 import sys
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from tunebook.report.page import Row, rows
 from tunebook.report.read import Study
 from tunebook.text_output import printable
 
-MOST_ROWS = 20
+MOST_ROWS = 20  # of the leaderboard
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 
 
 def say(study: Study, findings: Findings) -> None:
-    """The leaderboard, the findings, and what to run next."""
+    """Print the leaderboard, the findings, and what to run next."""
     console = Console(
         file=sys.stdout,
         width=None if sys.stdout.isatty() else PLAIN_WIDTH,
@@ -30,7 +30,7 @@ def say(study: Study, findings: Findings) -> None:
         if len(shown) > MOST_ROWS:
             console.print(f"... and {len(shown) - MOST_ROWS} more")
         console.print()
-    whole = not sys.stdout.isatty()  # for programs, a line each
+    whole = not sys.stdout.isatty()  # one line per sentence, for programs that read them
     for sentence in findings.sentences:
         console.print(Text("- " + printable(sentence)), soft_wrap=whole)
     for warning in findings.warnings:

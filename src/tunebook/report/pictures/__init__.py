@@ -1,9 +1,9 @@
-"""Findings as pictures.
+"""Draw the findings.
 
-style      how they look, as SVG and PNG
-axes       limits and ticks
-runs       who leads, how they learnt, what they took, what became of them; importance
-settings   one at a time, two at a time, all together
+style      defines how pictures look, and writes them as SVG and PNG
+axes       sets limits and ticks
+runs       draws the leaderboard, importances, learning curves, times and the history of runs
+settings   draws settings: one at a time, two at a time, all together
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from tunebook.report.pictures.style import STYLE, Picture
 
 __all__ = ["Picture", "pictures"]
 
-MOST_PLOTS = 12  # of single settings
+MOST_PLOTS = 12  # pictures of single settings
 
 
 def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
-    """Every picture that there is something to draw for."""
+    """Yield every picture for which there is something to draw."""
     with mpl.rc_context(STYLE):
         if any(configuration.n for configuration in findings.leaderboard):
             yield runs.leaderboard(results, findings)

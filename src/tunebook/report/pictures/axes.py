@@ -1,4 +1,7 @@
-"""Limits and ticks of axes: no accuracy below 0 % or above 100 %, and plain numbers on logarithmic scales."""
+"""Set the limits and ticks of axes.
+
+No accuracy is below 0 % or above 100 %, and logarithmic scales show plain numbers.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +14,14 @@ from matplotlib.transforms import Bbox, TransformedBbox
 
 MOST_TICKS = 7  # on a logarithmic axis
 UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
-LONGEST_IN_A_UNIT = 120.0  # of the largest value, before the next unit is taken
+LONGEST_IN_A_UNIT = 120.0  # from this value on, the next unit is used
 
 
 def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
-    """End the axis `name` ("x" or "y") where the objective ends: an accuracy's at 0 and 100 %, a loss's and a time's at 0."""
+    """Limit an axis to the values that the objective can have.
+
+    These are 0 to 100 % for an accuracy, and at least 0 for a loss or a time. name: "x" or "y".
+    """
     low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
     is_accuracy = objective.endswith("acc")
     if is_accuracy or objective.endswith("loss") or objective.startswith("time/"):
@@ -23,7 +29,7 @@ def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
     if is_accuracy:
         high = min(100.0, high) if low < 100 else high
     (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
-    # Markers on the last value are shown whole; lines that go on beyond the limits end there.
+    # Markers at a limit are drawn in full; lines that continue beyond the limits are clipped.
     box = TransformedBbox(Bbox([[-0.03, -0.05], [1.03, 1.05]]), axes.transAxes)
     for line in axes.lines:
         values = np.asarray(line.get_xdata() if name == "x" else line.get_ydata(), dtype=float)
@@ -34,7 +40,10 @@ def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
 
 
 def log_scale(axes: Axes, name: str) -> None:
-    """Make the axis `name` ("x" or "y") logarithmic, with plain numbers as labels."""
+    """Make an axis logarithmic, with plain numbers as labels.
+
+    name: "x" or "y".
+    """
     axis: Axis = axes.xaxis if name == "x" else axes.yaxis
     (axes.set_xscale if name == "x" else axes.set_yscale)("log")
     axis.set_major_locator(FixedLocator(log_ticks(*sorted(axis.get_view_interval()))))
@@ -43,7 +52,11 @@ def log_scale(axes: Axes, name: str) -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return some round numbers between two positive ends: of 1, 2, 5; powers of ten only; or evenly spaced ones."""
+    """Return some round numbers between two positive ends.
+
+    They are 1, 2 and 5, or 1 and 3, or 1 alone, times powers of ten; where few of these are in the
+    range, they are evenly spaced.
+    """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
@@ -56,7 +69,10 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def plain(value: float) -> str:
-    """Return a number as people write it: `0.0001`, `6`, `20,000`; with an exponent only where it would be very long."""
+    """Return a number in plain notation: `0.0001`, `6`, `20,000`.
+
+    It has an exponent only where it would be very long otherwise.
+    """
     if value == 0 or not 1e-6 <= abs(value) < 1e7:
         return f"{value:.3g}"
     digits = max(0, 3 - math.floor(math.log10(abs(value))))

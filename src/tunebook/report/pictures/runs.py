@@ -1,5 +1,9 @@
-"""Pictures of runs: who leads, how they learnt, what they took, what became of them; and how much each setting explains."""
+"""Draw runs: the leaderboard, learning curves, times and the history of all runs.
 
+The importance of each setting is drawn here, too.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.importance import SOURCE
-from tunebook.analysis.leaderboard import objectives
+from tunebook.analysis.leaderboard import Configuration, objectives
 from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import DEFAULTS
@@ -46,34 +50,14 @@ from tunebook.text_output import counted
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:
-    """The best configurations, with the noise between seeds around the first."""
+    """Draw the best configurations, with the noise between seeds around the first."""
     factor, label = shown(results.objective)
     ranked = [configuration for configuration in findings.leaderboard if configuration.n][
         :MOST_CONFIGURATIONS
     ]
     figure, axes = axes_of(0.9 + 0.3 * len(ranked), FULL_WIDTH)
     for place, one in enumerate(ranked):
-        axes.plot(
-            [factor * value for value in objectives(one.ranked)],
-            [place] * one.n,
-            "o",
-            color=SKY,
-            markersize=4,
-            zorder=2,
-        )
-        if one.n > 1:
-            axes.errorbar(
-                factor * one.median,
-                place,
-                xerr=factor * one.half_width,
-                fmt="D",
-                color=BLUE,
-                markersize=6,
-                capsize=3,
-                zorder=3,
-            )
-        else:
-            axes.plot(factor * one.median, place, "D", color=BLUE, markersize=6, zorder=3)
+        _draw_configuration(axes, place, one, factor)
     if findings.noise is not None:
         best, sd = ranked[0].median, findings.noise.sd
         band_of_noise(axes, "x", factor * best, factor * sd)
@@ -93,8 +77,36 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
 
 
+def _draw_configuration(axes: Axes, place: int, one: Configuration, factor: float) -> None:
+    """Draw one line of the leaderboard: dots for runs, and the median with its interval."""
+    axes.plot(
+        [factor * value for value in objectives(one.ranked)],
+        [place] * one.n,
+        "o",
+        color=SKY,
+        markersize=4,
+        zorder=2,
+    )
+    if one.n > 1:
+        axes.errorbar(
+            factor * one.median,
+            place,
+            xerr=factor * one.half_width,
+            fmt="D",
+            color=BLUE,
+            markersize=6,
+            capsize=3,
+            zorder=3,
+        )
+    else:
+        axes.plot(factor * one.median, place, "D", color=BLUE, markersize=6, zorder=3)
+
+
 def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
-    """Show the runs and not all of wide intervals; on a logarithmic axis where positive values are far apart."""
+    """Limit the x axis to the runs, without the full width of wide intervals.
+
+    It is logarithmic where values are positive and far apart.
+    """
     left_out = in_the_tail(values, results.direction)
     kept = values[~left_out]
     low, high = axes.get_xlim()
@@ -102,9 +114,8 @@ def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
         axes.set_xlim(kept.min() / 2, 2 * kept.max())
         log_scale(axes, "x")
     elif np.ptp(kept) > 1e-9 * np.abs(kept).max():
-        reach = 1.5 * float(
-            np.ptp(kept)
-        )  # or an interval of two runs would press all others into a line
+        # Otherwise, the interval of two runs could compress all others into a line.
+        reach = 1.5 * float(np.ptp(kept))
         axes.set_xlim(max(low, kept.min() - reach), min(high, kept.max() + reach))
     if left_out.any():
         side = "left" if results.direction == "max" else "right"
@@ -117,7 +128,7 @@ def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
 
 
 def importance(findings: Findings) -> Picture:
-    """Each setting's share, with its interval."""
+    """Draw the share of each setting, with its interval."""
     matters = {effect.setting.name for effect in findings.effects if effect.matters}
     found = findings.importances[:MOST_CONFIGURATIONS]
     figure, axes = axes_of(0.8 + 0.32 * len(found))
@@ -143,12 +154,15 @@ def importance(findings: Findings) -> Picture:
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(0, min(100.0, max(100 * one.high for one in found) * 1.05 or 100.0))
     axes.set_xlabel("share of the variance explained, %")
-    caption = f"{SOURCE}, mean and 95 % interval over bootstraps. Filled: matters (F test, Holm, 5 %); hatched: may be chance."
+    caption = (
+        f"{SOURCE}, mean and 95 % interval over bootstraps. "
+        "Filled: matters (F test, Holm, 5 %); hatched: may be chance."
+    )
     return Picture("importance", "Importance of each setting", caption, figure)
 
 
 def curves(results: Results) -> Picture:
-    """The objective by epoch: the best runs, those that failed, and the others behind them."""
+    """Draw the objective by epoch: the best runs, those that failed, and the others behind them."""
     factor, label = shown(results.objective)
     sign = 1 if results.direction == "max" else -1
     complete = [
@@ -165,21 +179,9 @@ def curves(results: Results) -> Picture:
         :MOST_LINES
     ]
     figure, axes = axes_of(3.4)
-    for run in others:
-        axes.plot(*_points(run, factor), color=GREY, lw=0.8, rasterized=len(others) > MANY)
-    for run in failed:
-        axes.plot(*_points(run, factor), color=RED, lw=1.4, ls="--", marker="x", markersize=4)
-    for run in top:
-        axes.plot(*_points(run, factor), color=BLUE, lw=1.6, marker="o", markersize=2.5)
-    for name, colour, style, there in (
-        ("best", BLUE, "-", top),
-        ("failed", RED, "--", failed),
-        ("others", GREY, "-", others),
-    ):
-        if there:
-            axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
+    _draw_curves(axes, factor, top, failed, others)
     legend_below(figure)
-    if top:  # what the others do far off would press these into a line
+    if top:  # otherwise, values of the others that are far off could compress these into a line
         ys = np.array([factor * value for run in top for _, value in run.curve])
         below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
         axes.set_ylim(
@@ -196,12 +198,31 @@ def curves(results: Results) -> Picture:
     )
 
 
+def _draw_curves(
+    axes: Axes, factor: float, top: Sequence[Run], failed: Sequence[Run], others: Sequence[Run]
+) -> None:
+    """Draw the learning curves of three groups of runs, and label each group."""
+    for run in others:
+        axes.plot(*_points(run, factor), color=GREY, lw=0.8, rasterized=len(others) > MANY)
+    for run in failed:
+        axes.plot(*_points(run, factor), color=RED, lw=1.4, ls="--", marker="x", markersize=4)
+    for run in top:
+        axes.plot(*_points(run, factor), color=BLUE, lw=1.6, marker="o", markersize=2.5)
+    for name, colour, style, there in (
+        ("best", BLUE, "-", top),
+        ("failed", RED, "--", failed),
+        ("others", GREY, "-", others),
+    ):
+        if there:
+            axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
+
+
 def _points(run: Run, factor: float) -> tuple[list[int], list[float]]:
     return [epoch for epoch, _ in run.curve], [factor * value for _, value in run.curve]
 
 
 def time(results: Results) -> Picture:
-    """Time against the objective, with what nothing else beats in both."""
+    """Draw the objective against time, with the runs that no other beats in both."""
     factor, label = shown(results.objective)
     figure, axes = axes_of(3.1)
     timed = [
@@ -213,30 +234,12 @@ def time(results: Results) -> Picture:
     points = [
         (max(seconds, 0.001) / length, factor * objective, run) for seconds, objective, run in timed
     ]
-    for state, (colour, marker) in SHOWN.items():
+    for state in SHOWN:
         of_state = [(x, y) for x, y, run in points if _kind(run) == state]
         if of_state:
-            xs, ys = zip(*of_state, strict=True)
-            axes.plot(
-                xs,
-                ys,
-                marker,
-                color=colour,
-                markersize=5,
-                label=state,
-                markeredgecolor=edge(colour, marker, len(xs)),
-                markeredgewidth=0.6 if marker != "x" else 1.4,
-                rasterized=len(xs) > MANY,
-            )
-    sign = 1 if results.direction == "max" else -1
-    front: list[tuple[float, float]] = []
-    for x, y, _ in sorted(
-        ((x, y, run) for x, y, run in points if run.state == "complete"),
-        key=lambda point: (point[0], -sign * point[1]),
-    ):
-        if not front or sign * y > sign * front[-1][1]:
-            front.append((x, y))
-    if front:
+            _draw_state(axes, of_state, state, state)
+    complete = [(x, y) for x, y, run in points if run.state == "complete"]
+    if front := _front(complete, 1 if results.direction == "max" else -1):
         axes.plot(
             *zip(*front, strict=True),
             color=RED,
@@ -253,26 +256,52 @@ def time(results: Results) -> Picture:
     return Picture("time", title, "Red: no complete run is both better and faster.", figure)
 
 
+def _front(points: Sequence[tuple[float, float]], sign: int) -> list[tuple[float, float]]:
+    """Return the points that no other beats in both time and objective, the fastest first.
+
+    points: (time, objective). sign: 1 where a higher objective is better, else -1.
+    """
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * y > sign * front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+def _draw_state(axes: Axes, points: Sequence[tuple[float, float]], state: str, label: str) -> None:
+    """Draw the runs of one state, each as a marker at (x, y)."""
+    colour, marker = SHOWN[state]
+    axes.plot(
+        *zip(*points, strict=True),
+        marker,
+        color=colour,
+        markersize=5,
+        ls="",
+        label=label,
+        markeredgecolor=edge(colour, marker, len(points)),
+        markeredgewidth=0.6 if marker != "x" else 1.4,
+        rasterized=len(points) > MANY,
+    )
+
+
 def _kind(run: Run) -> str:
     return "failed" if run.state in FAILED else run.state
 
 
 def history(results: Results) -> Picture:
-    """Every run in the order of its start: what became of it, and the best so far."""
+    """Draw all runs in the order of their start, with their states, and the best so far."""
     factor, label = shown(results.objective)
     figure, axes = axes_of(3.1)
     known = [factor * run.objective for run in results.runs if run.objective is not None]
     floor = (min(known) if results.direction == "max" else max(known)) if known else 0.0
-    for state, (colour, marker) in SHOWN.items():
+    for state in SHOWN:
         of_state = [(place, run) for place, run in enumerate(results.runs) if _kind(run) == state]
         found = [
             (place, floor if run.objective is None else factor * run.objective)
             for place, run in of_state
         ]
         if found:
-            axes.plot(*zip(*found, strict=True), marker, color=colour, markersize=5, ls="", label=f"{state} ({len(found)})",
-                      markeredgecolor=edge(colour, marker, len(found)), markeredgewidth=0.6 if marker != "x" else 1.4,
-                      rasterized=len(found) > MANY)  # fmt: skip
+            _draw_state(axes, found, state, f"{state} ({len(found)})")
     best = max if results.direction == "max" else min
     so_far: list[tuple[int, float]] = []
     for place, run in enumerate(results.runs):

@@ -1,4 +1,4 @@
-"""Pictures of settings: one at a time, two at a time, all together."""
+"""Draw settings: one at a time, two at a time, all together."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tunebook.analysis.effects import Effect
 from tunebook.analysis.findings import Findings
-from tunebook.analysis.levels import coordinate, is_listed, levels, number, scale
+from tunebook.analysis.levels import Level, coordinate, is_listed, levels, number, scale
 from tunebook.analysis.results import Results, Setting
 from tunebook.report.pictures.axes import keep_in_bounds, log_scale
 from tunebook.report.pictures.style import (
@@ -43,7 +43,7 @@ MOST_AXES = 9
 
 
 def of_setting(results: Results, findings: Findings, effect: Effect, place: int) -> Picture:
-    """Every run's value by one setting."""
+    """Draw the value of every run by one setting."""
     factor, label = shown(results.objective)
     setting, runs, values = effect.setting, findings.compared.runs, findings.compared.values
     rows = [run.values for run in runs]
@@ -53,23 +53,7 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     ys = np.array([factor * values[member] for member in having])
     if ends is None or is_listed(setting):
         found = [level for level in levels(setting, rows) if level.members]
-        for x, level in enumerate(found):
-            of_level = np.array([factor * values[member] for member in level.members])
-            spread = (
-                x + np.linspace(-0.18, 0.18, len(of_level))
-                if len(of_level) > 1
-                else np.array([float(x)])
-            )
-            _dots(axes, spread, of_level, len(ys))
-            axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
-        axes.set_xticks(
-            range(len(found)),
-            [
-                f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})"
-                for level in found
-            ],
-        )
-        axes.set_xlim(-0.6, len(found) - 0.4)
+        _draw_levels(axes, found, [factor * value for value in values])
     else:
         xs = np.array([number(rows[member][setting.name]) or 0.0 for member in having])
         _dots(axes, xs, ys, len(ys))
@@ -94,8 +78,33 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     )
 
 
+def _draw_levels(axes: Axes, found: Sequence[Level], values: Sequence[float]) -> None:
+    """Draw the runs of each level side by side, with their median."""
+    total = sum(len(level.members) for level in found)
+    for x, level in enumerate(found):
+        of_level = np.array([values[member] for member in level.members])
+        spread = (
+            x + np.linspace(-0.18, 0.18, len(of_level))
+            if len(of_level) > 1
+            else np.array([float(x)])
+        )
+        _dots(axes, spread, of_level, total)
+        axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
+    axes.set_xticks(
+        range(len(found)),
+        [
+            f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})"
+            for level in found
+        ],
+    )
+    axes.set_xlim(-0.6, len(found) - 0.4)
+
+
 def _dots(axes: Axes, xs: Any, ys: Any, total: int) -> None:
-    """Draw runs as dots. total: how many the whole picture has."""
+    """Draw runs as dots.
+
+    total: the number of dots in the whole picture.
+    """
     axes.plot(xs, ys, "o", color=BLUE, markersize=5, markeredgecolor=edge(BLUE, "o", total),
               markeredgewidth=0.5, rasterized=total > MANY)  # fmt: skip
 
@@ -122,7 +131,7 @@ def _verdict(effect: Effect) -> str:
 def _envelope(
     axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], direction: str
 ) -> None:
-    """The best value in each tenth of the range."""
+    """Draw the best value in each tenth of the range."""
     places = np.array([min(9, max(0, int(10 * coordinate(x, *ends)))) for x in xs])
     best = max if direction == "max" else min
     points = [
@@ -136,7 +145,10 @@ def _envelope(
 
 
 def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
-    """A heat map for each of the top pairs: those that interact, else of the two strongest settings."""
+    """Draw a heat map for each of the most important pairs of settings.
+
+    These are the first three that interact, or else the two strongest settings.
+    """
     factor, label = shown(results.objective)
     rows = [run.values for run in findings.compared.runs]
     pairs = [(one.first, one.second) for one in findings.interactions[:3]] or [
@@ -146,14 +158,7 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     for place, (first, second) in enumerate(pairs):
         axes = figure.add_subplot(1, len(pairs), place + 1)
         across, down = (list(levels(one, rows)) for one in (first, second))
-        cells = [[sorted(set(a.members) & set(b.members)) for a in across] for b in down]
-        medians = [[_median(findings, factor, cell) for cell in row] for row in cells]
-        image = axes.imshow(np.ma.masked_invalid(medians), cmap="cividis", aspect="auto")
-        for y, row in enumerate(medians):
-            for x, value in enumerate(row):
-                text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
-                colour = INK if math.isnan(value) else ink_on(image.to_rgba(np.array([value]))[0])
-                axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
+        _draw_cells(axes, findings, factor, across, down)
         axes.set_xticks(
             range(len(across)),
             [
@@ -178,8 +183,25 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     )
 
 
+def _draw_cells(
+    axes: Axes, findings: Findings, factor: float, across: Sequence[Level], down: Sequence[Level]
+) -> None:
+    """Draw a heat map of medians, with a column and a row for each level of two settings."""
+    cells = [[sorted(set(a.members) & set(b.members)) for a in across] for b in down]
+    medians = [[_median(findings, factor, cell) for cell in row] for row in cells]
+    image = axes.imshow(np.ma.masked_invalid(medians), cmap="cividis", aspect="auto")
+    for y, row in enumerate(medians):
+        for x, value in enumerate(row):
+            text = "-" if math.isnan(value) else f"{value:.4g}\n(n = {len(cells[y][x])})"
+            colour = INK if math.isnan(value) else ink_on(image.to_rgba(np.array([value]))[0])
+            axes.text(x, y, text, ha="center", va="center", fontsize=SMALLEST, color=colour)
+
+
 def _strongest_pair(tested: Sequence[Effect], rows: Sequence[Any]) -> tuple[Setting, Setting]:
-    """The first two that apply to the same runs, most of all pairs of the four strongest."""
+    """Return the pair of settings that apply to the same runs most often.
+
+    It is one of the four strongest settings; of equal pairs, the first.
+    """
     pairs = list(itertools.combinations([effect.setting for effect in tested[:4]], 2))
     return max(
         pairs, key=lambda pair: sum(pair[0].name in row and pair[1].name in row for row in rows)
@@ -195,7 +217,10 @@ def _median(findings: Findings, factor: float, cell: Sequence[int]) -> float:
 
 
 def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
-    """A line a run across all settings, strongest first. Ranges of one key that depend on a choice share an axis."""
+    """Draw a line for each run across all settings, the strongest setting first.
+
+    Ranges of the same key that depend on an option share an axis.
+    """
     keys = list(dict.fromkeys(effect.setting.name.partition(" (")[0] for effect in tested))[
         :MOST_AXES
     ]
@@ -209,38 +234,48 @@ def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     ranks = ranks if results.direction == "max" else 1 - ranks
     figure, axes = axes_of(3.8, FULL_WIDTH)
     kept = np.argsort(ranks)[-MOST_LINES:]  # the best last, on top
-    apart = np.random.default_rng(0).uniform(
-        -0.02, 0.02, (len(rows), len(keys))
-    )  # or runs of one value would be one line
+    # Without some jitter, the lines of runs with equal values would coincide.
+    apart = np.random.default_rng(0).uniform(-0.02, 0.02, (len(rows), len(keys)))
     heights = np.array([_heights(settings, rows) for settings in grouped]).T + apart
     for member in kept:
         is_top = ranks[member] > 0.9
         axes.plot(range(len(keys)), heights[member], color=ORANGE if is_top else GREY,
                   lw=1.8 if is_top else 0.8, rasterized=len(kept) > MANY)  # fmt: skip
     for x, settings in enumerate(grouped):
-        axes.axvline(x, color=GREY, lw=1)
-        for y, text in _marks(settings, rows):
-            axes.text(
-                x,
-                y,
-                clipped(text, 13),
-                fontsize=SMALLEST,
-                va="center",
-                ha="center",
-                bbox={"fc": PAPER, "ec": "none", "pad": 1.2},
-            )
+        _draw_axis(axes, x, _marks(settings, rows))
     axes.set_xticks(range(len(keys)), [clipped(key.rpartition(".")[2], 15) for key in keys])
     axes.set_yticks([])
     axes.set_xlim(-0.3, len(keys) - 0.7)
     axes.grid(False)
     axes.spines[["left", "bottom"]].set_visible(False)
     at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
-    caption = f"A line a run; orange and thick: the best tenth{at}. Each range fills its axis, also where it depends on another setting."
+    caption = (
+        f"A line a run; orange and thick: the best tenth{at}. "
+        "Each range fills its axis, also where it depends on another setting."
+    )
     return Picture("parallel", "All settings of all runs", caption, figure, is_wide=True)
 
 
+def _draw_axis(axes: Axes, x: int, marks: Sequence[tuple[float, str]]) -> None:
+    """Draw the vertical axis of one key, with its labels (height, text)."""
+    axes.axvline(x, color=GREY, lw=1)
+    for y, text in marks:
+        axes.text(
+            x,
+            y,
+            clipped(text, 13),
+            fontsize=SMALLEST,
+            va="center",
+            ha="center",
+            bbox={"fc": PAPER, "ec": "none", "pad": 1.2},
+        )
+
+
 def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:
-    """0 to 1 on the axis of these settings, of which at most one applies to a run; NaN where none does."""
+    """Return the place of each run on the axis of these settings, 0 to 1.
+
+    At most one of the settings applies to a run. NaN where none does.
+    """
     found = [math.nan] * len(rows)
     for setting in settings:
         ends, there = scale(setting, rows), levels(setting, rows)
@@ -254,7 +289,7 @@ def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:
 
 
 def _marks(settings: Sequence[Setting], rows: Sequence[Any]) -> list[tuple[float, str]]:
-    """Heights and texts on an axis: values of a list, the ends of a range."""
+    """Return (height, text) of the labels on an axis: listed values, or the ends of a range."""
     setting = settings[0]
     ends, there = scale(setting, rows), levels(setting, rows)
     if len(settings) > 1:

@@ -1,7 +1,9 @@
-"""How pictures look, and what one is: drawn once, for a page (SVG, in its colour of text) and as a file (PNG).
+"""Define how pictures look, and write them as SVG and PNG.
 
-Each colour has a contrast of at least 3:1 to the page in light and in dark, so the same picture serves both. They are near those of
-Okabe & Ito (2008), which people of any colour vision tell apart; shapes and hatching say the same again.
+A picture is drawn once, for a page (SVG, in the text colour of the page) and as a file (PNG). Each
+colour has a contrast of at least 3:1 to the page in light and in dark mode, so that the same
+picture serves both. The colours are close to those of Okabe & Ito (2008), which people with any
+colour vision can tell apart. Shapes and hatching show the same distinctions again.
 """
 
 import html
@@ -31,30 +33,49 @@ BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#2F93D0",
     "#888888",
 )
-INK, PAPER = "#010203", "#fefdfc"  # stand for the page's own colours
+INK, PAPER = "#010203", "#fefdfc"  # stand for the page's text and background colours
 SMALLEST = 9  # points, of any text
 STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "tunebook", "font.size": 10, "xtick.labelsize": SMALLEST, "ytick.labelsize": SMALLEST, "legend.fontsize": SMALLEST,
-    "text.parse_math": False,  # `$` in a name is a character
-    "axes.formatter.useoffset": False, "axes.spines.top": False, "axes.spines.right": False, "axes.facecolor": "none",
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False,
-    "axes.titlesize": 11, "axes.titlelocation": "left", "axes.grid": True, "grid.color": GREY, "grid.alpha": 0.25, "axes.axisbelow": True,
-}  # fmt: skip
-SHOWN = {
-    "complete": (BLUE, "o"),
-    "pruned": (ORANGE, "v"),
-    "failed": (RED, "x"),
-}  # colour and marker of each state
+    "svg.hashsalt": "tunebook",
+    "font.size": 10,
+    "xtick.labelsize": SMALLEST,
+    "ytick.labelsize": SMALLEST,
+    "legend.fontsize": SMALLEST,
+    "text.parse_math": False,  # a `$` in a name is an ordinary character
+    "axes.formatter.useoffset": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": GREY,
+    "grid.alpha": 0.25,
+    "axes.axisbelow": True,
+}
+# Colour and marker of each state.
+SHOWN = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
 MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES = 15, 8, 300
-FAR_APART = 1000  # times the smallest value
-MANY = 600  # points above which they are one image within the SVG
+FAR_APART = 1000  # ratio of the largest to the smallest value
+MANY = 600  # points; more are drawn as one image within the SVG
 WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
 LONGEST_LABEL, LONGEST_UPRIGHT, LONGEST_TITLE = 24, 26, 60  # characters
 
 
 @dataclass(frozen=True)
 class Picture:
-    """name: of its file; title, and caption: what to see in it; is_wide: whether it takes the page's whole width."""
+    """Hold a picture and its texts on the page.
+
+    name: of its file.
+    caption: what to see in it.
+    is_wide: whether it takes the full width of the page.
+    """
 
     name: str
     title: str
@@ -63,7 +84,7 @@ class Picture:
     is_wide: bool = False
 
     def png(self) -> bytes:
-        """On white."""
+        """Return the picture as PNG, on white."""
         data = io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
@@ -71,15 +92,14 @@ class Picture:
         return data.getvalue()
 
     def svg(self) -> str:
-        """For a page, in its colour of text."""
+        """Return the picture as SVG for a page, in the text colour of the page."""
         text = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": self.name}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         svg, kind = text.getvalue(), "wide" if self.is_wide else "narrow"
-        svg = re.sub(
-            r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :]
-        )  # several share a page
+        # Ids get the picture's name, since several pictures share a page.
+        svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :])
         return (
             svg.replace(INK, "currentColor")
             .replace(PAPER, "var(--paper)")
@@ -92,18 +112,27 @@ class Picture:
 
 
 def axes_of(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
-    """A figure of this size in inches, and what is drawn on."""
+    """Return a figure of this size in inches, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
 def edge(colour: str, marker: str, points: int) -> str:
-    """Return the colour of markers' edges: the page's, so that each of many can be told, but for crosses and images."""
+    """Return the colour of the edges of markers.
+
+    It is that of the page, so that overlapping markers can be told apart. Crosses, and points that
+    are drawn as an image, keep their own colour.
+    """
     return colour if marker == "x" or points > MANY else PAPER
 
 
 def band_of_noise(axes: Axes, name: str, middle: float, sd: float) -> None:
-    """Draw twice the noise between seeds around a value of the axis `name` ("x" or "y"), its ends as lines."""
+    """Draw a band of twice the noise between seeds to both sides of a value.
+
+    name: the axis of the value, "x" or "y".
+    middle: the value.
+    sd: the noise.
+    """
     span, line = (axes.axvspan, axes.axvline) if name == "x" else (axes.axhspan, axes.axhline)
     span(middle - 2 * sd, middle + 2 * sd, color=GREY, alpha=0.18, lw=0)
     for end in (middle - 2 * sd, middle + 2 * sd):
@@ -111,7 +140,10 @@ def band_of_noise(axes: Axes, name: str, middle: float, sd: float) -> None:
 
 
 def ink_on(colour: Sequence[float]) -> str:
-    """Return black or white, whichever has the greater contrast to this colour (red, green, blue from 0 to 1)."""
+    """Return black or white, whichever has the greater contrast to a colour.
+
+    colour: its red, green and blue, from 0 to 1.
+    """
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]
     ]
@@ -120,13 +152,13 @@ def ink_on(colour: Sequence[float]) -> str:
 
 
 def shown(objective: str) -> tuple[float, str]:
-    """Factor and label of an axis: accuracies in per cent."""
+    """Return the factor and the label of the objective's axis; accuracies are in per cent."""
     label = clipped(objective, LONGEST_TITLE)
     return (100.0, f"{label}, %") if objective.endswith("acc") else (1.0, label)
 
 
 def clipped(text: str, longest: int = LONGEST_LABEL) -> str:
-    """Return the text on one line, with its middle left out where it is longer than `longest`."""
+    """Return the text on one line, its middle left out where it is longer than `longest`."""
     shown = printable(text)
     if len(shown) <= longest:
         return shown
@@ -135,7 +167,10 @@ def clipped(text: str, longest: int = LONGEST_LABEL) -> str:
 
 
 def on_two_lines(text: str, longest: int) -> str:
-    """Return the text on one or two lines, broken at a space where it is longer than `longest`; clipped where two don't do."""
+    """Return the text on one line, or on two where it is longer than `longest`.
+
+    It is broken at a space. Where two lines are not enough, it is clipped to one.
+    """
     shown = printable(text)
     lines = textwrap.wrap(shown, longest, break_long_words=False, break_on_hyphens=False)
     return (
@@ -146,14 +181,14 @@ def on_two_lines(text: str, longest: int) -> str:
 
 
 def legend_below(figure: Figure) -> None:
-    """Put the legend of the figure under its axes, where it covers nothing."""
+    """Put the legend of the figure below its axes, where it covers nothing."""
     figure.legend(
         loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.2, handletextpad=0.5
     )
 
 
 def short(name: str) -> str:
-    """`optimizer.lr (optimizer=adam)` as `lr (adam)`."""
+    """Return a setting's short name: `lr (adam)` for `optimizer.lr (optimizer=adam)`."""
     key, _, when = name.partition(" (")
     return clipped(
         key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else ""), LONGEST_TITLE
@@ -161,7 +196,10 @@ def short(name: str) -> str:
 
 
 def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
-    """A configuration in about 60 characters: `adam lr=0.001 filters=16`: categories, then numbers, those of `first` before others."""
+    """Return a configuration in about 60 characters, such as `adam lr=0.001 filters=16`.
+
+    Options come before other settings, and among each, those in `first` before the rest.
+    """
     order = sorted(
         values, key=lambda name: ("." in name, first.index(name) if name in first else len(first))
     )
@@ -182,7 +220,10 @@ def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
 
 
 def in_the_tail(values: Any, direction: str) -> Any:
-    """Return which values are so much worse than most that they would press all others into a line."""
+    """Return a mask of the values that are much worse than most.
+
+    On one axis, they would compress all others into a line.
+    """
     if len(values) < 8:
         return np.zeros(len(values), dtype=bool)
     q1, q3 = np.quantile(values, (0.25, 0.75))
@@ -192,12 +233,19 @@ def in_the_tail(values: Any, direction: str) -> Any:
 
 
 def are_far_apart(values: Any) -> bool:
-    """Return whether values need a logarithmic axis: all are positive, of very different sizes, such as losses of 0.1 and 1e30."""
+    """Return whether the values need a logarithmic axis.
+
+    They do where all are positive and of very different sizes, such as losses of 0.1 and 1e30.
+    """
     return bool(len(values) and values.min() > 0 and values.max() > FAR_APART * values.min())
 
 
 def leave_out_the_tail(axes: Axes, ys: Any, direction: str) -> None:
-    """Runs at chance level would press all others into a line: they are left out below, and counted."""
+    """Limit the y axis to values that are not in the tail, and say how many are left out.
+
+    Otherwise, runs at chance level would compress all others into a line. The axis is logarithmic
+    where the values are far apart.
+    """
     left_out = in_the_tail(ys, direction)
     kept = ys[~left_out]
     if are_far_apart(kept):

@@ -1,0 +1,49 @@
+"""Warn of what biases the findings, and of runs that do not count."""
+
+from tunebook.analysis.comparable import ENOUGH, Comparable
+from tunebook.analysis.learning import usable
+from tunebook.analysis.sentences import Found
+from tunebook.text_output import counted
+
+
+def warnings(found: Found) -> tuple[str, ...]:
+    """Return what biases the findings, and which runs do not count."""
+    results, compared = found.results, found.compared
+    said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
+    ranked = [configuration for configuration in found.leaderboard if configuration.n]
+    # With a single configuration, there is nothing to choose.
+    if results.objective.startswith("test/") and len(ranked) > 1:
+        said.append(
+            f"{results.objective} is for telling how good the winner is, not for choosing it: "
+            "choose by validation figures."
+        )
+    if results.adaptive:
+        said.append(
+            "The sampler was adaptive: it tried most where results were good, "
+            "which biases importances and tests of settings."
+        )
+    if compared.epoch is not None:
+        said.append(
+            "Some runs were pruned: settings are compared by the best value up to epoch "
+            f"{compared.epoch}, which {_reached(compared)}; later epochs may tell otherwise, "
+            "so no value is called the best, and the leaderboard holds only what pruning left."
+        )
+    if len(ranked) > 1 and all(configuration.n == 1 for configuration in ranked):
+        said.append("Every configuration has one run: the leader may lead by its seed.")
+    lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
+    if lost:
+        runs = counted(len(results.runs), "run")
+        said.append(
+            f"{lost} of {runs} ended without a finite {results.objective}, "
+            f"and {'is' if lost == 1 else 'are'} left out."
+        )
+    return tuple(said)
+
+
+def _reached(compared: Comparable) -> str:
+    if len(compared.runs) == compared.of:
+        return "all have reached"
+    return (
+        f"{len(compared.runs)} of {compared.of} have reached "
+        f"(the highest that at least {ENOUGH} have, or else all)"
+    )

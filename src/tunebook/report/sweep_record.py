@@ -1,0 +1,105 @@
+"""Read what a sweep recorded in MLflow about itself: its request, its errors, its winner."""
+
+import csv
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run as MLflowRun
+from mlflow.exceptions import MlflowException
+
+from tunebook.analysis.results import Setting, Value
+from tunebook.report.params import listed
+
+log = logging.getLogger(__name__)
+
+# Parameters of a sweep's own run that say how the sweep was made.
+OF_A_SWEEP = re.compile(r"(sweep|space)(\.|$)")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """Hold a setting that a sweep varied, as the sweep recorded it.
+
+    when: the (key, option) that it depends on; None where it always varies.
+    """
+
+    setting: Setting
+    key: str
+    when: tuple[str, str] | None
+
+    def applies(self, params: Mapping[str, Value]) -> bool:
+        """Return whether the setting varies in a run with these parameters."""
+        return self.when is None or str(params.get(self.when[0])) == self.when[1]
+
+
+def request(client: MlflowClient, parent: MLflowRun) -> dict[str, Any]:
+    """Return what the sweep was asked for, as it recorded it; {} where there is no record."""
+    text = _artifact(client, parent, "sweep/request.json")
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def errors(client: MlflowClient, parent: MLflowRun) -> dict[str, str]:
+    """Return trial -> its error, from the sweep's table."""
+    rows = csv.DictReader((_artifact(client, parent, "sweep/trials.csv") or "").splitlines())
+    return {str(row.get("trial")): str(row.get("error") or "") for row in rows}
+
+
+def _artifact(client: MlflowClient, run: MLflowRun, path: str) -> str | None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return Path(client.download_artifacts(run.info.run_id, path, folder)).read_text()
+        except (MlflowException, OSError, UnicodeDecodeError):
+            return None
+
+
+def dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
+    """Return the dimensions in a sweep's request.
+
+    Empty where it has none, or none that can be read.
+    """
+    try:
+        return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
+    except (KeyError, TypeError, ValueError) as error:
+        log.warning(
+            "what the sweep varied can't be read (%s: %s); it is taken from its trials",
+            type(error).__name__,
+            error,
+        )
+        return ()
+
+
+def _dimension(one: Mapping[str, Any]) -> Dimension:
+    name, when = str(one["name"]), one["when"]
+    if one["values"] is None:
+        setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
+    else:
+        setting = listed(name, list(one["values"]))
+    return Dimension(
+        setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1]))
+    )
+
+
+def winner(parent: MLflowRun) -> tuple[str, ...]:
+    """Return the overrides that a final sweep got from the sweep whose winner it trains.
+
+    Empty for any other sweep.
+    """
+    params = parent.data.params
+    if params.get("sweep") != "final":
+        return ()
+    return tuple(
+        f"{key}={value}"
+        for key, value in params.items()
+        if key != "objective" and not OF_A_SWEEP.match(key)
+    )
