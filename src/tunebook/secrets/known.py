@@ -21,7 +21,7 @@ from tunebook.secrets.pairs import in_settings
 from tunebook.secrets.values import HIDDEN, NOT_VALUES, is_interpolation
 from tunebook.secrets.views import View, readings
 
-# In characters. A shorter value is hidden in its own place only: elsewhere it is more likely a word.
+# In characters. A shorter value is more likely a word, and is hidden in its own place only.
 SHORTEST = 6
 # In characters. A value that is as long as this is hidden even inside a longer word.
 STRONG = 8

@@ -108,7 +108,7 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
 
 
 def _lines(text: str, begin: int, at: int) -> tuple[int, int] | None:
-    """Return the span of the lines from text[at] that have more indentation than that of text[begin].
+    """Return the span of the lines from text[at] whose indentation exceeds that of text[begin].
 
     Return None where they do not reveal a secret.
     """
