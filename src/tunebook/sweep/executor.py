@@ -26,8 +26,8 @@ class Worker:
     """Hold a trial that is running, on whatever machine.
 
     handle: what its executor identifies it by. asked_to_stop: the time.monotonic() of that request.
-    ending: how its process ended; "" while it runs or where it ended well, else SIGKILL, status 1, ...
-    is_lost: whether it ended with the machine that it was on, so that the trial is not at fault.
+    ending: how its process ended; "" while it runs or where all went well, else SIGKILL, status 1,
+    and so on. is_lost: whether its machine was lost, so that the trial is not at fault.
     """
 
     order: Order
@@ -85,9 +85,9 @@ def make_executor(
 ) -> Executor:
     """Return the executor that `sweep.executor` names; no worker is started yet.
 
-    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials: how
-    many are to be run at most. accelerator: as `trainer` has it. addresses: those of the databases that
-    workers write to, by the name of their setting.
+    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials:
+    how many are to be run at most. accelerator: as `trainer` has it. addresses: those of the
+    databases that workers write to, by the name of their setting.
     """
     kind = settings["executor"]
     if kind == "local":

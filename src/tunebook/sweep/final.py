@@ -30,7 +30,7 @@ class Winner:
 def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     """Return the winner of the sweep `name`.
 
-    Raise InputError where there is no such sweep, or where none of its trials was trained to its end.
+    Raise InputError where there is no such sweep, or none of its trials was trained to its end.
     """
     import optuna
 

@@ -41,8 +41,8 @@ RESTART_S = 0.5  # between two attempts to start a process
 class TrialProcess:
     """Hold the process of a trial.
 
-    lifeline: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees; "" for
-    all. watched: the process as psutil knows it.
+    lifeline: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees;
+    "" for all. watched: the process as psutil knows it.
     """
 
     process: BaseProcess
@@ -52,9 +52,9 @@ class TrialProcess:
 
     @property
     def is_orphan(self) -> bool:
-        """Return whether it still runs although the fork server is gone.
+        """Return whether it still runs although the fork server, its parent, is gone.
 
-        The fork server would report its end.
+        The fork server would have reported its end.
         """
         if self.process.exitcode != UNKNOWN_STATUS or self.watched is None:
             return False
@@ -94,8 +94,8 @@ class LocalExecutor:
     def start(self, order: Order) -> Worker:
         """Start a process that runs the trial, and return its worker.
 
-        Where there are several GPUs, it runs on the one that the fewest workers use. Raise NoWorkers
-        where no process can be started.
+        Where there are several GPUs, it runs on the one that the fewest workers use. Raise
+        NoWorkers where no process can be started.
         """
         gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
         for _ in range(MAX_STARTS - 1):
