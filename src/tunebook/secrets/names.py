@@ -8,19 +8,19 @@ import itertools
 import re
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
-# They make a name a secret's wherever they stand in it, also as the end of a word: PGPASSWORD,
+# They mark a secret wherever they stand in its name, also as the end of a word: PGPASSWORD,
 # sslpassword, authtoken.
 ENDINGS = (
     "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token",
     "credential", "credentials", "apikey", "accesskey", "secretkey", "privatekey", "accountkey",
     "connectionstring", "accesskeyid",
 )  # fmt: skip
-# They make a name a secret's only as its last word: SSH_AUTH_SOCK is not a secret.
+# They mark a secret only as the last word of its name: SSH_AUTH_SOCK is not a secret.
 LAST = {
     "pass", "dbpass", "userpass", "pwd", "pw", "pat", "auth", "authorization", "bearer", "dsn",
     "cookie", "webhook",
 }  # fmt: skip
-# Two words in a row that make a name a secret's.
+# Two words that mark a secret where one follows the other in its name.
 PAIRS = {
     ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("account", "key"),
     ("storage", "key"), ("shared", "key"), ("signing", "key"), ("license", "key"),

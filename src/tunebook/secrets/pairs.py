@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import is_told
 
-# One of these is in each name of a secret: a text without any of them need not be searched.
+# Each name of a secret has one of these in it: a text without any of them is not searched.
 IN_NAMES = (
     "pass", "pw", "secret", "token", "key", "cred", "auth", "bearer", "pat", "dsn", "cookie",
     "webhook", "string", "conn", "signature",

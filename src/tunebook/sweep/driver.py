@@ -54,8 +54,8 @@ class Driver:
     def run(self) -> int:
         """Run the sweep, and return its exit status.
 
-        It is 0 where every trial is done and none failed, 130 or 143 where a signal ended the sweep.
-        Otherwise it is 1.
+        The status is 0 where every trial is done and none failed, 130 or 143 where a signal ended
+        the sweep, and else 1.
         """
         self._open_study()
         self._choose_threads()

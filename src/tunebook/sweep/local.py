@@ -24,7 +24,7 @@ from tunebook.sweep.executor import NoWorkers, Worker
 from tunebook.sweep.worker import Order, work
 from tunebook.training import device_kind
 
-# What a run imports: in a short run, that takes most of the time.
+# Modules that a run imports, which takes most of the time of a short run.
 PRELOADED = (
     "tunebook.sweep.worker", "tunebook.experiment.check",
     "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",

@@ -32,7 +32,7 @@ def fitting(
     check: Callable[[DictConfig], None],
     composed: dict[tuple[str, ...], DictConfig] | None = None,
 ) -> Request:
-    """Check the config of every trial, and return the request without shipped values that can't run.
+    """Check the config of every trial, and return the request without unfit shipped values.
 
     A shipped value comes from a space in conf/sweep/, so that nobody typed it. It is left out, and
     that is logged. Raise InputError for any other trial that can't run, with its settings.

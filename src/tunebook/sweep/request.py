@@ -61,7 +61,7 @@ class Request:
     which all trials have; () for none.
     """
 
-    kind: str  # the chosen option, or "final of ..." a sweep; the name begins with it
+    kind: str  # the chosen option, or "final of <sweep>"; the name begins with it
     winner: tuple[str, ...]
     settings: Mapping[str, Any]
     space: Space

@@ -69,7 +69,7 @@ def classes_of(request: Request) -> int | None:
                 )
             )
         except (ConfigError, SettingError, InputError, OmegaConfBaseException):
-            # Settings that fit only together with others that vary: the trials' own configs do.
+            # These settings fit only together with others that vary, as they do in each trial.
             return None
     return found.pop() if len(found) == 1 else None
 
