@@ -1,17 +1,20 @@
-"""What must not be written down: passwords in addresses, and the values of settings and variables named like secrets.
+"""Keep passwords, tokens and keys out of everything that the program writes.
 
-names       which name is a secret's
-addresses   where in an address its secrets are
-values      which value tells a secret
-views       what a text reads as once its escapes are undone
-encodings   a text in every form in which programs write it
-packed      a text in hexadecimal, base64 and base32
-known       the secrets of this process, found in a text in whatever form they were encoded
-pairs       values beside the name of a secret: in settings, on a command line
-markup      secrets in XML, and private keys
-patterns    what looks like a secret that this process does not know
-redaction   the two together, for texts and for settings
-output      the terminal and the log
+These are passwords in addresses, and the values of settings and environment variables that are
+named like secrets.
+
+names       decides which names are those of secrets
+addresses   finds the secrets in an address
+values      decides whether a value reveals a secret
+views       undoes the escapes in a text
+encodings   matches a text in every form in which programs write it
+packed      finds a secret in hexadecimal, base64 and base32
+known       hides the secrets that this process knows, in whatever form they were encoded
+pairs       finds values beside the name of a secret: in settings, on a command line
+markup      finds secrets in XML, and private keys
+patterns    finds what looks like a secret that this process does not know
+redaction   hides both kinds, in texts and in settings
+output      redacts the terminal and the log
 """
 
 from tunebook.secrets.names import is_secret

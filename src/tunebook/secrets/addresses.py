@@ -1,7 +1,7 @@
-"""Where the secrets in an address are.
+"""Find the secrets in an address: a password, a token, a parameter of its query.
 
-A password may hold characters that an address should hold in encoded form only, and libraries differ in what they make of them.
-Every reading counts: each `@` may be the one that ends the password.
+A password may hold characters that should be encoded in an address, and libraries differ in how
+they parse those. So every reading counts: each `@` may be the one that ends the password.
 """
 
 import re
@@ -16,15 +16,18 @@ SCHEME = re.compile(r"[A-Za-z][\w+.-]*$")
 LONGEST_SCHEME = 40
 END_OF_AUTHORITY = re.compile(r"[/?#\\]")
 TOKEN_USERS = ("http", "https")  # a user without a password is a token there
-NO_PASSWORDS = ("", "x-oauth-basic")  # beside a user that is a token
-LONG = 20  # characters, from which a user is more likely a token
-MOST_READINGS = 16  # of one address
+NO_PASSWORDS = ("", "x-oauth-basic")  # what stands in a password's place beside a token
+LONG = 20  # characters; a user name as long as this is more likely a token
+MOST_READINGS = 16  # places of `@` that are considered in one address
 PORT = re.compile(r"\d{0,5}")
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret at text[start:end]. values: what it may be elsewhere; user: whose password it is."""
+    """Hold the place of a secret, text[start:end], and how it may be written elsewhere.
+
+    values: the texts that are to be hidden elsewhere. user: the user whose password it is.
+    """
 
     start: int
     end: int
@@ -33,9 +36,9 @@ class Secret:
 
 
 def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:
-    """Yield the secrets in the address whose `://` stands at text[at]; it ends where the text ends.
+    """Yield the secrets in the address whose `://` begins at text[at] and which ends with the text.
 
-    is_setting: whether the text is known to be an address: what is doubtful is taken for a secret then.
+    is_setting: whether the text is known to be an address; then a doubtful part counts as a secret.
     """
     found = SCHEME.search(text[max(0, at - LONGEST_SCHEME) : at])
     scheme, start = (found[0].lower() if found else ""), at + 3
@@ -59,7 +62,10 @@ def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:
 
 
 def _possible_ends(rest: str, is_web: bool, is_setting: bool) -> list[int]:
-    """Return where user and password may end: the places of all `@`; none where those belong to a path."""
+    """Return the positions of all `@` at which user and password may end.
+
+    There are none where every `@` belongs to a path.
+    """
     ends = [match.start() for match in re.finditer("@", rest)]
     ends = [*ends[: MOST_READINGS - 1], ends[-1]] if len(ends) > MOST_READINGS else ends
     if not ends or rest.startswith("/"):
@@ -77,7 +83,10 @@ def _possible_ends(rest: str, is_web: bool, is_setting: bool) -> list[int]:
 
 
 def _in_query(text: str, start: int) -> Iterator[Secret]:
-    """Yield the parameters that are secrets. A part without `=` belongs to the value before it, which held a raw `&`."""
+    """Yield the query parameters that are secrets.
+
+    A part without `=` belongs to the value before it, which held an unencoded `&`.
+    """
     question = text.find("?", start)
     if question < 0:
         return
@@ -103,5 +112,5 @@ def _in_query(text: str, start: int) -> Iterator[Secret]:
 
 
 def _decoded(values: list[str]) -> list[str]:
-    """Return the values as they are, and as they are meant."""
+    """Return the values as they are written, and as they read once they are decoded."""
     return list(dict.fromkeys([*values, *map(unquote, values), *map(unquote_plus, values)]))

@@ -1,21 +1,26 @@
-"""A text in every form in which programs write it, as a regular expression."""
+"""Match a text in every form in which programs write it, by a regular expression."""
 
 import re
 
 RUNS = re.compile(r"[A-Za-z0-9_]+|[\\'\"]+|\s+|.", re.DOTALL)
-BACKSLASH = (
-    r"(?:\\|%(?:25){0,3}5[cC])"  # JSON and shells write it, and an address may hold what they wrote
+# JSON and shells write backslashes, and an address may hold what they wrote, in encoded form.
+BACKSLASH = r"(?:\\|%(?:25){0,3}5[cC])"
+# One character of what shells, YAML, CSV, JSON and HTML write for a quote inside quotes.
+QUOTES = (
+    rf"(?:{BACKSLASH}|['\"]|%(?:25){{0,3}}2[27]"
+    r"|&(?:amp;){0,2}(?:quot|apos|#0{0,4}3[49]|#x0{0,4}2[27]);|\\u002[27]|\\x2[27])"
 )
-# What quotes become inside quotes, of a shell, YAML, CSV, JSON and HTML: a run of such characters.
-QUOTES = rf"(?:{BACKSLASH}|['\"]|%(?:25){{0,3}}2[27]|&(?:amp;){{0,2}}(?:quot|apos|#0{{0,4}}3[49]|#x0{{0,4}}2[27]);|\\u002[27]|\\x2[27])"
-ESCAPES = BACKSLASH + "{0,8}"  # as many as quoting three times puts before a character
+ESCAPES = BACKSLASH + "{0,8}"  # as many as three levels of quoting put before a character
 ESCAPE = BACKSLASH + "{1,8}"
 PERCENT = "%(?:25){0,3}"
 HTML = {"&": "amp", "<": "lt", ">": "gt"}
 
 
 def in_any_form(text: str) -> str:
-    """Return a regular expression for `text`, each character in any of its forms. Every repetition in it is bounded."""
+    """Return a regular expression for `text`, with each character in any of its forms.
+
+    Every repetition in it is bounded.
+    """
     return "".join(map(_form, RUNS.findall(text)))
 
 
@@ -38,10 +43,10 @@ def _form(run: str) -> str:
 
 
 def _escaped(character: str) -> list[str]:
-    """Return how addresses, JSON, Python, YAML and HTML write a character that they do not write as it is.
+    """Return the forms in which addresses, JSON, Python, YAML and HTML escape a character.
 
-    Backslashes stand before some of these. They may stand before each, and are left out: a regular
-    expression takes its time to be compiled.
+    Some of them begin with a backslash, which is left out here: `_form` allows backslashes before
+    all of them, and a shorter regular expression is compiled faster.
     """
     code = ord(character)
     encoded = [_digits(f"{byte:02x}") for byte in character.encode(errors="surrogatepass")]
@@ -60,5 +65,5 @@ def _escaped(character: str) -> list[str]:
 
 
 def _digits(digits: str) -> str:
-    """Return hexadecimal digits in either case."""
+    """Return a regular expression for hexadecimal digits in lower or upper case."""
     return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)

@@ -1,8 +1,9 @@
-"""The secrets that this process knows, found in a text in whatever form they were encoded.
+"""Hide the secrets that this process knows, in whatever form they are encoded.
 
 Encoders leave letters and digits alone, and each writes the other characters in its own way: %2F,
-\\/, \\u002f, &#47;. So a secret is looked for character by character, each in any of these ways, in
-the text and in what it reads as without its escapes; and beside that in hexadecimal and base64.
+\\/, \\u002f, &#47;. So a secret is searched for character by character, each in any of these forms.
+That is done in the text itself and in the text with its escapes undone. Beside that, a secret is
+searched for in hexadecimal, base64 and base32.
 """
 
 import base64
@@ -20,13 +21,16 @@ from tunebook.secrets.pairs import in_settings
 from tunebook.secrets.values import HIDDEN, NOT_VALUES, is_interpolation
 from tunebook.secrets.views import View, readings
 
-SHORTEST = 6  # characters; a shorter value is hidden in its own place only: elsewhere it is more likely a word than a secret
-STRONG = 8  # characters, from which a value is hidden also as a part of a word
+# In characters. A shorter value is more likely a word, and is hidden in its own place only.
+SHORTEST = 6
+# In characters. A value that is as long as this is hidden even inside a longer word.
+STRONG = 8
 WORD = re.compile(r"\w{3,}", re.ASCII)
-# Passwords that are words of this project and its tools: hidden in their own place only.
+# Passwords that are also words of this project and its tools: hidden in their own place only.
 COMMON = {
-    "password", "passwd", "secret", "secrets", "username", "postgres", "postgresql", "mlflow", "optuna", "sqlite", "tunebook", "default",
-    "required", "enabled", "disabled", "localhost", "x-access-token", "x-oauth-basic", "oauth2", "digits", "anonymous",
+    "password", "passwd", "secret", "secrets", "username", "postgres", "postgresql", "mlflow",
+    "optuna", "sqlite", "tunebook", "default", "required", "enabled", "disabled", "localhost",
+    "x-access-token", "x-oauth-basic", "oauth2", "digits", "anonymous",
 }  # fmt: skip
 WORD_BEGINS = r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=\\[abfnrtv]))"
 WORD_ENDS = r"(?![0-9A-Za-z])"
@@ -34,7 +38,10 @@ NUMBER_BEGINS, NUMBER_ENDS = r"(?<![\w.])", r"(?!\w|\.\d)"
 
 
 class _Known:
-    """One secret. before, after: what it stands between where it is hidden; "": it is hidden everywhere."""
+    """Find one secret in texts.
+
+    before, after: the texts between which it is hidden. With "" for both, it is hidden everywhere.
+    """
 
     def __init__(self, value: str, before: str = "", after: str = "") -> None:
         begins, ends = "", ""
@@ -52,7 +59,7 @@ class _Known:
         self.code = "" if before else packed.hex_of(value)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield where it stands."""
+        """Yield the (start, end) of each place where the secret stands in `text`."""
         if self.anchor in text:
             if self._pattern is None:
                 self._pattern = re.compile(self._text)
@@ -60,7 +67,7 @@ class _Known:
 
 
 class KnownSecrets:
-    """A set of secrets that grows."""
+    """Hold the secrets that were learned so far, and hide them in texts."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str], _Known] = {}
@@ -70,7 +77,7 @@ class KnownSecrets:
         self._environment: dict[Any, Any] = {}
 
     def hide(self, text: str) -> str:
-        """Return `text` without them. Where some overlap, they are hidden as one."""
+        """Return `text` with *** in place of each secret; secrets that overlap become one."""
         known = list(self._known.values())
         spans = (
             [view.origin(span) for view in readings(text) for span in self._spans(view, known)]
@@ -86,7 +93,10 @@ class KnownSecrets:
         yield from packed.in_hex(view.text, self._codes)
 
     def add(self, value: str, before: str = "", after: str = "") -> None:
-        """Add one, if it can be told from a word that is none."""
+        """Add a value to be hidden, unless it is too short or too common to be a secret.
+
+        before, after: the texts between which it is hidden; "" hides it everywhere.
+        """
         value = value.strip()
         if not value or value == HIDDEN or is_interpolation(value) or not value.strip("*"):
             return
@@ -99,10 +109,12 @@ class KnownSecrets:
                 self._codes += (one.code,) if one.code else ()
 
     def learn_environment(self, environment: Mapping[str, str]) -> None:
-        """Add the secrets in variables. Costs little where nothing has changed since the last call."""
-        now = getattr(
-            environment, "_data", environment
-        )  # of os.environ, what it keeps: reading it through costs more than a redaction
+        """Add the secrets in environment variables.
+
+        A call costs little where nothing has changed since the last one.
+        """
+        # The dictionary that os.environ wraps: to read it through the wrapper takes too long.
+        now = getattr(environment, "_data", environment)
         if now == self._environment:
             return
         seen = dict(now)
@@ -116,10 +128,10 @@ class KnownSecrets:
         )
         if user and password:
             self._learn_basic(user, password)
-        self._environment = seen  # last: until then, another thread learns for itself
+        self._environment = seen  # last: until then, other threads learn for themselves
 
     def learn_words(self, words: Iterable[str]) -> None:
-        """Add the secrets in words of a command line."""
+        """Add the secrets in the arguments of a command line."""
         for word in words:
             key, _, value = word.partition("=")
             for text in dict.fromkeys(_readings(value)):
@@ -129,7 +141,10 @@ class KnownSecrets:
             self._learn_text(word)
 
     def learn(self, value: Any, name: str = "") -> None:
-        """Add the secrets in settings. name: the nearest key that is a secret's."""
+        """Add the secrets in settings, which may be nested.
+
+        name: the nearest key above the value that is named like a secret; "" for none.
+        """
         if isinstance(value, dict):
             for key, item in value.items():
                 self.learn(item, str(key) if is_secret(str(key)) else name)
@@ -162,15 +177,21 @@ class KnownSecrets:
             self.add(text[start:end])
 
     def _learn_basic(self, user: str, password: str) -> None:
-        """Add what HTTP's basic authentication makes of them: it may be found where the password is too short to be looked for."""
+        """Add what HTTP basic authentication makes of a user and a password.
+
+        It is found even where the password is too short to be searched for by itself.
+        """
         self.add(base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode())
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Yield what a word's value stands for: as it is written, with each escape undone, and as Hydra reads it between quotes."""
+    """Yield what a value on the command line may stand for.
+
+    That is the value as it is written, with each escape undone, and as Hydra reads it in quotes.
+    """
     yield text
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     inner = text[1:-1] if is_quoted else text
     yield re.sub(r"\\(.)", r"\1", inner)
-    if is_quoted:  # there, backslashes escape a quote and each other before one, and nothing else
+    if is_quoted:  # there, a backslash escapes only a quote, or a backslash before one
         yield re.sub(rf"(\\+)(?={text[0]}|$)", lambda found: found[1][: len(found[1]) // 2], inner)

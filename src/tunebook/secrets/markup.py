@@ -1,4 +1,4 @@
-"""Secrets in XML, and private keys in PEM."""
+"""Find secrets in XML, and private keys in PEM."""
 
 import re
 from collections.abc import Iterator
@@ -6,40 +6,33 @@ from collections.abc import Iterator
 from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import is_told
 
-LONGEST = 20_000  # characters of a value or a key
+LONGEST = 20_000  # characters of a value or of a key
 TAG = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})?(?<!/)>")
 TAG_WITH_VALUE = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})/?>")
 ATTRIBUTE = re.compile(r"([\w.:-]{1,100})\s{0,8}=\s{0,8}(?:\"([^\"]{0,4000})\"|'([^']{0,4000})')")
-NAMING = {
-    "name",
-    "key",
-    "id",
-    "type",
-    "property",
-    "td",
-    "th",
-    "dt",
-    "label",
-}  # attributes and elements that name what stands beside them
+# Attributes and elements that name what stands beside them.
+NAMING = {"name", "key", "id", "type", "property", "td", "th", "dt", "label"}
 VALUE_OF = {"value", "default"}
 # <key>password</key><string>...</string>
 NAMED = re.compile(
-    r"<(?P<key>[\w.:-]{1,100})>\s{0,8}(?P<name>[\w.-]{1,100})\s{0,8}</(?P=key)>\s{0,80}(?=<(?P<next>[\w.:-]{1,100})[\s>])"
+    r"<(?P<key>[\w.:-]{1,100})>\s{0,8}(?P<name>[\w.-]{1,100})\s{0,8}</(?P=key)>\s{0,80}"
+    r"(?=<(?P<next>[\w.:-]{1,100})[\s>])"
 )
 CDATA = "<![CDATA["
 DASHES = r"-{4,5}"
 KEY_BEGINS = re.compile(
-    rf"{DASHES}[ +]?BEGIN[ +](?:[A-Z0-9]{{1,12}}[ +]){{0,4}}PRIVATE[ +]KEY(?:[ +]BLOCK)?[ +]?{DASHES}"
+    rf"{DASHES}[ +]?BEGIN[ +](?:[A-Z0-9]{{1,12}}[ +]){{0,4}}"
+    rf"PRIVATE[ +]KEY(?:[ +]BLOCK)?[ +]?{DASHES}"
 )
 KEY_ENDS = re.compile(rf"{DASHES}[ +]?(?:(END)|BEGIN)[ +]")
-# Of one that was cut off.
+# The lines that are left of a key whose end was cut off.
 LINES_OF_KEY = re.compile(
     r"(?:[\s\"',+>|]{0,40}[A-Za-z0-9+/=]{16,2000})+(?:\s{1,40}[A-Za-z0-9+/=]{1,76}(?!\S))?"
 )
 
 
 def in_markup(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the contents and the values of elements stand that are named like secrets."""
+    """Yield the spans of the contents and values of elements that are named like secrets."""
     if "<" not in text:
         return
     for found in TAG.finditer(text):
@@ -56,7 +49,10 @@ def in_markup(text: str) -> Iterator[tuple[int, int]]:
 
 
 def in_keys(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the body of a private key stands; of one that was cut off, its lines."""
+    """Yield the span of each private key's body.
+
+    Where the end of a key was cut off, these are the lines that are left of it.
+    """
     for found in KEY_BEGINS.finditer(text):
         ends = KEY_ENDS.search(text, found.end(), found.end() + LONGEST)
         if ends is not None and ends[1]:
@@ -75,7 +71,7 @@ def _last(name: str) -> str:
 
 
 def _names(tag: str, more: str) -> Iterator[str]:
-    """Yield the names that an element goes by."""
+    """Yield the names that an element has: its tag, and the values of naming attributes."""
     yield tag
     yield from (
         found[2] or found[3] or ""
@@ -92,7 +88,10 @@ def _values(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _content(text: str, tag: str, start: int) -> Iterator[tuple[int, int]]:
-    """Yield what stands between an element's tags; nothing where it is not closed: `login <password>`."""
+    """Yield the span between an element's tags.
+
+    Nothing is yielded where the element is not closed, as in `login <password>`.
+    """
     end = text.find(f"</{tag}", start, start + LONGEST)
     content = text[start : max(start, end)]
     inner = content.strip()

@@ -1,38 +1,46 @@
-"""Which names are those of secrets. A name is split into words at `_`, `-`, `.` and capitals, so that COMPASS is no pass."""
+"""Decide which names are those of secrets.
+
+A name is split into words at `_`, `-`, `.` and capitals, so that COMPASS is not taken for a `pass`.
+"""
 
 import functools
 import itertools
 import re
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
-# A secret wherever they stand in a name, also as the end of a word: PGPASSWORD, sslpassword, authtoken.
+# They mark a secret wherever they stand in its name, also as the end of a word: PGPASSWORD,
+# sslpassword, authtoken.
 ENDINGS = (
-    "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token", "credential", "credentials", "apikey",
-    "accesskey", "secretkey", "privatekey", "accountkey", "connectionstring", "accesskeyid",
+    "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token",
+    "credential", "credentials", "apikey", "accesskey", "secretkey", "privatekey", "accountkey",
+    "connectionstring", "accesskeyid",
 )  # fmt: skip
-# A secret as a name's last word only: SSH_AUTH_SOCK is none.
+# They mark a secret only as the last word of its name: SSH_AUTH_SOCK is not a secret.
 LAST = {
-    "pass", "dbpass", "userpass", "pwd", "pw", "pat", "auth", "authorization", "bearer", "dsn", "cookie", "webhook",
+    "pass", "dbpass", "userpass", "pwd", "pw", "pat", "auth", "authorization", "bearer", "dsn",
+    "cookie", "webhook",
 }  # fmt: skip
+# Two words that mark a secret where one follows the other in its name.
 PAIRS = {
-    ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("account", "key"), ("storage", "key"), ("shared", "key"),
-    ("signing", "key"), ("license", "key"),
-    ("encryption", "key"), ("master", "key"), ("auth", "key"), ("auth", "header"), ("connection", "string"),
-    ("conn", "str"), ("amz", "signature"), ("goog", "signature"),
+    ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("account", "key"),
+    ("storage", "key"), ("shared", "key"), ("signing", "key"), ("license", "key"),
+    ("encryption", "key"), ("master", "key"), ("auth", "key"), ("auth", "header"),
+    ("connection", "string"), ("conn", "str"), ("amz", "signature"), ("goog", "signature"),
 }  # fmt: skip
-# What is said about a secret and does not tell it.
+# Last words of names that describe a secret and do not reveal it.
 ABOUT = {
-    "file", "path", "dir", "directory", "folder", "sock", "socket", "store", "name", "type", "kind", "method", "mode", "provider", "user",
-    "username", "url", "uri", "endpoint", "host", "length", "len", "size", "limit", "count", "min", "max", "ttl", "expiry", "expires",
-    "timeout", "enabled", "required", "parallelism", "policy", "env",
+    "file", "path", "dir", "directory", "folder", "sock", "socket", "store", "name", "type", "kind",
+    "method", "mode", "provider", "user", "username", "url", "uri", "endpoint", "host", "length",
+    "len", "size", "limit", "count", "min", "max", "ttl", "expiry", "expires", "timeout", "enabled",
+    "required", "parallelism", "policy", "env",
 }  # fmt: skip
-IN_QUERIES = {"sig", "signature", "awsaccesskeyid"}  # secrets where they stand in an address
-NOT_SECRETS = {"PWD", "OLDPWD"}  # a shell's folders
+IN_QUERIES = {"sig", "signature", "awsaccesskeyid"}  # secrets only as parameters of an address
+NOT_SECRETS = {"PWD", "OLDPWD"}  # the working directories of a shell
 
 
 @functools.lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Return whether what is called `name` is a secret."""
+    """Return whether a setting or variable of this name is a secret."""
     if name in NOT_SECRETS:
         return False
     words = [word.lower() for word in WORD.findall(name)]
@@ -46,5 +54,5 @@ def is_secret(name: str) -> bool:
 
 
 def is_secret_in_query(name: str) -> bool:
-    """Return whether an address's parameter `name` is a secret."""
+    """Return whether a query parameter of this name is a secret."""
     return name.lower() in IN_QUERIES or is_secret(name)

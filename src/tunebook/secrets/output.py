@@ -1,4 +1,4 @@
-"""The terminal and the log, without secrets."""
+"""Redact what goes to the terminal and to the log."""
 
 import logging
 import sys
@@ -9,21 +9,27 @@ from tunebook.secrets.redaction import redact
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes what its base class would, without secrets: an error's text may hold the address that it came from."""
+    """Format log records without secrets.
+
+    The text of an error may hold the address that it came from, with its password.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text."""
+        """Return the record as text without secrets."""
         return redact(super().format(record))
 
 
 class RedactingStream:
-    """A text stream that redacts what is written to it, and is else the stream behind it."""
+    """Wrap a text stream, and redact what is written to it.
+
+    All else is left to the wrapped stream.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text` without its secrets."""
+        """Write `text` without its secrets, and return the length of `text`."""
         self.stream.write(redact(text) if len(text) > 1 else text)
         return len(text)
 
@@ -37,7 +43,10 @@ class RedactingStream:
 
 
 def redact_output() -> None:
-    """Let nothing reach standard output and standard error unredacted, whoever writes it: this package, a library, a traceback."""
+    """Redact whatever is written to standard output and standard error from now on.
+
+    It makes no difference whether this package, a library or a traceback writes it.
+    """
     if not isinstance(sys.stdout, RedactingStream):
         sys.stdout = cast(TextIO, RedactingStream(sys.stdout))
     if not isinstance(sys.stderr, RedactingStream):

@@ -1,6 +1,7 @@
-"""Secrets in hexadecimal, base64 and base32: what every text that holds one has in common there.
+"""Find secrets in hexadecimal, base64 and base32.
 
-Such text is broken into lines and groups wherever its writer liked.
+The first and last characters of a secret in base64 depend on what stands beside it in the text, so
+only the characters between them are searched for. Line breaks may stand anywhere in such text.
 """
 
 import base64
@@ -12,7 +13,7 @@ from tunebook.secrets.views import View
 SHORTEST_CORE = 6  # characters of base64
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
 REST_OF_RUN = re.compile(r"[A-Za-z0-9+/_=-]*")
-# The end of a line and the start of the next one, both perhaps in quotes, in a comment, in a reply.
+# The end of a line and the start of the next, which may be in quotes, in a comment or in a reply.
 BREAK = re.compile(
     r"[\"'\\]{0,3}[ \t]{0,16}(?:\+[ \t]{0,8})?[\r\n]\s{0,64}(?:[>#*|/]{1,3}[ \t]{1,8})?[\"']?"
 )
@@ -24,12 +25,15 @@ DIGIT_PAIR = re.compile(rf"({PAIR}){GAP}")
 
 
 def hex_of(text: str) -> str:
-    """Return a text's bytes in hexadecimal."""
+    """Return the bytes of a text in hexadecimal."""
     return text.encode(errors="surrogatepass").hex()
 
 
 def in_hex(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield where a text holds one of the wanted, in hexadecimal of either case, with or without gaps."""
+    """Yield the spans in which a text holds one of the wanted codes in hexadecimal.
+
+    The digits may be of either case, with or without gaps between the bytes.
+    """
     for run in DIGITS.finditer(text):
         digits, begins = run[0].lower(), None
         if not digits.isalnum() or "x" in digits:
@@ -48,7 +52,7 @@ def in_hex(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def in_base64(view: View, cores: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of base64 in which one of the cores stands."""
+    """Yield the spans of the runs of base64 in which one of the cores stands."""
     text = view.text
     joined = view.replaced(BREAK, lambda found: "") if "\n" in text or "\r" in text else None
     searched = text if joined is None else joined.text
@@ -66,9 +70,9 @@ def in_base64(view: View, cores: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def cores(text: str) -> tuple[str, ...]:
-    """Return what is the same in base64 and in base32 of every text that holds `text`.
+    """Return what every text that holds `text` has in common in base64 and in base32.
 
-    There is one core for each place that its first byte may have in a group.
+    There is one core for each position that its first byte may have in a group.
     """
     data = text.encode(errors="surrogatepass")
     found: dict[str, None] = {}
@@ -83,5 +87,8 @@ def cores(text: str) -> tuple[str, ...]:
 
 
 def _core(whole: str, shift: int, length: int, bits: int) -> str:
-    """Return the characters, of so many bits each, that no byte before or after the text changes."""
+    """Return the characters that no byte before or after the text changes.
+
+    bits: how many each character encodes.
+    """
     return whole[-(-shift * 8 // bits) : (shift + length) * 8 // bits]

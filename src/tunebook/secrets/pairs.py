@@ -1,4 +1,4 @@
-"""Values that stand beside the name of a secret: in settings, in YAML, on a command line."""
+"""Find values beside the name of a secret: in settings, in YAML, on a command line."""
 
 import re
 from collections.abc import Iterator
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import is_told
 
+# Each name of a secret has one of these in it: a text without any of them is not searched.
 IN_NAMES = (
-    "pass", "pw", "secret", "token", "key", "cred", "auth", "bearer", "pat", "dsn", "cookie", "webhook", "string", "conn", "signature",
+    "pass", "pw", "secret", "token", "key", "cred", "auth", "bearer", "pat", "dsn", "cookie",
+    "webhook", "string", "conn", "signature",
 )  # fmt: skip
 SPACE = r"\s{0,8}"
 QUOTE = r"\\{0,8}[\"'`]"
-# Between name and value: of YAML and JSON, of shells, of Go, make, Pascal, Ruby, PHP, Perl and R.
+# What stands between name and value in YAML, JSON, shells, Go, make, Pascal, Ruby, PHP, Perl and R.
 SIGN = rf"{SPACE}(?:[:+?|]{{0,2}}={{1,3}}[>~]?|:{{1,2}}|[-~]>|<-|%3[dD]){SPACE}"
 NAME = re.compile(
     rf"(?<![\w.-])(?<!//)(?P<name>[\w.-]{{1,100}})(?P<quote>(?:{QUOTE})?)\]?(?P<sign>{SIGN})"
@@ -19,10 +21,11 @@ NAME = re.compile(
 TAG = re.compile(r"(?:[!&][\w!:./-]{0,60}[ \t]{1,8}){1,2}")  # YAML: !!str &name value
 VALUE = re.compile(
     r"(?P<open>(?P<escaped>\\{1,8})?[\"'`])"
-    r"(?P<quoted>(?:(?P=open){2}|(?(escaped)\\\\(?P=open)|(?!))|(?!(?P=open))(?:\\[^\r\n]|[^\r\n\\])){0,4000})"
+    r"(?P<quoted>(?:(?P=open){2}|(?(escaped)\\\\(?P=open)|(?!))"
+    r"|(?!(?P=open))(?:\\[^\r\n]|[^\r\n\\])){0,4000})"
     r"|(?P<plain>(?:\$\{[^{}\s]{1,200}\}|(?!\\{1,8}[\"'])[^\s,'\"&}]){1,4000})"
 )
-# YAML: indented lines follow. Where the end of the line is escaped, they are found once it is not.
+# YAML: indented lines follow. An escaped line end is found again once its escape is undone.
 BLOCK = re.compile(
     r"[|>][-+\d]{0,3}[ \t]{0,8}(?:#[^\r\n]{0,200})?(?:\r?\n|\r|(?P<escaped>\\[rn\\]))"
 )
@@ -31,27 +34,28 @@ ITEMS = re.compile(r"(?:[ \t]*-[ \t][^\r\n]*(?:\r?\n|\r|$))+")  # YAML: a list, 
 LIST = re.compile(r"\[[^\[\]\r\n]{0,4000}\]")
 MARGIN = re.compile(r"[ \t]*(?:[-?] +)*")
 LINE = re.compile(r"([ \t]*)([^\r\n]*)(?:\r?\n|\r|$)")
-NEXT_WORD = (
-    rf"(?:\s{{1,8}}|{QUOTE},\s{{0,8}}(?={QUOTE}))"  # of a command, or of the list of its words
-)
+# What stands between two arguments of a command, or between two items of a list of arguments.
+NEXT_WORD = rf"(?:\s{{1,8}}|{QUOTE},\s{{0,8}}(?={QUOTE}))"
 FLAG = re.compile(rf"(?<![\w-])--(?P<name>[\w-]{{1,60}}){NEXT_WORD}(?=[^\s-])")
 IN_PROSE = {"pass", "pat", "auth"}  # words that a colon follows in plain English too
 
-# Both user and password: curl -u me:password. A system's user and group are figures, or the same word.
+# A user and a password: curl -u me:password. Two numbers, or the same word twice, are the user and
+# group of an operating system instead.
 LOGIN = (
-    rf"(?:\$?(?P<open>{QUOTE}))?(?!\d{{1,10}}:\d{{1,10}}(?![^\s\"'\\])|(?P<user>\w{{1,40}}):(?P=user)(?![^\s\"'\\]))"
+    rf"(?:\$?(?P<open>{QUOTE}))?"
+    r"(?!\d{1,10}:\d{1,10}(?![^\s\"'\\])|(?P<user>\w{1,40}):(?P=user)(?![^\s\"'\\]))"
     r"[^\s:]{0,200}:(?!//)"
-    r"(?P<password>(?(open)(?:(?!(?P=open))[^\r\n]){1,4000}|(?:\"[^\"\r\n]{1,4000}\"|'[^'\r\n]{1,4000}'|[^\s\"']{1,4000})))"
+    r"(?P<password>(?(open)(?:(?!(?P=open))[^\r\n]){1,4000}"
+    r"|(?:\"[^\"\r\n]{1,4000}\"|'[^'\r\n]{1,4000}'|[^\s\"']{1,4000})))"
 )
 LOGIN_FLAG = re.compile(rf"(?<![\w-])--(?:proxy-)?user(?:{NEXT_WORD}|=){LOGIN}")
 CURL = re.compile(r"(?i)\bcurl\b(?:\\\r?\n|[^\r\n]){1,2000}")
-CURLS_FLAG = re.compile(
-    rf"(?<![\w-])-[A-Za-z#0-9]{{0,12}}[uU](?:{NEXT_WORD}|=)?{LOGIN}"
-)  # -sSu me:password, -ume:password
+# curl -sSu me:password, curl -ume:password
+CURLS_FLAG = re.compile(rf"(?<![\w-])-[A-Za-z#0-9]{{0,12}}[uU](?:{NEXT_WORD}|=)?{LOGIN}")
 
 
 def in_settings(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the values of settings and flags stand that are named like secrets."""
+    """Yield the spans of the values of settings and flags that are named like secrets."""
     lower = text.lower()
     if not any(word in lower for word in IN_NAMES):
         return
@@ -73,7 +77,7 @@ def in_settings(text: str) -> Iterator[tuple[int, int]]:
 
 
 def in_logins(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the passwords of user:password stand, as curl and programs like it take them."""
+    """Yield the spans of the passwords in user:password, as curl and similar programs take it."""
     if "-" not in text:
         return
     yield from (match.span("password") for match in LOGIN_FLAG.finditer(text))
@@ -82,7 +86,7 @@ def in_logins(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
-    """Return where the value stands that begins at text[at]; its name begins at text[begin]."""
+    """Return the span of the value that begins at text[at]; its name begins at text[begin]."""
     tag = TAG.match(text, at)
     start = at if tag is None else tag.end()
     block = BLOCK.match(text, start)
@@ -104,7 +108,10 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
 
 
 def _lines(text: str, begin: int, at: int) -> tuple[int, int] | None:
-    """Return where the lines stand that begin at text[at] and are indented more than the one at text[begin]."""
+    """Return the span of the lines from text[at] whose indentation exceeds that of text[begin].
+
+    Return None where they do not reveal a secret.
+    """
     margin = MARGIN.match(text, max(text.rfind("\n", 0, begin), text.rfind("\r", 0, begin)) + 1)
     assert margin is not None
     indent = len(margin[0])

@@ -1,6 +1,7 @@
-"""What looks like a secret that this process does not know: in an error of a library, in a file that another program wrote.
+"""Find what looks like a secret that this process does not know.
 
-Every repetition is bounded: a hostile text takes time in proportion to its length.
+It may stand in an error of a library, or in a file that another program wrote. Every repetition is
+bounded, so that a hostile text takes time in proportion to its length.
 """
 
 import base64
@@ -26,18 +27,19 @@ BEARER = re.compile(
 BASIC = re.compile(rf"\b[Bb]asic{SPACES}([A-Za-z0-9+/_=-]{{8,4000}})")
 PARAMETER = re.compile(r"(?i)[?&;](?:amp;)?(?:sig|signature|awsaccesskeyid)=([^&\s\"'#]{1,4000})")
 TOKEN = re.compile(
-    r"(?<![A-Za-z0-9])(gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_\w{20,255}|glpat-[\w-]{16,255}|hf_[A-Za-z0-9]{20,255}"
+    r"(?<![A-Za-z0-9])(gh[pousr]_[A-Za-z0-9]{20,255}|github_pat_\w{20,255}"
+    r"|glpat-[\w-]{16,255}|hf_[A-Za-z0-9]{20,255}"
     r"|xox[abprs]-[\w-]{10,255}|AKIA[0-9A-Z]{16}|eyJ[\w-]{10,2000}\.[\w-]{10,4000}\.[\w-]{10,2000})"
 )
 
 
 def hide(text: str) -> str:
-    """Return `text` without what looks like a secret."""
+    """Return `text` with *** in place of whatever looks like a secret."""
     return without(text, list(_spans(text)))
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """Return `text` with *** in place of each span; overlapping ones are one."""
+    """Return `text` with *** in place of each span; spans that overlap become one."""
     pieces: list[str] = []
     at = 0
     for start, end in sorted(spans):
@@ -81,7 +83,7 @@ def _in_addresses(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _is_basic(word: str) -> bool:
-    """Return whether a word is what HTTP's basic authentication sends: user:password in base64."""
+    """Return whether a word is user:password in base64, as HTTP basic authentication sends it."""
     try:
         return b":" in base64.b64decode(
             word + "=" * (-len(word) % 4), altchars=b"-_" if "-" in word or "_" in word else None

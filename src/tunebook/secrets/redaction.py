@@ -1,4 +1,4 @@
-"""Texts and settings without their secrets, and what this process learns of them."""
+"""Redact texts and settings, and remember the secrets that this process has met."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -10,13 +10,15 @@ from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import HIDDEN, is_told
 
 PROCESS = KnownSecrets()
-MOST_PASSES = (
-    5  # a text is redacted until nothing changes, so that redacting it again changes nothing
-)
+# A text is redacted until nothing changes, so that redacting the result again changes nothing.
+MOST_PASSES = 5
 
 
 def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return `text` with every secret replaced by ***. environment: in place of the process's own variables."""
+    """Return `text` with every secret replaced by ***.
+
+    environment: the variables whose secrets are hidden, in place of the process's own.
+    """
     sources = [PROCESS]
     if environment is None:
         PROCESS.learn_environment(os.environ)
@@ -34,7 +36,10 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """Return a plain value with every text in it redacted. name: the key that holds it; below a secret's, everything is hidden."""
+    """Return a plain value with every text in it redacted.
+
+    name: the key that holds the value. Below a key that is named like a secret, all is hidden.
+    """
     if isinstance(value, dict):
         return {
             key: redacted(item, key if is_secret(str(key)) else name) for key, item in value.items()
@@ -52,12 +57,15 @@ def learn(value: Any) -> None:
 
 
 def learn_words(words: Iterable[str]) -> None:
-    """Remember the secrets in words of a command line, such as `tracking.uri=http://me:password@host`."""
+    """Remember the secrets in the arguments of a command line.
+
+    An example of such an argument is `tracking.uri=http://me:password@host`.
+    """
     PROCESS.learn_words(words)
 
 
 def fits(kept: str, address: str) -> bool:
-    """Return whether `address` is the one that was kept as `kept`, without its secrets."""
+    """Return whether `address` is the one that was written as `kept`, without its secrets."""
     if kept == address:
         return True
     rest = address

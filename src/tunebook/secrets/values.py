@@ -1,20 +1,23 @@
-"""Which values tell a secret: not the empty ones, and not the name of a place that holds it."""
+"""Decide whether a value reveals a secret.
+
+An empty value does not, and neither does an interpolation, which names the place of a value.
+"""
 
 import re
 
 HIDDEN = "***"
 NOT_VALUES = ("", "null", "none", "true", "false", "???", "[]", "{}", HIDDEN)
-INTERPOLATION = re.compile(r"\$\{[\w.:@-]{1,200}\}")  # one with a default tells that
+INTERPOLATION = re.compile(r"\$\{[\w.:@-]{1,200}\}")  # without a default, which may be a secret
 
 
 def is_interpolation(text: str) -> bool:
-    """Return whether a text names a value without telling it: ${oc.env:DB_PASSWORD}."""
+    """Return whether a text names a value without revealing it, as ${oc.env:DB_PASSWORD} does."""
     return INTERPOLATION.fullmatch(text) is not None
 
 
 def is_told(value: str) -> bool:
-    """Return whether a value is a secret, and not nothing or the name of one."""
+    """Return whether a value reveals a secret: it is not empty, hidden or an interpolation."""
     value = value.strip()
     if value.rstrip(".:;)]") == HIDDEN:
-        return False  # at the end of a clause
+        return False  # a hidden value at the end of a clause
     return value.lower() not in NOT_VALUES and not is_interpolation(value)

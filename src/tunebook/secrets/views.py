@@ -1,7 +1,7 @@
-"""A text as it reads once its escapes are undone, and where each part of that stands in the text.
+"""Undo the escapes in a text, and find where each part of the result stands in the text.
 
-Who escapes a character need not have had to: `\\u0068`, `%68` and `&#104;` are an h as well. So a
-secret is looked for in the text, and in what it reads as once one level of escapes is undone, two
+A character may be escaped even where it need not be: `\\u0068`, `%68` and `&#104;` are all an h. So
+a secret is searched for in the text itself, then with one level of escapes undone, then with two
 levels, and so on.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from html.entities import html5
 
 H = "[0-9A-Fa-f]"
-OCTAL = r"(?:\\2[0-7]{2})"  # of a byte that goes on with a character
+OCTAL = r"(?:\\2[0-7]{2})"  # a further byte of a UTF-8 character
 MOST_LEVELS = 4  # of escapes in escapes
 SIMPLE = {
     "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a",
@@ -20,7 +20,10 @@ SIMPLE = {
 
 
 def _bytes_after(mark: str) -> str:
-    """Return a regular expression for the bytes of one character in UTF-8, or for one other byte."""
+    """Return a regular expression for the escaped bytes of one UTF-8 character, or one other byte.
+
+    mark: the regular expression of what stands before each byte's two digits.
+    """
     more = f"(?:{mark}[89abAB]{H})"
     longer = rf"{mark}[cdCD]{H}{more}|{mark}[eE]{H}{more}{{2}}|{mark}[fF]{H}{more}{{3}}"
     return rf"{longer}|{mark}{H}{{2}}"
@@ -30,14 +33,15 @@ ESCAPE = re.compile(
     rf"(?P<bytes>{_bytes_after(re.escape(chr(92)) + 'x')}|{_bytes_after('%')})"
     rf"|(?P<units>[\\%]u[dD][89abAB]{H}{{2}}[\\%]u[dD][c-fC-F]{H}{{2}}|[\\%]u{H}{{4}})"
     rf"|\\(?:U(?P<long>{H}{{8}})|[ux]\{{(?P<braced>{H}{{1,6}})\}})"
-    rf"|(?P<octal>\\3[0-3][0-7]{OCTAL}|\\3[45][0-7]{OCTAL}{{2}}|\\3[67][0-7]{OCTAL}{{3}}|\\[0-3][0-7]{{2}})"
+    rf"|(?P<octal>\\3[0-3][0-7]{OCTAL}|\\3[45][0-7]{OCTAL}{{2}}"
+    rf"|\\3[67][0-7]{OCTAL}{{3}}|\\[0-3][0-7]{{2}})"
     r"|\\(?P<simple>[nrtbfva\\/\"'])"
     rf"|&(?:\#(?P<decimal>\d{{1,9}});?|\#[xX](?P<hex>{H}{{1,8}});?|(?P<name>[A-Za-z]\w{{1,31}});)"
 )
 
 
 def _meaning(found: re.Match[str]) -> str | None:
-    """Return the characters that an escape stands for; None where it stands for none."""
+    """Return the characters that an escape stands for, or None where it stands for none."""
     kind = found.lastgroup or ""
     told = found[kind]
     try:
@@ -65,7 +69,11 @@ def _decoded(data: bytes) -> str:
 
 
 class View:
-    """What a text reads as. Each mark: where in it a piece begins, its length, and what it was."""
+    """Hold a text with escapes undone, and how its positions map to the view that it was made of.
+
+    For each replaced piece, `_begins` holds where it begins in this view. `_marks` holds where it
+    ends in this view, and where it began and ended in the inner view.
+    """
 
     def __init__(self, text: str, inner: "View | None" = None) -> None:
         self.text = text
@@ -76,7 +84,10 @@ class View:
     def replaced(
         self, pattern: re.Pattern[str], meaning: Callable[[re.Match[str]], str | None]
     ) -> "View | None":
-        """Return the view of this one with another text in place of what matches; None where nothing does."""
+        """Return a new view in which each match is replaced by its meaning.
+
+        A match whose meaning is None stays as it is. Return None where nothing is replaced.
+        """
         view = View("", self)
         pieces: list[str] = []
         at = length = 0
@@ -94,18 +105,18 @@ class View:
         return view if pieces else None
 
     def inside(self, start: int, end: int) -> tuple[int, int]:
-        """Return where in the view that this one was made of its characters start to end stand."""
+        """Return where the characters start to end stand in the inner view."""
         return self._place(start)[0], self._place(end - 1)[1]
 
     def origin(self, span: tuple[int, int]) -> tuple[int, int]:
-        """Return where in the text itself a span of this view stands."""
+        """Return where a span of this view stands in the original text."""
         view = self
         while view._inner is not None:
             span, view = view.inside(*span), view._inner
         return span
 
     def _place(self, at: int) -> tuple[int, int]:
-        """Return where the character at `at` begins and ends."""
+        """Return where the character at `at` begins and ends in the inner view."""
         number = bisect.bisect_right(self._begins, at) - 1
         if number < 0:
             return at, at + 1
@@ -116,7 +127,7 @@ class View:
 
 
 def readings(text: str) -> Iterator[View]:
-    """Yield the text itself, and what it reads as with more and more levels of escapes undone."""
+    """Yield the text itself, then the text with one more level of escapes undone each time."""
     view: View | None = View(text)
     for _ in range(MOST_LEVELS + 1):
         if view is None:

@@ -1,4 +1,7 @@
-"""Does what `train.py -m` asks for: names are answered before torch is imported, then all that torch alone can tell."""
+"""Run what `train.py -m` asks for.
+
+Names are checked before torch is imported, since that takes seconds. All else is checked after it.
+"""
 
 import logging
 import sys
@@ -12,11 +15,14 @@ from tunebook.sweep.points import fitting, read, to_check
 
 
 def sweep(overrides: Sequence[str]) -> int:
-    """Does what `train.py -m <overrides>` asks for. The exit status. SettingError, ConfigError, InputError before anything is made."""
+    """Run the sweep that `train.py -m <overrides>` asks for, and return the exit status.
+
+    Raise SettingError, ConfigError or InputError before anything is made.
+    """
     _log_to_terminal()
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
-    next(iter(to_check(request, composed)), None)  # names are answered before torch is imported
+    next(iter(to_check(request, composed)), None)  # reports wrong names before torch is imported
 
     from tunebook.experiment.early import EarlyCheck
 
@@ -32,9 +38,8 @@ def _log_to_terminal() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(RedactingFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.raiseExceptions = (
-        False  # a terminal or a file that takes no more lines is no reason to stop
-    )
+    # A terminal or a file that takes no more lines is no reason to stop.
+    logging.raiseExceptions = False
 
 
 def _without_hydra(cfg: DictConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keeps workers busy until the study has all trials, whatever becomes of each."""
+"""Keep workers busy until the study has all its trials, whatever becomes of each."""
 
 import contextlib
 import logging
@@ -35,12 +35,12 @@ from tunebook.tracking.tracker import Status
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-MOST_LOSSES = 3  # of the machines that a trial was on, after which it is held to be at fault
+MOST_LOSSES = 3  # machines lost under a trial, after which the trial is held to be at fault
 
 
 @dataclass
 class Driver:
-    """The sweep at work."""
+    """Run a sweep: start its trials, and record what becomes of them."""
 
     request: Request
     settings: dict[str, Any]
@@ -48,20 +48,17 @@ class Driver:
     executor: Executor
     workers: list[Worker] = field(default_factory=list)
     signum: int = 0
-    works: bool = False  # whether a worker has ever taken up a trial
-    failures: int = 0  # of trials that ended since this process began
+    works: bool = False  # whether a worker has ever begun a trial
+    failures: int = 0  # trials that failed since this process began
 
     def run(self) -> int:
-        """The exit status: 0 where every trial is done and none failed; 130, 143 where a signal ended it; else 1."""
+        """Run the sweep, and return its exit status.
+
+        The status is 0 where every trial is done and none failed, 130 or 143 where a signal ended
+        the sweep, and else 1.
+        """
         self._open_study()
-        self.threads_at_first = int(self.study.remember("threads", self.executor.threads))
-        self.threads = min(self.threads_at_first, self.executor.threads)
-        if self.threads != self.threads_at_first:
-            log.warning(
-                "new trials have %d threads, not %d as before: last digits may differ",
-                self.threads,
-                self.threads_at_first,
-            )
+        self._choose_threads()
         self.fixed = self._fixed()
         self._warn_of_other_code()
         if self.request.settings["retry_failed"]:
@@ -80,7 +77,7 @@ class Driver:
                 self._work()
             status = "KILLED" if self.signum else "FINISHED"
         except NoWorkers:
-            if not self.signum:  # one to the whole process group ends the fork server too
+            if not self.signum:  # a signal to the process group ends the fork server too
                 raise
             status = "KILLED"
         except (StudyUnavailable, OSError):
@@ -93,6 +90,10 @@ class Driver:
                 self.executor.stop(worker, at_once=True)
             self.storage.patience_s = 0.0 if status == "FAILED" else self.storage.patience_s
             self.parent.close(self.study, status)
+        return self._finish()
+
+    def _finish(self) -> int:
+        """Show how the sweep ended, and return its exit status."""
         if self.signum:
             with contextlib.suppress(StudyUnavailable):
                 self.display.say_how_it_ended(self.folder)
@@ -107,7 +108,10 @@ class Driver:
         )
 
     def _open_study(self) -> None:
-        """Open the study's database, or make it. One in the sweep's own folder that is damaged is set aside."""
+        """Open the study's database, or make it.
+
+        A damaged one in the sweep's own folder is set aside.
+        """
         own = self.folder / "study.db"
         self.address = self.request.settings["storage"] or f"sqlite:///{own}"
         if (
@@ -122,8 +126,19 @@ class Driver:
         self.study = Study(self.request, self.storage)
         self.study.begin()
 
+    def _choose_threads(self) -> None:
+        """Choose how many threads each trial has, which should be as many as before."""
+        self.threads_at_first = int(self.study.remember("threads", self.executor.threads))
+        self.threads = min(self.threads_at_first, self.executor.threads)
+        if self.threads != self.threads_at_first:
+            log.warning(
+                "new trials have %d threads, not %d as before: last digits may differ",
+                self.threads,
+                self.threads_at_first,
+            )
+
     def _let_workers_stop(self) -> None:
-        """Ask all workers to stop, and wait a while until they have saved where they are."""
+        """Ask all workers to stop, and wait a while until they have saved their state."""
         for worker in self.workers:
             self.executor.stop(worker, at_once=False)
         until = time.monotonic() + PATIENCE_S
@@ -140,12 +155,16 @@ class Driver:
         }
         if changed := differences({"code": self.study.remember("code", now)}, {"code": now}):
             log.warning(
-                "goes on with other code than it began with, so that trials may not be comparable: %s",
+                "goes on with other code than it began with, "
+                "so that trials may not be comparable: %s",
                 "; ".join(changed),
             )
 
     def _fixed(self) -> tuple[str, ...]:
-        """What every trial is given: one precision for all, which no probe beside other workers would find."""
+        """Return the overrides that every trial is given, with one precision for all of them.
+
+        A trial that probed the precision beside other workers might choose another one.
+        """
         fixed, key = self.request.fixed, "trainer.precision"
         varies = any(dimension.key == key for dimension in self.request.space.dimensions)
         if self.settings["trainer"]["precision"] != "auto" or varies:
@@ -164,7 +183,7 @@ class Driver:
 
     def _work(self) -> None:
         if self.request.settings["join"]:
-            self.study.interrupted.clear()  # another driver's, at work
+            self.study.interrupted.clear()  # another driver is running them
         for trial in self.study.interrupted:
             self._wait_for_its_end(trial.number)
         while self._start_what_can() or self.workers:
@@ -175,10 +194,13 @@ class Driver:
             self._stop_what_should()
             self.display.update(self.workers)
             if not self.workers:
-                time.sleep(0.1)  # until there is room again
+                time.sleep(0.1)  # until a worker can be started again
 
     def _wait_for_its_end(self, number: int) -> None:
-        """Until the process of a trial is gone whose driver or machine is: it notices that, and stops."""
+        """Wait until the process of a trial is gone whose driver or machine is lost.
+
+        That process notices the loss, and stops.
+        """
         try:
             run = RunFolder.read(folder_of(self.folder, number))
         except (OSError, ValueError, KeyError, TypeError):
@@ -190,10 +212,13 @@ class Driver:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(run.pid, signal.SIGKILL)
         if run.is_elsewhere and run.status == "RUNNING":
-            time.sleep(PATIENCE_S)  # whether it lives can't be seen from here
+            time.sleep(PATIENCE_S)  # whether it is alive can't be seen from here
 
     def _start_what_can(self) -> bool:
-        """Starts trials while there is room. Whether there may be more, for which there is none."""
+        """Start trials while workers can be started.
+
+        Return whether there may be more trials, for which no worker can be started now.
+        """
         most = self.request.settings["max_failures"]
         while not self.signum and (most is None or self.failures <= most):
             if self.setbacks.pauses or not self.executor.has_room(self.workers):
@@ -210,7 +235,10 @@ class Driver:
         return False
 
     def _was_done(self, number: int, trial_id: int) -> bool:
-        """Puts down a trial that was done, and whose process was killed before it could say so."""
+        """Record a trial that was done, but whose process was killed before it could report that.
+
+        Return whether it was done.
+        """
         found = told(folder_of(self.folder, number), self.request.objective)
         if found is not None:
             self.study.complete(trial_id, found)
@@ -219,15 +247,20 @@ class Driver:
     def _order(self, trial: Next) -> Order:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
         return Order(
-            script=str(Path(sys.argv[0]).resolve()), storage=self.address, sweep=self.request.name, trial_id=trial.trial_id,
-            number=trial.number, overrides=words, folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
+            script=str(Path(sys.argv[0]).resolve()), storage=self.address, sweep=self.request.name,
+            trial_id=trial.trial_id, number=trial.number, overrides=words,
+            folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
-            tests=self.request.tests, threads=self.threads if trial.is_new else self.threads_at_first,
+            tests=self.request.tests,
+            threads=self.threads if trial.is_new else self.threads_at_first,
             option=self.request.option, patience_s=self.patience_s,
         )  # fmt: skip
 
     def _settle(self, worker: Worker) -> None:
-        """What became of the trial; where its worker could not say so, from how its process ended."""
+        """Record what became of a worker's trial.
+
+        Where the worker could not report it, it follows from how its process ended.
+        """
         trial = self.study.study._storage.get_trial(worker.order.trial_id)
         if not trial.state.is_finished() and self._was_done(trial.number, worker.order.trial_id):
             trial = self.study.study._storage.get_trial(worker.order.trial_id)
@@ -240,7 +273,8 @@ class Driver:
         if not self.works and worker.ending and not self.signum:
             where = worker.order.folder / WORKER_LOG
             raise NoWorkers(
-                f"no worker takes up a trial: its process ended with {worker.ending} (log: {where}); no trial is lost"
+                f"no worker takes up a trial: its process ended with {worker.ending} "
+                f"(log: {where}); no trial is lost"
             )
         is_lost = worker.is_lost or worker.ending == ORPHANED
         if (
@@ -254,14 +288,7 @@ class Driver:
             return
         timed_out = worker.asked_to_stop is not None and not self.signum
         if not trial.state.is_finished() and (timed_out or not self.signum):
-            error = (
-                f"timed out after {worker.seconds:.0f} s"
-                if timed_out
-                else f"its process ended with {worker.ending or 'no word'}"
-            )
-            how = "timed out" if timed_out else "killed"
-            self.study.end(worker.order.trial_id, TrialState.FAIL, how, error)
-            mark(worker.order.folder, {"sweep.state": how})
+            self._record_failure(worker, timed_out)
             trial = self.study.study._storage.get_trial(worker.order.trial_id)
         self.failures += trial.state == TrialState.FAIL
         if (
@@ -272,6 +299,17 @@ class Driver:
                 "no more trials are started: %d have failed (sweep.max_failures)", self.failures
             )
         self.display.ended(worker, trial)
+
+    def _record_failure(self, worker: Worker, timed_out: bool) -> None:
+        """Record that a trial failed whose worker could not report it."""
+        error = (
+            f"timed out after {worker.seconds:.0f} s"
+            if timed_out
+            else f"its process ended with {worker.ending or 'no word'}"
+        )
+        how = "timed out" if timed_out else "killed"
+        self.study.end(worker.order.trial_id, TrialState.FAIL, how, error)
+        mark(worker.order.folder, {"sweep.state": how})
 
     def _stop_what_should(self) -> None:
         limit = self.request.settings["trial_timeout"]
@@ -285,12 +323,15 @@ class Driver:
 
 
 def folder_of(sweep: Path, number: int) -> Path:
-    """A trial's own folder."""
+    """Return a trial's own folder."""
     return sweep / f"{number:04d}"
 
 
 def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:
-    """Return whether a new trial's folder holds another run: that of a study whose database is gone."""
+    """Return whether a new trial's folder holds another run.
+
+    It does where the study's database was removed and made anew.
+    """
     try:
         there = RunFolder.read(folder).overrides
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,7 @@
-"""How a worker's process ends where its trial is not at fault, and how long a sweep puts up with it."""
+"""Wait where workers end and their trials are not at fault.
+
+A sweep does so for a limited time.
+"""
 
 import logging
 import time
@@ -19,14 +22,20 @@ PAUSE_S = 2.0  # before the next trial is started after a setback
 
 @dataclass
 class Setbacks:
-    """Workers that could not work, for which no trial is at fault. patience_s: how long they are put up with in a row."""
+    """Keep count of workers that could not work, for which no trial is at fault.
+
+    patience_s: the seconds for which that may go on without a break.
+    """
 
     patience_s: float
     _since: float | None = None
     _until: float = 0.0
 
     def hit(self, ending: str) -> None:
-        """Wait a while before the next trial is started. StudyUnavailable where it has gone on for too long."""
+        """Wait a while before the next trial is started.
+
+        Raise StudyUnavailable where that has gone on for too long.
+        """
         now = time.monotonic()
         if self._since is None:
             self._since = now
@@ -38,10 +47,10 @@ class Setbacks:
         self._until = now + PAUSE_S
 
     def over(self) -> None:
-        """A worker has worked."""
+        """Forget the past setbacks, since a worker has worked."""
         self._since, self._until = None, 0.0
 
     @property
     def pauses(self) -> bool:
-        """Whether no trial is to be started now."""
+        """Return whether no trial is to be started now."""
         return time.monotonic() < self._until

@@ -1,4 +1,7 @@
-"""Where a sweep's workers live. The driver hands out trials and hears how their processes ended; the study says the rest."""
+"""Define what a sweep's driver needs of the place where its workers run.
+
+The driver hands out trials, and learns how their processes ended. The study records all else.
+"""
 
 import importlib
 import time
@@ -12,15 +15,19 @@ from tunebook.sweep.worker import Order
 
 
 class NoWorkers(RuntimeError):
-    """None can be started, or all end before they take up a trial: no trial is at fault, and none is spent on finding out."""
+    """Signal that no worker can be started, or that all of them end before they begin a trial.
+
+    No trial is at fault then, and none is spent on finding out.
+    """
 
 
 @dataclass
 class Worker:
-    """A trial at work, on whatever machine.
+    """Hold a trial that is running, on whatever machine.
 
-    handle: what its executor knows it by. asked_to_stop: time.monotonic() of it. ending: how its process ended, once it has: "" for well,
-    else SIGKILL, status 1, ... is_lost: whether it ended with the machine that it was on, for which the trial is not at fault.
+    handle: what its executor identifies it by. asked_to_stop: the time.monotonic() of that request.
+    ending: how its process ended; "" while it runs or where all went well, else SIGKILL, status 1,
+    and so on. is_lost: whether its machine was lost, so that the trial is not at fault.
     """
 
     order: Order
@@ -32,41 +39,54 @@ class Worker:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Return the seconds since it began."""
         return time.monotonic() - self.begun
 
 
 class Executor(Protocol):
-    """Starts workers. count: how many at a time; threads: of each."""
+    """Start workers, and watch them.
+
+    count: how many run at the same time; threads: how many each has.
+    """
 
     count: int
     threads: int
 
     def open(self, folder: Path) -> None:
-        """Gets ready to start some. folder: the sweep's own."""
+        """Prepare to start workers.
+
+        folder: the sweep's own folder.
+        """
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
-        """Whether one more can be started beside these. NoWorkers where none ever could."""
+        """Return whether one more worker can be started beside these.
+
+        Raise NoWorkers where none can ever be started.
+        """
 
     def start(self, order: Order) -> Worker:
-        """A worker that runs the trial."""
+        """Start a worker that runs the trial, and return it."""
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Asks it to stop at its batch's end, or ends it."""
+        """Ask a worker to stop at the end of its batch, or end it at once."""
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
-        """Those that have ended, as soon as there is one."""
+        """Return the workers that have ended, as soon as there is one.
+
+        Return none of them after `timeout_s` seconds.
+        """
 
     def close(self) -> None:
-        """No more are started."""
+        """Clean up; no more workers are started."""
 
 
 def make_executor(
     settings: Mapping[str, Any], trials: int, accelerator: str, addresses: Mapping[str, str | None]
 ) -> Executor:
-    """The one that `sweep.executor` names. InputError, SettingError where it can't be used; nothing is made yet.
+    """Return the executor that `sweep.executor` names; no worker is started yet.
 
-    settings: of the group `sweep`; trials: how many there are to run at most; accelerator: as `trainer` has it; addresses: of the
+    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials:
+    how many are to be run at most. accelerator: as `trainer` has it. addresses: those of the
     databases that workers write to, by the name of their setting.
     """
     kind = settings["executor"]
@@ -89,18 +109,25 @@ def make_executor(
 
 
 def require(package: str, extra: str) -> None:
-    """InputError that names the extra where an optional package is not installed."""
+    """Raise InputError, which names the extra, where an optional package is not installed."""
     try:
         importlib.import_module(package)
     except ImportError:
         raise InputError(
-            f"sweep.executor={extra}: needs the package {package}, which is an extra: pip install '.[{extra}]'"
+            f"sweep.executor={extra}: needs the package {package}, which is an extra: "
+            f"pip install '.[{extra}]'"
         ) from None
 
 
 def check_addresses(executor: str, addresses: Mapping[str, str | None]) -> None:
-    """SettingError for a database that is a file: a process on another machine would find none there, or break it over a network."""
+    """Raise SettingError for a database that is a file.
+
+    A process on another machine would not find that file, or would damage it over the network.
+    """
     for name, address in addresses.items():
         if address is None or address.startswith("sqlite"):
-            message = f"must be a server's address where workers are on other machines (sweep.executor={executor}), not a file's"
+            message = (
+                "must be a server's address where workers are on other machines "
+                f"(sweep.executor={executor}), not a file's"
+            )
             raise SettingError(name, address, message)

@@ -1,4 +1,7 @@
-"""The winner of a sweep, to be trained again: on training and validation images together, with several seeds, each tested once."""
+"""Find the winner of a sweep, to be trained again with several seeds.
+
+It is trained on training and validation images together, and each seed is tested once.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Winner:
-    """The best trial of a sweep. words: of the command line that make it; varied: those in which the sweep's trials differ."""
+    """Hold the best trial of a sweep.
+
+    words: the overrides that make it. varied: those of them in which the sweep's trials differ.
+    """
 
     words: list[str]
     varied: tuple[str, ...]
 
 
 def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
-    """Return the winner of the sweep `name`. InputError where there is no such sweep, or none of its trials was trained to its end."""
+    """Return the winner of the sweep `name`.
+
+    Raise InputError where there is no such sweep, or none of its trials was trained to its end.
+    """
     import optuna
 
     from tunebook.sweep.storage import open_storage
@@ -51,7 +60,7 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     if "of" in identity["sweep"]:
         message = f"trains the winner of another sweep already, which is {identity['sweep']['of']}"
         raise SettingError("sweep.of", name, message)
-    if "precision" in study.user_attrs:  # what "auto" became there
+    if "precision" in study.user_attrs:  # what "auto" was resolved to there
         words.append(f"trainer.precision={study.user_attrs['precision']}")
     drawn = [
         f"{parameter.partition(' (')[0]}={as_text(value)}"
@@ -64,11 +73,14 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
 
 
 def _best(study: "Study") -> "FrozenTrial":
-    """Return the best trial, or one of the best configuration where it has seeds. ValueError where none was trained to its end."""
+    """Return the best trial, or one of the best configuration where the seed varies.
+
+    Raise ValueError where no trial was trained to its end.
+    """
     best = study.best_trial
     if "seed" not in best.params:
         return best
-    from tunebook.sweep.seeds import best_over_seeds  # statistics, which no other sweep needs here
+    from tunebook.sweep.seeds import best_over_seeds  # imports statistics, needed only here
 
     objective, direction = (
         str(study.user_attrs["identity"]["objective"]),

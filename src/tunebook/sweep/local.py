@@ -1,4 +1,7 @@
-"""Workers on this machine: a process a trial, forked from one that has imported everything, so that a crash costs one trial."""
+"""Run workers on this machine, with one process for each trial.
+
+The processes are forked from one that has imported everything. A crash costs only one trial.
+"""
 
 import contextlib
 import multiprocessing
@@ -21,19 +24,26 @@ from tunebook.sweep.executor import NoWorkers, Worker
 from tunebook.sweep.worker import Order, work
 from tunebook.training import device_kind
 
-# What a run imports on its way is most of the time of a short one.
-PRELOADED = ("tunebook.sweep.worker", "tunebook.experiment.check", "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
-             "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg")  # fmt: skip
+# Modules that a run imports, which takes most of the time of a short run.
+PRELOADED = (
+    "tunebook.sweep.worker", "tunebook.experiment.check",
+    "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
+    "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg",
+)  # fmt: skip
 
-MAX_STARTS = 3  # of a trial's process, where the fork server is killed meanwhile
-UNKNOWN_STATUS = 255  # what multiprocessing says of a process whose fork server is gone
-POLL_S = 0.2  # between looks at a process of which nobody tells
-RESTART_S = 0.5  # between two starts
+MAX_STARTS = 3  # attempts to start a trial's process, where the fork server is killed
+UNKNOWN_STATUS = 255  # what multiprocessing reports of a process whose fork server is gone
+POLL_S = 0.2  # between two looks at a process whose end nobody reports
+RESTART_S = 0.5  # between two attempts to start a process
 
 
 @dataclass(frozen=True)
 class TrialProcess:
-    """lifeline: breaks where this process ends. gpu: the only one that it sees; "": all. watched: the process as the system knows it."""
+    """Hold the process of a trial.
+
+    lifeline: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees;
+    "" for all. watched: the process as psutil knows it.
+    """
 
     process: BaseProcess
     lifeline: Connection
@@ -42,7 +52,10 @@ class TrialProcess:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether it lives though the fork server, which would tell of its end, is gone."""
+        """Return whether it still runs although the fork server, its parent, is gone.
+
+        The fork server would have reported its end.
+        """
         if self.process.exitcode != UNKNOWN_STATUS or self.watched is None:
             return False
         try:
@@ -52,38 +65,44 @@ class TrialProcess:
 
 
 class LocalExecutor:
-    """count, threads: None for as many as the cores (or the GPUs) serve best."""
+    """Start workers on this machine.
+
+    count, threads: None for as many as the cores (or the GPUs) serve best.
+    """
 
     def __init__(
         self, count: int | None, threads: int | None, trials: int, accelerator: str
     ) -> None:
         self._gpus = gpus() if device_kind(accelerator) == "gpu" else []
         self.count = count or len(self._gpus) or min(cores(), trials)
-        self.threads = threads or max(
-            1, cores() // self.count
-        )  # more threads than cores make every step many times slower
+        # More threads than cores make every step many times slower.
+        self.threads = threads or max(1, cores() // self.count)
         self._used: list[str] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
         with importable():
-            multiprocessing.forkserver.ensure_running()  # it imports while this process checks the trials
+            # It imports while this process checks the trials.
+            multiprocessing.forkserver.ensure_running()
 
     def open(self, folder: Path) -> None:
-        """There is nothing to get ready."""
+        """Do nothing, since there is nothing to prepare."""
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
-        """Whether fewer than `count` are at work."""
+        """Return whether fewer than `count` workers are running."""
         return len(workers) < self.count
 
     def start(self, order: Order) -> Worker:
-        """A process that runs the trial, on the GPU that fewest use where there are several."""
+        """Start a process that runs the trial, and return its worker.
+
+        Where there are several GPUs, it runs on the one that the fewest workers use. Raise
+        NoWorkers where no process can be started.
+        """
         gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
         for _ in range(MAX_STARTS - 1):
-            with contextlib.suppress(
-                EOFError, ConnectionError
-            ):  # the fork server was killed: the next start makes another
+            # Where the fork server was killed, the next attempt starts another one.
+            with contextlib.suppress(EOFError, ConnectionError):
                 return self._start(order, gpu)
-            time.sleep(RESTART_S)  # until the system has taken note of its end
+            time.sleep(RESTART_S)  # until the system has noticed its end
         try:
             return self._start(order, gpu)
         except (OSError, EOFError) as error:
@@ -96,13 +115,13 @@ class LocalExecutor:
             target=work, args=(order, theirs, gpu), name=f"trial {order.number}"
         )
         try:
-            with importable():  # a fork server that is made anew has to find the package as well
+            with importable():  # a new fork server has to find the package as well
                 process.start()
             watched = psutil.Process(process.pid)
         except psutil.NoSuchProcess:
             watched = None
         except BaseException:
-            ours.close()  # which stops the process, where there is one
+            ours.close()  # this stops the process, where there is one
             raise
         finally:
             theirs.close()
@@ -110,14 +129,14 @@ class LocalExecutor:
         return Worker(order, TrialProcess(process, ours, gpu, watched))
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """SIGTERM, or SIGKILL."""
+        """Send SIGTERM to the worker's process, or SIGKILL where it is to end at once."""
         trial = worker.handle
         if trial.process.pid and (trial.process.is_alive() or trial.is_orphan):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(trial.process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
-        """Those whose process has ended, as soon as there is one."""
+        """Return the workers whose processes have ended, as soon as there is one."""
         until = time.monotonic() + timeout_s
         while True:
             orphans = [worker for worker in workers if worker.handle.is_orphan]
@@ -144,12 +163,15 @@ class LocalExecutor:
         return found
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Do nothing, since there is nothing to clean up."""
 
 
 @contextlib.contextmanager
 def importable() -> Iterator[None]:
-    """Processes that are started meanwhile find this package, whatever script started this one."""
+    """Let processes that are started within the block find this package.
+
+    They find it whatever script started this process.
+    """
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))
     try:
@@ -159,12 +181,12 @@ def importable() -> Iterator[None]:
 
 
 def how_it_ended(code: int) -> str:
-    """A process's exit status in a word; "" for 0."""
+    """Return a process's exit status as text, such as SIGKILL or status 1; "" for 0."""
     return "" if code == 0 else signal.Signals(-code).name if code < 0 else f"status {code}"
 
 
 def gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")

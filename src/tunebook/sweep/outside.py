@@ -1,8 +1,8 @@
-"""Check what a sweep hands to programs outside: Slurm's options, Ray's address, the study's database.
+"""Check what a sweep hands to other programs.
 
 Slurm's options become lines of a batch script, submitit's further ones become shell commands, Ray
 imports the module that an address names, and SQLAlchemy loads the driver that one names. So each
-is compared with a list of what is known to be harmless.
+of them is compared with a list of what is known to be harmless.
 """
 
 import re
@@ -22,7 +22,7 @@ Amount = Annotated[int, Field(ge=0, le=1_000_000)]
 Size = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 TEXT = re.compile(r"[A-Za-z0-9_./@][A-Za-z0-9_.,:/@+=\[\]-]{0,199}")
 CONSTRAINT = re.compile(r"[A-Za-z0-9_\[(][A-Za-z0-9_.,:&|*\[\]()-]{0,199}")
-# What submitit takes for every cluster. The rest is for Slurm alone, with the prefix `slurm_`.
+# Parameters of submitit for every cluster. The others are Slurm's own, with the prefix `slurm_`.
 SHARED: dict[str, Any] = {"gpus_per_node": Amount, "cpus_per_task": Amount, "mem_gb": Size}
 SLURM: dict[str, Any] = {
     "partition": TEXT, "account": TEXT, "qos": TEXT, "constraint": CONSTRAINT, "gres": TEXT,
@@ -40,9 +40,10 @@ SQLITE = "sqlite:///"
 
 
 def slurm_parameters(more: object) -> dict[str, Any]:
-    """Return `sweep.slurm.more` as submitit takes it. SettingError for what is no plain resource.
+    """Return `sweep.slurm.more` as submitit's parameters.
 
-    Each key may be written with or without the prefix `slurm_`.
+    Raise SettingError for what is not a plain resource. Each key may be written with or without the
+    prefix `slurm_`.
     """
     if more is None:
         return {}
@@ -69,7 +70,10 @@ def slurm_parameters(more: object) -> dict[str, Any]:
 
 
 def _resource(where: str, value: object, kind: Any) -> Any:
-    """Return the value where it is of this kind: an annotation, or the characters of a text."""
+    """Return the value where it is of the given kind, and raise SettingError otherwise.
+
+    kind: a type, or the pattern that a text must match.
+    """
     if not isinstance(kind, re.Pattern):
         return conform(where, value, kind)
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -82,7 +86,10 @@ def _resource(where: str, value: object, kind: Any) -> Any:
 
 
 def check_cluster(settings: Mapping[str, Any]) -> None:
-    """Raise SettingError for what Ray or Slurm is told and must not be. settings: of `sweep`."""
+    """Raise SettingError for settings of Ray or Slurm that are not allowed.
+
+    settings: the group `sweep`.
+    """
     for kind in ("ray", "slurm"):
         if not isinstance(settings[kind], Mapping):
             raise SettingError(
@@ -107,7 +114,7 @@ def _port(address: str) -> int:
 
 
 def check_storage(address: str | None) -> None:
-    """Raise SettingError where `sweep.storage` is no address of a database of a known kind."""
+    """Raise SettingError where `sweep.storage` is not the address of a supported database."""
     if address is None:
         return
     conform("sweep.storage", address, Name)
@@ -115,7 +122,10 @@ def check_storage(address: str | None) -> None:
     from sqlalchemy.exc import ArgumentError
 
     drivers = ", ".join(DRIVERS)
-    message = f"can't be opened: must be an address such as sqlite:////path/study.db or postgresql://user@host/name; drivers: {drivers}"
+    message = (
+        "can't be opened: must be an address such as sqlite:////path/study.db or "
+        f"postgresql://user@host/name; drivers: {drivers}"
+    )
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):
@@ -141,6 +151,6 @@ def check_storage(address: str | None) -> None:
 
 
 def sqlite_file(address: str) -> Path | None:
-    """Return the file of a sqlite database, or None for a server's address."""
+    """Return the file of an SQLite database, or None for a server's address."""
     name = address.removeprefix(SQLITE)
     return Path(name).absolute() if address.startswith(SQLITE) and name else None

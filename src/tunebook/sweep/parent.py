@@ -1,4 +1,8 @@
-"""A sweep's own run in MLflow: what was asked for, and in the end the table of trials. It has no metrics: it is no result."""
+"""Keep a sweep's own run in MLflow.
+
+It holds what was asked for and, in the end, the table of trials. It has no metrics, since it is
+not a result itself.
+"""
 
 import contextlib
 import csv
@@ -26,7 +30,10 @@ from tunebook.tracking.tracker import Status
 
 
 class Parent:
-    """joins: another process keeps it, and only its key is used."""
+    """Record a sweep in its own MLflow run.
+
+    joins: whether another process keeps that run, so that only its key is used here.
+    """
 
     def __init__(
         self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool
@@ -39,9 +46,8 @@ class Parent:
             self.folder = RunFolder(
                 folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri
             )
-        self.key = str(
-            study.remember("parent", self.folder.key)
-        )  # one that joins may be without the folder
+        # From the study, since a process that joins may be without the folder.
+        self.key = str(study.remember("parent", self.folder.key))
         self.joins = joins
         if self.joins:
             return
@@ -89,12 +95,14 @@ class Parent:
         )
 
     def close(self, study: Study, status: Status) -> None:
-        """Adds the trials, gives those whose process was killed their status, and ends the run."""
+        """Add the trials to the run, and end it.
+
+        The runs of trials whose process was killed get their status as well.
+        """
         if not self.joins:
             self._end(study, status)
-        if (
-            self.tracker.uri
-        ):  # trials that were killed could not say so; a server that is away is not waited for
+        # Trials that were killed could not log their end. A server that is away is not waited for.
+        if self.tracker.uri:
             told = threading.Thread(
                 target=deliver_left_over,
                 args=(self.folder.outputs, self.tracker.address),
@@ -116,7 +124,7 @@ class Parent:
     def _add_trials(self, study: Study) -> None:
         self.tracker.save_text(_csv(study), "sweep/trials.csv")
         copy = self.folder.path / "artifacts" / "study.db"
-        with contextlib.suppress(Exception):  # a full disk: the study itself is where it was
+        with contextlib.suppress(Exception):  # such as a full disk: only a copy is lost
             copy.parent.mkdir(exist_ok=True)
             copy.unlink(missing_ok=True)
             optuna.copy_study(
@@ -136,7 +144,10 @@ class Parent:
 
 
 def _as_key(name: str) -> str:
-    """`space.optimizer.lr (optimizer=adam)` in the letters that MLflow allows."""
+    """Return a name in the characters that MLflow allows in a key.
+
+    Names such as `space.optimizer.lr (optimizer=adam)` have others as well.
+    """
     return name.replace("(", "").replace(")", "").replace("=", ":")
 
 
@@ -155,7 +166,7 @@ def _csv(study: Study) -> str:
 
 
 def mark(folder: Path, tags: dict[str, str]) -> None:
-    """Tags for a run whose process is gone, before its end is told."""
+    """Add tags to a run whose process is gone, before the run's end is logged."""
     path = folder / JOURNAL
     if any(True for _ in journal.read(path)):
         written = Journal(path)

@@ -1,9 +1,10 @@
-"""From the words of a command line to a sweep, and to the configs of its trials, names checked."""
+"""Turn a command line into a sweep and the configs of its trials, with names checked."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
@@ -20,9 +21,9 @@ from tunebook.sweep.space import Space, make_space, split
 log = logging.getLogger(__name__)
 
 CONFIG = "config"
-# Settings that hold for a whole sweep.
+# Settings that hold for a whole sweep, and can't vary in it.
 WHOLE = ("sweep", "hydra", "outputs", "tracking", "resume", "experiment_name")
-MANY = 50  # trials whose check takes a second or more
+MANY = 50  # trials, whose checks take a second or more
 MOST_CORNERS = 64  # points of a search that are checked
 
 
@@ -31,10 +32,11 @@ def fitting(
     check: Callable[[DictConfig], None],
     composed: dict[tuple[str, ...], DictConfig] | None = None,
 ) -> Request:
-    """Check the config of every trial. InputError for one that can't run, with its settings.
+    """Check the config of every trial, and return the request without unfit shipped values.
 
-    A value that nobody typed, of a space in conf/sweep/, is left out instead, with a line. Returns
-    the sweep without such values. composed: see `to_check`.
+    A shipped value comes from a space in conf/sweep/, so that nobody typed it. It is left out, and
+    that is logged. Raise InputError for any other trial that can't run, with its settings.
+    composed: see `to_check`.
     """
     composed = {} if composed is None else composed
     while True:
@@ -71,13 +73,16 @@ def _refusal(
 
 
 def _removable(request: Request, key: str) -> str:
-    """Return how a setting is kept from varying that a space in conf/sweep/ varies."""
+    """Return a hint on how to keep a setting fixed that a space in conf/sweep/ varies.
+
+    It is "" for a setting that varies for another reason.
+    """
     shipped = any(one.key == key and one.is_shipped for one in request.space.dimensions)
     return f"; sweep={request.kind} varies it: {key}=<a value> keeps it" if shipped else ""
 
 
 def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
-    """The sweep that is asked for, and the config that its trials start from."""
+    """Return the sweep that is asked for, and the config that its trials start from."""
     fixed, varying = split(overrides)
     base = compose_config(CONFIG, fixed)
     winner = None
@@ -85,6 +90,27 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
         fixed, varying, winner = _with_winner(base, fixed, varying)
         base = compose_config(CONFIG, fixed)
     _refuse_what_cannot_vary(fixed, varying)
+    _refuse_what_one_run_has(base, fixed)
+    choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
+    settings = OmegaConf.to_container(base.sweep, resolve=True)
+    assert isinstance(settings, dict)
+    space = _space(base, fixed, varying, choices, settings["space"])
+    own = {str(key): value for key, value in settings.items()}
+    kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
+    mode = MODES.get(str(base.objective))
+    if mode is None:
+        raise SettingError(
+            "objective",
+            base.objective,
+            f"must be one of {', '.join(MODES)}: what is compared is validation",
+        )
+    return make_request(
+        kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode
+    ), base
+
+
+def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
+    """Raise SettingError for settings that are for a single run only: its folder, and resume."""
     if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
         key, _, value = own_folder[0].partition("=")
         raise SettingError(key, value, "each trial has a folder of its own, below outputs")
@@ -94,11 +120,20 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
             base.resume,
             "goes on with one run, without -m; the same -m command goes on with its sweep",
         )
-    choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
+
+
+def _space(
+    base: DictConfig,
+    fixed: Sequence[str],
+    varying: Sequence[Override],
+    choices: Mapping[str, str],
+    written: Any,
+) -> Space:
+    """Return what varies, without shipped settings that the chosen options don't have.
+
+    choices: the chosen option of each config group. written: the setting `sweep.space`.
+    """
     given = {override.partition("=")[0]: override.partition("=")[2] for override in fixed}
-    settings = OmegaConf.to_container(base.sweep, resolve=True)
-    assert isinstance(settings, dict)
-    written = settings["space"]
     if written is not None and not isinstance(written, dict):
         raise SettingError(
             "sweep.space",
@@ -118,18 +153,7 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
             choices["sweep"],
             ", ".join(missing),
         )
-    own = {str(key): value for key, value in settings.items()}
-    kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
-    mode = MODES.get(str(base.objective))
-    if mode is None:
-        raise SettingError(
-            "objective",
-            base.objective,
-            f"must be one of {', '.join(MODES)}: what is compared is validation",
-        )
-    return make_request(
-        kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode
-    ), base
+    return space
 
 
 def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) -> None:
@@ -149,7 +173,7 @@ def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) 
 
 
 def _known_keys(base: DictConfig, space: Space) -> set[str]:
-    """Return the keys that every config of the sweep has, whichever options it varies."""
+    """Return the keys that every config of the sweep has, whichever options are chosen."""
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items() if choice}
     varied = {
         one.key: one.values
@@ -172,7 +196,10 @@ def _known_keys(base: DictConfig, space: Space) -> set[str]:
 def _with_winner(
     base: DictConfig, fixed: list[str], varying: list[Override]
 ) -> tuple[list[str], list[Override], Winner]:
-    """What `sweep=final` stands for: another sweep's winner with several seeds; and the winner."""
+    """Return the fixed and the varying overrides that `sweep=final` stands for, and the winner.
+
+    They train the winner of another sweep with several seeds.
+    """
     if base.sweep.of is None:
         raise SettingError(
             "sweep.of", None, "is required: the name of a sweep, as its first line says it"
@@ -189,9 +216,11 @@ def _with_winner(
 def to_check(
     request: Request, composed: dict[tuple[str, ...], DictConfig] | None = None
 ) -> Iterator[tuple[DictConfig, list[str]]]:
-    """The config of each point of a grid; of a search those that hold each value and each end of a range.
+    """Yield the config and the overrides of each point that is to be checked.
 
-    Points that differ in numbers only are composed once, in `composed`: that takes Hydra a tenth of a second.
+    These are all points of a grid. Of a search, they are points that together hold each value and
+    each end of a range. Points that differ only in numbers are composed once, in `composed`, since
+    Hydra takes a tenth of a second for that.
     """
     composed = {} if composed is None else composed
     for point in request.space.points() if request.is_grid else request.space.corners(MOST_CORNERS):

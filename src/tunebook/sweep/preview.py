@@ -1,4 +1,4 @@
-"""What a sweep would run, and how long that would take: `sweep.dry_run=true`."""
+"""Say what a sweep would run, and how long that would take: `sweep.dry_run=true`."""
 
 import logging
 import statistics
@@ -15,13 +15,13 @@ from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
 
-START_S = 2.0  # from its process's start until a trial's run is on record
+START_S = 2.0  # from the start of a trial's process until its run begins in the store
 
 
 def say_what_would_run(
     request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int
 ) -> None:
-    """The trials, and how long they would take going by the runs in the store."""
+    """Log the trials, and how long they would take, judging by the runs in the store."""
     study = Study(request, optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
@@ -39,7 +39,10 @@ def say_what_would_run(
     epochs = int(settings["trainer"]["max_epochs"])
     epoch_s, beside_s = (statistics.median(column) for column in zip(*seconds, strict=True))
     estimate = max(1.0, (epoch_s * epochs + beside_s) * request.trials / workers)
-    basis = f"{counted(len(seconds), 'earlier run')} of this data and network, {epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
+    basis = (
+        f"{counted(len(seconds), 'earlier run')} of this data and network, "
+        f"{epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
+    )
     trials, at_work = counted(request.trials, "trial"), counted(workers, "worker")
     log.info(
         "%s, epochs of each: %d, %s: about %s, going by %s",
@@ -54,7 +57,7 @@ def say_what_would_run(
 def _seconds_of_earlier_runs(
     uri: str | None, choices: Mapping[str, str]
 ) -> list[tuple[float, float]]:
-    """(seconds an epoch, seconds beside its epochs) of each of the same data and network."""
+    """Return (seconds an epoch, other seconds) of each run of the same data and network."""
     from tunebook.tracking.store import open_client, require_store
 
     if uri is None:

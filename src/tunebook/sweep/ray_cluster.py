@@ -1,4 +1,7 @@
-"""Workers on a Ray cluster: an actor a worker, which keeps a warm process on its machine and forks each trial from it."""
+"""Run workers on a Ray cluster, with one actor for each worker.
+
+An actor keeps a warm process on its machine, and forks each trial from it.
+"""
 
 import logging
 import os
@@ -15,59 +18,65 @@ from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor
 from tunebook.sweep.worker import Order
 
-os.environ.setdefault(
-    "RAY_USAGE_STATS_ENABLED", "0"
-)  # Ray tells its makers of each cluster otherwise
-os.environ.setdefault(
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-)  # a worker without a GPU of its own keeps what it sees
+# Otherwise Ray sends usage statistics of each cluster to its makers.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# A worker without a GPU of its own keeps the value of CUDA_VISIBLE_DEVICES that it has.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray.exceptions import RayError
 
 log = logging.getLogger(__name__)
 
-SAID_AFTER_S = 15.0  # that nothing on the cluster is free
-LONGEST_KNOCK_S = 10.0  # at the address of a cluster
-MOST_FAILURES = 3  # of actors that never become ready, before the cluster is given up
+SAID_AFTER_S = 15.0  # without a free worker, until that is logged
+LONGEST_KNOCK_S = 10.0  # timeout of a first connection to a cluster's address
+MOST_FAILURES = 3  # actors that never get ready, after which the sweep ends
 
 
 class Host:
-    """An actor: runs one trial after another, in processes of their own."""
+    """Run one trial after another as a Ray actor, each in a process of its own."""
 
     def __init__(self) -> None:
         self._executor = LocalExecutor(1, 1, 1, "cpu")
         self._worker: Worker | None = None
 
     def machine(self) -> str:
-        """Its name."""
+        """Return the name of the actor's machine."""
         return socket.gethostname()
 
     def run(self, order: Order) -> str:
-        """Runs a trial. How its process ended."""
+        """Run a trial, and return how its process ended."""
         self._worker = self._executor.start(order)
         while not self._executor.ended([self._worker], 1.0):
             pass
         return self._worker.ending
 
     def stop(self, at_once: bool) -> None:
-        """Of the trial at work. (Called from a thread beside `run`'s.)"""
+        """Stop the trial that is running.
+
+        Ray calls this from another thread than `run`.
+        """
         if self._worker is not None:
             self._executor.stop(self._worker, at_once)
 
 
 @dataclass(frozen=True)
 class RayTrial:
-    """host: the actor's handle; answer: becomes how the trial's process ended."""
+    """Hold a trial that runs on an actor.
+
+    host: the actor's handle. answer: the reference to how the trial's process will have ended.
+    """
 
     host: Any
     answer: Any
 
 
 class RayExecutor:
-    """Joins the cluster at `address`; None: RAY_ADDRESS, the one that runs on this machine, or one that is started and ended here.
+    """Start workers on the Ray cluster at `address`.
 
-    count: None for as many as the cluster's processors (or GPUs) have room for; threads: None for one. addresses: see make_executor.
+    address: None for RAY_ADDRESS, for the cluster that runs on this machine, or for one that is
+    started and ended here. count: None for as many as the cluster's processors (or GPUs) allow.
+    threads: None for one. addresses: see make_executor.
     """
 
     def __init__(
@@ -103,11 +112,11 @@ class RayExecutor:
         room = there["GPU"] if self._gpus else there.get("CPU", 1) // self.threads
         self.count = count or max(1, min(int(room), trials))
         self._free: list[Any] = []
-        self._coming: dict[Any, Any] = {}  # answer of a host that is being started -> the host
+        self._coming: dict[Any, Any] = {}  # a starting host's answer -> the host
         self._failures, self._ever, self._waits_since = 0, False, time.monotonic()
 
     def open(self, folder: Path) -> None:
-        """Asks the cluster for all hosts; each is used as soon as it is there."""
+        """Ask the cluster for all actors; each is used as soon as it is ready."""
         for _ in range(self.count):
             self._ask()
 
@@ -119,7 +128,11 @@ class RayExecutor:
         self._coming[host.machine.remote()] = host
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
-        """Whether a host is free. Where one that was lost has a successor, that comes when the cluster has room for it."""
+        """Return whether an actor is free.
+
+        The successor of a lost actor gets ready once the cluster has resources for it. Raise
+        NoWorkers where no actor ever gets ready.
+        """
         ready, _ = (
             ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0)
             if self._coming
@@ -135,7 +148,8 @@ class RayExecutor:
                 self._failures += 1
                 if self._failures >= MOST_FAILURES and not self._ever:
                     raise NoWorkers(
-                        f"no worker can be started on the Ray cluster: {_line(error)}; no trial is lost"
+                        f"no worker can be started on the Ray cluster: {_line(error)}; "
+                        "no trial is lost"
                     ) from error
                 self._ask()
         if self._free or workers:
@@ -150,16 +164,16 @@ class RayExecutor:
         return bool(self._free)
 
     def start(self, order: Order) -> Worker:
-        """The trial on a free host."""
+        """Run the trial on a free actor, and return its worker."""
         host = self._free.pop()
         return Worker(order, RayTrial(host, host.run.remote(order)))
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Passed on to its host."""
+        """Pass the request on to the worker's actor."""
         worker.handle.host.stop.remote(at_once)
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
-        """Those whose host has answered, or is gone."""
+        """Return the workers whose actor has answered or is gone, as soon as there is one."""
         by_answer = {worker.handle.answer: worker for worker in workers}
         ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=timeout_s)
         found = [by_answer[answer] for answer in ready]
@@ -176,7 +190,10 @@ class RayExecutor:
         return found
 
     def close(self) -> None:
-        """Leaves the cluster, which ends the hosts; ends it where it was started here."""
+        """Leave the cluster, which ends the actors.
+
+        A cluster that was started here ends as well.
+        """
         ray.shutdown()
 
 
@@ -193,7 +210,8 @@ def _join(address: str | None) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(
-            f"sweep.ray.address={redact(address or 'null')}: no Ray cluster can be joined ({_line(error)})"
+            f"sweep.ray.address={redact(address or 'null')}: "
+            f"no Ray cluster can be joined ({_line(error)})"
         ) from None
 
 

@@ -1,4 +1,7 @@
-"""What a sweep was asked for: its settings, checked, and the name by which the same command finds it again."""
+"""Describe what a sweep was asked for.
+
+That is its settings, checked, and the name by which the same command finds it again.
+"""
 
 import hashlib
 import json
@@ -25,33 +28,40 @@ from tunebook.sweep.outside import check_cluster, check_storage
 from tunebook.sweep.space import MAX_TRIALS, Space
 
 Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
-WORKERS_A_PROCESSOR = 4  # more only take turns
+WORKERS_A_PROCESSOR = 4  # with more, the workers only take turns
 
-# How a sweep is worked off and how far, which does not make it another one.
+# Settings for how a sweep is run and how far. Other values of them don't make it another sweep.
 HOW = (
-    "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures", "retry_failed", "join", "dry_run",
-    "ray", "slurm", "patience_s",
+    "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures",
+    "retry_failed", "join", "dry_run", "ray", "slurm", "patience_s",
 )  # fmt: skip
 TYPES: dict[str, Any] = {
-    "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"], "workers": Count | None,
-    "threads": Count | None, "storage": Name | None, "seed": Seed,
+    "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"],
+    "workers": Count | None, "threads": Count | None, "storage": Name | None, "seed": Seed,
     "trial_timeout": PositiveSeconds | None, "patience_s": Seconds,
-    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool, "test": bool,
+    "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
+    "test": bool,
 }  # fmt: skip
-PLACES = ("tracking", "outputs", "sweep", "hydra")  # settings that are not the trials' own
-LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and settings named, before the digest
+PLACES = (
+    "tracking",
+    "outputs",
+    "sweep",
+    "hydra",
+)  # settings that are not part of a trial's configuration
+LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and names of settings, before the digest
 TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep as it was asked for. fixed: the settings that every trial has, as words of the command line.
+    """Hold a sweep as it was asked for.
 
-    winner: the settings of another sweep's best trial, which all trials have; () for none.
+    fixed: the overrides that every trial has. winner: the overrides of another sweep's best trial,
+    which all trials have; () for none.
     """
 
-    kind: str  # the option, and of a final sweep whose winner it trains: what a name begins with
+    kind: str  # the chosen option, or "final of <sweep>"; the name begins with it
     winner: tuple[str, ...]
     settings: Mapping[str, Any]
     space: Space
@@ -61,42 +71,54 @@ class Request:
 
     @property
     def is_grid(self) -> bool:
-        """Whether every combination is run; a search draws its points by validation figures."""
+        """Return whether every combination is run.
+
+        A search draws its points by validation figures instead.
+        """
         return self.settings["sampler"] is None
 
     @property
     def is_final(self) -> bool:
-        """Whether it trains another sweep's winner, on the validation images too."""
+        """Return whether it trains another sweep's winner, on the validation images too."""
         return "of" in self.settings
 
     @property
     def figure(self) -> str:
-        """The metric that its trials are told by: the test's where they were trained on the validation images."""
+        """Return the name of the metric by which its trials are reported.
+
+        It is the test's where they were trained on the validation images.
+        """
         return TESTED if self.is_final else self.objective
 
     @property
     def option(self) -> str:
-        """The option of the group `sweep` that was chosen."""
+        """Return the chosen option of the group `sweep`."""
         return "final" if self.is_final else self.kind
 
     @property
     def tests(self) -> bool:
-        """Return whether each trial is tested: those of a search never are, for it is validation figures that choose."""
+        """Return whether each trial is tested.
+
+        The trials of a search never are, since validation figures choose among them.
+        """
         return self.is_grid and bool(self.settings["test"])
 
     @property
     def trials(self) -> int:
-        """How many trials make it whole."""
+        """Return how many trials the whole sweep has."""
         points = len(self.space.points()) if self.is_grid else None
         return int(points if points is not None else self.settings["trials"])
 
     def identity(self) -> dict[str, Any]:
-        """What makes it this sweep and no other, as plain values without secrets: it is kept in the study and in MLflow."""
+        """Return what makes it this sweep and no other, as plain values without secrets.
+
+        The study and the sweep's MLflow run keep it.
+        """
         steering = {
             key: value for key, value in self.settings.items() if key not in (*HOW, "space")
         }
         if steering["test"]:
-            del steering["test"]  # as in sweeps that began before there was this setting
+            del steering["test"]  # as in sweeps that began before this setting existed
         own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
         space = dict(sorted(self.space.described().items()))
         found: dict[str, Any] = redacted(
@@ -106,7 +128,7 @@ class Request:
 
     @property
     def name(self) -> str:
-        """The name given, or what varies with a digest of the whole request."""
+        """Return the given name, or what varies with a digest of the whole request."""
         if self.settings["name"] is not None:
             return str(self.settings["name"])
         words = [
@@ -132,7 +154,10 @@ def make_request(
     objective: str,
     mode: str,
 ) -> Request:
-    """The sweep that is asked for. SettingError where that makes no sense. settings: of the group `sweep`."""
+    """Return the sweep that is asked for.
+
+    Raise SettingError where that makes no sense. settings: the group `sweep`.
+    """
     for key, allowed in TYPES.items():
         conform(f"sweep.{key}", settings[key], allowed)
     check_cluster(settings)
@@ -142,8 +167,24 @@ def make_request(
         raise SettingError(
             "sweep",
             "",
-            "nothing varies: -m takes settings with several values, such as optimizer=adam,adadelta",
+            "nothing varies: -m takes settings with several values, "
+            "such as optimizer=adam,adadelta",
         )
+    _check_trials(settings)
+    _check_name(settings["name"])
+    return Request(
+        kind,
+        winner,
+        settings,
+        space,
+        tuple(fixed),
+        objective,
+        "maximize" if mode == "max" else "minimize",
+    )
+
+
+def _check_trials(settings: Mapping[str, Any]) -> None:
+    """Raise SettingError for a number of trials that does not suit a search or a grid."""
     if settings["sampler"] is not None and settings["trials"] is None:
         raise SettingError(
             "sweep.trials", None, "must be an integer: a search has no end of its own"
@@ -156,7 +197,10 @@ def make_request(
             settings["trials"],
             "a grid runs every combination; allowed: null, or a search such as sweep=random",
         )
-    name = settings["name"]
+
+
+def _check_name(name: str | None) -> None:
+    """Raise SettingError for a name that is too long, or has characters that are not allowed."""
     if name is not None and (
         IN_A_NAME.search(name.replace(" ", ""))
         or len(name) > 2 * LONGEST_NAME
@@ -167,19 +211,13 @@ def make_request(
             name,
             f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them",
         )
-    return Request(
-        kind,
-        winner,
-        settings,
-        space,
-        tuple(fixed),
-        objective,
-        "maximize" if mode == "max" else "minimize",
-    )
 
 
 def _check_processes(settings: Mapping[str, Any]) -> None:
-    """Raise SettingError for more workers or threads than this machine serves, where it is this machine that they work on."""
+    """Raise SettingError for more workers or threads than this machine serves.
+
+    Nothing is checked where the workers run on other machines.
+    """
     if settings["executor"] == "local" or (
         settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"
     ):
@@ -198,7 +236,7 @@ def _check_processes(settings: Mapping[str, Any]) -> None:
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is different in two identities, a few words each."""
+    """Return how two identities differ, a few words for each difference."""
     found: list[str] = []
     for room in now:
         before, here = was.get(room), now[room]

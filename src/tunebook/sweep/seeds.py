@@ -1,4 +1,7 @@
-"""A sweep's trials that differ in their seed only, taken together as compare.py takes them: medians, intervals, failures."""
+"""Take together the trials of a sweep that differ only in their seed.
+
+As in compare.py, that gives medians, intervals and failures.
+"""
 
 import itertools
 import math
@@ -24,8 +27,8 @@ from tunebook.targets import make
 
 CONFIG = "config"
 SEED = "seed"
-CLASSES = "classes"  # how many the images have, as the study remembers it
-DECIDE_ON_DATA = ("data", "data.source", "experiment", "debug")  # keys
+CLASSES = "classes"  # the study's attribute for how many classes the images have
+DECIDE_ON_DATA = ("data", "data.source", "experiment", "debug")  # keys that may choose the images
 
 
 def has_seeds(request: Request) -> bool:
@@ -34,12 +37,18 @@ def has_seeds(request: Request) -> bool:
 
 
 def is_one_configuration(request: Request) -> bool:
-    """Return whether a sweep varies nothing but the seed, which is no setting to choose."""
+    """Return whether a sweep varies nothing but the seed.
+
+    The seed is not a setting to choose.
+    """
     return all(dimension.key == SEED for dimension in request.space.dimensions)
 
 
 def classes_of(request: Request) -> int | None:
-    """Return how many classes the images of all trials have; None where they differ in that, or a trial's data can't be made."""
+    """Return how many classes the images of all trials have.
+
+    Return None where trials differ in that, or where the data of one can't be made.
+    """
     varied = [
         one
         for one in request.space.dimensions
@@ -60,7 +69,8 @@ def classes_of(request: Request) -> int | None:
                 )
             )
         except (ConfigError, SettingError, InputError, OmegaConfBaseException):
-            return None  # settings that fit only with others that vary: the trials were checked as they are
+            # These settings fit only together with others that vary, as they do in each trial.
+            return None
     return found.pop() if len(found) == 1 else None
 
 
@@ -72,9 +82,10 @@ def over_seeds(
     *,
     is_final: bool = False,
 ) -> Results:
-    """Return a sweep's complete trials as the results that compare.py would read of it, their numbers as the runs' ids.
+    """Return the complete trials of a sweep as the results that compare.py would read of it.
 
-    A final sweep's trials were trained on the validation images, so that the test's figures are all there is.
+    The numbers of the trials stand in for the ids of runs. Trials of a final sweep were trained on
+    the validation images, so that only the figures of the test count.
     """
     runs: list[Run] = []
     for trial in trials:
@@ -90,7 +101,10 @@ def over_seeds(
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """What a sweep with several seeds says. classes: how many the images have, None where it is not known."""
+    """Summarise a sweep with several seeds.
+
+    classes: how many classes the images have; None where that is not known.
+    """
 
     trials: Sequence[FrozenTrial]
     request: Request
@@ -98,7 +112,7 @@ class OverSeeds:
 
     @cached_property
     def results(self) -> Results:
-        """The trials that were trained to their end."""
+        """Return the trials that were trained to their end."""
         request = self.request
         return over_seeds(
             self.trials,
@@ -119,7 +133,10 @@ class OverSeeds:
         return any(one.n > 1 or is_one_configuration(self.request) for one in self.board)
 
     def words(self, one: Configuration) -> list[str]:
-        """Return the settings of a configuration: what varies; where that is the seed alone, what the command gave."""
+        """Return the settings of a configuration, as overrides.
+
+        They are those that vary or, where only the seed does, those that the command line gave.
+        """
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
         fixed = [
@@ -130,20 +147,26 @@ class OverSeeds:
         return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:
-        """Return its figure in words, as compare.py has it."""
+        """Return the figure of a configuration as text, in the form of compare.py."""
         return measured_text(self.results.objective, one)
 
     def failures(self) -> str:
-        """Return the sentence of compare.py that says how many did not learn; "" for none."""
+        """Return the sentence of compare.py that says how many runs did not learn.
+
+        It is "" where all of them did.
+        """
         return learning_text(self.results, self.board)
 
     def title(self) -> str:
-        """Return what the table is."""
+        """Return the title of the table."""
         subject = "one configuration " if len(self.board) == 1 else ""
         return f"{subject}over seeds (n of them): median +- 95 % interval"
 
     def table(self) -> list[list[str]]:
-        """Rows below the names of the columns: n, the objective, test/acc where there is one, settings."""
+        """Return the rows of the table, below the names of the columns.
+
+        The columns are n, the objective, test/acc where there is one, and the settings.
+        """
         tests = {
             str(trial.number): float(trial.user_attrs[TESTED])
             for trial in self.trials
@@ -174,9 +197,9 @@ def _said(metric: str, median: float, width: float) -> str:
 def best_over_seeds(
     trials: Sequence[FrozenTrial], objective: str, direction: str, remembered: Mapping[str, object]
 ) -> FrozenTrial | None:
-    """Return a trial of the configuration with the best median over its seeds; None where no trial is complete.
+    """Return a trial of the configuration with the best median over its seeds.
 
-    remembered: the attributes of the study.
+    Return None where no trial is complete. remembered: the attributes of the study.
     """
     classes = remembered.get(CLASSES)
     results = over_seeds(

@@ -1,4 +1,7 @@
-"""What a user sees of a sweep: a live table in a terminal, a line a trial elsewhere, and in the end all of it."""
+"""Show a sweep to its user.
+
+In a terminal, that is a live table; elsewhere, a line for each trial. In the end, it is all trials.
+"""
 
 import logging
 import re
@@ -27,38 +30,38 @@ from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
 
-MOST_ROWS = 200  # of the last table
+MOST_ROWS = 200  # in the last table
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
-PLACES = (
-    "tracking.uri=",
-    "outputs=",
-    "sweep.storage=",
-    "experiment_name=",
-)  # that a command which goes on needs as well
+# Settings that later commands about this sweep need as well.
+PLACES = ("tracking.uri=", "outputs=", "sweep.storage=", "experiment_name=")
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """In a word."""
+    """Return the state of a trial as text."""
     return STATES.get(trial.state.name) or str(trial.user_attrs.get(HOW, "failed"))
 
 
 def epochs_of(trial: FrozenTrial) -> int:
-    """Return how many it was trained: by its own word at its end, else by the epochs that it told of."""
+    """Return how many epochs a trial was trained.
+
+    It says so itself at its end; until then, the epochs that it reported count.
+    """
     return int(trial.user_attrs.get(EPOCHS, max(trial.intermediate_values, default=0)))
 
 
 def written(metric: str, value: float | None) -> str:
-    """Return a figure for reading: an accuracy in percent."""
+    """Return a figure as text for reading; an accuracy is in percent."""
     if value is None:
         return ""
     return f"{100 * value:.2f} %" if metric.endswith("acc") else f"{value:.4f}"
 
 
 def value_of(trial: FrozenTrial, request: Request) -> float | None:
-    """Return the figure that a trial is told by, where it has one.
+    """Return the figure by which a trial is reported, or None where it has none.
 
-    A final sweep's trials are told by the test: they were trained on the validation images.
+    Trials of a final sweep are reported by the test, since they were trained on the validation
+    images.
     """
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         return None
@@ -69,7 +72,10 @@ def value_of(trial: FrozenTrial, request: Request) -> float | None:
 
 
 def table(study: Study) -> list[list[str]]:
-    """Every trial, below the names of the columns: number, state, its figure, epochs trained, seconds, values, error."""
+    """Return a row for each trial, below the names of the columns.
+
+    The columns are number, state, figure, epochs trained, seconds, values and error.
+    """
     names = [dimension.name for dimension in study.space.dimensions]
     rows = [["trial", "state", study.request.figure, "epochs", "seconds", *names, "error"]]
     for trial in study.trials:
@@ -77,16 +83,17 @@ def table(study: Study) -> list[list[str]]:
         seconds = trial.user_attrs.get(SECONDS)
         rows.append(
             [
-                str(trial.number), state_of(trial), "" if value is None else f"{value:.7g}", str(epochs_of(trial) or ""),
-                "" if seconds is None else f"{seconds:.1f}",
-                *(as_text(trial.params[name]) if name in trial.params else "" for name in names), str(trial.user_attrs.get(ERROR, "")),
+                str(trial.number), state_of(trial), "" if value is None else f"{value:.7g}",
+                str(epochs_of(trial) or ""), "" if seconds is None else f"{seconds:.1f}",
+                *(as_text(trial.params[name]) if name in trial.params else "" for name in names),
+                str(trial.user_attrs.get(ERROR, "")),
             ]
         )  # fmt: skip
     return rows
 
 
 def duration(seconds: float) -> str:
-    """In two units at most."""
+    """Return a duration as text, in at most two units."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return (
@@ -99,14 +106,17 @@ def duration(seconds: float) -> str:
 
 
 def _typed(word: str) -> str:
-    """Return a word as a shell takes it, in double quotes where that is easier to read."""
+    """Return an argument as a shell takes it, in double quotes where that is easier to read."""
     return (
         f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
     )
 
 
 class Display:
-    """While a sweep is at work. tracks: whether MLflow hears of it."""
+    """Show a sweep while it is running, and how it ended.
+
+    tracks: whether the sweep is logged to MLflow.
+    """
 
     def __init__(self, study: Study, workers: int, threads: int, tracks: bool) -> None:
         self.study, self.workers, self.tracks = study, workers, tracks
@@ -144,12 +154,12 @@ class Display:
             self.live.stop()
 
     def began(self, order: Order) -> None:
-        """A trial has a worker."""
+        """Show that a worker begins a trial."""
         if self.live is None:
             log.info("trial %s begins", order.name)
 
     def ended(self, worker: Worker, trial: FrozenTrial) -> None:
-        """A trial is over, or interrupted."""
+        """Show that a trial ended, or was interrupted."""
         self.ended_here += trial.state.is_finished()
         self.busy_s += worker.seconds
         self.worked_s = time.monotonic() - self.begun
@@ -169,7 +179,7 @@ class Display:
             )
 
     def update(self, workers: list[Worker]) -> None:
-        """Draws the table anew."""
+        """Draw the live table anew."""
         if self.live is not None:
             self.live.update(self._drawn(workers))
 
@@ -178,8 +188,8 @@ class Display:
         failed = sum(count for state, count in counts.items() if state not in STATES.values())
         lines = [
             f"{self.study.request.name}",
-            f"{counts['complete']} complete   {counts['pruned']} pruned   {failed} failed   {counts['running']} running   "
-            f"of {self.study.request.trials}   {self._left()}",
+            f"{counts['complete']} complete   {counts['pruned']} pruned   {failed} failed   "
+            f"{counts['running']} running   of {self.study.request.trials}   {self._left()}",
         ]
         if not self.study.request.is_final:  # its seeds are no candidates
             lines.append(self._best_so_far())
@@ -228,11 +238,30 @@ class Display:
         return in_short([*self.study.request.winner, *self.study.space.overrides(trial.params)])
 
     def say_how_it_ended(self, folder: Path) -> None:
-        """The table of all trials, those that failed with their error, and where everything is."""
-        request = self.study.request
+        """Show all trials, the errors of those that failed, and where everything is."""
         rows = table(self.study)[1:]
-        if not is_one_configuration(request):  # whose seeds have no order but that of their numbers
+        if not is_one_configuration(self.study.request):  # its seeds stay in order of their numbers
             rows.sort(key=lambda row: self._rank(row[2]))
+        self._say_trials(rows)
+        self._say_over_seeds()
+        for row in rows:
+            if row[-1]:
+                log.info(
+                    "trial %s %s: %s   (log: %s)",
+                    row[0],
+                    row[1],
+                    row[-1],
+                    folder / f"{int(row[0]):04d}" / "train.log",
+                )
+        self._say_result()
+        if self.ended_here:
+            log.info("time           %s", self._what_it_took())
+        log.info("in             %s", folder)
+        self._say_what_next()
+
+    def _say_trials(self, rows: list[list[str]]) -> None:
+        """Show the table of all trials, in the order of these rows."""
+        request = self.study.request
         shown = Table(box=None, pad_edge=False)
         metrics = list(dict.fromkeys([request.figure, TESTED]))
         for name in ("trial", "state", *metrics, "epochs", "time", "settings"):
@@ -261,24 +290,12 @@ class Display:
             )
         if len(rows) > MOST_ROWS:
             log.info("... and %d more", len(rows) - MOST_ROWS)
-        self._say_over_seeds()
-        for row in rows:
-            if row[-1]:
-                log.info(
-                    "trial %s %s: %s   (log: %s)",
-                    row[0],
-                    row[1],
-                    row[-1],
-                    folder / f"{int(row[0]):04d}" / "train.log",
-                )
-        self._say_result()
-        if self.ended_here:
-            log.info("time           %s", self._what_it_took())
-        log.info("in             %s", folder)
-        self._say_what_next()
 
     def _say_result(self) -> None:
-        """The best configuration, or trial where there is one seed; of a single configuration its median over seeds."""
+        """Log the best configuration, or the best trial where each configuration has one seed.
+
+        Of a single configuration, log the median over its seeds.
+        """
         request, over = self.study.request, self._over_seeds()
         if over is not None and is_one_configuration(request):
             (only, *_) = over.board
@@ -311,7 +328,7 @@ class Display:
             )
 
     def _say_what_next(self) -> None:
-        """Commands that go on from here, with the places that this one was given."""
+        """Log the commands that come next, with the places that this one was given."""
         request = self.study.request
         places = [word for word in self.places if word.startswith(("tracking.uri=", "outputs="))]
         if self.tracks:
@@ -329,14 +346,17 @@ class Display:
             )
 
     def _over_seeds(self) -> OverSeeds | None:
-        """What differs in its seed only, taken together; None where nothing does."""
+        """Return a summary of the trials that differ only in their seed.
+
+        Return None where no trials do.
+        """
         if not has_seeds(self.study.request):
             return None
         over = OverSeeds(self.study.trials, self.study.request, self.classes)
         return over if over.is_worth_telling else None
 
     def _say_over_seeds(self) -> None:
-        """Median and 95 % interval of each configuration, and what did not learn."""
+        """Show median and 95 % interval of each configuration, and what did not learn."""
         over = self._over_seeds()
         if over is None:
             return
@@ -356,12 +376,18 @@ class Display:
             log.info("%s", failures)
 
     def _what_it_took(self) -> str:
-        """Wall-clock time of this process's part, and the epochs of all trials."""
+        """Return the wall-clock time of this process, and the epochs of all trials, as text."""
         epochs = sum(epochs_of(trial) for trial in self.study.trials)
         idle = 1 - self.busy_s / (self.workers * self.worked_s)
         rate = 3600 * self.ended_here / self.worked_s
-        spent = f"{duration(self.worked_s)} from the start of the first trial, {counted(round(rate), 'trial')} an hour"
-        return f"{spent}, workers idle {max(0.0, idle):.0%}; all trials together: {counted(epochs, 'epoch')}"
+        spent = (
+            f"{duration(self.worked_s)} from the start of the first trial, "
+            f"{counted(round(rate), 'trial')} an hour"
+        )
+        return (
+            f"{spent}, workers idle {max(0.0, idle):.0%}; "
+            f"all trials together: {counted(epochs, 'epoch')}"
+        )
 
     def _rank(self, value: str) -> float:
         request = self.study.request

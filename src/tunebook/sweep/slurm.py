@@ -1,6 +1,8 @@
-"""Workers as Slurm jobs, submitted by submitit: a job keeps a warm process and runs one trial after another, each forked from it.
+"""Run workers as Slurm jobs, submitted by submitit.
 
-The driver and a job talk through small files in a folder of the sweep's, which Slurm's machines share: submitit needs one as well.
+A job keeps a warm process, and forks one trial after another from it. The driver and a job
+exchange small files in a folder of the sweep's. Slurm's machines must share that folder, which
+submitit needs as well.
 """
 
 import logging
@@ -26,20 +28,18 @@ from tunebook.sweep.worker import PATIENCE_S, Order
 
 log = logging.getLogger(__name__)
 
-JOBS, BEAT, READY, LEAVE, LEFT = (
-    "jobs",
-    "driver",
-    "ready",
-    "leave",
-    "left",
-)  # files, and their folder in the sweep's
+# Names within a sweep's folder: that of the jobs' folder, then those of files in it.
+JOBS, BEAT, READY, LEAVE, LEFT = "jobs", "driver", "ready", "leave", "left"
 POLL_S = 0.5
-BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for so long is gone
-MOST_FAILURES = 3  # of jobs that end before they are ready, before Slurm is given up
+BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for that long is gone
+MOST_FAILURES = 3  # jobs that end before they are ready, after which the sweep ends
 
 
 def serve(job: Path) -> None:
-    """What a job does: runs the orders that come into its folder, until it is told to leave or the driver is gone."""
+    """Run the orders that come into a job's folder.
+
+    The job ends where it is told to leave, or where the driver is gone.
+    """
     redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
     driver = Pulse(job.parent / BEAT)
@@ -60,7 +60,7 @@ def serve(job: Path) -> None:
 
 
 def _read_order(file: Path) -> Order:
-    """Return the order, and leave its file without the secrets that it needs to be carried out."""
+    """Return the order, and leave its file without the secrets that carrying it out needs."""
     text = file.read_text()
     order = Order.from_text(text)
     learn_words([*order.overrides, f"sweep.storage={order.storage}"])
@@ -69,7 +69,10 @@ def _read_order(file: Path) -> Order:
 
 
 def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: "Pulse") -> str:
-    """How the trial's process ended. Whatever ends this job (its time is up, it is cancelled) stops the trial first."""
+    """Run the trial of an order, and return how its process ended.
+
+    Whatever ends this job (its time is up, it is cancelled) stops the trial first.
+    """
     worker = executor.start(order)
     asked = False
     try:
@@ -81,7 +84,7 @@ def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: 
             ):
                 executor.stop(worker, at_once=False)
                 asked = True
-    except BaseException:  # submitit's, at the end of the job's time
+    except BaseException:  # submitit raises it at the end of the job's time
         executor.stop(worker, at_once=False)
         executor.ended([worker], PATIENCE_S)
         raise
@@ -90,7 +93,10 @@ def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: 
 
 @dataclass
 class Pulse:
-    """Whether the driver still writes into its file. (Its content counts, not its time: machines' clocks differ.)"""
+    """Watch whether the driver still writes into its file.
+
+    The content of the file counts and not its time, since the clocks of machines differ.
+    """
 
     file: Path
     _seen: str = ""
@@ -98,7 +104,7 @@ class Pulse:
 
     @property
     def lives(self) -> bool:
-        """Whether there was something new lately."""
+        """Return whether the driver has written something new lately."""
         try:
             now = self.file.read_text()
         except OSError:
@@ -110,30 +116,38 @@ class Pulse:
 
 @dataclass
 class Job:
-    """A job as the driver sees it. orders: how many it was given."""
+    """Hold a job as the driver sees it.
+
+    orders: how many orders it was given.
+    """
 
     folder: Path
-    handle: Any  # submitit's
+    handle: Any  # submitit's object for the job
     orders: int = 0
 
 
 @dataclass(frozen=True)
 class JobsTrial:
-    """number: of the job's orders."""
+    """Hold a trial that a job runs.
+
+    number: which of the job's orders it is.
+    """
 
     job: Job
     number: int
 
 
 class SlurmExecutor:
-    """count: how many jobs; threads: None for one. cluster: slurm, or local: processes of this machine that submitit starts.
+    """Start workers as Slurm jobs.
 
-    timeout_min: minutes that a job may take; more: further resources, of those that `outside` knows.
+    count: how many jobs; threads: None for one. cluster: `slurm`, or `local` for processes of this
+    machine that submitit starts. timeout_min: minutes that a job may take. more: further resources,
+    of those that `outside` allows.
     """
 
     def __init__(
-        self, count: int | None, threads: int | None, cluster: str, timeout_min: int, more: Mapping[str, Any] | None,
-        addresses: Mapping[str, str | None],
+        self, count: int | None, threads: int | None, cluster: str, timeout_min: int,
+        more: Mapping[str, Any] | None, addresses: Mapping[str, str | None],
     ) -> None:  # fmt: skip
         if count is None:
             raise SettingError(
@@ -175,7 +189,10 @@ class SlurmExecutor:
         return submitter
 
     def open(self, folder: Path) -> None:
-        """Ends jobs that a driver left which was killed, and submits new ones; each is used as soon as it runs."""
+        """End the jobs that a killed driver left, and submit new ones.
+
+        Each job is used as soon as it runs.
+        """
         jobs = folder / JOBS
         _end_left(jobs)
         self._folder = jobs / uuid.uuid4().hex[:8]
@@ -190,9 +207,10 @@ class SlurmExecutor:
         try:
             with importable():
                 handle = self._submitter(job / "log").submit(serve, job)
-        except (RuntimeError, OSError) as error:  # sbatch's own words
+        except (RuntimeError, OSError) as error:  # its text is that of sbatch
             raise NoWorkers(
-                f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; no trial is lost"
+                f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; "
+                "no trial is lost"
             ) from error
         self._jobs.append(Job(job, handle))
         self._coming.append(self._jobs[-1])
@@ -203,7 +221,10 @@ class SlurmExecutor:
             write_atomically(self._folder / BEAT, str(self._beats).encode())
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
-        """Whether a job is free."""
+        """Return whether a job is free.
+
+        Raise NoWorkers where all jobs end before they are ready.
+        """
         self._beat()
         for job in list(self._coming):
             if (job.folder / READY).exists():
@@ -215,18 +236,18 @@ class SlurmExecutor:
                 self._failures += 1
                 if self._failures >= MOST_FAILURES and not self._ever:
                     raise NoWorkers(
-                        f"jobs end before they are ready (log: {job.folder / 'log'}); no trial is lost"
+                        f"jobs end before they are ready (log: {job.folder / 'log'}); "
+                        "no trial is lost"
                     )
                 self._submit()
-        for job in [
-            job for job in self._free if job.handle.done()
-        ]:  # its time was up while it had nothing to do
+        # The time of a job may be up while it has nothing to do.
+        for job in [job for job in self._free if job.handle.done()]:
             self._free.remove(job)
             self._submit()
         return bool(self._free)
 
     def start(self, order: Order) -> Worker:
-        """The trial in a free job."""
+        """Hand the trial to a free job, and return its worker."""
         job = self._free.pop()
         worker = Worker(order, JobsTrial(job, job.orders))
         write_atomically(job.folder / f"order-{job.orders}", order.to_text().encode(), mode=0o600)
@@ -234,13 +255,16 @@ class SlurmExecutor:
         return worker
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Said in a file that its job looks for."""
+        """Make a file that the worker's job looks for, which then stops the trial."""
         (
             worker.handle.job.folder / f"{'kill' if at_once else 'stop'}-{worker.handle.number}"
         ).touch()
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
-        """Those whose job has said so, or is gone."""
+        """Return the workers whose job has reported their end or is gone, as soon as there is one.
+
+        Return none of them after `timeout_s` seconds.
+        """
         until = time.monotonic() + timeout_s
         while True:
             self._beat()
@@ -252,9 +276,8 @@ class SlurmExecutor:
 
     def _has_ended(self, worker: Worker) -> bool:
         said = worker.handle.job.folder / f"ended-{worker.handle.number}"
-        is_gone = (
-            worker.handle.job.handle.done()
-        )  # asked first: what it said before it went is there then
+        # Asked first, so that what the job reported before it ended is found below.
+        is_gone = worker.handle.job.handle.done()
         if said.exists():
             worker.ending = said.read_text()
             self._free.append(worker.handle.job)
@@ -268,7 +291,7 @@ class SlurmExecutor:
         return bool(is_gone)
 
     def close(self) -> None:
-        """Tells the jobs to leave; those that still wait in Slurm's queue are cancelled."""
+        """Tell the jobs to leave, and cancel those that still wait in Slurm's queue."""
         for job in self._coming:
             job.handle.cancel()
         for job in self._jobs:
@@ -276,7 +299,10 @@ class SlurmExecutor:
 
 
 def _end_left(jobs: Path) -> None:
-    """Tells jobs whose driver is gone to leave, and waits until they have: they may be at work on trials."""
+    """Tell jobs whose driver is gone to leave, and wait until they have.
+
+    They may be running trials.
+    """
     there = [
         ready.parent for ready in jobs.glob(f"*/*/{READY}") if not (ready.parent / LEFT).exists()
     ]
@@ -285,9 +311,8 @@ def _end_left(jobs: Path) -> None:
     log.info("jobs of an earlier start are told to leave: %d", len(there))
     before = {job.parent: (job.parent / BEAT).read_text() for job in there}
     time.sleep(1.5 * BEATS_EVERY_S)
-    there = [
-        job for job in there if (job.parent / BEAT).read_text() == before[job.parent]
-    ]  # others have a driver: one that joined
+    # The others have a driver, which joined the sweep.
+    there = [job for job in there if (job.parent / BEAT).read_text() == before[job.parent]]
     for job in there:
         (job / LEAVE).touch()
     until = time.monotonic() + 2 * PATIENCE_S

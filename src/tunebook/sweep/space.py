@@ -1,7 +1,9 @@
-"""What varies in a sweep: settings and their values, from the command line and from the sweep's YAML, in Hydra's own words.
+"""Describe what varies in a sweep: settings and their values, in Hydra's override syntax.
 
-`optimizer=adam,sgd` and `choice(...)`, `range(...)` are lists of values; `interval(a, b)`, `int(interval(a, b))` and
-`tag(log, interval(a, b))` are ranges for a search. In YAML, a nested `optimizer=adam: {...}` holds what varies only where that is chosen.
+They come from the command line and from the sweep's YAML. `optimizer=adam,sgd`, `choice(...)` and
+`range(...)` are lists of values. `interval(a, b)`, `int(interval(a, b))` and
+`tag(log, interval(a, b))` are ranges for a search. In YAML, a nested `optimizer=adam: {...}` holds
+what varies only where that option is chosen.
 """
 
 import itertools
@@ -21,7 +23,7 @@ from tunebook.secrets import HIDDEN, is_secret, redact
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-MAX_TRIALS = 10_000  # of a sweep; more would take hours to check alone
+MAX_TRIALS = 10_000  # of a sweep; to check more of them would take hours
 MAX_NUMBER = 1e18  # a float holds every integer up to 9e15
 Value = str | int | float | bool | None
 Point = dict[str, Value]  # a value for each dimension that applies, by its name
@@ -29,9 +31,10 @@ Point = dict[str, Value]  # a value for each dimension that applies, by its name
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that varies. values: the list, or None for the range `low` to `high`. when: (key, option) it depends on.
+    """Hold one setting that varies.
 
-    is_shipped: whether nobody typed it: it comes from an option of conf/sweep/.
+    values: the list, or None for the range from `low` to `high`. when: the (key, option) that it
+    depends on. is_shipped: whether it comes from an option of conf/sweep/, so that nobody typed it.
     """
 
     key: str
@@ -45,22 +48,25 @@ class Dimension:
 
     @property
     def name(self) -> str:
-        """What the study calls it: ranges that depend on different choices are different things."""
+        """Return the name of the parameter in the study.
+
+        Ranges of one key that depend on different choices are different parameters.
+        """
         return f"{self.key} ({self.when[0]}={self.when[1]})" if self.when else self.key
 
     def written(self) -> dict[str, Any]:
-        """As plain values, for whoever reads what was tried."""
+        """Return the fields as plain values, for whoever reads what was tried."""
         fields = {key: value for key, value in vars(self).items() if key != "is_shipped"}
         return {**fields, "name": self.name}
 
     def without(self, value: Value) -> "Dimension":
-        """Return the same setting with one value less."""
+        """Return the same setting without one of its values."""
         values = tuple(other for other in self.values or () if other != value)
         text = f"choice({','.join(as_text(other) for other in values)})"
         return replace(self, values=values, text=text)
 
     def suggest(self, trial: "Trial") -> Value:
-        """A value that the study's sampler draws."""
+        """Return a value that the study's sampler draws."""
         if self.values is not None:
             drawn: Value = trial.suggest_categorical(self.name, self.values)
             return drawn
@@ -69,19 +75,22 @@ class Dimension:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def applies(self, chosen: Mapping[str, Value]) -> bool:
-        """Whether it varies where these keys have these values."""
+        """Return whether the setting varies where these keys have these values."""
         return self.when is None or str(chosen.get(self.when[0])) == self.when[1]
 
 
 @dataclass(frozen=True)
 class Space:
-    """Every setting that varies, those that others depend on first. given: the values of the rest, as far as others depend on them."""
+    """Hold every setting that varies, with those first that others depend on.
+
+    given: the values of all other settings, as far as something depends on them.
+    """
 
     dimensions: tuple[Dimension, ...]
     given: Mapping[str, str]
 
     def suggest(self, trial: "Trial") -> None:
-        """Draws a value for everything that applies."""
+        """Draw a value for every setting that applies."""
         chosen: dict[str, Value] = dict(self.given)
         for dimension in self.dimensions:
             if dimension.applies(chosen):
@@ -98,7 +107,10 @@ class Space:
         return Space(kept, self.given), list(dict.fromkeys(missing))
 
     def without_unfit(self, key: str, value: object) -> "Space | None":
-        """Return the space without a shipped value that does not fit; None where it is not one, or the only one."""
+        """Return the space without a shipped value that can't run.
+
+        Return None where the value is not a shipped one, or is the only one of its setting.
+        """
         for number, one in enumerate(self.dimensions):
             fits = one.is_shipped and one.key == key and one.values is not None
             if fits and value in (one.values or ()) and len(one.values or ()) > 1:
@@ -111,7 +123,10 @@ class Space:
         return None
 
     def points(self) -> list[Point]:
-        """Every combination. SettingError where a range has no list of values."""
+        """Return every combination of values.
+
+        Raise SettingError where a setting has a range, or where there are too many combinations.
+        """
         for dimension in self.dimensions:
             if dimension.values is None:
                 message = (
@@ -121,7 +136,10 @@ class Space:
         found = list(itertools.islice(self._combinations(0, dict(self.given), {}), MAX_TRIALS + 1))
         if len(found) > MAX_TRIALS:
             names = ", ".join(dict.fromkeys(dimension.key for dimension in self.dimensions))
-            message = f"make more than {MAX_TRIALS} combinations; a search draws some of them: sweep=random"
+            message = (
+                f"make more than {MAX_TRIALS} combinations; "
+                "a search draws some of them: sweep=random"
+            )
             raise SettingError("sweep", names, message)
         return found
 
@@ -139,7 +157,10 @@ class Space:
             )
 
     def corners(self, most: int) -> list[Point]:
-        """Points that hold each value and each end of a range at least once, for a check: at most about so many."""
+        """Return points that together hold each value and each end of a range, for a check.
+
+        There are at most `most` of them, so that a large space is not covered in full.
+        """
         whole = list(itertools.islice(self._combinations(0, dict(self.given), {}), 20_000))
         found: list[Point] = []
         seen: set[tuple[str, Value]] = set()
@@ -150,16 +171,19 @@ class Space:
         return found[:most]
 
     def overrides(self, point: Mapping[str, Any]) -> list[str]:
-        """A point as words of the command line."""
+        """Return a point as overrides of the command line."""
         return [f"{d.key}={as_text(point[d.name])}" for d in self.dimensions if d.name in point]
 
     def described(self) -> dict[str, str]:
-        """Name -> what it varies over, as text."""
+        """Return what each parameter varies over, as text by its name."""
         return {dimension.name: dimension.text for dimension in self.dimensions}
 
 
 def as_text(value: Value) -> str:
-    """A value as the command line takes it. (Texts are kept as they were written there.)"""
+    """Return a value as the command line takes it.
+
+    Texts are kept as they were written there.
+    """
     if value is None:
         return "null"
     return (
@@ -172,12 +196,18 @@ def as_text(value: Value) -> str:
 
 
 def as_value(value: object) -> Value:
-    """Return numbers as numbers, so that a sampler knows their order, and anything else as it is written."""
+    """Return a plain value as it is, and anything else as text.
+
+    Numbers stay numbers, so that a sampler knows their order.
+    """
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
 def in_short(words: Sequence[str]) -> str:
-    """For reading: `optimizer.lr=0.00123456` as `lr=0.001235`, `optimizer=adam` as `adam`. Of a key given twice the last counts."""
+    """Return overrides in short, for reading; of a key that is given twice, the last counts.
+
+    `optimizer.lr=0.00123456` becomes `lr=0.001235`, and `optimizer=adam` becomes `adam`.
+    """
     found: dict[str, str] = {}
     for word in words:
         key, _, value = word.partition("=")
@@ -188,7 +218,7 @@ def in_short(words: Sequence[str]) -> str:
 
 
 def shortened(value: str) -> str:
-    """A number to four digits; anything else as it is."""
+    """Return a number to four digits, and anything else as it is."""
     try:
         return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
     except ValueError:
@@ -196,7 +226,10 @@ def shortened(value: str) -> str:
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
-    """The overrides that hold for the whole sweep, and those that vary. SettingError for one that can't be read."""
+    """Return the overrides that hold for the whole sweep, and those that vary.
+
+    Raise SettingError for an override that can't be parsed.
+    """
     fixed: list[str] = []
     varying: list[Override] = []
     for text in overrides:
@@ -211,10 +244,8 @@ def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
 def _parsed(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    except (
-        HydraException,
-        ValueError,
-    ) as error:  # ValueError: of an integer with thousands of digits
+    # An integer with thousands of digits is a ValueError.
+    except (HydraException, ValueError) as error:
         raise SettingError(
             text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())
         ) from None
@@ -228,10 +259,10 @@ def make_space(
     given: Mapping[str, str],
     is_shipped: bool = False,
 ) -> Space:
-    """What varies. written: the sweep's `space`; fixed: settings of the command line, which vary no more; given: chosen options;
-    is_shipped: whether `written` is as conf/sweep/ has it.
+    """Return what varies; a key on the command line takes the place of the one in YAML.
 
-    A key on the command line takes the place of the YAML's.
+    written: the sweep's `space`. fixed: settings of the command line, which don't vary. given: the
+    chosen options. is_shipped: whether `written` is unchanged from conf/sweep/.
     """
     from_line = [_dimension(override, None) for override in varying]
     keys = {dimension.key for dimension in from_line} | set(fixed)
@@ -305,10 +336,13 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
 
 
 def _refuse_secrets(key: str, text: str) -> None:
-    """Raise SettingError where the values are secrets: the study's database holds what varies as it is."""
+    """Raise SettingError where the values are secrets.
+
+    The study's database holds what varies as it is.
+    """
     allowed = "can't vary in a sweep, whose study keeps every value"
     if set(text.replace(" ", "").lower().split(",")) <= {"true", "false", "null"}:
-        return  # a switch tells nothing
+        return  # a switch reveals nothing
     if is_secret(key):
         raise SettingError(key, HIDDEN, f"is named like a secret, and {allowed}")
     if redact(text) != text:
@@ -316,7 +350,7 @@ def _refuse_secrets(key: str, text: str) -> None:
 
 
 def _same(value: Value) -> tuple[str, object]:
-    """Return what tells values apart: 1 and 1.0 are the same setting, 1 and true are not."""
+    """Return a key that tells values apart: 1 and 1.0 are the same setting, 1 and true are not."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return ("number", value) if is_number else (type(value).__name__, str(value))
 
@@ -335,14 +369,14 @@ def _range(key: str, text: str, value: IntervalSweep, when: tuple[str, str] | No
 
 
 def _is_number(value: object) -> bool:
-    """Return whether it is a number that a sampler can draw between."""
+    """Return whether a value is a number that may end a range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and abs(value) < MAX_NUMBER
 
 
 def _check_length(key: str, text: str, value: RangeSweep) -> None:
-    """Raise SettingError for a range that is not to be listed: it has no end, or too many values."""
+    """Raise SettingError for a range that has no end, or too many values to be listed."""
     start, stop, step = value.start, value.stop, value.step
     if not (_is_number(start) and _is_number(stop) and _is_number(step)) or not step:
         raise SettingError(

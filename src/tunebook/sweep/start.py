@@ -1,4 +1,4 @@
-"""Checks every trial of a sweep, and the place that it works in, before its driver starts."""
+"""Check every trial of a sweep, and its folder, before its driver starts."""
 
 import contextlib
 from collections.abc import Iterator
@@ -25,9 +25,10 @@ LOCK = ".driver.lock"
 
 
 def drive(request: Request, base: DictConfig) -> int:
-    """Runs the sweep. The exit status. SettingError, InputError before anything is made.
+    """Run the sweep, and return the exit status.
 
-    base: what all trials start from.
+    Raise SettingError or InputError before anything is made. base: the config that all trials start
+    from.
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
@@ -60,7 +61,8 @@ def drive(request: Request, base: DictConfig) -> int:
         if not is_disk_full(error):
             raise
         fail(
-            f"the disk is full ({error.filename or folder}); no trial is lost: the same command goes on",
+            f"the disk is full ({error.filename or folder}); "
+            "no trial is lost: the same command goes on",
             1,
         )
     finally:
@@ -71,9 +73,8 @@ def _executor(request: Request, base: DictConfig) -> Executor:
     addresses = {"sweep.storage": request.settings["storage"]}
     if "uri" in base.tracking:
         addresses["tracking.uri"] = str(base.tracking.uri)
-        if (
-            addresses["sweep.storage"] == addresses["tracking.uri"]
-        ):  # each would take the other's schema for an old one of its own
+        # MLflow and Optuna would each take the other's schema for an old one of its own.
+        if addresses["sweep.storage"] == addresses["tracking.uri"]:
             message = (
                 "must be another database than tracking.uri: MLflow and Optuna can't share one"
             )
@@ -82,7 +83,7 @@ def _executor(request: Request, base: DictConfig) -> Executor:
 
 
 def _check(cfg: DictConfig) -> None:
-    """A trial's config, checked like a single run's."""
+    """Check the config of a trial like that of a single run."""
     choices = dict(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -91,7 +92,10 @@ def _check(cfg: DictConfig) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path, request: Request) -> Iterator[None]:
-    """One driver a sweep, but for those that join it. What it makes and what it is told ends here."""
+    """Allow only one driver for the sweep within the block, except for those that join it.
+
+    Raise InputError where another driver is running, or where there is no sweep to join.
+    """
     if request.settings["join"]:
         if not folder.is_dir() and request.settings["storage"] is None:
             raise InputError(
@@ -104,7 +108,10 @@ def _alone(folder: Path, request: Request) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        message = f"is at work already; to add workers to it: the same command with sweep.join=true (sweep.name='{request.name}')"
+        message = (
+            "is at work already; to add workers to it: "
+            f"the same command with sweep.join=true (sweep.name='{request.name}')"
+        )
         raise InputError(f"sweep {request.name}: {message}") from None
     with lock:
         yield

@@ -1,7 +1,8 @@
-"""The study's database, which may be removed, locked, damaged or on a full disk while a sweep is at work.
+"""Wait for the study's database where it can't be used.
 
-Each call is tried again until the database answers or patience ends. A call is one transaction, so
-that trying again does no harm.
+It may be removed, locked, damaged or on a full disk while a sweep is running. Each call is tried
+again until the database answers or patience ends. A call is one transaction, so that trying again
+does no harm.
 """
 
 import contextlib
@@ -27,9 +28,9 @@ from tunebook.sweep.outside import sqlite_file
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
-LOCK_TIMEOUT_S = 10.0  # that SQLite itself waits for another process's transaction
+LOCK_TIMEOUT_S = 10.0  # how long SQLite itself waits for another process's transaction
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What Optuna's cache and a study call.
+# The methods that Optuna's cache and a study call.
 CALLS = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
     "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
@@ -42,22 +43,26 @@ CALLS = (
 
 
 class StudyUnavailable(RuntimeError):
-    """The study's database can't be used, and patience has ended. Nothing is lost: the same command goes on."""
+    """Signal that the study's database can't be used, and that patience has ended.
+
+    Nothing is lost: the same command resumes the sweep.
+    """
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether there was no room for what was to be written."""
+    """Return whether an error says that there was no space for what was to be written."""
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 class _Missing(RuntimeError):
-    """The file is not there, or holds another study."""
+    """Signal that the database's file is not there, or that it holds another study."""
 
 
 class PatientStorage(RDBStorage):
-    """Optuna's storage, which waits while the database can't be used.
+    """Wait while the database can't be used, and else do what Optuna's storage does.
 
-    patience_s: how long a call waits. gives_up: asked meanwhile whether to wait no longer.
+    patience_s: how long a call waits. gives_up: a function that is asked meanwhile whether to wait
+    no longer.
     """
 
     def __init__(self, address: str, patience_s: float = 0.0, must_exist: bool = False) -> None:
@@ -82,7 +87,7 @@ class PatientStorage(RDBStorage):
 
     @contextlib.contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
-        """Wait as long as this, within the block."""
+        """Set how many seconds each call within the block waits."""
         before, self.patience_s = self.patience_s, seconds
         try:
             yield
@@ -90,12 +95,15 @@ class PatientStorage(RDBStorage):
             self.patience_s = before
 
     def look(self) -> None:
-        """Wait until the database can be used, where it can't be."""
+        """Wait until the database can be used."""
         if self._study is not None:
             self.get_study_id_from_name(self._study[0])
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a method of Optuna's storage, again and again while that fails."""
+        """Call a method of Optuna's storage, again and again while that fails.
+
+        Raise StudyUnavailable where patience ends.
+        """
         began, said = time.monotonic(), False
         while True:
             try:
@@ -114,7 +122,10 @@ class PatientStorage(RDBStorage):
             time.sleep(RETRY_S)
 
     def _look_at_file(self) -> None:
-        """Open the file anew where another took its place: a connection would go on with the old."""
+        """Open the file anew where another one took its place.
+
+        A connection would still use the old file.
+        """
         if self._file is None:
             return
         try:
@@ -122,7 +133,9 @@ class PatientStorage(RDBStorage):
         except OSError:
             raise _Missing(f"{self._file} is not there") from None
         if inode != self._inode:
-            self._inode = None  # until it is known to hold the study: the file may be put back, with connections to this one open
+            # None until the new file is known to hold the study: the old one may be put back while
+            # connections to the new one are open.
+            self._inode = None
             self.engine.dispose()
             try:
                 if self._study is not None:
@@ -156,14 +169,17 @@ for _name in CALLS:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason in a few words: the database driver's own, where there is one."""
+    """Return the reason in a few words, which are the database driver's own where it gave any."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     cause = getattr(cause, "orig", None) or cause or error
     return " ".join(redact(str(cause)).split())[:150] or type(cause).__name__
 
 
 def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
-    """Return the database at `address`, made where it is a file that is not there. InputError where it can't be opened."""
+    """Return the database at `address`; a file that does not exist is made.
+
+    Raise InputError where it can't be opened.
+    """
     try:
         return PatientStorage(address, patience_s)
     except Exception as error:  # whatever a database driver raises
@@ -175,7 +191,10 @@ def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
 
 
 def open_existing(address: str, patience_s: float) -> PatientStorage:
-    """Return a database that another process made. StudyUnavailable where it does not answer in time."""
+    """Return a database that another process made.
+
+    Raise StudyUnavailable where it does not answer in time.
+    """
     began = time.monotonic()
     while True:
         try:
@@ -188,9 +207,10 @@ def open_existing(address: str, patience_s: float) -> PatientStorage:
 
 
 def set_damaged_aside(file: Path) -> Path | None:
-    """Rename a file that is no whole SQLite database, so that a new one can be made. Return its new name, None where it is whole.
+    """Rename a file that is not an intact SQLite database, so that a new one can be made.
 
-    A file that is locked or can't be read is left where it is: it may be whole.
+    Return its new name, or None where it is intact. A file that is locked or can't be read is left
+    where it is, since it may be intact.
     """
     if not file.is_file():
         return None

@@ -1,4 +1,7 @@
-"""A sweep's Optuna study: the only truth of which trials there are, what they are made of and what became of them."""
+"""Keep a sweep's Optuna study.
+
+It is the only record of which trials there are, what they are made of and what became of them.
+"""
 
 import logging
 import warnings
@@ -21,7 +24,7 @@ from tunebook.sweep.storage import PatientStorage, StudyUnavailable, open_storag
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-# What a trial says of itself in the study.
+# Names of a trial's attributes in the study, and one value of HOW.
 RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = (
     "retry_of",
     "begun",
@@ -31,21 +34,24 @@ RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = (
     "not begun",
     "losses",
 )
-EPOCHS = "epochs"  # trained; also where nothing may be compared by an epoch's figures
+EPOCHS = "epochs"  # trained; recorded even where no epoch's figures may be compared
 
 
 def check(request: Request) -> None:
-    """SettingError, InputError where the sampler, the pruner or the storage can't be used."""
+    """Raise an error where the sampler, the pruner or the storage can't be used.
+
+    It is a SettingError or an InputError.
+    """
     make(request.settings["sampler"], "sweep.sampler")
     make(request.settings["pruner"], "sweep.pruner")
     address = request.settings["storage"]
     file = None if address is None else sqlite_file(address)
-    if address is not None and (file is None or file.exists()):  # opening would make the file
+    if address is not None and (file is None or file.exists()):  # to open it would make the file
         open_storage(address).remove_session()
 
 
 def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
-    """A sampler or a pruner from its settings; None where there are none."""
+    """Return a sampler or a pruner from its settings; None where there are none."""
     if settings is None:
         return None
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
@@ -56,15 +62,17 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
                 f"must be at most {MAX_TRIALS}, as many as a sweep may have trials",
             )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ExperimentalWarning
-        )  # of options that TPE is known to do better with
+        # TPE is known to do better with some experimental options.
+        warnings.simplefilter("ignore", ExperimentalWarning)
         return targets.make(settings, kind, **given)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial came to. curve: the objective of each epoch; figures: of the test."""
+    """Hold what a trial achieved.
+
+    curve: the objective of each epoch. figures: those of the test.
+    """
 
     state: TrialState
     value: float
@@ -74,7 +82,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Next:
-    """A trial to be run now. is_new: False where an earlier process began it."""
+    """Hold a trial that is to be run now.
+
+    is_new: False where an earlier process began it.
+    """
 
     number: int
     trial_id: int
@@ -83,7 +94,10 @@ class Next:
 
 
 class Study:
-    """The study of one sweep. Several processes may ask it for trials at the same time; each trial goes to one of them."""
+    """Hold the study of one sweep.
+
+    Several processes may ask it for trials at the same time; each trial goes to one of them.
+    """
 
     def __init__(self, request: Request, storage: optuna.storages.BaseStorage) -> None:
         self.request, self.space = request, request.space
@@ -96,12 +110,14 @@ class Study:
         )
         if isinstance(storage, PatientStorage):
             storage.belongs_to(self.study)
-        self.interrupted: list[
-            FrozenTrial
-        ] = []  # trials that an earlier process began and did not end
+        # Trials that an earlier process began and did not end.
+        self.interrupted: list[FrozenTrial] = []
 
     def begin(self) -> None:
-        """Makes sure that it is the sweep that was asked for, and that every point of a grid waits in it. InputError for another."""
+        """Make sure that the study is that of this sweep, and that it holds every point of a grid.
+
+        Raise InputError where it is the study of another sweep.
+        """
         identity, known = self.request.identity(), self.study.user_attrs.get("identity")
         if known is not None and (changed := differences(known, identity)):
             more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
@@ -118,7 +134,10 @@ class Study:
                     self.study.enqueue_trial(point)
 
     def remember(self, key: str, value: Any) -> Any:
-        """A value of the whole sweep: what it was first."""
+        """Return the value that `key` has for the whole sweep.
+
+        It is the one that was given first.
+        """
         if key not in self.study.user_attrs:
             self.study.set_user_attr(key, value)
             return value
@@ -126,7 +145,7 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """All that are worth telling of."""
+        """Return all trials but those that were never begun, which are not worth showing."""
         return [
             trial
             for trial in self.study.get_trials(deepcopy=False)
@@ -134,35 +153,37 @@ class Study:
         ]
 
     def last_of_each(self) -> list[FrozenTrial]:
-        """The trials, but for those that were run again."""
+        """Return the trials without those that were run again."""
         again = {
             trial.user_attrs[RETRY_OF] for trial in self.trials if RETRY_OF in trial.user_attrs
         }
         return [trial for trial in self.trials if trial.number not in again]
 
     def counts(self) -> dict[TrialState, int]:
-        """How many are in each state."""
+        """Return how many trials are in each state."""
         states = [trial.state for trial in self.last_of_each()]
         return {state: states.count(state) for state in TrialState}
 
     def retry_failed(self) -> int:
-        """Lets trials that failed wait to be run again. How many."""
+        """Enqueue the trials that failed, and return how many those are."""
         failed = [trial for trial in self.last_of_each() if trial.state == TrialState.FAIL]
         for trial in failed:
             self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
         return len(failed)
 
     def next(self) -> Next | None:
-        """The next trial: one that was interrupted, one that waits, or a new draw; None where there is none left."""
+        """Return the next trial, or None where there is none left.
+
+        It is one that was interrupted, one that waits, or a new draw.
+        """
         while self.interrupted:
             trial = self.interrupted.pop(0)
             if _is_whole(trial, self.space):
                 return Next(
                     trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False
                 )
-            self.end(
-                trial._trial_id, TrialState.FAIL, NOT_BEGUN
-            )  # a kill between asking and drawing
+            # The process was killed after it asked for the trial and before it drew all values.
+            self.end(trial._trial_id, TrialState.FAIL, NOT_BEGUN)
         left = self.request.trials - sum(
             count for state, count in self.counts().items() if state != TrialState.WAITING
         )
@@ -175,8 +196,11 @@ class Study:
         return Next(asked.number, asked._trial_id, self.space.overrides(asked.params), is_new=True)
 
     def _sampler(self) -> BaseSampler:
-        """Made anew for each trial, and seeded with how many there are: a seeded sampler that goes on would draw the same again.
-        (A quasi-random one keeps its place in the study, and needs the same seed.)"""
+        """Return a new sampler for the next trial, seeded with the number of trials as well.
+
+        A sampler with the same seed would draw the same values again after a restart. But a
+        quasi-random one keeps its place in the study, and needs the same seed.
+        """
         settings, seed = self.request.settings, int(self.request.settings["seed"])
         if settings["sampler"] is None:
             return optuna.samplers.RandomSampler(seed=seed)
@@ -193,7 +217,10 @@ class Study:
         return seeded
 
     def take_back(self, trial: FrozenTrial, most: int) -> bool:
-        """Lets a trial go on that was lost with its machine; not where it happened `most` times."""
+        """Let a trial resume that was lost with its machine, and return whether it may.
+
+        It may not where that has happened `most` times.
+        """
         losses = int(trial.user_attrs.get(LOSSES, 0)) + 1
         self.study._storage.set_trial_user_attr(trial._trial_id, LOSSES, losses)
         if losses < most:
@@ -201,18 +228,18 @@ class Study:
         return losses < most
 
     def put_back(self, trial_id: int) -> None:
-        """Let a trial that could not be begun or told of be run, or go on, later."""
+        """Let a trial resume later, or begin later where it could not begin."""
         self.interrupted.append(self.study._storage.get_trial(trial_id))
 
     def pass_over(self, trial_id: int) -> None:
-        """Leave a trial's number to another one; its point, if it is one of a grid, waits again."""
+        """Leave a trial's number unused, and enqueue its point again where it is one of a grid."""
         params = self.study._storage.get_trial(trial_id).params
         self.end(trial_id, TrialState.FAIL, NOT_BEGUN)
         if self.request.is_grid:
             self.study.enqueue_trial(params)
 
     def complete(self, trial_id: int, result: Result) -> None:
-        """Puts down a trial's results, where its worker could not."""
+        """Record a trial's results, where its worker could not."""
         storage = self.study._storage
         reported = storage.get_trial(trial_id).intermediate_values
         for epoch, value in result.curve.items():
@@ -223,7 +250,7 @@ class Study:
         storage.set_trial_state_values(trial_id, result.state, [result.value])
 
     def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
-        """Puts down what became of a trial, where its worker could not."""
+        """Record what became of a trial, where its worker could not."""
         storage = self.study._storage
         if storage.get_trial(trial_id).state.is_finished():
             return
@@ -234,7 +261,7 @@ class Study:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """Of the trials that were trained to their end."""
+        """Return the best of the trials that were trained to their end, or None without any."""
         done = [
             trial
             for trial in self.trials
@@ -245,7 +272,7 @@ class Study:
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's values, also where it only waits for them."""
+    """Return a trial's values, also where it still waits to be run."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
@@ -254,7 +281,7 @@ def _key(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_whole(trial: FrozenTrial, space: Space) -> bool:
-    """Whether everything that applies has been drawn."""
+    """Return whether every setting that applies has been drawn."""
     chosen: dict[str, Any] = dict(space.given)
     for dimension in space.dimensions:
         if dimension.applies(chosen):
@@ -265,9 +292,9 @@ def _is_whole(trial: FrozenTrial, space: Space) -> bool:
 
 
 class WorkersTrial:
-    """A trial as the worker that runs it sees it.
+    """Hold a trial as the worker that runs it sees it.
 
-    Training does not wait for the study: what can't be told of an epoch is told with the next.
+    Training does not wait for the study: an epoch that can't be reported is reported with the next.
     """
 
     def __init__(
@@ -286,7 +313,7 @@ class WorkersTrial:
         self.number = self._trial.number
 
     def report(self, epoch: int, value: float) -> bool:
-        """Tells an epoch's objective. Whether the trial is to be given up."""
+        """Report an epoch's objective, and return whether the trial is to be pruned."""
         said = bool(self._untold)
         self._untold[epoch] = value
         try:
@@ -301,17 +328,17 @@ class WorkersTrial:
     def _tell_epochs(self) -> None:
         told = self._cached.get_trial(self._id).intermediate_values
         for epoch, value in list(self._untold.items()):
-            if epoch not in told:  # an epoch that is trained again after a kill is told already
+            if epoch not in told:  # an epoch that is trained again after a kill is reported already
                 self._trial.report(value, epoch)
             del self._untold[epoch]
 
     def note(self, **attributes: Any) -> None:
-        """Puts down more of what became of it."""
+        """Record more attributes of the trial."""
         for key, value in attributes.items():
             self._trial.set_user_attr(key, value)
 
     def tell(self, state: TrialState, value: float | None = None) -> None:
-        """Its end."""
+        """Record the end of the trial."""
         self._tell_epochs()
         values = None if value is None else [value]
         self._cached.set_trial_state_values(self._id, state, values)

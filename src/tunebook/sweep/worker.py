@@ -1,4 +1,7 @@
-"""One trial in a process of its own: a single run, which tells the sweep's study how it does."""
+"""Run one trial in a process of its own.
+
+The trial is a single run, which reports to the sweep's study.
+"""
 
 import json
 import os
@@ -30,14 +33,17 @@ from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.shipper import JOURNAL
 
-LOG = "worker.log"  # what a process says that has no other place to say it: a crash of a library
-PATIENCE_S = 15.0  # for a run that is to stop, before its process is ended
+LOG = "worker.log"  # output that goes nowhere else, such as a crash in a library
+PATIENCE_S = 15.0  # for a run to stop in, before its process is killed
 LONGEST_ERROR = 300  # characters
 
 
 @dataclass(frozen=True)
 class Order:
-    """A trial to run, as plain values: it may go to another machine."""
+    """Describe a trial that is to be run.
+
+    All values are plain, since the order may go to another machine.
+    """
 
     script: str
     storage: str
@@ -51,16 +57,16 @@ class Order:
     parent: str  # the key of the sweep's own run
     tests: bool
     threads: int
-    option: str = "grid"  # of the group `sweep`
-    patience_s: float = 0.0  # that it waits for the study's database
+    option: str = "grid"  # the chosen option of the group `sweep`
+    patience_s: float = 0.0  # how long it waits for the study's database
 
     def to_text(self) -> str:
-        """As JSON."""
+        """Return the order as JSON."""
         return json.dumps({**vars(self), "folder": str(self.folder)})
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """From `to_text`."""
+        """Return the order that `to_text` wrote."""
         found = json.loads(text)
         return cls(
             **{**found, "overrides": tuple(found["overrides"]), "folder": Path(found["folder"])}
@@ -68,7 +74,7 @@ class Order:
 
 
 class SweepsTrial(Trial):
-    """A run's place in a sweep, through the study."""
+    """Connect a run with the study of its sweep."""
 
     def __init__(self, order: Order) -> None:
         storage = open_existing(order.storage, order.patience_s)
@@ -83,11 +89,11 @@ class SweepsTrial(Trial):
         }
 
     def report(self, epoch: int, value: float) -> bool:
-        """Through the study, where the sweep's pruner decides."""
+        """Report to the study, and return whether the sweep's pruner ends the trial."""
         return self.study.report(epoch, value)
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
-        """The trial's state, which MLflow's status does not tell."""
+        """Return tags for the state of the trial, which MLflow's status does not show."""
         if status == "FINISHED" and self.given_up_at:
             return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.given_up_at)}
         return {
@@ -97,14 +103,17 @@ class SweepsTrial(Trial):
 
 
 def how_it_failed(error: BaseException | None) -> str:
-    """A word for it."""
+    """Return how a trial failed, in one word."""
     return "diverged" if isinstance(error, NonFiniteLoss) else "failed"
 
 
 def work(order: Order, lifeline: Connection, gpu: str) -> None:
-    """Runs the trial to its end, whatever that is. lifeline: breaks where the sweep's process ends; the run is then stopped.
-    gpu: the only one that it sees; "": all."""
-    os.setsid()  # Ctrl-C in a terminal is the sweep's process's to pass on
+    """Run the trial to its end, whatever that is.
+
+    lifeline: breaks where the sweep's process ends; the run is then stopped. gpu: the only GPU that
+    the trial sees; "" for all.
+    """
+    os.setsid()  # the sweep's process passes Ctrl-C on to this one
     learn_words(order.overrides)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     try:
@@ -134,7 +143,7 @@ def _train(order: Order, trial: SweepsTrial) -> None:
     try:
         start(task, "config")
     except Stopped as stopped:
-        sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep goes on with it
+        sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep resumes it
     except Exception as error:
         if isinstance(error, StudyUnavailable) or is_disk_full(error):
             raise
@@ -149,7 +158,10 @@ def _train(order: Order, trial: SweepsTrial) -> None:
 
 
 def told(folder: Path, objective: str) -> Result | None:
-    """What a run's journal says it came to, where it ended well and its process was killed before the study heard of it."""
+    """Return the result that a run's journal holds, or None where the run did not end well.
+
+    It is needed where the process was killed before it could report the result to the study.
+    """
     points: dict[str, float] = {}
     curve: dict[int, float] = {}
     tags: dict[str, str] = {}
@@ -170,7 +182,7 @@ def told(folder: Path, objective: str) -> Result | None:
 
 
 def _places(folder: Path) -> list[str]:
-    """Where it works; and where it has been at work before, that it goes on."""
+    """Return overrides for a run's folder, and for resuming the run where it was begun there."""
     places = [f"hydra.run.dir={quoted(str(folder))}"]
     return [*places, f"resume={quoted(str(folder))}"] if (folder / RUN_FILE).exists() else places
 
