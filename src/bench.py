@@ -30,9 +30,9 @@ import torch  # isort: skip
 from mlflow import MlflowClient  # isort: skip
 from omegaconf import open_dict  # isort: skip
 
-from tunebook.experiment.assembly import Parts, build, plain
-from tunebook.experiment.run import Job, fit
-from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd
+from tunebook.experiment.assembly import RunComponents, build, plain
+from tunebook.experiment.run import RunContext, fit
+from tunebook.recovery import CheckpointCallback, GracefulShutdown
 from tunebook.runfolder import RunFolder
 from tunebook.tracking.describe import cpu_name
 from tunebook.tracking.journal import Journal
@@ -46,7 +46,7 @@ def median_and_range(values: list[float]) -> str:
     return f"{statistics.median(values):.4g} ({min(values):.4g} to {max(values):.4g})"
 
 
-def parts_of(overrides: list[str]) -> Parts:
+def parts_of(overrides: list[str]) -> RunComponents:
     """Return the objects that train.py would build from the overrides, with the data loaded."""
     cfg = compose_config("config", overrides)
     with open_dict(cfg):
@@ -61,7 +61,7 @@ def parts_of(overrides: list[str]) -> Parts:
 class PlainLoop:
     """Train the same network, with the same optimizer and batches, as a notebook would."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: RunComponents) -> None:
         self.data = parts.data
         self.network = copy.deepcopy(parts.classifier.network)
         self.optimizer = parts.classifier.make_optimizer(self.network.parameters())
@@ -136,7 +136,9 @@ class Alternating(pl.Callback):
     def __init__(self, plain_loop: PlainLoop) -> None:
         self.plain_loop = plain_loop
         self.surviving = Stopwatch(
-            (KeepCheckpoints, "save"), (KeepCheckpoints, "on_validation_end"), (Journal, "append")
+            (CheckpointCallback, "save"),
+            (CheckpointCallback, "on_validation_end"),
+            (Journal, "append"),
         )
         self.surviving_percent: list[float] = []
         self.ours: list[float] = []
@@ -201,7 +203,7 @@ def alternate(overrides: list[str]) -> Alternating:
         run_folder.open()
         parts.tracker.open(run_folder)
         parts.tracker.describe("bench", "bench", {}, {})
-        fit(Job(parts, run_folder.path, StopAtBatchEnd()))
+        fit(RunContext(parts, run_folder.path, GracefulShutdown()))
         parts.tracker.close("FINISHED")
     return clock
 

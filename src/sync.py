@@ -17,9 +17,9 @@ def main(cfg: "DictConfig") -> None:
     from pathlib import Path
 
     from tunebook.text_output import counted
-    from tunebook.tracking.shipper import deliver_left_over
+    from tunebook.tracking.shipper import upload_pending
 
-    left_over = deliver_left_over(Path(cfg.outputs), cfg.tracking.uri)
+    left_over = upload_pending(Path(cfg.outputs), cfg.tracking.uri)
     print(f"{counted(left_over.delivered, 'run')} delivered, {len(left_over.problems)} not")
     for problem in left_over.problems:
         print(problem)

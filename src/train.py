@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @command(
     "config",
     check="tunebook.experiment.check:check",
-    take_up="tunebook.experiment.resolve_resume:take_up",
+    resolve_resume="tunebook.experiment.resolve_resume:resolve_resume",
     sweep="tunebook.sweep.command:sweep",
 )
 def main(cfg: "DictConfig") -> float | None:

@@ -131,7 +131,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError(f"not within {seconds} s")
 
 
-def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str) -> None:
+def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: str) -> None:
     """Run a sweep's worker with a fault in the trials of `faults_at`.
 
     The first trial raises in training, the second is killed, the third diverges and the fifth
@@ -148,18 +148,18 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, lifeline: Any, gpu: str)
         nothing_finite(5)
     elif order.number in faults_at:
         at_call(Classifier, "training_step", 5, what[order.number])
-    work(order, lifeline, gpu)
+    work(order, parent_pipe, gpu)
 
 
-def killed_before_telling(order: Any, lifeline: Any, gpu: str) -> None:
+def killed_before_telling(order: Any, parent_pipe: Any, gpu: str) -> None:
     """Run a sweep's worker that is killed after its run, before it tells the study."""
-    from tunebook.sweep.study import WorkersTrial
+    from tunebook.sweep.study import TrialHandle
     from tunebook.sweep.worker import work
 
-    at_call(WorkersTrial, "tell", 1, send(signal.SIGKILL))
-    work(order, lifeline, gpu)
+    at_call(TrialHandle, "tell", 1, send(signal.SIGKILL))
+    work(order, parent_pipe, gpu)
 
 
-def no_work(order: Any, lifeline: Any, gpu: str) -> None:
+def no_work(order: Any, parent_pipe: Any, gpu: str) -> None:
     """End a sweep's worker at once, as on a machine where none can run."""
     os._exit(3)

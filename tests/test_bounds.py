@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.conftest import Cli
 from tunebook import machine
-from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.checks import InputError, SettingError, format_value, validate_value
 from tunebook.commandline.names import (
     ConfigError,
     compose_config,
@@ -32,7 +32,7 @@ from tunebook.experiment.memory import training_bytes
 from tunebook.sweep.points import read, to_check
 
 # The memory is beyond what the test process has: a failure must not take the machine down.
-MEMORY, LONGEST_S = 4 * 2**30, 30
+MEMORY, MAX_S = 4 * 2**30, 30
 EXTREMES = (
     "0",
     "-1",
@@ -80,7 +80,7 @@ def limited() -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_time() -> Iterator[None]:
-    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    signal.setitimer(signal.ITIMER_REAL, MAX_S)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -328,7 +328,7 @@ def test_a_number_that_libraries_cannot_hold_is_refused(value: Any) -> None:
         for item in items
     )
     try:
-        taken = conform("x", value, Any) == value
+        taken = validate_value("x", value, Any) == value
     except SettingError as error:
         taken, said = False, str(error)
     assert taken == holds
@@ -337,8 +337,8 @@ def test_a_number_that_libraries_cannot_hold_is_refused(value: Any) -> None:
 
 def test_an_integer_that_python_does_not_print() -> None:
     with pytest.raises(SettingError, match="more than 4300 digits"):
-        conform("x", 10**5000, int)
-    assert shown([10**5000]).startswith("(a number")
+        validate_value("x", 10**5000, int)
+    assert format_value([10**5000]).startswith("(a number")
 
 
 def test_a_limit_of_the_process_is_its_memory() -> None:

@@ -137,7 +137,7 @@ def killed_in_a_save(folder: Path, trial: int) -> None:
     _, content, problems = checkpoint.newest(folder)
     assert not problems
     assert torch.equal(content["ballast"], torch.full((200_000,), float(content["step"])))
-    checkpoint.sweep(folder)
+    checkpoint.remove_partial_files(folder)
     assert {file.name for file in folder.iterdir()} <= {LAST, PREVIOUS}
 
 

@@ -13,17 +13,17 @@ from tunebook.checks import (
     Count,
     Dropout,
     SettingError,
-    checked,
-    conform,
-    construct,
-    nearest,
-    shown,
+    format_value,
+    instantiate,
+    suggest,
+    validate_args,
+    validate_value,
 )
 from tunebook.targets import KINDS, resolve
 
 
 class Thing:
-    @checked
+    @validate_args
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -36,7 +36,7 @@ class Thing:
 
 @given(st.integers(1, 10**9))
 def test_a_whole_float_is_an_integer(n: int) -> None:
-    found = conform("n", float(n), Count)
+    found = validate_value("n", float(n), Count)
     assert found == n
     assert isinstance(found, int)
 
@@ -52,16 +52,16 @@ def test_a_whole_float_is_an_integer(n: int) -> None:
 )
 def test_nothing_else_is_a_count(value: object) -> None:
     with pytest.raises(SettingError, match=r"^n="):
-        conform("n", value, Count)
+        validate_value("n", value, Count)
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_dropout_is_from_0_to_below_1(value: float) -> None:
     if 0 <= value < 1:
-        assert conform("p", value, Dropout) == value
+        assert validate_value("p", value, Dropout) == value
     else:
         with pytest.raises(SettingError):
-            conform("p", value, Dropout)
+            validate_value("p", value, Dropout)
 
 
 @given(
@@ -73,16 +73,16 @@ def test_dropout_is_from_0_to_below_1(value: float) -> None:
 )
 def test_an_error_is_always_one_line(value: object) -> None:
     assert "\n" not in str(SettingError("key", value, "no"))
-    assert len(shown(value)) <= 80
+    assert len(format_value(value)) <= 80
 
 
 def test_a_list_serves_as_a_tuple() -> None:
-    assert conform("shape", [1, 2, 3], tuple[int, int, int]) == (1, 2, 3)
+    assert validate_value("shape", [1, 2, 3], tuple[int, int, int]) == (1, 2, 3)
 
 
 def test_construct_names_the_path_and_passes_only_what_is_asked_for() -> None:
     settings = {"size": 3, "rate": 0.5, "kind": "big"}
-    assert construct(Thing, settings, "thing", image_shape=(1, 2, 3), seed=4).values == (
+    assert instantiate(Thing, settings, "thing", image_shape=(1, 2, 3), seed=4).values == (
         (1, 2, 3),
         3,
         0.5,
@@ -94,21 +94,21 @@ def test_construct_names_the_path_and_passes_only_what_is_asked_for() -> None:
         ("rat", 1, "thing.rat=1: no such setting. Did you mean 'rate'?"),
     ]:
         with pytest.raises(SettingError) as error:
-            construct(Thing, settings | {key: value}, "thing", image_shape=(1, 2, 3))
+            instantiate(Thing, settings | {key: value}, "thing", image_shape=(1, 2, 3))
         assert str(error.value) == text
     with pytest.raises(SettingError, match=r"^thing\.rate=null: is required$"):
-        construct(Thing, {"size": 1, "kind": "big"}, "thing", image_shape=(1, 2, 3))
+        instantiate(Thing, {"size": 1, "kind": "big"}, "thing", image_shape=(1, 2, 3))
 
 
 def test_a_librarys_own_complaint_names_the_setting() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     with pytest.raises(SettingError, match=r"^optimizer\.rho=2\.0: Invalid rho value"):
-        construct(torch.optim.Adadelta, {"lr": 1.0, "rho": 2.0}, "optimizer", params=parameters)
+        instantiate(torch.optim.Adadelta, {"lr": 1.0, "rho": 2.0}, "optimizer", params=parameters)
 
 
 def test_nearest_says_nothing_where_nothing_is_near() -> None:
-    assert nearest("xyzzy", ["filters", "kernel_size"]) == ""
-    assert nearest("filtres", ["filters", "kernel_size"]) == " Did you mean 'filters'?"
+    assert suggest("xyzzy", ["filters", "kernel_size"]) == ""
+    assert suggest("filtres", ["filters", "kernel_size"]) == " Did you mean 'filters'?"
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -144,6 +144,6 @@ def test_ranges_hold_in_python_too() -> None:
 
 
 def test_an_annotated_range_of_a_library_holds() -> None:
-    assert conform("x", 3, Annotated[int, Field(le=3)]) == 3
+    assert validate_value("x", 3, Annotated[int, Field(le=3)]) == 3
     with pytest.raises(SettingError):
-        conform("x", 4, Annotated[int, Field(le=3)])
+        validate_value("x", 4, Annotated[int, Field(le=3)])

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tunebook.experiment.comparison import Account, Comparison
+from tunebook.experiment.comparison import Comparison, RunSnapshot
 
-HERE = Account(
+HERE = RunSnapshot(
     {
         (1, "val/loss"): 0.5,
         (1, "train/loss"): 0.6,
@@ -54,7 +54,7 @@ def test_the_first_difference_is_the_first_to_come_about(
 
 def test_what_else_differs_is_listed() -> None:
     tags = {**HERE.tags, "host": "z", "version.torch": "3", "git.dirty": "true"}
-    now = Account({}, tags, {"training": "4567"}, {"torch": "3", "attrs": "2"})
+    now = RunSnapshot({}, tags, {"training": "4567"}, {"torch": "3", "attrs": "2"})
     assert Comparison(HERE, now).lines(["model.bias: no such setting -> true"])[-8:] == [
         "what else differs, then -> now:",
         "  host: a -> z",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tunebook.checks import SettingError
 from tunebook.data import ImageDataModule
 from tunebook.data.augmentation import Affine, NoAugmentation
-from tunebook.data.batches import BatchIndices
+from tunebook.data.batches import EpochBatchSampler
 from tunebook.data.download import DataError, DataFile, idx_array, idx_bytes, read_files
 from tunebook.data.sources import Digits, TorchvisionFiles
 
@@ -268,7 +268,7 @@ class TestOrder:
     def test_each_epoch_is_every_sample_once(
         self, samples: int, batch: int, seed: int, epoch: int, devices: int
     ) -> None:
-        parts = [BatchIndices(samples, batch, seed, rank, devices) for rank in range(devices)]
+        parts = [EpochBatchSampler(samples, batch, seed, rank, devices) for rank in range(devices)]
         for part in parts:
             part.set_epoch(epoch)
         batches = [list(part) for part in parts]
@@ -284,8 +284,8 @@ class TestOrder:
     def test_devices_see_the_batches_that_one_would(
         self, samples: int, batch: int, seed: int
     ) -> None:
-        whole = list(BatchIndices(samples, batch, seed))
-        halves = [list(BatchIndices(samples, batch, seed, rank, 2)) for rank in (0, 1)]
+        whole = list(EpochBatchSampler(samples, batch, seed))
+        halves = [list(EpochBatchSampler(samples, batch, seed, rank, 2)) for rank in (0, 1)]
         for i, (one, two) in enumerate(zip(*halves, strict=True)):
             together = sorted(one.tolist() + two.tolist())
             assert together == sorted(whole[i].tolist()) or i == len(halves[0]) - 1
@@ -294,15 +294,15 @@ class TestOrder:
         orders = {}
         for seed in (0, 1):
             for epoch in (0, 1):
-                batches = BatchIndices(1000, 100, seed)
+                batches = EpochBatchSampler(1000, 100, seed)
                 batches.set_epoch(epoch)
                 orders[seed, epoch] = torch.cat(list(batches))
                 assert torch.equal(orders[seed, epoch], torch.cat(list(batches)))
         assert len({tuple(order.tolist()) for order in orders.values()}) == 4
 
     def test_keeps_the_last_partial_batch(self) -> None:
-        assert len(BatchIndices(60_000, 128, 0)) == 469
-        assert len(list(BatchIndices(60_000, 128, 0))[-1]) == 60_000 - 468 * 128
+        assert len(EpochBatchSampler(60_000, 128, 0)) == 469
+        assert len(list(EpochBatchSampler(60_000, 128, 0))[-1]) == 60_000 - 468 * 128
 
     @pytest.mark.parametrize("workers", [0, 1, 2])
     def test_is_the_same_with_any_number_of_workers(self, workers: int) -> None:

@@ -205,7 +205,7 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
         assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
         result = cli("train.py", "resume=last", *with_store(tmp_path))
         assert result.code == 2
-        assert "is at work still, as process" in result.err
+        assert "is still running, as process" in result.err
         assert [run.info.status for run in runs_in(tmp_path)] == ["RUNNING"]
     finally:
         assert process.pid
@@ -288,7 +288,7 @@ def test_a_server_that_comes_late_and_is_killed_in_the_middle(tmp_path: Path) ->
     process = faults.start_train(arguments, log)
     try:
         faults.wait_for(lambda: log.exists() and "epoch   3/600" in log.read_text())
-        faults.wait_for(lambda: "MLflow is not reached; training goes on" in log.read_text())
+        faults.wait_for(lambda: "MLflow is unreachable; buffering" in log.read_text())
         server.start()
         client = MlflowClient(server.uri)
         (run,) = faults.wait_for(

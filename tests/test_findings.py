@@ -25,11 +25,11 @@ from tests.studies import (
 )
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.design import design
-from tunebook.analysis.effects import Edge, Effect, edges, effects
+from tunebook.analysis.effects import BoundaryOptimum, Effect, edges, effects
 from tunebook.analysis.findings import findings
 from tunebook.analysis.interactions import Interaction, interactions
 from tunebook.analysis.leaderboard import leaderboard
-from tunebook.analysis.pairs import against_the_leader
+from tunebook.analysis.pairs import compare_to_best
 from tunebook.analysis.results import Results, Run, Setting
 
 NOISE = 0.002  # standard deviation between seeds: 0.2 points
@@ -55,7 +55,7 @@ def few_bootstraps() -> Iterator[None]:
 
 def analysed(
     results: Results,
-) -> tuple[tuple[Effect, ...], tuple[Edge, ...], tuple[Interaction, ...]]:
+) -> tuple[tuple[Effect, ...], tuple[BoundaryOptimum, ...], tuple[Interaction, ...]]:
     """Return effects, edges and interactions, without importance, which is slow."""
     compared = comparable(results)
     model = design(results, compared)
@@ -63,7 +63,9 @@ def analysed(
     return found, edges(model, compared, found), interactions(model, found)
 
 
-def count(counts: Counter[str], plan: Plan, found: Sequence[Effect], ends: Sequence[Edge]) -> None:
+def count(
+    counts: Counter[str], plan: Plan, found: Sequence[Effect], ends: Sequence[BoundaryOptimum]
+) -> None:
     """Add a study to the counts of what its plan holds and of what its findings say."""
     matter = {effect.setting.name for effect in found if effect.matters}
     at_end = {edge.setting.name: edge.upwards for edge in ends}
@@ -171,7 +173,7 @@ def test_of_equal_configurations_none_is_called_better() -> None:
             for a in "abcdef"
             for seed in range(5)
         ]
-        pairs = against_the_leader(
+        pairs = compare_to_best(
             leaderboard(Results("s", "val/loss", "min", (setting,), tuple(runs))), None
         )
         called += any(pair.verdict == "better" for pair in pairs)

@@ -141,7 +141,7 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
                 parsed,
                 "config",
                 "tunebook.experiment.check:check",
-                "tunebook.experiment.resolve_resume:take_up",
+                "tunebook.experiment.resolve_resume:resolve_resume",
                 sweeps=True,
             )
         except SystemExit as stop:

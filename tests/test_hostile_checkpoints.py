@@ -23,7 +23,7 @@ from tests.conftest import Cli, in_folder
 from tests.runs import RUN, with_store
 from tests.strangers import change_run_json, hand_over, listing, make_half
 from tunebook.commandline.names import compose_config
-from tunebook.experiment.assembly import Parts, build, plain
+from tunebook.experiment.assembly import RunComponents, build, plain
 from tunebook.experiment.compatibility import require_fit
 from tunebook.recovery import checkpoint
 from tunebook.recovery.checkpoint import LAST, MARK, PREVIOUS, CheckpointError, require_same_network
@@ -43,7 +43,7 @@ def content(half: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def parts() -> Parts:
+def parts() -> RunComponents:
     cfg = compose_config("config", [*RUN, *RICH])
     with open_dict(cfg):
         del cfg["hydra"]
@@ -73,7 +73,7 @@ LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 )
 STATE = ("optimizer_states", 0, "state", 0)
 PROGRESS = ("loops", "fit_loop", "epoch_loop.automatic_optimization.optim_progress")
-FACTS, REPORT = ("tunebook",), ("callbacks", "EpochReport")
+FACTS, REPORT = ("tunebook",), ("callbacks", "EpochLogger")
 WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
     "no tunebook": (FACTS, ...),
     "tunebook is a list": (FACTS, []),
@@ -105,7 +105,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
         ("callbacks", "EarlyStopping{'monitor': 'val/acc', 'mode': 'max'}", "wait_count"),
         "x",
     ),
-    "best score is a list": (("callbacks", "KeepCheckpoints", "best_score"), []),
+    "best score is a list": (("callbacks", "CheckpointCallback", "best_score"), []),
     "no optimizer": (("optimizer_states",), []),
     "two optimizers": (("optimizer_states",), [{}, {}]),
     "another shape": ((*STATE, "exp_avg"), torch.zeros(2, 2)),
@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
 }
 
 
-def refuse(content: dict[str, Any], parts: Parts) -> str:
+def refuse(content: dict[str, Any], parts: RunComponents) -> str:
     """Return the error of `resume` for a checkpoint, or an empty text where it is accepted."""
     data = checkpoint.encode(content)
     try:
@@ -155,13 +155,13 @@ def refuse(content: dict[str, Any], parts: Parts) -> str:
     return ""
 
 
-def test_what_a_run_wrote_is_taken(content: dict[str, Any], parts: Parts) -> None:
+def test_what_a_run_wrote_is_taken(content: dict[str, Any], parts: RunComponents) -> None:
     assert refuse(copy.deepcopy(content), parts) == ""
 
 
 @pytest.mark.parametrize(("path", "value"), WRONG.values(), ids=WRONG.keys())
 def test_what_no_run_writes_is_refused(
-    content: dict[str, Any], parts: Parts, path: tuple[Any, ...], value: Any
+    content: dict[str, Any], parts: RunComponents, path: tuple[Any, ...], value: Any
 ) -> None:
     changed = copy.deepcopy(content)
     if path == ("state_dict", "network.0.weight"):
@@ -343,7 +343,7 @@ def mutated(content: dict[str, Any], number: int) -> dict[str, Any]:
     return changed
 
 
-def assert_told(content: dict[str, Any], parts: Parts, number: int) -> bool:
+def assert_told(content: dict[str, Any], parts: RunComponents, number: int) -> bool:
     said = refuse(mutated(content, number), parts)
     assert "\n" not in said
     assert len(said) < 500
@@ -356,14 +356,16 @@ def assert_told(content: dict[str, Any], parts: Parts, number: int) -> bool:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_any_mutation_is_taken_or_told(content: dict[str, Any], parts: Parts, number: int) -> None:
+def test_any_mutation_is_taken_or_told(
+    content: dict[str, Any], parts: RunComponents, number: int
+) -> None:
     assert_told(content, parts, number)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))
 def test_four_thousand_mutations_are_taken_or_told(
-    content: dict[str, Any], parts: Parts, part: int
+    content: dict[str, Any], parts: RunComponents, part: int
 ) -> None:
     told = sum(assert_told(content, parts, 10_000 + 400 * part + number) for number in range(400))
     assert told > 200
@@ -371,7 +373,7 @@ def test_four_thousand_mutations_are_taken_or_told(
 
 @pytest.mark.slow
 def test_a_mutation_that_is_taken_ends_well_or_is_told(
-    cli: Cli, half: Path, content: dict[str, Any], parts: Parts, tmp_path: Path
+    cli: Cli, half: Path, content: dict[str, Any], parts: RunComponents, tmp_path: Path
 ) -> None:
     """Resuming from an accepted mutated checkpoint ends well or with one line of error."""
     numbers = [

@@ -133,7 +133,7 @@ def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
                 said in line
                 for said in (
                     "another process works in this run's folder",
-                    "at work still",
+                    "is still running",
                     "finished",
                 )
             )
@@ -202,9 +202,9 @@ def test_two_that_deliver_at_once_double_nothing(tmp_path: Path) -> None:
 
 
 def sync(folder: str) -> None:
-    from tunebook.tracking.shipper import deliver_left_over
+    from tunebook.tracking.shipper import upload_pending
 
-    assert not deliver_left_over(Path(folder) / "out", store_in(Path(folder))).problems
+    assert not upload_pending(Path(folder) / "out", store_in(Path(folder))).problems
 
 
 def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path: Path) -> None:
@@ -232,14 +232,14 @@ def test_a_run_is_found_however_early_it_is_killed(tmp_path: Path) -> None:
 
 def kill_before_the_first_checkpoint(moment: str) -> None:
     from tunebook.experiment import record
-    from tunebook.recovery import KeepCheckpoints
+    from tunebook.recovery import CheckpointCallback
     from tunebook.tracking.tracker import MLflowTracker
 
     owner, name = {
-        "described": (KeepCheckpoints, "setup"),
+        "described": (CheckpointCallback, "setup"),
         "opened": (MLflowTracker, "open"),
         "told": (record, "describe_run"),
-        "saving": (KeepCheckpoints, "save"),
+        "saving": (CheckpointCallback, "save"),
     }[moment]
     faults.at_call(owner, name, 1, faults.send(signal.SIGKILL))
 

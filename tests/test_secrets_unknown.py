@@ -157,7 +157,7 @@ def test_every_name_of_a_secret_is_looked_for(name: str) -> None:
         "https://github.com/@scope/name", "basic training bearer of news",
         "tokens: 12, max_tokens=100", "password: null",
         "mail me@example.org", "tokens=5", "model.pass_through=True", "bypass: 3",
-        "epoch 3: val/acc 0.99", "x: |\n  text\ny: 1",
+        "epoch 3: val/acc 0.99", "cat: /etc/passwd: no such file", "x: |\n  text\ny: 1",
         "docker run --user 1000:1000 -u 0:0 --user node:node image",
         "python -u train.py tracking.uri=http://host:5000", "log-u 1:2",
         "rsync -u here there:folder", "usage: login <user> <password> [x]",

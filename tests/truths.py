@@ -8,7 +8,7 @@ import numpy as np
 from tests.studies import ALL, drawn, place
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.design import design
-from tunebook.analysis.effects import Edge, Effect, edges, effects
+from tunebook.analysis.effects import BoundaryOptimum, Effect, edges, effects
 from tunebook.analysis.results import Results, Run, Setting
 
 # Standard deviations of accuracies; the second is shared by all seeds of a configuration.
@@ -43,7 +43,7 @@ def repeated(
     return Results("study", "val/acc", "max", tuple(settings), tuple(runs))
 
 
-def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[Edge, ...]]:
+def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[BoundaryOptimum, ...]]:
     """Return effects and edges, without importance, which is slow."""
     compared = comparable(results)
     model = design(results, compared)

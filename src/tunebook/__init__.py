@@ -34,7 +34,7 @@ second block -> those of the first. tests/test_architecture.py checks it.
 """
 
 from tunebook.orphans import end_with_first_process
-from tunebook.torchvision_operators import mend_on_import
+from tunebook.torchvision_operators import install_import_patch
 
 end_with_first_process()  # as early as this: the imports that follow take seconds
-mend_on_import()
+install_import_patch()

@@ -80,7 +80,7 @@ class SettingError(ValueError):
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key}={shown(value)}: {allowed}")
+        super().__init__(f"{key}={format_value(value)}: {allowed}")
         self.key, self.value, self.allowed = key, value, allowed
 
     def under(self, where: str) -> Self:
@@ -88,7 +88,7 @@ class SettingError(ValueError):
         return type(self)(f"{where}.{self.key}", self.value, self.allowed)
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as a user would write it on the command line.
 
     The text is on one line, has at most 80 characters, and has its secrets redacted.
@@ -110,13 +110,13 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def nearest(word: str, words: Iterable[object]) -> str:
+def suggest(word: str, words: Iterable[object]) -> str:
     """Return the hint " Did you mean ...?", or "" if none of `words` is similar to `word`."""
     match = difflib.get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.5)
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
-def conform(key: str, value: Any, annotation: Any) -> Any:
+def validate_value(key: str, value: Any, annotation: Any) -> Any:
     """Return `value` as the type that `annotation` states.
 
     The check is strict (no text for a number, no true for 1). The exceptions are what YAML and the
@@ -194,7 +194,7 @@ def _said(error: ValidationError, value: object, annotation: Any) -> str:
     )
     # A union reports one error for each member. Together they are what is allowed.
     text = " or ".join(messages) or str(error.errors()[0]["msg"])
-    hint = nearest(shown(value), _choices(annotation))
+    hint = suggest(format_value(value), _choices(annotation))
     return f"{text}.{hint}" if hint else text
 
 
@@ -213,7 +213,7 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
         return {}  # a library's annotations that can't be evaluated at run time
 
 
-def checked(init: Callable[P, T]) -> Callable[P, T]:
+def validate_args(init: Callable[P, T]) -> Callable[P, T]:
     """Decorate a constructor so that each argument must fit its annotation.
 
     The constructor raises SettingError, with the argument's name as key, for one that does not fit.
@@ -225,13 +225,13 @@ def checked(init: Callable[P, T]) -> Callable[P, T]:
         bound = signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             if name in hints:
-                bound.arguments[name] = conform(name, value, hints[name])
+                bound.arguments[name] = validate_value(name, value, hints[name])
         return init(*bound.args, **bound.kwargs)
 
     return wrapper
 
 
-def construct(
+def instantiate(
     cls: Callable[..., Any], settings: Mapping[str, Any], where: str, **given: Any
 ) -> Any:
     """Return `cls(**given, **settings)`, with each setting checked against the annotations.
@@ -255,13 +255,13 @@ def construct(
         if key not in parameters:
             allowed = [name for name in parameters if name not in given and name != "self"]
             raise SettingError(
-                f"{where}.{key}", settings[key], f"no such setting.{nearest(key, allowed)}"
+                f"{where}.{key}", settings[key], f"no such setting.{suggest(key, allowed)}"
             )
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in settings and name not in given:
             raise SettingError(f"{where}.{name}", None, "is required")
     values = {
-        key: conform(f"{where}.{key}", value, hints.get(key, Any))
+        key: validate_value(f"{where}.{key}", value, hints.get(key, Any))
         for key, value in settings.items()
     }
     try:
@@ -269,10 +269,10 @@ def construct(
     except SettingError as error:
         raise error.under(where) from None
     except (ValueError, TypeError, ArithmeticError) as error:
-        raise _blamed(str(error), where, settings) from error
+        raise _attribute_error(str(error), where, settings) from error
 
 
-def _blamed(message: str, where: str, settings: Mapping[str, Any]) -> SettingError:
+def _attribute_error(message: str, where: str, settings: Mapping[str, Any]) -> SettingError:
     """Return a library's error as SettingError, for the setting whose name its message mentions."""
     named = [key for key in settings if key.rstrip("s") in message.lower()]
     if len(named) == 1:

@@ -25,7 +25,7 @@ class NonFiniteLoss(FloatingPointError):
     """
 
 
-class Figures(Metric):
+class EpochMetrics(Metric):
     """Compute a split's mean loss and accuracy over an epoch's samples.
 
     Each sample counts the same, so a smaller last batch has less weight. A torchmetrics collection
@@ -96,9 +96,9 @@ class Classifier(LightningModule):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
         self.train_figures, self.val_figures, self.test_figures = (
-            Figures("train"),
-            Figures("val"),
-            Figures("test"),
+            EpochMetrics("train"),
+            EpochMetrics("val"),
+            EpochMetrics("test"),
         )
         self.test_logits: list[Tensor] = []
 
@@ -107,14 +107,14 @@ class Classifier(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
-    def _step(self, batch: Batch, figures: Figures) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: Batch, figures: EpochMetrics) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels)
         # Detached, so that the sums do not keep the batch's graph alive.
         figures.update(loss.detach(), logits.detach(), batch.labels)
         return loss, logits
 
-    def _log_epoch(self, figures: Figures) -> None:
+    def _log_epoch(self, figures: EpochMetrics) -> None:
         self.log_dict(figures.compute())
         figures.reset()
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, checked
+from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, validate_args
 
 # A number of layers. Each is a module, which takes time and memory however narrow it is.
 Depth = Annotated[int, Field(ge=1, le=1000)]
@@ -36,7 +36,7 @@ class KerasCNN(nn.Module):
     the loss here.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -103,7 +103,7 @@ class MLP(nn.Module):
     The notebook trains such a network on the same digits in the section before its CNN.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -165,7 +165,7 @@ class BatchNormCNN(nn.Module):
     2014), dropout and logits follow.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         image_shape: tuple[int, int, int],

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tunebook.checks import conform
+from tunebook.checks import validate_value
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PAIRS = 5  # timed steps of each kind, alternating
@@ -76,7 +76,9 @@ def _key(network: nn.Module, image_shape: tuple[int, int, int], batch_size: int)
 def _read(file: Path) -> Choice | None:
     try:
         found: dict[str, Any] = json.loads(file.read_text())
-        return Choice(conform("precision", found["precision"], Precision), str(found["reason"]))
+        return Choice(
+            validate_value("precision", found["precision"], Precision), str(found["reason"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

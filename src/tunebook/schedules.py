@@ -8,7 +8,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tunebook.checks import Fraction, checked
+from tunebook.checks import Fraction, validate_args
 
 
 class WarmupCosine(LambdaLR):
@@ -18,7 +18,7 @@ class WarmupCosine(LambdaLR):
     SGDR (Loshchilov & Hutter 2017).
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         optimizer: Optimizer,

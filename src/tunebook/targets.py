@@ -10,7 +10,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from tunebook.checks import SettingError, construct, nearest
+from tunebook.checks import SettingError, instantiate, suggest
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
         raise SettingError(
             where,
             target,
-            f"must be a {base.__name__} of {module_name}.{nearest(attribute, classes)}",
+            f"must be a {base.__name__} of {module_name}.{suggest(attribute, classes)}",
         )
     found: type[Any] = getattr(module, attribute)
     return found
@@ -115,7 +115,7 @@ def make(settings: object, kind: str, where: str | None = None, **given: Any) ->
     if not isinstance(settings, dict):
         raise SettingError(where, settings, "must be settings with a _target_")
     target = resolve(settings.get("_target_"), kind, f"{where}._target_")
-    return construct(
+    return instantiate(
         target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given
     )
 

@@ -6,8 +6,8 @@ torchmetrics and pytorch_lightning import torchvision if it is installed, so the
 Declaring the operators' schemas is enough: data sets, transforms and models work, only box
 operators don't. If the builds match, torchvision loads its own operators and nothing is declared.
 
-The package calls `mend_on_import` once. It imports nothing itself, and acts only when torchvision
-is imported.
+The package calls `install_import_patch` once. It imports nothing itself, and acts only when
+torchvision is imported.
 """
 
 import importlib.util
@@ -41,7 +41,7 @@ class _BeforeTorchvision(MetaPathFinder):
                 _declare()
 
 
-def mend_on_import() -> None:
+def install_import_patch() -> None:
     """Declare missing operators as soon as torchvision is imported, unless it already is."""
     if "torchvision" not in sys.modules and not any(
         isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
 from tunebook import machine
-from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, checked
+from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, validate_args
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
 Limit = Count | Positive  # a number of batches, or a fraction of them
 
 
-@checked
+@validate_args
 def make_trainer(
     accelerator: Literal["auto", "cpu", "gpu"],
     devices: Devices,
@@ -65,7 +65,7 @@ def make_trainer(
         default_root_dir=output_dir,
         callbacks=callbacks + bar,
         plugins=[checkpoint_io],
-        enable_checkpointing=False,  # recovery.KeepCheckpoints saves them
+        enable_checkpointing=False,  # recovery.CheckpointCallback saves them
         logger=logger,
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
@@ -125,7 +125,7 @@ def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
     return "gpu" if there and accelerator != "cpu" else "cpu"
 
 
-class EpochReport(Callback):
+class EpochLogger(Callback):
     """Print a line and log times for each epoch.
 
     history: one dict for each epoch, with "epoch" (from 1) and all metrics of that epoch. In a
@@ -170,8 +170,8 @@ class EpochReport(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Log, once in a process, the seconds from its start to the end of its first step."""
-        if not EpochReport.first_step_seen:
-            EpochReport.first_step_seen = True
+        if not EpochLogger.first_step_seen:
+            EpochLogger.first_step_seen = True
             seconds = time.time() - psutil.Process().create_time()
             for logger in trainer.loggers:
                 logger.log_metrics({"time/first_step_s": seconds}, step=0)

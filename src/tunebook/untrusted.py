@@ -21,7 +21,7 @@ MAX_ALIASES = 8
 MAX_DEPTH = 40  # levels of nesting that a config or a record may have
 TAG = "tag:yaml.org,2002:"
 PLAIN_TAGS = ("str", "int", "float", "bool", "null", "map", "seq")
-LONGEST_LINE = 1 << 24  # bytes
+MAX_LINE = 1 << 24  # bytes
 
 
 def require_key(value: object, what: str) -> str:

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tunebook.analysis.effects import Edge
+from tunebook.analysis.effects import BoundaryOptimum
 from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import Pair
@@ -22,10 +22,10 @@ SCRIPT, COMPARE = "python src/train.py", "python src/compare.py"
 BEYOND, FINALIST, WINNER = "beyond", "finalist", "winner"  # follow the stem in a sweep's name
 UNTESTED = "sweep.test=false"
 NOT_IN_A_NAME = re.compile(r"[^\w.,=+ -]+")
-LONGEST_STEM = 60
+MAX_STEM = 60
 PLAIN = re.compile(r"[A-Za-z0-9_./+-]+")  # text that Hydra accepts without quotes
 BEST = 3  # configurations that get more seeds
-USUAL_SEEDS, MOST_SEEDS = 5, 20  # new seeds in one command
+USUAL_SEEDS, MAX_SEEDS = 5, 20  # new seeds in one command
 SEARCH = ("sweep=random", "sweep.space=null", "sweep.trials=20")
 
 
@@ -76,7 +76,7 @@ class Start:
     @property
     def stem(self) -> str:
         """Return the name, shortened and cleaned, as the beginning of a sweep's name."""
-        return NOT_IN_A_NAME.sub(" ", self.name)[:LONGEST_STEM].strip(". ") or "runs"
+        return NOT_IN_A_NAME.sub(" ", self.name)[:MAX_STEM].strip(". ") or "runs"
 
 
 def command(start: Start, parts: Sequence[str], kind: str, first: Sequence[str] = ()) -> str:
@@ -102,7 +102,7 @@ def next_commands(
     results: Results,
     ranked: Sequence[Configuration],
     pairs: Sequence[Pair],
-    edges: Sequence[Edge],
+    edges: Sequence[BoundaryOptimum],
     start: Start,
 ) -> tuple[str, ...]:
     """Return the commands to run next.
@@ -145,7 +145,7 @@ def _more_seeds(
         return []
     have = min(len(configuration.seeds) for configuration in ranked[:BEST])
     wanted = max([USUAL_SEEDS, *(pair.needed for pair in undecided[:1] if pair.needed is not None)])
-    seeds = _new_seeds(results, min(MOST_SEEDS, max(wanted - have, USUAL_SEEDS)))
+    seeds = _new_seeds(results, min(MAX_SEEDS, max(wanted - have, USUAL_SEEDS)))
     return [
         command(start, [*words(configuration.values), seeds, UNTESTED], f"{FINALIST} {place}")
         for place, configuration in enumerate(ranked[:BEST], 1)
@@ -157,7 +157,9 @@ def _new_seeds(results: Results, count: int) -> str:
     return f"seed=range({count})" if first == 0 else f"seed=range({first},{first + count})"
 
 
-def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start: Start) -> str:
+def _beyond(
+    results: Results, ranked: Sequence[Configuration], edge: BoundaryOptimum, start: Start
+) -> str:
     """Return the command of a sweep beyond the end at which the best values lie.
 
     A range is continued by half its width, starting at its outermost third; a list by one value.
@@ -182,7 +184,7 @@ def _beyond(results: Results, ranked: Sequence[Configuration], edge: Edge, start
     return command(start, parts, f"{BEYOND} {key(name)}", first=SEARCH)
 
 
-def _next_values(edge: Edge, whole: bool) -> str:
+def _next_values(edge: BoundaryOptimum, whole: bool) -> str:
     """Return the last value of the list and the one that would follow, separated by a comma.
 
     16,32,64 is continued with 128 on a logarithmic scale, and with 96 on a linear one.
@@ -204,7 +206,7 @@ def _next_values(edge: Edge, whole: bool) -> str:
     return ",".join(_number(value, whole) for value in (last, following))
 
 
-def _range_beyond(edge: Edge, whole: bool) -> str:
+def _range_beyond(edge: BoundaryOptimum, whole: bool) -> str:
     """Return the new range in Hydra's syntax; '' where there is none.
 
     It is interval(a, b), or int(interval(a, b)) for integers, within tag(log, ...) where the scale

@@ -14,7 +14,7 @@ from tunebook.analysis.power import smallest_found
 from tunebook.analysis.results import Results, Setting
 
 LEVEL = 0.05  # significance level of every test
-FEWEST_RUNS = 3  # with a value, for it to be judged
+MIN_RUNS = 3  # with a value, for it to be judged
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -62,7 +62,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Edge:
+class BoundaryOptimum:
     """Hold an end of a range at which the best values lie, and where the fit still rises.
 
     upwards: whether it is the upper end.
@@ -142,14 +142,16 @@ def _level_values(
     found = [
         LevelValue(level, len(level.members), compared.median(level.members)) for level in of_all
     ]
-    judged = [one for one in found if one.n >= FEWEST_RUNS]
+    judged = [one for one in found if one.n >= MIN_RUNS]
     kept = judged if len(judged) > 1 else found
     if compared.selected:
         return tuple(kept)
     return tuple(sorted(kept, key=lambda one: one.median, reverse=results.direction == "max"))
 
 
-def edges(model: Design | None, compared: Comparable, found: Sequence[Effect]) -> tuple[Edge, ...]:
+def edges(
+    model: Design | None, compared: Comparable, found: Sequence[Effect]
+) -> tuple[BoundaryOptimum, ...]:
     """Return the ends of ranges at which the best values lie, at most one for each setting.
 
     Only numeric settings that matter are considered, and only where the outermost level also has
@@ -176,7 +178,7 @@ def _is_outermost(effect: Effect, upwards: bool) -> bool:
     )
 
 
-def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
+def edge(model: Design, setting: Setting, upwards: bool) -> BoundaryOptimum | None:
     """Return the end of the setting's range if the best values lie there, else None.
 
     The fitted curve must get significantly better towards the end, and so must the values near it.
@@ -201,7 +203,7 @@ def edge(model: Design, setting: Setting, upwards: bool) -> Edge | None:
     own = fitted.resid + columns @ fitted.params[before : before + columns.shape[1]]
     if slope <= 0 or not p < LEVEL or not _best_at_the_end(model, setting, own, upwards):
         return None
-    return Edge(setting, upwards, ends[1] if upwards else ends[0], p)
+    return BoundaryOptimum(setting, upwards, ends[1] if upwards else ends[0], p)
 
 
 def _best_at_the_end(model: Design, setting: Setting, own: Array, upwards: bool) -> bool:

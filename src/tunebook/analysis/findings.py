@@ -11,7 +11,7 @@ from tunebook.analysis.effects import edges, effects
 from tunebook.analysis.importance import importances
 from tunebook.analysis.interactions import interactions
 from tunebook.analysis.leaderboard import leaderboard, seed_noise
-from tunebook.analysis.pairs import against_the_leader
+from tunebook.analysis.pairs import compare_to_best
 from tunebook.analysis.results import Results
 from tunebook.analysis.sampling import failing, gaps
 from tunebook.analysis.sentences import Found, sentences
@@ -53,7 +53,7 @@ def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = 
         importances(results, compared),
         interactions(model, settings),
         edges(model, compared, settings),
-        against_the_leader(ranked, noise),
+        compare_to_best(ranked, noise),
         gaps(results, compared, settings),
         failing(results),
     )

@@ -24,8 +24,8 @@ SOURCE = "fANOVA (Hutter et al. 2014)"
 BOOTSTRAPS = 40
 # In each bootstrap. Leaves of single runs would explain noise, and take a hundred times as long.
 TREES, DEPTH = 4, 6
-MOST_RUNS = 200  # in a bootstrap, so that 2,000 runs take seconds
-FEWEST_UNITS = 10  # configurations: these are resampled, as the seeds of one are not independent
+MAX_RUNS = 200  # in a bootstrap, so that 2,000 runs take seconds
+MIN_UNITS = 10  # configurations: these are resampled, as the seeds of one are not independent
 NOT_APPLYING = "does not apply"
 
 
@@ -54,7 +54,7 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
     rows, values = [unit.row for unit in units], np.array([unit.value for unit in units])
     columns = {setting.name: _column(setting, rows) for setting in results.settings}
     varying = [setting for setting in results.settings if len(set(columns[setting.name][0])) > 1]
-    if len(values) < FEWEST_UNITS or np.ptp(values) == 0 or len(varying) < 2:
+    if len(values) < MIN_UNITS or np.ptp(values) == 0 or len(varying) < 2:
         return ()
     distributions = {setting.name: columns[setting.name][1] for setting in varying}
     scores = normal_scores(values)
@@ -100,7 +100,7 @@ def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistri
 def _bootstrapped(trials: Sequence[FrozenTrial], names: Sequence[str]) -> NDArray[np.float64]:
     """Return the shares, with one row per bootstrap and one column per setting."""
     generator = np.random.default_rng(0)
-    size = min(len(trials), MOST_RUNS)
+    size = min(len(trials), MAX_RUNS)
     rows: list[list[float]] = []
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)

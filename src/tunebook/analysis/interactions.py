@@ -13,10 +13,10 @@ from tunebook.analysis.effects import Effect, holm, partial_p
 from tunebook.analysis.levels import Level, levels
 from tunebook.analysis.results import Setting
 
-MOST_SETTINGS = 4  # the strongest ones, whose pairs are tested
+MAX_SETTINGS = 4  # the strongest ones, whose pairs are tested
 # Stricter than for settings, since an interaction is claimed on top of what each setting does.
 INTERACTION_LEVEL = 0.01
-FEWEST_UNITS = 3  # with a combination, for it to be named
+MIN_UNITS = 3  # with a combination, for it to be named
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
     if model is None or np.ptp(model.values) == 0:
         return ()
     left = _left(model)
-    strongest = [effect for effect in found if effect.p is not None][:MOST_SETTINGS]
+    strongest = [effect for effect in found if effect.p is not None][:MAX_SETTINGS]
     pairs = list(itertools.combinations(strongest, 2))
     raw = {
         (a.setting.name, b.setting.name): _p(model, left, a.setting, b.setting) for a, b in pairs
@@ -111,6 +111,6 @@ def _strangest(
     excess: list[tuple[tuple[Level, Level], float]] = []
     for a, b in itertools.product(levels(first, model.rows), levels(second, model.rows)):
         both = sorted(set(a.members) & set(b.members))
-        if len(both) >= FEWEST_UNITS:
+        if len(both) >= MIN_UNITS:
             excess.append(((a, b), float(np.median(left[both]))))
     return max(excess, key=lambda one: abs(one[1]), default=None)

@@ -11,7 +11,7 @@ from tunebook.analysis.results import Results, Run
 # How far above chance an accuracy still counts as chance level: classes are of unequal size, and
 # the best epoch is picked.
 MARGIN = 0.05
-FEWEST_RUNS = 5  # needed to estimate chance level where the number of classes is unknown
+MIN_RUNS = 5  # needed to estimate chance level where the number of classes is unknown
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def chance_level(results: Results) -> ChanceLevel | None:
     values = sorted(
         run.objective for run in results.runs if is_ranked(run) and run.objective is not None
     )
-    if not name.endswith("acc") or results.direction != "max" or len(values) < FEWEST_RUNS:
+    if not name.endswith("acc") or results.direction != "max" or len(values) < MIN_RUNS:
         return None
     reached = float(np.median(values[len(values) // 2 :]))
     return (

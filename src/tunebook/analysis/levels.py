@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tunebook.analysis.results import Setting, Value
 
-MOST_LISTED = 6  # numbers in a list that are levels of their own; more are split into thirds
+MAX_LISTED = 6  # numbers in a list that are levels of their own; more are split into thirds
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def at(place: float, low: float, high: float, log: bool) -> float:
 
 def is_listed(setting: Setting) -> bool:
     """Return whether each value of the setting is a level."""
-    return not setting.is_number or 0 < len(setting.values) <= MOST_LISTED
+    return not setting.is_number or 0 < len(setting.values) <= MAX_LISTED
 
 
 def levels(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[Level, ...]:

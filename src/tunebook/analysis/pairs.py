@@ -17,9 +17,9 @@ from statsmodels.stats.power import TTestPower
 from tunebook.analysis.effects import LEVEL, holm
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
 
-FEWEST_SEEDS = 3  # in common, below which nothing is claimed
+MIN_SEEDS = 3  # in common, below which nothing is claimed
 ENOUGH_PAIRS = 5  # pairs of runs, needed for a standard deviation of their own
-MOST_SEEDS = 1000  # up to which the number needed is computed
+MAX_SEEDS = 1000  # up to which the number needed is computed
 POWER = 0.8
 Verdict = Literal[
     "better",
@@ -51,7 +51,7 @@ class Pair:
     verdict: Verdict
 
 
-def against_the_leader(
+def compare_to_best(
     ranked: Sequence[Configuration], noise: SeedNoise | None, most: int = 5
 ) -> tuple[Pair, ...]:
     """Return the comparisons of the first of `ranked` with each of the `most` after it.
@@ -84,7 +84,7 @@ def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None
     Where the difference is the same for each seed, p is 0, or 1 if that difference is 0.
     """
     differences = list(_differences(first, second).values())
-    if len(differences) < FEWEST_SEEDS:
+    if len(differences) < MIN_SEEDS:
         return None
     if _spread(differences) == 0:
         return 1.0 if abs(statistics.fmean(differences)) < 1e-12 else 0.0
@@ -114,14 +114,12 @@ def _pair(
     # The standard deviation of few pairs would be little more than chance.
     pooled = math.sqrt(2) * noise.sd if noise else math.nan
     half_width = (
-        float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n)
-        if n >= FEWEST_SEEDS
-        else math.nan
+        float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= MIN_SEEDS else math.nan
     )
     verdict: Verdict = (
         "better" if p is not None and p < LEVEL else "indistinguishable from another seed"
     )
-    if n < FEWEST_SEEDS:
+    if n < MIN_SEEDS:
         verdict = "fewer than 3 seeds in common: nothing can be said"
     needed = seeds_needed(difference, _spread(values) if n >= ENOUGH_PAIRS else pooled, level)
     return Pair(leader, other, tuple(differences), difference, half_width, p, needed, verdict)
@@ -139,7 +137,5 @@ def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int | No
     def power(n: int) -> float:
         return float(TTestPower().power(effect, n, level))
 
-    needed = (
-        bisect.bisect_left(range(FEWEST_SEEDS, MOST_SEEDS + 1), POWER, key=power) + FEWEST_SEEDS
-    )
-    return needed if needed <= MOST_SEEDS else None
+    needed = bisect.bisect_left(range(MIN_SEEDS, MAX_SEEDS + 1), POWER, key=power) + MIN_SEEDS
+    return needed if needed <= MAX_SEEDS else None

@@ -12,8 +12,8 @@ from statsmodels.robust.scale import qn_scale
 from tunebook.analysis.design import Array, Design, fit
 
 POWER = 0.8
-FEWEST_UNITS = 3  # with a category, for it to be considered, if two categories have as many
-MOST_NONCENTRAL = 1e4
+MIN_UNITS = 3  # with a category, for it to be considered, if two categories have as many
+MAX_NONCENTRAL = 1e4
 
 
 def smallest_found(model: Design, name: str, level: float) -> float | None:
@@ -33,11 +33,9 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
     if not own or min(own) <= 1e-9:
         return None
     critical = float(f.isf(level, more, spare))
-    if ncf.sf(critical, more, spare, MOST_NONCENTRAL) < POWER:
+    if ncf.sf(critical, more, spare, MAX_NONCENTRAL) < POWER:
         return None
-    needed = brentq(
-        lambda x: float(ncf.sf(critical, more, spare, x)) - POWER, 1e-6, MOST_NONCENTRAL
-    )
+    needed = brentq(lambda x: float(ncf.sf(critical, more, spare, x)) - POWER, 1e-6, MAX_NONCENTRAL)
     return noise * float(np.sqrt(needed / min(own)))
 
 
@@ -59,6 +57,6 @@ def _shapes(model: Design, name: str, block: Array) -> list[Array]:
         return [block[:, 0]]
     texts = np.array([str(row.get(name)) if name in row else "" for row in model.rows])
     counts = {text: int(np.sum(texts == text)) for text in dict.fromkeys(texts) if text}
-    common = [text for text, n in counts.items() if n >= FEWEST_UNITS]
+    common = [text for text, n in counts.items() if n >= MIN_UNITS]
     pairs = itertools.combinations(common if len(common) > 1 else list(counts), 2)
     return [0.5 * (texts == a) - 0.5 * (texts == b) for a, b in pairs]

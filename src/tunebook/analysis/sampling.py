@@ -9,7 +9,7 @@ from scipy.stats import fisher_exact
 
 from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.design import only_one_varies
-from tunebook.analysis.effects import FEWEST_RUNS, LEVEL, Effect, holm
+from tunebook.analysis.effects import LEVEL, MIN_RUNS, Effect, holm
 from tunebook.analysis.leaderboard import configuration_key, objectives
 from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import Level, is_listed, levels, scale
@@ -66,7 +66,7 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
     for effect in found:
         setting = effect.setting
         tried = {repr(row[setting.name]) for row in rows if setting.name in row}
-        least = FEWEST_RUNS if is_listed(setting) or scale(setting, rows) is None else 1
+        least = MIN_RUNS if is_listed(setting) or scale(setting, rows) is None else 1
         few = tuple(level for level in levels(setting, rows) if len(level.members) < least)
         if len(tried) < 2:
             gaps.append(
@@ -80,9 +80,7 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
         elif effect.p is None:
             gaps.append(Gap(setting, too_few if untested else "varied only together with others"))
         elif few:
-            gaps.append(
-                Gap(setting, "fewer than 3 runs" if least == FEWEST_RUNS else "no run", few)
-            )
+            gaps.append(Gap(setting, "fewer than 3 runs" if least == MIN_RUNS else "no run", few))
     return tuple(gaps)
 
 

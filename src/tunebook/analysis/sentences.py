@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 from tunebook.analysis.commands import words
 from tunebook.analysis.comparable import Comparable
-from tunebook.analysis.effects import Edge, Effect
+from tunebook.analysis.effects import BoundaryOptimum, Effect
 from tunebook.analysis.importance import SOURCE, Importance
 from tunebook.analysis.interactions import Interaction
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
 from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import as_text
-from tunebook.analysis.pairs import MOST_SEEDS, Pair
+from tunebook.analysis.pairs import MAX_SEEDS, Pair
 from tunebook.analysis.results import Results, Value
 from tunebook.analysis.sampling import Failing, Gap
 from tunebook.text_output import counted
 
-MOST_NAMED = 5  # failing values, and levels of a gap
+MAX_NAMED = 5  # failing values, and levels of a gap
 DEFAULTS = "the defaults"  # a configuration without any setting of its own
 
 
@@ -36,7 +36,7 @@ class Found:
     effects: tuple[Effect, ...]
     importances: tuple[Importance, ...]
     interactions: tuple[Interaction, ...]
-    edges: tuple[Edge, ...]
+    edges: tuple[BoundaryOptimum, ...]
     pairs: tuple[Pair, ...]
     gaps: tuple[Gap, ...]
     failing: tuple[Failing, ...]
@@ -269,7 +269,7 @@ def _edges(found: Found) -> Iterator[str]:
 
 
 def _failing(found: Found) -> Iterator[str]:
-    for one in found.failing[:MOST_NAMED]:
+    for one in found.failing[:MAX_NAMED]:
         elsewhere = f"{one.elsewhere} of {one.of_elsewhere} elsewhere"
         verb = "fail" if one.learns else "do not learn"
         yield (
@@ -317,7 +317,7 @@ def _needed(found: Found, pair: Pair) -> str:
         return "the means are the same"
     if pair.needed is None and found.noise is None and pair.p is None:
         return "how many seeds it takes, is not known without repeated seeds"
-    number = f"more than {MOST_SEEDS:,}" if pair.needed is None else f"about {pair.needed}"
+    number = f"more than {MAX_SEEDS:,}" if pair.needed is None else f"about {pair.needed}"
     gap = difference_text(found.results.objective, abs(pair.difference))
     return f"{number} seeds each would show a difference of {gap}, with a power of 80 %"
 
@@ -369,8 +369,8 @@ def _gaps(found: Found) -> Iterator[str]:
         if not gap.levels:
             whole[gap.reason].append(gap.setting.name)
             continue
-        texts = [level.text for level in gap.levels[:MOST_NAMED]] + ["..."] * (
-            len(gap.levels) > MOST_NAMED
+        texts = [level.text for level in gap.levels[:MAX_NAMED]] + ["..."] * (
+            len(gap.levels) > MAX_NAMED
         )
         yield f"Too little was sampled of {gap.setting.name} at {', '.join(texts)}: {gap.reason}."
     for reason, names in whole.items():

@@ -28,7 +28,7 @@ from tunebook.paths import CONF
 from tunebook.secrets import learn_words, redact, redact_output
 
 BAD_INPUT = 2
-LONGEST_LINE, SHORT = 1000, 80  # characters
+MAX_LINE, SHORT = 1000, 80  # characters
 ADVICE = (
     ".*does not have many workers.*",  # gathering from memory needs no workers
     ".*smaller than the logging interval.*",  # figures are logged once an epoch
@@ -39,14 +39,17 @@ Task = Callable[[DictConfig], Any]
 
 
 def command(
-    config_name: str, check: str | None = None, take_up: str | None = None, sweep: str | None = None
+    config_name: str,
+    check: str | None = None,
+    resolve_resume: str | None = None,
+    sweep: str | None = None,
 ) -> Callable[[Task], Callable[[], None]]:
     """Return a decorator that makes `task(cfg)` a script's entry point.
 
     Each of the other arguments is "module:function". check: is called with the config and Hydra's
-    choices before anything is created. take_up: is called if the config's `resume` names a run, and
-    returns the overrides of that run and of this call together. sweep: is called with the overrides
-    of a call with -m, runs the sweep, and returns the exit status.
+    choices before anything is created. resolve_resume: is called if the config's `resume` names a
+    run, and returns the overrides of that run and of this call together. sweep: is called with the
+    overrides of a call with -m, runs the sweep, and returns the exit status.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -58,7 +61,9 @@ def command(
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:
                     sys.exit(_sweep(arguments, sweep))
-                if _prepare(arguments, config_name, check, take_up, sweeps=sweep is not None):
+                if _prepare(
+                    arguments, config_name, check, resolve_resume, sweeps=sweep is not None
+                ):
                     _start(task, config_name)
             except KeyboardInterrupt:
                 fail("stopped by SIGINT", 130)
@@ -89,7 +94,7 @@ def _prepare(
     arguments: argparse.Namespace,
     config_name: str,
     check: str | None,
-    take_up: str | None,
+    resolve_resume: str | None,
     sweeps: bool,
 ) -> bool:
     """Handle --help and --cfg job, and exit with an error for bad input.
@@ -111,8 +116,8 @@ def _prepare(
             )
         ):
             raise ConfigError(f"{idle[0]}: is for many runs: add -m")
-        if take_up is not None and cfg.resume is not None:
-            cfg = _resumed(cfg, arguments, config_name, take_up)
+        if resolve_resume is not None and cfg.resume is not None:
+            cfg = _resumed(cfg, arguments, config_name, resolve_resume)
         if arguments.help:
             print(annotated.help_text(config_name, cfg, sys.argv[0]))
             return False
@@ -140,14 +145,14 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
 
 
 def _resumed(
-    cfg: DictConfig, arguments: argparse.Namespace, config_name: str, take_up: str
+    cfg: DictConfig, arguments: argparse.Namespace, config_name: str, resolve_resume: str
 ) -> DictConfig:
     """Return the config of the run to resume, with the overrides of this call.
 
     sys.argv is changed as if the user had written all of the overrides.
     """
     quiet()
-    overrides = _function(take_up)(cfg, arguments.overrides)
+    overrides = _function(resolve_resume)(cfg, arguments.overrides)
     sys.argv[1:] = arguments.overrides = overrides
     return compose_config(config_name, overrides)
 
@@ -246,7 +251,7 @@ def shortened(message: str) -> str:
 
     It is cut between two words, so that no secret is cut in two and then not recognized.
     """
-    if len(message) <= LONGEST_LINE:
+    if len(message) <= MAX_LINE:
         return message
-    head = message[:LONGEST_LINE].rpartition(" ")[0]
+    head = message[:MAX_LINE].rpartition(" ")[0]
     return f"{head or message[:SHORT]} ..."

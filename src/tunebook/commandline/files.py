@@ -20,7 +20,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import one_line, shown
+from tunebook.checks import format_value, one_line
 from tunebook.paths import CONF
 from tunebook.untrusted import require_plain_yaml
 
@@ -74,13 +74,13 @@ class FileConfigSource(file_config_source.FileConfigSource):
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}: can't be read: {shown(error)}") from None
+            raise ConfigError(f"{where}: can't be read: {format_value(error)}") from None
         if (name, text) not in self._parsed:
             verify(config_path.removesuffix(".yaml"), text)
             try:
                 self._parsed[name, text] = super().load_config(config_path)
             except ValueError as error:  # a header line that Hydra does not understand
-                raise ConfigError(f"{where}: {shown(error)}") from None
+                raise ConfigError(f"{where}: {format_value(error)}") from None
         return copy.deepcopy(self._parsed[name, text])
 
 
@@ -95,7 +95,7 @@ def regular_file(folder: Path, name: str) -> Path:
     )
     if not is_named_inside or not file.is_relative_to(CONF.resolve()):
         raise ConfigError(
-            f"{shown(name.removesuffix('.yaml'))}: is outside conf/; "
+            f"{format_value(name.removesuffix('.yaml'))}: is outside conf/; "
             "one conf/ folder holds all configs"
         )
     try:
@@ -127,7 +127,7 @@ def verify(config_path: str, text: str) -> None:
     ):
         if HYDRA.search(word):
             raise ConfigError(
-                f"{where}: sets hydra ({shown(word)}), "
+                f"{where}: sets hydra ({format_value(word)}), "
                 "which only the primary config in conf/ may do"
             )
     if is_whole and set(content) != {"defaults"} and GLOBAL not in PACKAGE.findall(text):

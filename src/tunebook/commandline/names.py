@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import SettingError, nearest
+from tunebook.checks import SettingError, suggest
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.quotes import spelt
 from tunebook.commandline.words import check_word, parse
@@ -88,7 +88,7 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
             allowed = options(group)
             raise ConfigError(
                 f"{group}={choice}: no such option; allowed: {', '.join(allowed)}."
-                f"{nearest(choice, allowed)}"
+                f"{suggest(choice, allowed)}"
             )
     known = set(keys(with_choices(choices, config_name)))
     of_its_own = _top_keys(config_name)
@@ -96,10 +96,10 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
         if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may hold any key
             raise ConfigError(
                 f"{key}: no such setting."
-                f"{nearest(top, of_its_own) or _leaf_elsewhere(key, list(known))}"
+                f"{suggest(top, of_its_own) or _leaf_elsewhere(key, list(known))}"
             )
         if key not in known and not key.startswith(NEW_AS_A_WHOLE):
-            raise ConfigError(f"{key}: no such setting.{nearest(key, known)}")
+            raise ConfigError(f"{key}: no such setting.{suggest(key, known)}")
     check_targets(cfg)
     refuse_control_characters(cfg)
     if "outputs" in cfg:
@@ -305,12 +305,12 @@ def _check_override(config_name: str, override: Override, overrides: Sequence[st
         chosen = [word for word in overrides if word.partition("=")[0] in groups]
         known = [*groups, *keys(_compose(config_name, chosen))]
         if override.key_or_group not in known:
-            hint = nearest(override.key_or_group, known) or _leaf_elsewhere(
+            hint = suggest(override.key_or_group, known) or _leaf_elsewhere(
                 override.key_or_group, known
             )
             raise ConfigError(f"{override.input_line}: no such setting.{hint}")
         if override.is_add():
-            hint = nearest(override.key_or_group, known)
+            hint = suggest(override.key_or_group, known)
             raise ConfigError(
                 f"{override.input_line}: is set, not added: write it without +.{hint}"
             )
@@ -328,7 +328,7 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
             raise ConfigError(_first_line(error)) from error
         raise ConfigError(
             f"{group}={option}: no such option; allowed: {', '.join(allowed)}."
-            f"{nearest(option, allowed)}"
+            f"{suggest(option, allowed)}"
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explained(config_name, error, overrides)) from error
@@ -362,13 +362,13 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
     given = next(
         (override for override in overrides if override.lstrip("~").startswith(name)), name
     )
-    return f"{given}: no such setting.{nearest(name, known) or _leaf_elsewhere(name, known)}"
+    return f"{given}: no such setting.{suggest(name, known) or _leaf_elsewhere(name, known)}"
 
 
 def _leaf_elsewhere(name: str, known: Sequence[str]) -> str:
     """Return a hint for a name that is the last part of a key: `filters` of `model.filters`."""
     leaves = {key.rpartition(".")[2]: key for key in known if not key.startswith("hydra")}
-    hint = nearest(name.rpartition(".")[2], leaves)
+    hint = suggest(name.rpartition(".")[2], leaves)
     match = re.search(r"'(.+)'", hint)
     return f" Did you mean '{leaves[match[1]]}'?" if match else ""
 

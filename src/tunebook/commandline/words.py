@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
-from tunebook.checks import InputError, SettingError, one_line, shown
+from tunebook.checks import InputError, SettingError, format_value, one_line
 from tunebook.commandline.files import ConfigError
 from tunebook.paths import CONF
 from tunebook.secrets import HIDDEN
@@ -30,7 +30,7 @@ REFERRED_TO = (
     "trainer",
 )
 PLACES = ("data.root", "data.source")
-MOST_REFERENCES = 8
+MAX_REFERENCES = 8
 KEY = re.compile(r"[+~]*\w[\w.-]*(/\w[\w.-]*)*(@[\w./-]*)?")
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
 
@@ -43,11 +43,11 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed += parser.parse_overrides([text])
         except HydraException as error:
-            raise ConfigError(f"{shown(text)}: {_unreadable(text)}") from error
+            raise ConfigError(f"{format_value(text)}: {_unreadable(text)}") from error
         except ValueError as error:  # a number of 5,000 digits
-            raise ConfigError(f"{shown(text)}: {one_line(str(error))}") from error
+            raise ConfigError(f"{format_value(text)}: {one_line(str(error))}") from error
         except RecursionError as error:
-            raise ConfigError(f"{shown(text)}: is nested too deeply") from error
+            raise ConfigError(f"{format_value(text)}: is nested too deeply") from error
     return parsed
 
 
@@ -60,7 +60,7 @@ def _unreadable(text: str) -> str:
     if not separator and not key.startswith("~"):
         return "is no setting; write key=value"
     if not KEY.fullmatch(key):
-        return f"{shown(key)!r} can't be the name of a setting; write key=value"
+        return f"{format_value(key)!r} can't be the name of a setting; write key=value"
     return (
         "the value can't be read; close every quote and bracket, "
         f"and put a text with special characters in quotes: '{key}=\"...\"'"
@@ -74,11 +74,11 @@ def check_word(override: Override, groups: Collection[str]) -> None:
     """
     key = override.key_or_group
     if not key:
-        raise ConfigError(f"{shown(override.input_line)}: names no setting; write key=value")
+        raise ConfigError(f"{format_value(override.input_line)}: names no setting; write key=value")
     if override.package is not None:
         raise ConfigError(
-            f"{shown(override.input_line)}: an option's place in the config (@) can't be chosen; "
-            f"write {key}=..."
+            f"{format_value(override.input_line)}: an option's place in the config (@) "
+            f"can't be chosen; write {key}=..."
         )
     if re.split(r"[./]", key)[0] == "hydra":
         _check_hydra_word(override)
@@ -90,7 +90,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
                 or "${" in option
             ):
                 raise ConfigError(
-                    f"{key}={shown(option)}: no such option; "
+                    f"{key}={format_value(option)}: no such option; "
                     f"an option is the name of a file in conf/{key}/"
                 )
 
@@ -98,7 +98,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
 def _check_hydra_word(override: Override) -> None:
     key, value = override.key_or_group, override.value()
     if key == "hydra.mode":
-        raise ConfigError(f"hydra.mode={shown(value)}: is chosen by the flag -m")
+        raise ConfigError(f"hydra.mode={format_value(value)}: is chosen by the flag -m")
     if key == "hydra.sweeper.params":
         raise ConfigError(
             "hydra.sweeper.params: a sweep is written on the command line: -m key=a,b"
@@ -145,7 +145,7 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
         if key in given and _is_evaluated(str(word)):
             continue
         if re.split(r"[./]", key)[0] in ("hydra", "resume", "resume_changes"):
-            raise InputError(f"{where}: holds {shown(word)}, which is no setting of a run")
+            raise InputError(f"{where}: holds {format_value(word)}, which is no setting of a run")
         kept += check_outside_words([word], where)
     return kept
 
@@ -161,7 +161,7 @@ def check_outside_words(words: object, where: str) -> list[str]:
         text = str(_outside_word(word, where).input_line)
         if _is_evaluated(text):
             raise InputError(
-                f"{where}: holds {shown(text)}, which would be looked up on this machine: "
+                f"{where}: holds {format_value(text)}, which would be looked up on this machine: "
                 "give it again"
             )
         texts.append(text)
@@ -175,7 +175,7 @@ def _outside_word(word: object, where: str) -> Override:
             raise ConfigError("no setting")
         (override,) = parse([word])
     except ConfigError:
-        raise InputError(f"{where}: holds {shown(word)}, which is no setting") from None
+        raise InputError(f"{where}: holds {format_value(word)}, which is no setting") from None
     return override
 
 
@@ -194,12 +194,12 @@ def check_outside_values(content: Any, where: str) -> None:
     for text in references:
         if evaluates(text):
             raise InputError(
-                f"{where}: holds {shown(text)}, which would be looked up on this machine"
+                f"{where}: holds {format_value(text)}, which would be looked up on this machine"
             )
-    if len(references) > MOST_REFERENCES:  # references to references grow without bound
+    if len(references) > MAX_REFERENCES:  # references to references grow without bound
         raise InputError(
             f"{where}: holds {len(references)} references to other settings; "
-            f"at most {MOST_REFERENCES} are followed"
+            f"at most {MAX_REFERENCES} are followed"
         )
 
 

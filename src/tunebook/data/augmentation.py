@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from tunebook.checks import Fraction, NonNegative, SettingError, checked
+from tunebook.checks import Fraction, NonNegative, SettingError, validate_args
 from tunebook.randomness import uniform
 
 Scale = Annotated[float, Field(ge=0.01, le=100)]  # beyond, nothing of an image is visible
@@ -33,7 +33,7 @@ class Affine(nn.Module):
     the most, in either direction, as a fraction of the side. What lies outside an image is black.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         rotation: NonNegative,

@@ -29,7 +29,7 @@ class RawBatch(NamedTuple):
     indices: Tensor
 
 
-class GatheredImages(Dataset[RawBatch]):
+class TensorImageDataset(Dataset[RawBatch]):
     """Serve whole batches as items of a data set.
 
     One gather replaces B items and their collation.
@@ -45,7 +45,7 @@ class GatheredImages(Dataset[RawBatch]):
         return RawBatch(self.images[index], self.labels[index], index)
 
 
-class BatchIndices(Sampler[Tensor]):
+class EpochBatchSampler(Sampler[Tensor]):
     """Yield the indices of each batch of an epoch, including the last, partial one.
 
     batch_size: the samples of a step on all devices together. Device `rank` of `devices` takes
@@ -94,7 +94,9 @@ class BatchLoader(DataLoader[RawBatch]):
     recovery.position), not that of workers, which read ahead.
     """
 
-    def __init__(self, data: GatheredImages, batches: BatchIndices, num_workers: int) -> None:
+    def __init__(
+        self, data: TensorImageDataset, batches: EpochBatchSampler, num_workers: int
+    ) -> None:
         super().__init__(
             data,
             sampler=batches,
@@ -114,6 +116,6 @@ class BatchLoader(DataLoader[RawBatch]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Resume in the middle of an epoch, after the batches that are done."""
-        assert isinstance(self.sampler, BatchIndices)
+        assert isinstance(self.sampler, EpochBatchSampler)
         self.sampler.epoch = state["epoch"]
         self.sampler.resumed = state["epoch"], state["batch"]

@@ -11,8 +11,16 @@ from pydantic import Field
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 
-from tunebook.checks import Count, Name, NonNegativeInt, OpenFraction, Seed, SettingError, checked
-from tunebook.data.batches import BatchIndices, BatchLoader, GatheredImages, RawBatch
+from tunebook.checks import (
+    Count,
+    Name,
+    NonNegativeInt,
+    OpenFraction,
+    Seed,
+    SettingError,
+    validate_args,
+)
+from tunebook.data.batches import BatchLoader, EpochBatchSampler, RawBatch, TensorImageDataset
 from tunebook.data.sources import Source
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
@@ -36,7 +44,7 @@ class ImageDataModule(LightningDataModule):
     notebook did. `seed` determines order and augmentation.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         source: Source,
@@ -75,7 +83,7 @@ class ImageDataModule(LightningDataModule):
                 batch_size,
                 f"must be at most {self.train_size}, the images to train on",
             )
-        self.sets: dict[str, GatheredImages] = {}
+        self.sets: dict[str, TensorImageDataset] = {}
 
     def prepare_data(self) -> None:
         """Download missing files; Lightning calls this in one process only."""
@@ -87,14 +95,14 @@ class ImageDataModule(LightningDataModule):
         if self.sets:
             return
         images = self.source.load(Path(self.root))
-        test = GatheredImages(images.test_images, images.test_labels)
-        train, val = GatheredImages(images.train_images, images.train_labels), test
+        test = TensorImageDataset(images.test_images, images.test_labels)
+        train, val = TensorImageDataset(images.train_images, images.train_labels), test
         if self.validate_on != "test":
             rest, val = self._split(train)
             train = rest if self.validate_on == "split" else train
         self.sets = {"train": train, "val": val, "test": test}
 
-    def _split(self, whole: GatheredImages) -> tuple[GatheredImages, GatheredImages]:
+    def _split(self, whole: TensorImageDataset) -> tuple[TensorImageDataset, TensorImageDataset]:
         from sklearn.model_selection import train_test_split
 
         train, val = train_test_split(
@@ -105,7 +113,7 @@ class ImageDataModule(LightningDataModule):
         )
         parts = (torch.from_numpy(part).sort().values for part in (train, val))
         train_part, val_part = (
-            GatheredImages(whole.images[index], whole.labels[index]) for index in parts
+            TensorImageDataset(whole.images[index], whole.labels[index]) for index in parts
         )
         return train_part, val_part
 
@@ -115,7 +123,9 @@ class ImageDataModule(LightningDataModule):
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
         return BatchLoader(
-            data, BatchIndices(len(data), batch_size, shuffle_seed, rank, devices), self.num_workers
+            data,
+            EpochBatchSampler(len(data), batch_size, shuffle_seed, rank, devices),
+            self.num_workers,
         )
 
     def train_dataloader(self) -> BatchLoader:

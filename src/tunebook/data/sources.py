@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunebook.checks import checked
+from tunebook.checks import validate_args
 from tunebook.data.download import (
     DataFile,
     Wheel,
@@ -81,7 +81,7 @@ class TorchvisionFiles(Source):
     train_size = 60_000
     test_size = 10_000
 
-    @checked
+    @validate_args
     def __init__(self, dataset: Literal["MNIST", "FashionMNIST", "KMNIST"]) -> None:
         import torchvision.datasets
 

@@ -21,8 +21,8 @@ from tunebook.checks import (
     PositiveSeconds,
     Seed,
     SettingError,
-    conform,
-    construct,
+    instantiate,
+    validate_value,
 )
 from tunebook.classifier import Classifier
 from tunebook.data import ImageDataModule
@@ -33,7 +33,7 @@ from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
 __all__ = [
-    "Parts",
+    "RunComponents",
     "Settings",
     "build",
     "make",
@@ -62,7 +62,7 @@ def without_secrets(cfg: DictConfig) -> str:
 
 
 @dataclass
-class Parts:
+class RunComponents:
     """Hold the objects that a config describes, all but the Trainer."""
 
     settings: Settings
@@ -86,21 +86,21 @@ class Parts:
         return MODES[self.settings["objective"]]
 
 
-def build(settings: Settings) -> Parts:
+def build(settings: Settings) -> RunComponents:
     """Return every object of a run but its Trainer.
 
     Raises SettingError for a setting that can't be used.
     """
-    seed = conform("seed", settings["seed"], Seed)
-    objective = conform("objective", settings["objective"], Literal["val/acc", "val/loss"])
-    conform("tested_weights", settings["tested_weights"], Literal["last", "best"])
-    conform("experiment_name", settings["experiment_name"], ExperimentName)
-    conform("checkpoint_every_s", settings["checkpoint_every_s"], PositiveSeconds)
-    conform("resume_changes", settings["resume_changes"], bool)
+    seed = validate_value("seed", settings["seed"], Seed)
+    objective = validate_value("objective", settings["objective"], Literal["val/acc", "val/loss"])
+    validate_value("tested_weights", settings["tested_weights"], Literal["last", "best"])
+    validate_value("experiment_name", settings["experiment_name"], ExperimentName)
+    validate_value("checkpoint_every_s", settings["checkpoint_every_s"], PositiveSeconds)
+    validate_value("resume_changes", settings["resume_changes"], bool)
     data = _make_data(settings, seed)
     source = data.source
     classes = len(source.class_names)
-    conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
+    validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     classifier = Classifier(
         make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
@@ -119,7 +119,7 @@ def build(settings: Settings) -> Parts:
         isinstance(c, EarlyStopping) for c in callbacks
     )
     _require_split(data, selecting or settings["tested_weights"] == "best")
-    return Parts(
+    return RunComponents(
         settings,
         data,
         classifier,
@@ -185,7 +185,7 @@ def make_schedule(
     steps: optimizer steps of the whole run. objective: what a plateau schedule monitors.
     """
     settings = dict(settings)
-    interval = conform(
+    interval = validate_value(
         "scheduler.interval", settings.pop("interval", None), Literal["step", "epoch"]
     )
     schedule = make(
@@ -195,7 +195,7 @@ def make_schedule(
 
 
 def trainer_for(
-    parts: Parts,
+    parts: RunComponents,
     output_dir: Path,
     callbacks: list[pl.Callback],
     files: VerifiedCheckpoints,
@@ -203,7 +203,7 @@ def trainer_for(
 ) -> pl.Trainer:
     """Return the Trainer of a config, with `changed` settings in place of the config's."""
     settings = parts.settings["trainer"] | changed
-    trainer: pl.Trainer = construct(
+    trainer: pl.Trainer = instantiate(
         make_trainer,
         settings,
         "trainer",

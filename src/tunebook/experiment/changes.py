@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from tunebook.experiment.assembly import Parts, batches_of
+from tunebook.experiment.assembly import RunComponents, batches_of
 from tunebook.recovery.checkpoint import Content
-from tunebook.recovery.position import Position, put_into
+from tunebook.recovery.position import Position, write_progress
 
 STEERING = (
     "optimizer",
@@ -24,7 +24,7 @@ STEERING = (
 BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")
 
 
-def adapt(content: Content, changed: set[str], parts: Parts) -> None:
+def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) -> None:
     """Adapt a checkpoint to `parts`, given the settings that differ.
 
     Another optimizer starts without state. Other settings of the same optimizer apply from here
@@ -38,14 +38,14 @@ def adapt(content: Content, changed: set[str], parts: Parts) -> None:
     if _touches(changed, STEERING):
         _steer(content, position, parts, fresh="optimizer" in changed)
     content["tunebook"].pop("trained", None)
-    put_into(content, position)
+    write_progress(content, position)
 
 
 def _touches(changed: set[str], rooms: tuple[str, ...]) -> bool:
     return any(key == room or key.startswith(f"{room}.") for key in changed for room in rooms)
 
 
-def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> None:
+def _steer(content: Content, position: Position, parts: RunComponents, fresh: bool) -> None:
     """Set the optimizer's settings and the schedule as if they had applied from the start.
 
     fresh: whether the optimizer's state is reset as well.
@@ -74,5 +74,5 @@ def _steer(content: Content, position: Position, parts: Parts, fresh: bool) -> N
 
 def history(content: Content) -> list[dict[str, Any]]:
     """Return the figures of each epoch so far, in order."""
-    found: list[dict[str, Any]] = content["callbacks"]["EpochReport"]["history"]
+    found: list[dict[str, Any]] = content["callbacks"]["EpochLogger"]["history"]
     return found

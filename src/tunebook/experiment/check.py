@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tunebook import machine
 from tunebook.checks import LARGEST_FLOAT, SettingError
 from tunebook.experiment import resume
-from tunebook.experiment.assembly import Parts, build, plain, steps_of, trainer_for
+from tunebook.experiment.assembly import RunComponents, build, plain, steps_of, trainer_for
 from tunebook.experiment.memory import check_memory
 from tunebook.recovery import VerifiedCheckpoints
 
@@ -48,7 +48,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     resume.check(settings, choices)
 
 
-def _check_limits(parts: Parts) -> None:
+def _check_limits(parts: RunComponents) -> None:
     data = parts.data
     if data.num_workers > (most := WORKERS_A_PROCESSOR * machine.processors()):
         message = (
@@ -70,7 +70,7 @@ def _check_limits(parts: Parts) -> None:
             raise SettingError(f"trainer.{key}", limit, f"leaves no batch of {batches}")
 
 
-def _check_shapes(parts: Parts) -> None:
+def _check_shapes(parts: RunComponents) -> None:
     name, source = parts.settings["model"]["_target_"], parts.data.source
     try:
         shape = tuple(parts.classifier.network.eval()(torch.empty(2, *source.image_shape)).shape)
@@ -84,7 +84,7 @@ def _check_shapes(parts: Parts) -> None:
         )
 
 
-def _check_schedule(parts: Parts) -> None:
+def _check_schedule(parts: RunComponents) -> None:
     """Raise SettingError where the schedule fails or gives a learning rate that can't be used.
 
     The schedule is stepped through the run on stand-in weights. The learning rate must stay

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunebook.checks import shown
+from tunebook.checks import format_value
 from tunebook.tracking import describe, journal
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
@@ -25,7 +25,7 @@ Point = tuple[int, str]  # epoch and metric
 
 
 @dataclass(frozen=True)
-class Account:
+class RunSnapshot:
     """Hold what a run recorded, for a comparison.
 
     points: without times. digests: of each part of the data. packages: name -> version.
@@ -37,7 +37,7 @@ class Account:
     packages: Mapping[str, str]
 
 
-def from_mlflow(run: FinishedRun, folder: Path) -> Account:
+def from_mlflow(run: FinishedRun, folder: Path) -> RunSnapshot:
     """Return the account of a finished run.
 
     folder: where its artifacts are downloaded to.
@@ -52,10 +52,10 @@ def from_mlflow(run: FinishedRun, folder: Path) -> Account:
         packages = run.download(PACKAGES, folder).read_text(errors="replace")
     except (RunNotFound, OSError):
         packages = ""  # the tags still name the most important packages
-    return Account(points, run.tags, run.digests, _versions(packages))
+    return RunSnapshot(points, run.tags, run.digests, _versions(packages))
 
 
-def from_journal(file: Path) -> Account:
+def from_journal(file: Path) -> RunSnapshot:
     """Return the account of the run in this process, from its journal.
 
     The journal can be read even when the tracking store can't be reached.
@@ -74,7 +74,7 @@ def from_journal(file: Path) -> Account:
             tags |= record["tags"]
         elif record["kind"] == "dataset":
             digests[record["context"]] = record["digest"]
-    return Account(points, tags, digests, _versions(describe.package_versions()))
+    return RunSnapshot(points, tags, digests, _versions(describe.package_versions()))
 
 
 def _finite(value: float) -> float:
@@ -95,8 +95,8 @@ def _versions(text: str) -> dict[str, str]:
 class Comparison:
     """Compare a run with its reproduction."""
 
-    then: Account
-    now: Account
+    then: RunSnapshot
+    now: RunSnapshot
 
     @property
     def points(self) -> list[Point]:
@@ -123,7 +123,7 @@ class Comparison:
         for point in self.differing:
             step, metric = point
             return (
-                f"{shown(metric)} at epoch {step}: "
+                f"{format_value(metric)} at epoch {step}: "
                 f"{_text(self.then.points.get(point))} -> {_text(self.now.points.get(point))}"
             )
         return ""
@@ -153,7 +153,7 @@ class Comparison:
             if finals
             else ["the final figures are the same"]
         )
-        causes = [*origins(self.then, self.now), *more]
+        causes = [*environment_diff(self.then, self.now), *more]
         known = ["what else differs, then -> now:", *(f"  {cause}" for cause in causes)]
         nothing = ["nothing recorded differs: versions, machine and code are the same"]
         return [
@@ -179,7 +179,7 @@ class Comparison:
         }
         largest = sorted(parts, key=lambda metric: (-parts[metric], metric))[:SHOWN]
         return [
-            f"  {shown(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}"
+            f"  {format_value(metric):<14} {_text(pairs[metric][0])} -> {_text(pairs[metric][1])}"
             f"   ({parts[metric]:.2g})"
             for metric in largest
         ]
@@ -198,7 +198,7 @@ def _text(value: float | None) -> str:
     return "none" if value is None else repr(value)
 
 
-def origins(then: Account, now: Account) -> list[str]:
+def environment_diff(then: RunSnapshot, now: RunSnapshot) -> list[str]:
     """Return what differs in the machine, the versions, the code and the data.
 
     Each difference is a line, such as `torch: 2.8.0 -> 2.9.0`.
@@ -233,8 +233,8 @@ def origins(then: Account, now: Account) -> list[str]:
 
 def _changes(prefix: str, values: Mapping[str, tuple[str | None, str | None]]) -> list[str]:
     return [
-        f"{prefix}{shown(key.removeprefix('version.'))}: "
-        f"{shown(was or 'none')} -> {shown(now or 'none')}"
+        f"{prefix}{format_value(key.removeprefix('version.'))}: "
+        f"{format_value(was or 'none')} -> {format_value(now or 'none')}"
         for key, (was, now) in values.items()
         if was != now
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunebook.experiment.assembly import Parts
+from tunebook.experiment.assembly import RunComponents
 from tunebook.recovery.checkpoint import CheckpointError, Content
 from tunebook.recovery.contents import is_count, misfit
 from tunebook.recovery.position import Position
@@ -17,7 +17,7 @@ from tunebook.recovery.position import Position
 MOVING = ("last_epoch", "_step_count", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
 
 
-def require_fit(content: Content, parts: Parts, changed: set[str], name: str) -> None:
+def require_fit(content: Content, parts: RunComponents, changed: set[str], name: str) -> None:
     """Raise CheckpointError where the state of optimizer, schedule or callbacks doesn't fit.
 
     It must have the shape that the settings of `parts` give it.

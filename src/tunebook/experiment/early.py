@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tunebook.checks import Positive, Seed, conform
+from tunebook.checks import Positive, Seed, validate_value
 from tunebook.targets import make, resolve
 
 CLASSES = 10  # any number will do: no setting depends on the data's number of classes
@@ -30,8 +30,8 @@ class EarlyCheck:
 
         All settings are checked later, by `tunebook.experiment.check`.
         """
-        conform("seed", settings["seed"], Seed)
-        conform("optimizer.lr", settings["optimizer"].get("lr"), Positive)
+        validate_value("seed", settings["seed"], Seed)
+        validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
         source = settings["data"].get("source")
         text = json.dumps([settings["model"], source], sort_keys=True, default=str)
         if text in self._done:

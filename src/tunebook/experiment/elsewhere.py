@@ -16,7 +16,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tunebook.checks import InputError, shown
+from tunebook.checks import InputError, format_value
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.words import check_outside_words
 from tunebook.experiment.resolve_resume import ADDRESSES, PLACES
@@ -33,7 +33,7 @@ from tunebook.tracking.store import RunNotFound
 from tunebook.untrusted import read_regular, require_key
 
 
-def bring(name: str, cfg: DictConfig) -> RunFolder | None:
+def fetch_external(name: str, cfg: DictConfig) -> RunFolder | None:
     """Return a temporary folder with the files of the checkpoint or MLflow run `name`.
 
     Returns None where neither has that name.
@@ -62,7 +62,7 @@ def _of_checkpoint(file: Path, name: str, folder: RunFolder) -> RunFolder:
     content = checkpoint.read(file)
     require_state(content, name)
     folder.origin = redact(name)
-    folder.overrides = settings_of(content["tunebook"]["overrides"], f"resume={shown(name)}")
+    folder.overrides = settings_of(content["tunebook"]["overrides"], f"resume={format_value(name)}")
     folder.status = "FINISHED" if content["tunebook"].get("trained") else "KILLED"
     shutil.copyfile(file, folder.path / "checkpoints" / LAST)
     folder.write()
@@ -79,7 +79,7 @@ def settings_of(overrides: object, where: str) -> list[str]:
     kept: list[str] = []
     for override in overrides if isinstance(overrides, list) else [overrides]:
         if not isinstance(override, str) or override.startswith("-"):
-            raise InputError(f"{where}: holds {shown(override)}, which is no setting")
+            raise InputError(f"{where}: holds {format_value(override)}, which is no setting")
         if override.lstrip("+~").startswith(PLACES):
             continue
         kept += check_outside_words([override], where)
@@ -87,10 +87,10 @@ def settings_of(overrides: object, where: str) -> list[str]:
 
 
 def _of_mlflow(run: FinishedRun, folder: RunFolder) -> RunFolder:
-    where = f"on {shown(run.tags.get('host'))}, in {shown(run.tags.get('folder'))}"
+    where = f"on {format_value(run.tags.get('host'))}, in {format_value(run.tags.get('folder'))}"
     if run.run.info.status == "RUNNING":
         raise InputError(
-            f"resume={run.run_id}: is at work still or was killed, {where}: resume it there"
+            f"resume={run.run_id}: is still running or was killed, {where}: resume it there"
         )
     try:
         fetch_checkpoints(run, folder.path / "checkpoints")
@@ -144,7 +144,7 @@ def _take_over_journal(told: list[Record], to: Path) -> None:
     written.close()
 
 
-def settle(brought: RunFolder, output_dir: Path, outputs: Path) -> RunFolder:
+def install(brought: RunFolder, output_dir: Path, outputs: Path) -> RunFolder:
     """Copy a fetched run's files into `output_dir`, and return the run's folder from now on."""
     shutil.copytree(brought.path / "checkpoints", output_dir / "checkpoints", dirs_exist_ok=True)
     for name in (JOURNAL, DELIVERED):

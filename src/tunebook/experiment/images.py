@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from tunebook.checks import InputError, SettingError, shown
+from tunebook.checks import InputError, SettingError, format_value
 from tunebook.paths import why_unwritable
 from tunebook.text_output import printable
 
@@ -23,7 +23,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Pillow's modes of 16-bit grey images, whose values Pillow's own conversion to 8 bits would clip.
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-MOST_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -73,9 +73,9 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
             if kind := kind_of_special_file(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"is {kind}, not an image file")
             with Image.open(file, formats=FORMATS) as opened:
-                if opened.width * opened.height > MOST_PIXELS:
+                if opened.width * opened.height > MAX_PIXELS:
                     raise InputError(
-                        f"has {opened.width} x {opened.height} pixels, more than {MOST_PIXELS:,}"
+                        f"has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}"
                     )
                 image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(
                     "L" if channels == 1 else "RGB"
@@ -162,6 +162,6 @@ def check_output(name: str, images: Sequence[Path]) -> Path:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, SettingError):
             raise
-        reason = getattr(error, "strerror", None) or shown(printable(str(error)))
+        reason = getattr(error, "strerror", None) or format_value(printable(str(error)))
         raise SettingError("output", printable(name), f"can't be written: {reason}") from None
     return path

@@ -8,11 +8,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tunebook import machine
 from tunebook.checks import SettingError
-from tunebook.experiment.assembly import Parts
+from tunebook.experiment.assembly import RunComponents
 from tunebook.training import device_kind
 
 
-def check_memory(parts: Parts) -> None:
+def check_memory(parts: RunComponents) -> None:
     """Raise SettingError where training or evaluation takes more memory than there is.
 
     parts: made on the meta device.
@@ -41,7 +41,7 @@ def check_memory(parts: Parts) -> None:
         )
 
 
-def check_weights(parts: Parts) -> None:
+def check_weights(parts: RunComponents) -> None:
     """Raise SettingError where the weights alone take more memory than there is.
 
     parts: made on the meta device.
@@ -54,7 +54,7 @@ def check_weights(parts: Parts) -> None:
         )
 
 
-def training_bytes(parts: Parts, batch_size: int) -> int:
+def training_bytes(parts: RunComponents, batch_size: int) -> int:
     """Return the bytes that a training step needs.
 
     These are the weights, their gradients, the optimizer's state, and the tensors that autograd
@@ -77,7 +77,7 @@ def training_bytes(parts: Parts, batch_size: int) -> int:
     return sum(kept.values()) + 2 * tensor_bytes(weights) + _optimizer_bytes(parts, weights)
 
 
-def _optimizer_bytes(parts: Parts, weights: list[nn.Parameter]) -> int:
+def _optimizer_bytes(parts: RunComponents, weights: list[nn.Parameter]) -> int:
     optimizer = parts.classifier.make_optimizer(iter(weights))
     try:
         for weight in weights:
@@ -122,7 +122,7 @@ def _gpu_memory() -> int:
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
-def _largest(parts: Parts, batch_matters: bool) -> tuple[str, object]:
+def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
     """Return the key and value of the setting to blame for the memory.
 
     It is the largest of the network's numbers; with `batch_matters` the batch sizes count as well.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from tunebook.checks import InputError, shown
+from tunebook.checks import InputError, format_value
 from tunebook.runfolder import RUNS, RunFolder
 
 PLACES = ("data.root", "tracking.uri", "outputs", "hydra")
@@ -31,12 +31,12 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
         if _key(override) not in given and _names_a_place(override, cfg)
     ]
     if foreign:
-        said = "; ".join(shown(override) for override in foreign[:3])
+        said = "; ".join(format_value(override) for override in foreign[:3])
         message = (
             f"is no run of {cfg.outputs}, and its run.json names places ({said}): "
             "give each of them as you want it"
         )
-        raise InputError(f"resume={shown(cfg.resume)}: {message}")
+        raise InputError(f"resume={format_value(cfg.resume)}: {message}")
 
 
 def _key(override: str) -> str:

@@ -17,14 +17,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.commandline.names import default_choices, with_choices
-from tunebook.experiment.assembly import Parts, plain, without_secrets
+from tunebook.experiment.assembly import RunComponents, plain, without_secrets
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
 from tunebook.runfolder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.secrets import redact, redacted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
-from tunebook.training import EpochReport
+from tunebook.training import EpochLogger
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ NOT_VARIED = (
 
 
 def describe_run(
-    parts: Parts,
+    parts: RunComponents,
     cfg: DictConfig,
     precision: str,
     digests: Mapping[str, str],
@@ -64,7 +64,7 @@ def describe_run(
         for group in default_choices()
         if chosen.get(group) and group not in ("tracking", "sweep")
     }
-    settings, defaults = varied(plain(cfg)), varied(plain(with_choices(choices)))
+    settings, defaults = hyperparameters(plain(cfg)), hyperparameters(plain(with_choices(choices)))
     tracker = parts.tracker
     words = [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")]
     tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), words) | dict(trial.tags)
@@ -89,7 +89,7 @@ def describe_run(
     log.info("run %s  in %s", tracker.run_name, folder.path)
 
 
-def _log_datasets(parts: Parts, digests: Mapping[str, str]) -> None:
+def _log_datasets(parts: RunComponents, digests: Mapping[str, str]) -> None:
     for split, context in CONTEXTS.items():
         images = parts.data.sets[split].images
         profile = json.dumps(
@@ -108,7 +108,7 @@ def _log_datasets(parts: Parts, digests: Mapping[str, str]) -> None:
         )
 
 
-def data_digests(parts: Parts) -> dict[str, str]:
+def data_digests(parts: RunComponents) -> dict[str, str]:
     """Return a digest of the images and labels of each split.
 
     It is the first 16 hexadecimal digits of their SHA-256.
@@ -121,7 +121,7 @@ def data_digests(parts: Parts) -> dict[str, str]:
     return found
 
 
-def varied(settings: Mapping[str, Any]) -> dict[str, Any]:
+def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a user varies, on one level with dotted keys.
 
     The settings of config groups come first.
@@ -146,8 +146,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def record_results(
-    parts: Parts,
-    report: EpochReport,
+    parts: RunComponents,
+    report: EpochLogger,
     figures: Mapping[str, float],
     best: Mapping[str, float],
     checkpoints: Path,
@@ -177,7 +177,7 @@ def record_results(
     (checkpoints / PREVIOUS).unlink(missing_ok=True)
 
 
-def _save_pictures(parts: Parts, report: EpochReport) -> None:
+def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
     from tunebook.tracking import pictures
 
     logits, names, test = (
@@ -201,7 +201,10 @@ def _save_pictures(parts: Parts, report: EpochReport) -> None:
 
 
 def summarise(
-    parts: Parts, figures: Mapping[str, float], best: Mapping[str, float], report: EpochReport
+    parts: RunComponents,
+    figures: Mapping[str, float],
+    best: Mapping[str, float],
+    report: EpochLogger,
 ) -> None:
     """Log the run's result as a user reads it."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
@@ -226,7 +229,7 @@ def summarise(
     log.info("\n".join(lines))
 
 
-def say_where(parts: Parts, folder: RunFolder) -> None:
+def say_where(parts: RunComponents, folder: RunFolder) -> None:
     """Log where the run is recorded and what to do next, the last lines that a user sees."""
     if not parts.tracker.run_id:
         log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
@@ -256,7 +259,7 @@ def command(script: str, word: str, folder: RunFolder, *places: str) -> str:
     )
 
 
-def _where_to_look(parts: Parts, folder: RunFolder) -> str:
+def _where_to_look(parts: RunComponents, folder: RunFolder) -> str:
     """Return the page of the run's experiment, or the command that serves a local store's pages."""
     uri, page = (
         redact(str(parts.settings["tracking"]["uri"])),
@@ -269,7 +272,7 @@ def _where_to_look(parts: Parts, folder: RunFolder) -> str:
     return f"{serve}   (MLflow's pages; it prints their addresses)"
 
 
-def close_run(parts: Parts, output_dir: Path, status: Status) -> None:
+def close_run(parts: RunComponents, output_dir: Path, status: Status) -> None:
     """Save train.log with the run, and end the run in the record."""
     for handler in logging.getLogger().handlers:
         handler.flush()

@@ -22,13 +22,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from tunebook.checks import InputError, conform, shown
+from tunebook.checks import InputError, format_value, validate_value
 from tunebook.commandline.entry import start
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, compose_config, leaves
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere
-from tunebook.experiment.comparison import Account, Comparison
+from tunebook.experiment.comparison import Comparison, RunSnapshot
 from tunebook.experiment.requested_run import PRUNED, require_finished
 from tunebook.experiment.resolve_resume import PLACES
 from tunebook.experiment.run import run
@@ -38,7 +38,7 @@ from tunebook.recovery import checkpoint
 from tunebook.runfolder import LAST
 from tunebook.secrets import HIDDEN
 from tunebook.text_output import quoted
-from tunebook.tracking.describe import LONGEST_NAME
+from tunebook.tracking.describe import MAX_NAME
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.run_lookup import find_run
 from tunebook.tracking.shipper import JOURNAL
@@ -63,7 +63,7 @@ class Original:
     """
 
     run: FinishedRun
-    account: Account
+    account: RunSnapshot
     words: list[str]
     threads: int | None
     notes: list[str]
@@ -78,7 +78,7 @@ class Reproduction(Trial):
 
     def __init__(self, original: Original, folder: Path) -> None:
         self.original, self.folder = original, folder
-        self.name = f"reproduces {original.run.run.info.run_name}"[:LONGEST_NAME]
+        self.name = f"reproduces {original.run.run.info.run_name}"[:MAX_NAME]
         self.tags = {"reproduces": original.run.run_id}
         self.tests = any(metric.startswith("test/") for metric in original.run.metrics)
         self.last_epoch = int(original.run.tags.get(PRUNED, 0))
@@ -90,7 +90,7 @@ class Reproduction(Trial):
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags with the verdict; a run that failed or was stopped has none."""
-        pruned = {PRUNED: str(self.given_up_at)} if self.given_up_at else {}
+        pruned = {PRUNED: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
         if status != "FINISHED":
             return pruned
         self.comparison = Comparison(
@@ -176,7 +176,9 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
         for key, value in leaves(OmegaConf.create(config))
         if not key.startswith(NOT_TAKEN)
     }
-    stored["trainer.precision"] = conform("precision", finished.tags.get("precision"), Precision)
+    stored["trainer.precision"] = validate_value(
+        "precision", finished.tags.get("precision"), Precision
+    )
     words = [
         word
         for word in elsewhere.settings_of(overrides, where)
@@ -189,13 +191,13 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
     made = dict(leaves(cfg))
     for key, value in stored.items():
         if repr(made.get(key)) != repr(value):
-            raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which can't be set")
+            raise InputError(f"{where}: holds {format_value(f'{key}={value}')}, which can't be set")
     new = [key for key in made if key not in stored and not key.startswith(NOT_TAKEN)]
     choices = dict(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
     settings_check.check(cfg, choices)
-    return words, [f"{key}: no such setting -> {shown(made[key])}" for key in new]
+    return words, [f"{key}: no such setting -> {format_value(made[key])}" for key in new]
 
 
 def _check_targets(config: object, where: str) -> None:
@@ -230,10 +232,12 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
         if key in there and repr(there[key]) == repr(value):
             continue
         if not KEY.fullmatch(key):
-            raise InputError(f"{where}: holds {shown(f'{key}={value}')}, which is no setting")
+            raise InputError(
+                f"{where}: holds {format_value(f'{key}={value}')}, which is no setting"
+            )
         if "${" in str(value):
             raise InputError(
-                f"{where}: holds {shown(f'{key}={value}')}, "
+                f"{where}: holds {format_value(f'{key}={value}')}, "
                 "which would be looked up on this machine"
             )
         yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
@@ -249,7 +253,9 @@ def _threads(finished: FinishedRun, folder: Path) -> int | None:
     except RunNotFound:
         return None
     try:
-        threads: int = conform("threads", content["tunebook"]["environment"]["threads"], Threads)
+        threads: int = validate_value(
+            "threads", content["tunebook"]["environment"]["threads"], Threads
+        )
     except (KeyError, TypeError):
         return None
     return threads

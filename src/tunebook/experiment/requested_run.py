@@ -10,7 +10,7 @@ from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from tunebook.checks import InputError, SettingError, conform, shown
+from tunebook.checks import InputError, SettingError, format_value, validate_value
 from tunebook.experiment.images import check_output, image_files
 from tunebook.experiment.resolve_resume import ADDRESSES
 from tunebook.tracking.run_lookup import LAST, find_run
@@ -41,7 +41,7 @@ def check_prediction(cfg: DictConfig, choices: object) -> None:
     _check_settings(cfg)
     if OmegaConf.is_missing(cfg, "images"):
         raise SettingError("images", "", "is required: an image file, or a folder of them")
-    conform("invert", cfg.invert, bool)
+    validate_value("invert", cfg.invert, bool)
     images = image_files(str(cfg.images))
     if cfg.output is not None:
         check_output(str(cfg.output), images)
@@ -55,7 +55,7 @@ def check_reproduction(cfg: DictConfig, choices: object) -> None:
     The run that they name must exist and be finished.
     """
     _check_run_settings(cfg)
-    conform("data_root", cfg.data_root, str | None)
+    validate_value("data_root", cfg.data_root, str | None)
     found = find_run(str(cfg.tracking.uri), str(cfg.run))
     require_finished(found.run_id, found.status, found.tags)
 
@@ -89,11 +89,11 @@ def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
         )
     if changes := tags.get("resumed.changes"):
         raise InputError(
-            f"{where}: its settings were changed on the way ({shown(changes)}): "
+            f"{where}: its settings were changed on the way ({format_value(changes)}): "
             "no one config makes it"
         )
     if not tags.get(PRUNED, "0").isdecimal():
-        raise InputError(f"{where}: its tag {PRUNED}={shown(tags[PRUNED])} is no epoch")
+        raise InputError(f"{where}: its tag {PRUNED}={format_value(tags[PRUNED])} is no epoch")
 
 
 def _check_run_settings(cfg: DictConfig) -> None:
@@ -105,8 +105,8 @@ def _check_run_settings(cfg: DictConfig) -> None:
 
 def _check_settings(cfg: DictConfig) -> None:
     _check_run_settings(cfg)
-    conform("weights", cfg.weights, Literal["tested", "best", "last"])
-    conform("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
+    validate_value("weights", cfg.weights, Literal["tested", "best", "last"])
+    validate_value("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
 
 
 def _require_trained(cfg: DictConfig) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tunebook.checks import InputError, shown
+from tunebook.checks import InputError, format_value
 from tunebook.commandline.words import words_taken_over
 from tunebook.experiment.places import require_own_places
 from tunebook.orphans import is_first_process
@@ -29,7 +29,7 @@ ADDRESSES = ("http://", "https://")
 PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")
 
 
-def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
+def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Return the overrides of the run that `cfg.resume` names, followed by those of this call.
 
     Raises InputError where there is no such run, or where it can't be resumed or is still running.
@@ -46,18 +46,18 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     elif is_outside:
         from tunebook.experiment import elsewhere  # imports torch
 
-        folder = elsewhere.bring(name, cfg)
+        folder = elsewhere.fetch_external(name, cfg)
     if folder is None:
         known = (
             "last, a run's folder, an MLflow run's id, its first digits or its name, "
             "a checkpoint's path or http(s) address"
         )
         raise InputError(
-            f"resume={shown(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
+            f"resume={format_value(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
             f"allowed: {known}{_hint(name, cfg)}"
         )
     if is_first_process() and folder.is_alive:
-        raise InputError(f"resume={cfg.resume}: the run is at work still, as process {folder.pid}")
+        raise InputError(f"resume={cfg.resume}: the run is still running, as process {folder.pid}")
     _require_usable(folder, cfg, overrides, is_here=bool(places))
     if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
         raise InputError(
@@ -65,7 +65,7 @@ def take_up(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
             "trainer.max_epochs=<more> resume_changes=true trains it on"
         )
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
-    earlier = words_taken_over(folder.overrides, given, f"resume={shown(cfg.resume)}")
+    earlier = words_taken_over(folder.overrides, given, f"resume={format_value(cfg.resume)}")
     now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 
@@ -74,7 +74,7 @@ def _require_usable(
     folder: RunFolder, cfg: DictConfig, overrides: Sequence[str], is_here: bool
 ) -> None:
     """Raise InputError where a folder can't be resumed, whatever its checkpoints hold."""
-    where = f"resume={shown(cfg.resume)}"
+    where = f"resume={format_value(cfg.resume)}"
     if folder.kind != "run":
         raise InputError(f"{where}: is a sweep, not a run: the same -m command goes on with it")
     try:
@@ -104,8 +104,8 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
     if new := [text for text in asked if redact(text) not in folder.overrides]:
         message = "has no checkpoint yet, and begins again with the settings that it had"
         raise InputError(
-            f"resume={shown(cfg.resume)}: {message}; "
-            f"leave out {shown(' '.join(new))}, or start another run"
+            f"resume={format_value(cfg.resume)}: {message}; "
+            f"leave out {format_value(' '.join(new))}, or start another run"
         )
 
 
@@ -119,7 +119,7 @@ def find(name: str, outputs: Path) -> RunFolder | None:
         if (Path(name) / "run.json").is_file():
             return RunFolder.read(Path(name).resolve())
     except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"resume={shown(name)}: its run.json is not readable") from None
+        raise InputError(f"resume={format_value(name)}: its run.json is not readable") from None
     there = sorted(
         (folder for folder in folders(outputs) if folder.kind == "run"),
         key=lambda folder: folder.opened,

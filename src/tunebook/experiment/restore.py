@@ -13,12 +13,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.checks import InputError, SettingError, shown
+from tunebook.checks import InputError, SettingError, format_value
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, with_choices
 from tunebook.commandline.words import check_outside_values
 from tunebook.experiment import requested_run
-from tunebook.experiment.assembly import Parts, build, plain
+from tunebook.experiment.assembly import RunComponents, build, plain
 from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
 from tunebook.secrets import learn, redact
@@ -35,7 +35,7 @@ class Restored:
     finished: its MLflow run, or None where a file was asked for.
     """
 
-    parts: Parts
+    parts: RunComponents
     name: str
     weights: str
     finished: FinishedRun | None
@@ -82,7 +82,7 @@ def fetch(address: str, to: Path, key: str) -> Path:
             shutil.copyfileobj(answer, file)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise InputError(
-            f"{key}={shown(redact(address))}: could not be fetched: "
+            f"{key}={format_value(redact(address))}: could not be fetched: "
             f"{getattr(error, 'reason', error)}"
         ) from None
     return to
@@ -90,7 +90,7 @@ def fetch(address: str, to: Path, key: str) -> Path:
 
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
     """Return the run's settings, with the places and the accelerator of this call."""
-    where = f"run={shown(name)}"
+    where = f"run={format_value(name)}"
     try:
         recorded = read_yaml(str(content["tunebook"]["config"]), where)
         precision = str(content["tunebook"]["environment"]["precision"])

@@ -15,13 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
-from tunebook.checks import InputError, conform, shown
+from tunebook.checks import InputError, format_value, validate_value
 from tunebook.classifier import Classifier
 from tunebook.experiment import elsewhere
-from tunebook.experiment.assembly import Parts, Settings, build, plain, without_secrets
-from tunebook.experiment.changes import adapt, history
+from tunebook.experiment.assembly import RunComponents, Settings, build, plain, without_secrets
+from tunebook.experiment.changes import adapt_checkpoint, history
 from tunebook.experiment.compatibility import require_fit
-from tunebook.experiment.record import data_digests, varied
+from tunebook.experiment.record import data_digests, hyperparameters
 from tunebook.experiment.resolve_resume import (
     OWN_KEYS,
     has_checkpoint,
@@ -48,7 +48,7 @@ from tunebook.tracking.store import RunNotFound
 log = logging.getLogger(__name__)
 
 SHOWN = 6  # differences in one line
-FORMAT = 2  # of a checkpoint's content; increased when older ones can't be resumed
+FORMAT = 3  # of a checkpoint's content; increased when older ones can't be resumed
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Resumed:
     versions: list[str] = field(default_factory=list)
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def run_metadata(self) -> dict[str, Any]:
         """Return what the run recorded about itself in its checkpoints."""
         found: dict[str, Any] = self.content["tunebook"]
         return found
@@ -77,13 +77,15 @@ class Resumed:
     @property
     def precision(self) -> Precision:
         """Return the precision that the run computed in."""
-        found: Precision = conform("precision", self.facts["environment"]["precision"], Precision)
+        found: Precision = validate_value(
+            "precision", self.run_metadata["environment"]["precision"], Precision
+        )
         return found
 
     @property
     def trained(self) -> bool:
         """Return whether training was over, so that only the test is left."""
-        return bool(self.facts.get("trained")) and not self.changed
+        return bool(self.run_metadata.get("trained")) and not self.changed
 
     def say(self, tracker: Tracker, epochs: str) -> None:
         """Log and record where the run resumes, what is different, and the epochs so far.
@@ -127,7 +129,7 @@ def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
     folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # this call's, whatever the file says
     is_brought = folder.path.resolve() != output_dir.resolve()
     if is_brought:
-        folder = elsewhere.settle(folder, output_dir, folder.outputs)
+        folder = elsewhere.install(folder, output_dir, folder.outputs)
         folder.uri = uri
     if cfg.resume_changes or is_brought:
         folder.overrides = _asked_for()  # from here on they are the run's
@@ -171,10 +173,10 @@ def load(settings: Settings) -> Resumed | None:
 
 
 def _require_usable_content(content: Content, name: str) -> None:
-    facts = content.get("tunebook")
-    found = facts.get("format") if isinstance(facts, dict) else None
+    run_metadata = content.get("tunebook")
+    found = run_metadata.get("format") if isinstance(run_metadata, dict) else None
     if found != FORMAT:
-        kind = f"is of another version of Tunebook (format {shown(found)}, here {FORMAT})"
+        kind = f"is of another version of Tunebook (format {format_value(found)}, here {FORMAT})"
         raise CheckpointError(f"{name}: {kind}, and can't be gone on with")
     require_state(content, name)
 
@@ -188,7 +190,7 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
     if resumed is None:
         return
     differences = _differences(
-        resumed.facts,
+        resumed.run_metadata,
         {
             "settings": _compared(settings, choices),
             "environment": {"threads": torch.get_num_threads()},
@@ -200,11 +202,11 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
         parts = build(settings)
     require_same_network(parts.classifier, resumed.content, str(resumed.path))
     if differences:
-        adapt(resumed.content, set(differences), parts)
+        adapt_checkpoint(resumed.content, set(differences), parts)
     require_fit(resumed.content, parts, set(differences), str(resumed.path))
 
 
-def facts(parts: Parts, cfg: DictConfig, precision: str) -> dict[str, Any]:
+def run_metadata(parts: RunComponents, cfg: DictConfig, precision: str) -> dict[str, Any]:
     """Return what every checkpoint of a run holds beside its state.
 
     It serves to rebuild the run and to check that it is still the same one. It consists of plain
@@ -226,7 +228,7 @@ def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str
         group: str(choices[group])
         for group in ("data", "augmentation", "model", "optimizer", "scheduler")
     }
-    return chosen | {key: str(value) for key, value in varied(redacted(settings)).items()}
+    return chosen | {key: str(value) for key, value in hyperparameters(redacted(settings)).items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
@@ -252,22 +254,24 @@ def _refusal(differences: Mapping[str, str]) -> str:
     )
 
 
-def apply_changes(resumed: Resumed, parts: Parts, now: Mapping[str, Any]) -> None:
+def apply_changes(resumed: Resumed, parts: RunComponents, now: Mapping[str, Any]) -> None:
     """Refuse differences from the run so far, or with `resume_changes` adapt to them.
 
     now: the facts of this run. Raises InputError for differences that are not allowed, and
     CheckpointError where the checkpoint doesn't fit.
     """
     rooms = {room: now[room] for room in ("settings", "environment", "data")}
-    differences = _differences(resumed.facts, rooms)
+    differences = _differences(resumed.run_metadata, rooms)
     if differences and not parts.settings["resume_changes"]:
         raise InputError(_refusal(differences))
     resumed.changed = [f"{key}: {change}" for key, change in differences.items()]
-    versions = _differences({"versions": resumed.facts["versions"]}, {"versions": now["versions"]})
+    versions = _differences(
+        {"versions": resumed.run_metadata["versions"]}, {"versions": now["versions"]}
+    )
     resumed.versions = [
         f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()
     ]
     load_weights(parts.classifier, resumed.content, str(resumed.path))
     if differences:
-        adapt(resumed.content, set(differences), parts)
+        adapt_checkpoint(resumed.content, set(differences), parts)
     require_fit(resumed.content, parts, set(differences), str(resumed.path))

@@ -13,33 +13,33 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from tunebook import precision
-from tunebook.checks import Seed, conform
+from tunebook.checks import Seed, validate_value
 from tunebook.classifier import NonFiniteLoss
 from tunebook.experiment import record, resume
-from tunebook.experiment.assembly import Parts, Settings, build, plain, trainer_for
-from tunebook.experiment.trial import GiveUp, Trial
+from tunebook.experiment.assembly import RunComponents, Settings, build, plain, trainer_for
+from tunebook.experiment.trial import PruningCallback, Trial
 from tunebook.orphans import is_first_process, naming_the_parent
-from tunebook.recovery import KeepCheckpoints, StopAtBatchEnd, Stopped, VerifiedCheckpoints
+from tunebook.recovery import CheckpointCallback, GracefulShutdown, Stopped, VerifiedCheckpoints
 from tunebook.recovery.checkpoint import load_weights
 from tunebook.recovery.checkpoint import read as read_checkpoint
 from tunebook.runfolder import BEST, LAST_CHECKPOINT, RunFolder, held
 from tunebook.tracking import describe
 from tunebook.tracking.store import folder_name
 from tunebook.tracking.tracker import Status, rounded
-from tunebook.training import EpochReport, device_kind
+from tunebook.training import EpochLogger, device_kind
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class Job:
+class RunContext:
     """Hold a run in this process: its objects, its folder and the checkpoint that it resumes."""
 
-    parts: Parts
+    parts: RunComponents
     output_dir: Path
-    stop: StopAtBatchEnd
+    stop: GracefulShutdown
     trial: Trial = field(default_factory=Trial)
-    facts: dict[str, Any] = field(default_factory=dict)
+    run_metadata: dict[str, Any] = field(default_factory=dict)
     resumed: resume.Resumed | None = None
 
     @property
@@ -72,21 +72,21 @@ def _run(cfg: DictConfig, trial: Trial | None, output_dir: Path) -> float | None
     if resumed is None and settings["resume"] is not None:
         log.info("the run was ended before its first checkpoint, and begins again")
     chosen = choose_precision(settings, resumed)
-    pl.seed_everything(conform("seed", settings["seed"], Seed), verbose=False)
+    pl.seed_everything(validate_value("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
-    job = Job(parts, output_dir, StopAtBatchEnd(), trial or Trial(), resumed=resumed)
+    job = RunContext(parts, output_dir, GracefulShutdown(), trial or Trial(), resumed=resumed)
     with job.stop.listening():
         parts.data.prepare_data()
-        job.facts = resume.facts(parts, cfg, chosen.precision)
+        job.run_metadata = resume.run_metadata(parts, cfg, chosen.precision)
         if resumed:
-            resume.apply_changes(resumed, parts, job.facts)
+            resume.apply_changes(resumed, parts, job.run_metadata)
         if not is_first_process():
             fit(job)
             return None
-        return write_down(job, cfg, chosen.precision)
+        return execute(job, cfg, chosen.precision)
 
 
-def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
+def execute(job: RunContext, cfg: DictConfig, chosen_precision: str) -> float:
     """Train and test with the run's folder and record open, and return the objective.
 
     Whatever happens, both are closed with the status that the run ended with.
@@ -97,7 +97,9 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
     new = parts.tracker.open(folder)
     try:
         if new:
-            record.describe_run(parts, cfg, chosen_precision, job.facts["data"], folder, job.trial)
+            record.describe_run(
+                parts, cfg, chosen_precision, job.run_metadata["data"], folder, job.trial
+            )
         if job.resumed:
             job.resumed.say(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)
@@ -115,7 +117,9 @@ def write_down(job: Job, cfg: DictConfig, chosen_precision: str) -> float:
     return best[parts.settings["objective"]]
 
 
-def close(job: Job, folder: RunFolder, status: Status, error: BaseException | None = None) -> None:
+def close(
+    job: RunContext, folder: RunFolder, status: Status, error: BaseException | None = None
+) -> None:
     """End the run in the record, then in its folder.
 
     A stopped run's checkpoint is saved with the record, so that another machine can resume it.
@@ -163,7 +167,7 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
     return choice
 
 
-def train_and_test(job: Job) -> dict[str, float]:
+def train_and_test(job: RunContext) -> dict[str, float]:
     """Train, test and record the results, and return the best epoch's figures.
 
     A run that was pruned, or whose sweep doesn't allow it, is not tested.
@@ -171,7 +175,7 @@ def train_and_test(job: Job) -> dict[str, float]:
     report, checkpoints = fit(job)
     job.trial.epochs = len(report.history)
     figures: dict[str, float] = {}
-    if job.trial.tests and not job.trial.given_up_at:
+    if job.trial.tests and not job.trial.pruned_at_epoch:
         if job.parts.settings["tested_weights"] == "best":
             load_best(job, checkpoints)
         job.trial.figures = figures = test(job.parts, job.output_dir)
@@ -183,24 +187,24 @@ def train_and_test(job: Job) -> dict[str, float]:
     return best
 
 
-def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
+def fit(job: RunContext) -> tuple[EpochLogger, CheckpointCallback]:
     """Train, in this process and in those that the strategy starts.
 
     Returns the callbacks that hold the epochs' figures and the checkpoints.
     """
     parts = job.parts
-    report = EpochReport(parts.log_lr)
+    report = EpochLogger(parts.log_lr)
     files = VerifiedCheckpoints(job.resumed.content if job.resumed else None)
-    checkpoints = KeepCheckpoints(
+    checkpoints = CheckpointCallback(
         job.checkpoints,
         files,
         parts.objective,
         parts.mode,
         parts.settings["checkpoint_every_s"],
-        job.facts,
+        job.run_metadata,
     )
     job.stop.checkpoints = checkpoints
-    give_up = GiveUp(job.trial, parts.objective)
+    give_up = PruningCallback(job.trial, parts.objective)
     if job.resumed and job.resumed.trained:
         job.resumed.restore(parts.classifier, report, checkpoints, give_up)
         return report, checkpoints
@@ -218,7 +222,7 @@ def fit(job: Job) -> tuple[EpochReport, KeepCheckpoints]:
     return report, checkpoints
 
 
-def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
+def load_best(job: RunContext, checkpoints: CheckpointCallback) -> None:
     """Load the best epoch's weights into the classifier.
 
     They come from the file, or from memory where the disk refused to store them.
@@ -231,7 +235,7 @@ def load_best(job: Job, checkpoints: KeepCheckpoints) -> None:
     load_weights(job.parts.classifier, content, BEST)
 
 
-def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float]:
+def best_epoch(parts: RunComponents, history: list[dict[str, float]]) -> dict[str, float]:
     """Return the best epoch's figures, or the last epoch's where no epoch may be picked."""
     objective = parts.objective
     if objective is None:
@@ -239,7 +243,7 @@ def best_epoch(parts: Parts, history: list[dict[str, float]]) -> dict[str, float
     return (max if parts.mode == "max" else min)(history, key=lambda epoch: epoch[objective])
 
 
-def test(parts: Parts, output_dir: Path) -> dict[str, float]:
+def test(parts: RunComponents, output_dir: Path) -> dict[str, float]:
     """Return test/loss and test/acc, computed on one device and rounded as they are stored."""
     trainer = trainer_for(parts, output_dir, [], VerifiedCheckpoints(), devices=1, strategy="auto")
     trainer.logger = None  # the figures are logged with the other results

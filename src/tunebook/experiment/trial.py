@@ -20,7 +20,7 @@ class Trial:
     epochs = 0  # how many were trained, once training is over
     tags: Mapping[str, str] = {}
     tests = True
-    given_up_at = 0  # the epoch at which the run was pruned; 0 where it was not
+    pruned_at_epoch = 0  # the epoch at which the run was pruned; 0 where it was not
     figures: Mapping[str, float] = {}  # of the test, once it is over
 
     def report(self, epoch: int, value: float) -> bool:
@@ -38,7 +38,7 @@ class Trial:
         return {}
 
 
-class GiveUp(Callback):
+class PruningCallback(Callback):
     """End training after an epoch where the sweep prunes the run."""
 
     def __init__(self, trial: Trial, objective: str | None) -> None:
@@ -46,11 +46,11 @@ class GiveUp(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch at which the run was pruned, for a resumed run."""
-        return {"given_up_at": self.trial.given_up_at}
+        return {"pruned_at_epoch": self.trial.pruned_at_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.trial.given_up_at = state_dict["given_up_at"]
+        self.trial.pruned_at_epoch = state_dict["pruned_at_epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the epoch's objective, since validation is over here, and stop where pruned."""
@@ -64,5 +64,5 @@ class GiveUp(Callback):
         if trainer.world_size > 1:
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop and epoch < (trainer.max_epochs or 0):
-            self.trial.given_up_at = epoch
+            self.trial.pruned_at_epoch = epoch
             trainer.should_stop = True

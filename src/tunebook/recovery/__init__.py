@@ -8,7 +8,13 @@ signals      stops a run on SIGTERM and Ctrl-C
 """
 
 from tunebook.recovery.checkpoint import CheckpointError, VerifiedCheckpoints
-from tunebook.recovery.keeping import KeepCheckpoints
-from tunebook.recovery.signals import StopAtBatchEnd, Stopped
+from tunebook.recovery.keeping import CheckpointCallback
+from tunebook.recovery.signals import GracefulShutdown, Stopped
 
-__all__ = ["CheckpointError", "KeepCheckpoints", "StopAtBatchEnd", "Stopped", "VerifiedCheckpoints"]
+__all__ = [
+    "CheckpointCallback",
+    "CheckpointError",
+    "GracefulShutdown",
+    "Stopped",
+    "VerifiedCheckpoints",
+]

@@ -204,7 +204,7 @@ def _shape(tensor: object) -> str:
     return str(tuple(tensor.shape)) if isinstance(tensor, Tensor) else "missing"
 
 
-def sweep(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove the unfinished files of saves during which the process was killed."""
     for leftover in folder.glob(".*.part"):
         leftover.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tunebook.recovery.checkpoint import CheckpointError, Content, is_plain_tensor
-from tunebook.recovery.position import Position, put_into
+from tunebook.recovery.position import Position, write_progress
 
 LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -32,7 +32,7 @@ FIGURES = {
 }
 LARGEST = 2**53  # limit of a count: a float represents all integers up to it
 MAX_STEPS = 10**8  # of a run; a changed schedule is stepped through all of them again
-LONGEST_TEXT = 1 << 20
+MAX_TEXT = 1 << 20
 MAX_ITEMS = 1 << 20
 
 Check = Callable[[Any], bool]
@@ -48,7 +48,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+    return isinstance(value, str) and len(value) <= MAX_TEXT
 
 
 def _is_texts(value: object) -> bool:
@@ -67,7 +67,7 @@ def _is_epoch(value: object) -> bool:
 
 
 def _is_figures(value: object) -> bool:
-    """Return whether a value looks like what `Figures.saved` returns."""
+    """Return whether a value looks like what `EpochMetrics.saved` returns."""
     if (
         not isinstance(value, dict)
         or set(value) != {"updates", "loss_sum", "correct", "samples"}
@@ -93,11 +93,11 @@ REQUIRED: dict[str, Check] = {
     "optimizer_states": lambda value: isinstance(value, list) and len(value) == 1,
     "lr_schedulers": lambda value: isinstance(value, list) and len(value) == 1,
     "train_figures": _list_of(_is_figures),
-    "callbacks.EpochReport.history": _list_of(_is_epoch),
-    "callbacks.EpochReport.epoch_s": _is_number,
-    "callbacks.EpochReport.fit_s": _is_number,
-    "callbacks.KeepCheckpoints.best_score": lambda value: value is None or _is_number(value),
-    "callbacks.GiveUp.given_up_at": is_count,
+    "callbacks.EpochLogger.history": _list_of(_is_epoch),
+    "callbacks.EpochLogger.epoch_s": _is_number,
+    "callbacks.EpochLogger.fit_s": _is_number,
+    "callbacks.CheckpointCallback.best_score": lambda value: value is None or _is_number(value),
+    "callbacks.PruningCallback.pruned_at_epoch": is_count,
     "tunebook.overrides": _list_of(_is_text),
     "tunebook.config": _is_text,
     "tunebook.settings": _is_texts,
@@ -158,7 +158,7 @@ def require_state(content: Content, name: str) -> None:
 
 
 def _require_order(content: Content, name: str) -> None:
-    position, history = Position.of(content), content["callbacks"]["EpochReport"]["history"]
+    position, history = Position.of(content), content["callbacks"]["EpochLogger"]["history"]
     epochs = [epoch["epoch"] for epoch in history]
     in_order = epochs == list(range(1, len(epochs) + 1)) and len(epochs) == position.epoch
     if not in_order or position.batch > position.batches or position.step > MAX_STEPS:
@@ -191,7 +191,7 @@ def _require_loops(content: Content, name: str) -> None:
             inner[key].pop("combined_loader", None)  # written from the position
     if problem := misfit(template, loops, "loops"):
         raise CheckpointError(f"{name}: {problem}")
-    put_into(content, Position.of(content))
+    write_progress(content, Position.of(content))
 
 
 def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from tunebook.checks import Positive, checked
+from tunebook.checks import Positive, validate_args
 from tunebook.recovery import checkpoint
 from tunebook.recovery.checkpoint import VerifiedCheckpoints
-from tunebook.recovery.position import Position, put_into
+from tunebook.recovery.position import Position, write_progress
 from tunebook.runfolder import BEST, LAST
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 TRY_AGAIN_S = 10.0  # after a save that the disk refused
 
 
-class KeepCheckpoints(Callback):
+class CheckpointCallback(Callback):
     """Write a run's checkpoints.
 
     `last.ckpt` is written before the first step, at each epoch's start, every `checkpoint_every_s`
@@ -32,7 +32,7 @@ class KeepCheckpoints(Callback):
     facts: plain values that every checkpoint holds beside the state.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         folder: Path,
@@ -40,7 +40,7 @@ class KeepCheckpoints(Callback):
         objective: str | None,
         mode: str,
         checkpoint_every_s: Positive,
-        facts: Mapping[str, Any],
+        run_metadata: Mapping[str, Any],
     ) -> None:
         self.files, every_s = files, checkpoint_every_s
         self.folder, self.objective, self.sign, self.every_s = (
@@ -49,7 +49,7 @@ class KeepCheckpoints(Callback):
             1 if mode == "max" else -1,
             every_s,
         )
-        self.facts = dict(facts)
+        self.run_metadata = dict(run_metadata)
         self.best_score: float | None = None
         # Kept here only until they are written to the disk.
         self.best_weights: dict[str, Any] | None = None
@@ -68,14 +68,14 @@ class KeepCheckpoints(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Create the folder, and remove the unfinished files that a killed run has left in it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.sweep(self.folder)
+        checkpoint.remove_partial_files(self.folder)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the facts and the position to what Lightning saves."""
-        checkpoint["tunebook"] = dict(self.facts)
-        put_into(checkpoint, self._position)
+        checkpoint["tunebook"] = dict(self.run_metadata)
+        write_progress(checkpoint, self._position)
 
     def save(self, trainer: Trainer, done: int, epoch: int | None = None) -> None:
         """Write `last.ckpt`.
@@ -148,7 +148,7 @@ class KeepCheckpoints(Callback):
         content = {
             "state_dict": self.best_weights,
             "epoch": self._best_epoch,
-            "tunebook": self.facts,
+            "tunebook": self.run_metadata,
         }
         try:
             checkpoint.write(self.folder / BEST, content)
@@ -166,5 +166,5 @@ class KeepCheckpoints(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save a checkpoint at the end of training, since the test may be interrupted."""
         self._save_best(trainer)
-        self.facts["trained"] = True
+        self.run_metadata["trained"] = True
         self.save(trainer, 0, epoch=trainer.current_epoch)

@@ -50,7 +50,7 @@ class Position:
         )
 
 
-def put_into(content: dict[str, Any], position: Position) -> None:
+def write_progress(content: dict[str, Any], position: Position) -> None:
     """Write the position and the loops' counters into the content of a checkpoint."""
     content["tunebook"]["position"] = asdict(position)
     content["epoch"], content["global_step"] = position.epoch, position.step

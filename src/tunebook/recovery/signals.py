@@ -13,7 +13,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from tunebook.recovery.keeping import KeepCheckpoints
+from tunebook.recovery.keeping import CheckpointCallback
 
 
 class Stopped(BaseException):
@@ -42,7 +42,7 @@ def handling(handler: Handler) -> Iterator[None]:
             signal.signal(signum, earlier)
 
 
-class StopAtBatchEnd(Callback):
+class GracefulShutdown(Callback):
     """Stop a run at the end of the current training or validation batch, and elsewhere at once.
 
     A second signal ends the process immediately.
@@ -51,7 +51,7 @@ class StopAtBatchEnd(Callback):
     def __init__(self) -> None:
         self.signum: int | None = None
         self.in_loop = False
-        self.checkpoints: KeepCheckpoints | None = None  # where the state is saved
+        self.checkpoints: CheckpointCallback | None = None  # where the state is saved
 
     def listening(self) -> AbstractContextManager[None]:
         """Handle SIGTERM and SIGINT until the block is left."""

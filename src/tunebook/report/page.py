@@ -29,7 +29,7 @@ from tunebook.secrets import redact
 from tunebook.text_output import counted, csv_cell, printable
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
-MOST_ROWS = 50  # in the tables of the page; the CSV has all of them
+MAX_ROWS = 50  # in the tables of the page; the CSV has all of them
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
         short_objective=clipped(results.objective),
         findings=findings,
         rows=shown,
-        most=MOST_ROWS,
+        most=MAX_ROWS,
         pictures=[(picture, picture.svg()) for picture in drawn],
         states=Counter(run.state for run in results.runs).most_common(),
         runs=counted(len(results.runs), "run"),

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.sentences import difference_text
-from tunebook.checks import InputError, nearest
+from tunebook.checks import InputError, suggest
 from tunebook.report.read import Study
 from tunebook.text_output import counted
 
@@ -66,7 +66,7 @@ def pairs(study: Study, setting: str) -> Paired:
     """
     known = {name for params in study.params.values() for name in params}
     if setting not in known:
-        raise InputError(f"paired={setting}: no run has this setting.{nearest(setting, known)}")
+        raise InputError(f"paired={setting}: no run has this setting.{suggest(setting, known)}")
     values = sorted({params[setting] for params in study.params.values() if setting in params})
     if len(values) != 2:
         raise InputError(

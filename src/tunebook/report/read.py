@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
-from tunebook.checks import MODES, InputError, nearest
+from tunebook.checks import MODES, InputError, suggest
 from tunebook.report import sweep_record
 from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
 from tunebook.tracking.store import open_client
@@ -140,7 +140,7 @@ def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> l
         found = [one for one in experiments if one.name == experiment]
         if not found:
             names = [one.name for one in experiments]
-            hint = nearest(experiment, names)
+            hint = suggest(experiment, names)
             raise InputError(
                 f"experiment_name={experiment}: no such experiment in {uri}; "
                 f"there are: {', '.join(names)}.{hint}"
@@ -210,7 +210,7 @@ def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
     found = [run for run in there if name in (run.info.run_id, run.data.tags.get("sweep.name"))]
     if not found:
         names = list(dict.fromkeys(run.data.tags["sweep.name"] for run in reversed(there)))
-        known = f"; there are: {', '.join(names[:10])}.{nearest(name, names)}" if names else ""
+        known = f"; there are: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
         raise InputError(f"sweep={name}: there is no such sweep in MLflow{known}")
     return found[-1]
 
@@ -316,5 +316,5 @@ def _require(metric: str, runs: Sequence[MLflowRun]) -> None:
     if known and metric not in known:
         raise InputError(
             f"metric={metric}: no run has it; "
-            f"there are: {', '.join(known)}.{nearest(metric, known)}"
+            f"there are: {', '.join(known)}.{suggest(metric, known)}"
         )

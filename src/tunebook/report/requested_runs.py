@@ -6,7 +6,7 @@ The main check is that the requested sweep or experiment exists.
 import re
 from typing import Any
 
-from tunebook.checks import Name, SettingError, conform
+from tunebook.checks import Name, SettingError, validate_value
 from tunebook.tracking.run_lookup import find_sweep, require_experiment
 from tunebook.tracking.store import require_mlflow
 
@@ -19,8 +19,8 @@ def check(cfg: Any, choices: object) -> None:
     The same is true where the sweep or the experiment does not exist.
     """
     for key in ("sweep_name", "runs", "metric", "paired"):
-        conform(key, None if cfg[key] is None else str(cfg[key]), Name | None)
-    conform("report", cfg.report, bool)
+        validate_value(key, None if cfg[key] is None else str(cfg[key]), Name | None)
+    validate_value("report", cfg.report, bool)
     require_mlflow(cfg)
     if cfg.sweep_name is not None and cfg.runs is not None:
         raise SettingError(

@@ -12,7 +12,7 @@ from tunebook.report.page import Row, rows
 from tunebook.report.read import Study
 from tunebook.text_output import printable
 
-MOST_ROWS = 20  # of the leaderboard
+MAX_ROWS = 20  # of the leaderboard
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 
 
@@ -26,9 +26,9 @@ def say(study: Study, findings: Findings) -> None:
     )
     shown = rows(study, findings)
     if shown:
-        console.print(_table(study.results.objective, shown[:MOST_ROWS]))
-        if len(shown) > MOST_ROWS:
-            console.print(f"... and {len(shown) - MOST_ROWS} more")
+        console.print(_table(study.results.objective, shown[:MAX_ROWS]))
+        if len(shown) > MAX_ROWS:
+            console.print(f"... and {len(shown) - MAX_ROWS} more")
         console.print()
     whole = not sys.stdout.isatty()  # one line per sentence, for programs that read them
     for sentence in findings.sentences:

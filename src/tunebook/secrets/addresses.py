@@ -13,12 +13,12 @@ from tunebook.secrets.names import is_secret_in_query
 from tunebook.secrets.values import is_interpolation
 
 SCHEME = re.compile(r"[A-Za-z][\w+.-]*$")
-LONGEST_SCHEME = 40
+MAX_SCHEME = 40
 END_OF_AUTHORITY = re.compile(r"[/?#\\]")
 TOKEN_USERS = ("http", "https")  # a user without a password is a token there
 NO_PASSWORDS = ("", "x-oauth-basic")  # what stands in a password's place beside a token
 LONG = 20  # characters; a user name as long as this is more likely a token
-MOST_READINGS = 16  # places of `@` that are considered in one address
+MAX_READINGS = 16  # places of `@` that are considered in one address
 PORT = re.compile(r"\d{0,5}")
 
 
@@ -40,7 +40,7 @@ def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:
 
     is_setting: whether the text is known to be an address; then a doubtful part counts as a secret.
     """
-    found = SCHEME.search(text[max(0, at - LONGEST_SCHEME) : at])
+    found = SCHEME.search(text[max(0, at - MAX_SCHEME) : at])
     scheme, start = (found[0].lower() if found else ""), at + 3
     rest = text[start:]
     is_web = scheme.rpartition("+")[2] in TOKEN_USERS
@@ -67,7 +67,7 @@ def _possible_ends(rest: str, is_web: bool, is_setting: bool) -> list[int]:
     There are none where every `@` belongs to a path.
     """
     ends = [match.start() for match in re.finditer("@", rest)]
-    ends = [*ends[: MOST_READINGS - 1], ends[-1]] if len(ends) > MOST_READINGS else ends
+    ends = [*ends[: MAX_READINGS - 1], ends[-1]] if len(ends) > MAX_READINGS else ends
     if not ends or rest.startswith("/"):
         return []
     authority = END_OF_AUTHORITY.split(rest, maxsplit=1)[0]

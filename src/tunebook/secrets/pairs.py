@@ -66,7 +66,9 @@ def in_settings(text: str) -> Iterator[tuple[int, int]]:
         is_prose = (
             "=" not in match["sign"] and not match["quote"] and match["name"].lower() in IN_PROSE
         )
-        span = None if is_prose else _value(text, match.start(), match.end())
+        # A message about a file: "/etc/passwd: no such file".
+        is_path = text[match.start() - 1 : match.start()] == "/" and re.fullmatch(r":\s+", match["sign"])
+        span = None if is_prose or is_path else _value(text, match.start(), match.end())
         if span is not None:
             yield span
             until = span[1]

@@ -11,7 +11,7 @@ from tunebook.secrets.values import HIDDEN, is_told
 
 PROCESS = KnownSecrets()
 # A text is redacted until nothing changes, so that redacting the result again changes nothing.
-MOST_PASSES = 5
+MAX_PASSES = 5
 
 
 def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -25,7 +25,7 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
     else:
         sources.append(KnownSecrets())
         sources[1].learn_environment(environment)
-    for _ in range(MOST_PASSES):
+    for _ in range(MAX_PASSES):
         before = text
         for source in sources:
             text = source.hide(text)

@@ -12,7 +12,7 @@ from html.entities import html5
 
 H = "[0-9A-Fa-f]"
 OCTAL = r"(?:\\2[0-7]{2})"  # a further byte of a UTF-8 character
-MOST_LEVELS = 4  # of escapes in escapes
+MAX_LEVELS = 4  # of escapes in escapes
 SIMPLE = {
     "n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "a": "\a",
     "\\": "\\", "/": "/", '"': '"', "'": "'",
@@ -129,7 +129,7 @@ class View:
 def readings(text: str) -> Iterator[View]:
     """Yield the text itself, then the text with one more level of escapes undone each time."""
     view: View | None = View(text)
-    for _ in range(MOST_LEVELS + 1):
+    for _ in range(MAX_LEVELS + 1):
         if view is None:
             return
         yield view

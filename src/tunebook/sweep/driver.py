@@ -28,14 +28,14 @@ from tunebook.sweep.space import in_short
 from tunebook.sweep.storage import StudyUnavailable, open_storage, set_damaged_aside
 from tunebook.sweep.study import BEGUN, Next, Study
 from tunebook.sweep.worker import LOG as WORKER_LOG
-from tunebook.sweep.worker import PATIENCE_S, Order, told
+from tunebook.sweep.worker import PATIENCE_S, TrialSpec, result_from_journal
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-MOST_LOSSES = 3  # machines lost under a trial, after which the trial is held to be at fault
+MAX_LOSSES = 3  # machines lost under a trial, after which the trial is held to be at fault
 
 
 @dataclass
@@ -190,7 +190,7 @@ class Driver:
             self.storage.look()
             for worker in self.executor.ended(self.workers, TICK_S) if self.workers else []:
                 self.workers.remove(worker)
-                self._settle(worker)
+                self._handle_exit(worker)
             self._stop_what_should()
             self.display.update(self.workers)
             if not self.workers:
@@ -239,14 +239,14 @@ class Driver:
 
         Return whether it was done.
         """
-        found = told(folder_of(self.folder, number), self.request.objective)
+        found = result_from_journal(folder_of(self.folder, number), self.request.objective)
         if found is not None:
             self.study.complete(trial_id, found)
         return found is not None
 
-    def _order(self, trial: Next) -> Order:
+    def _order(self, trial: Next) -> TrialSpec:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
-        return Order(
+        return TrialSpec(
             script=str(Path(sys.argv[0]).resolve()), storage=self.address, sweep=self.request.name,
             trial_id=trial.trial_id, number=trial.number, overrides=words,
             folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
@@ -256,7 +256,7 @@ class Driver:
             option=self.request.option, patience_s=self.patience_s,
         )  # fmt: skip
 
-    def _settle(self, worker: Worker) -> None:
+    def _handle_exit(self, worker: Worker) -> None:
         """Record what became of a worker's trial.
 
         Where the worker could not report it, it follows from how its process ended.
@@ -281,7 +281,7 @@ class Driver:
             is_lost
             and not trial.state.is_finished()
             and not self.signum
-            and self.study.take_back(trial, MOST_LOSSES)
+            and self.study.requeue(trial, MAX_LOSSES)
         ):
             log.warning("trial %d goes on elsewhere after %s", trial.number, worker.ending)
             self._wait_for_its_end(trial.number)

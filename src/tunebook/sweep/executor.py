@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunebook.checks import InputError, SettingError
-from tunebook.sweep.worker import Order
+from tunebook.sweep.worker import TrialSpec
 
 
 class NoWorkers(RuntimeError):
@@ -30,7 +30,7 @@ class Worker:
     and so on. is_lost: whether its machine was lost, so that the trial is not at fault.
     """
 
-    order: Order
+    order: TrialSpec
     handle: Any
     begun: float = field(default_factory=time.monotonic)
     asked_to_stop: float | None = None
@@ -64,7 +64,7 @@ class Executor(Protocol):
         Raise NoWorkers where none can ever be started.
         """
 
-    def start(self, order: Order) -> Worker:
+    def start(self, order: TrialSpec) -> Worker:
         """Start a worker that runs the trial, and return it."""
 
     def stop(self, worker: Worker, at_once: bool) -> None:

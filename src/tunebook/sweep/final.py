@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebook.checks import InputError, SettingError, nearest
+from tunebook.checks import InputError, SettingError, suggest
 from tunebook.commandline.words import check_outside_words
 from tunebook.sweep.space import as_text
 
@@ -42,7 +42,7 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         there = sorted(
             path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file()
         )
-        known = f"; there are: {', '.join(there)}.{nearest(name, there)}" if there else ""
+        known = f"; there are: {', '.join(there)}.{suggest(name, there)}" if there else ""
         raise InputError(f"sweep.of={name}: there is no such sweep in {outputs / 'sweeps'}{known}")
     try:
         study = optuna.load_study(

@@ -21,7 +21,7 @@ from tunebook.machine import cores
 from tunebook.paths import ROOT
 from tunebook.sweep.endings import ORPHANED
 from tunebook.sweep.executor import NoWorkers, Worker
-from tunebook.sweep.worker import Order, work
+from tunebook.sweep.worker import TrialSpec, work
 from tunebook.training import device_kind
 
 # Modules that a run imports, which takes most of the time of a short run.
@@ -41,12 +41,12 @@ RESTART_S = 0.5  # between two attempts to start a process
 class TrialProcess:
     """Hold the process of a trial.
 
-    lifeline: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees;
+    parent_pipe: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees;
     "" for all. watched: the process as psutil knows it.
     """
 
     process: BaseProcess
-    lifeline: Connection
+    parent_pipe: Connection
     gpu: str
     watched: psutil.Process | None
 
@@ -91,7 +91,7 @@ class LocalExecutor:
         """Return whether fewer than `count` workers are running."""
         return len(workers) < self.count
 
-    def start(self, order: Order) -> Worker:
+    def start(self, order: TrialSpec) -> Worker:
         """Start a process that runs the trial, and return its worker.
 
         Where there are several GPUs, it runs on the one that the fewest workers use. Raise
@@ -109,7 +109,7 @@ class LocalExecutor:
             reason = str(error) or type(error).__name__
             raise NoWorkers(f"no worker can be started: {reason}; no trial is lost") from error
 
-    def _start(self, order: Order, gpu: str) -> Worker:
+    def _start(self, order: TrialSpec, gpu: str) -> Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=work, args=(order, theirs, gpu), name=f"trial {order.number}"
@@ -156,7 +156,7 @@ class LocalExecutor:
         for worker in found:
             trial = worker.handle
             trial.process.join()
-            trial.lifeline.close()
+            trial.parent_pipe.close()
             code = trial.process.exitcode or 0
             worker.ending = ORPHANED if code == UNKNOWN_STATUS else how_it_ended(code)
             self._used.remove(trial.gpu)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tunebook.checks import Name, SettingError, conform, nearest, shown
+from tunebook.checks import Name, SettingError, format_value, suggest, validate_value
 from tunebook.paths import why_unwritable
 from tunebook.secrets import redact
 
@@ -53,12 +53,12 @@ def slurm_parameters(more: object) -> dict[str, Any]:
         )
     found: dict[str, Any] = {}
     for written, value in more.items():
-        where = f"sweep.slurm.more.{shown(written)}"
+        where = f"sweep.slurm.more.{format_value(written)}"
         key = str(written).removeprefix(PREFIX)
         kind = (SHARED | SLURM).get(key)
         if kind is None:
             allowed = sorted(SHARED | SLURM)
-            hint = nearest(key, allowed)
+            hint = suggest(key, allowed)
             message = f"no such resource; allowed: {', '.join(allowed)}.{hint}"
             raise SettingError(where, value, message)
         name = key if key in SHARED and not str(written).startswith(PREFIX) else PREFIX + key
@@ -75,7 +75,7 @@ def _resource(where: str, value: object, kind: Any) -> Any:
     kind: a type, or the pattern that a text must match.
     """
     if not isinstance(kind, re.Pattern):
-        return conform(where, value, kind)
+        return validate_value(where, value, kind)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise SettingError(where, value, "must be a text or an integer")
     if not kind.fullmatch(str(value)):
@@ -102,9 +102,9 @@ def check_cluster(settings: Mapping[str, Any]) -> None:
         message = "must be a host and a port, such as 10.0.0.1:6379, or auto, or local"
         raise SettingError("sweep.ray.address", redact(str(address)), message)
     minutes = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MIN)]
-    conform("sweep.slurm.timeout_min", settings["slurm"].get("timeout_min"), minutes)
+    validate_value("sweep.slurm.timeout_min", settings["slurm"].get("timeout_min"), minutes)
     cluster = settings["slurm"].get("cluster")
-    conform("sweep.slurm.cluster", cluster, Literal["slurm", "local"])
+    validate_value("sweep.slurm.cluster", cluster, Literal["slurm", "local"])
     slurm_parameters(settings["slurm"].get("more"))
 
 
@@ -117,7 +117,7 @@ def check_storage(address: str | None) -> None:
     """Raise SettingError where `sweep.storage` is not the address of a supported database."""
     if address is None:
         return
-    conform("sweep.storage", address, Name)
+    validate_value("sweep.storage", address, Name)
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 

@@ -25,7 +25,7 @@ from tunebook.sweep.storage import StudyUnavailable
 from tunebook.sweep.study import Study
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
-from tunebook.tracking.shipper import JOURNAL, deliver_left_over, end_lost_trials
+from tunebook.tracking.shipper import JOURNAL, end_lost_trials, upload_pending
 from tunebook.tracking.tracker import Status
 
 
@@ -104,7 +104,7 @@ class Parent:
         # Trials that were killed could not log their end. A server that is away is not waited for.
         if self.tracker.uri:
             told = threading.Thread(
-                target=deliver_left_over,
+                target=upload_pending,
                 args=(self.folder.outputs, self.tracker.address),
                 daemon=True,
             )

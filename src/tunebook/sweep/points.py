@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from tunebook.checks import MODES, InputError, SettingError, conform
+from tunebook.checks import MODES, InputError, SettingError, validate_value
 from tunebook.commandline.names import compose_config, default_choices, keys, with_choices
 from tunebook.paths import CONF
 from tunebook.sweep.final import Winner, find_winner
@@ -24,7 +24,7 @@ CONFIG = "config"
 # Settings that hold for a whole sweep, and can't vary in it.
 WHOLE = ("sweep", "hydra", "outputs", "tracking", "resume", "experiment_name")
 MANY = 50  # trials, whose checks take a second or more
-MOST_CORNERS = 64  # points of a search that are checked
+MAX_CORNERS = 64  # points of a search that are checked
 
 
 def fitting(
@@ -41,7 +41,7 @@ def fitting(
     composed = {} if composed is None else composed
     while True:
         configs = to_check(request, composed)
-        total = request.trials if request.is_grid else MOST_CORNERS
+        total = request.trials if request.is_grid else MAX_CORNERS
         shown = tqdm(
             configs,
             "checking",
@@ -204,7 +204,7 @@ def _with_winner(
         raise SettingError(
             "sweep.of", None, "is required: the name of a sweep, as its first line says it"
         )
-    seeds = conform("sweep.seeds", base.sweep.seeds, Trials)
+    seeds = validate_value("sweep.seeds", base.sweep.seeds, Trials)
     check_storage(base.sweep.storage)
     winner = find_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
     if any(override.get_key_element() != "seed" for override in varying):
@@ -223,7 +223,7 @@ def to_check(
     Hydra takes a tenth of a second for that.
     """
     composed = {} if composed is None else composed
-    for point in request.space.points() if request.is_grid else request.space.corners(MOST_CORNERS):
+    for point in request.space.points() if request.is_grid else request.space.corners(MAX_CORNERS):
         words = request.space.overrides(point)
         numbers = {
             d.key: point[d.name]

@@ -16,7 +16,7 @@ from tunebook.checks import InputError, SettingError
 from tunebook.secrets import redact
 from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor
-from tunebook.sweep.worker import Order
+from tunebook.sweep.worker import TrialSpec
 
 # Otherwise Ray sends usage statistics of each cluster to its makers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -29,8 +29,8 @@ from ray.exceptions import RayError
 log = logging.getLogger(__name__)
 
 SAID_AFTER_S = 15.0  # without a free worker, until that is logged
-LONGEST_KNOCK_S = 10.0  # timeout of a first connection to a cluster's address
-MOST_FAILURES = 3  # actors that never get ready, after which the sweep ends
+CONNECT_TIMEOUT_S = 10.0  # timeout of a first connection to a cluster's address
+MAX_FAILURES = 3  # actors that never get ready, after which the sweep ends
 
 
 class Host:
@@ -44,7 +44,7 @@ class Host:
         """Return the name of the actor's machine."""
         return socket.gethostname()
 
-    def run(self, order: Order) -> str:
+    def run(self, order: TrialSpec) -> str:
         """Run a trial, and return how its process ended."""
         self._worker = self._executor.start(order)
         while not self._executor.ended([self._worker], 1.0):
@@ -146,7 +146,7 @@ class RayExecutor:
                 self._ever = True
             except RayError as error:
                 self._failures += 1
-                if self._failures >= MOST_FAILURES and not self._ever:
+                if self._failures >= MAX_FAILURES and not self._ever:
                     raise NoWorkers(
                         f"no worker can be started on the Ray cluster: {_line(error)}; "
                         "no trial is lost"
@@ -163,7 +163,7 @@ class RayExecutor:
             self._waits_since = time.monotonic() + 10 * SAID_AFTER_S
         return bool(self._free)
 
-    def start(self, order: Order) -> Worker:
+    def start(self, order: TrialSpec) -> Worker:
         """Run the trial on a free actor, and return its worker."""
         host = self._free.pop()
         return Worker(order, RayTrial(host, host.run.remote(order)))
@@ -201,7 +201,7 @@ def _join(address: str | None) -> None:
     try:
         host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would try for many minutes
-            socket.create_connection((host, int(port)), timeout=LONGEST_KNOCK_S).close()
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
         ray.init(
             address=address,
             log_to_driver=False,

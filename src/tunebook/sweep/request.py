@@ -21,7 +21,7 @@ from tunebook.checks import (
     Seconds,
     Seed,
     SettingError,
-    conform,
+    validate_value,
 )
 from tunebook.secrets import redacted
 from tunebook.sweep.outside import check_cluster, check_storage
@@ -31,7 +31,7 @@ Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
 WORKERS_A_PROCESSOR = 4  # with more, the workers only take turns
 
 # Settings for how a sweep is run and how far. Other values of them don't make it another sweep.
-HOW = (
+EXECUTION_KEYS = (
     "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures",
     "retry_failed", "join", "dry_run", "ray", "slurm", "patience_s",
 )  # fmt: skip
@@ -48,7 +48,7 @@ PLACES = (
     "sweep",
     "hydra",
 )  # settings that are not part of a trial's configuration
-LONGEST_NAME, MOST_WORDS = 60, 4  # characters, and names of settings, before the digest
+MAX_NAME, MAX_WORDS = 60, 4  # characters, and names of settings, before the digest
 TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
@@ -115,7 +115,9 @@ class Request:
         The study and the sweep's MLflow run keep it.
         """
         steering = {
-            key: value for key, value in self.settings.items() if key not in (*HOW, "space")
+            key: value
+            for key, value in self.settings.items()
+            if key not in (*EXECUTION_KEYS, "space")
         }
         if steering["test"]:
             del steering["test"]  # as in sweeps that began before this setting existed
@@ -139,10 +141,10 @@ class Request:
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
         shown = (
             words
-            if len(words) <= MOST_WORDS
-            else [*words[:MOST_WORDS], f"and {len(words) - MOST_WORDS} more"]
+            if len(words) <= MAX_WORDS
+            else [*words[:MAX_WORDS], f"and {len(words) - MAX_WORDS} more"]
         )
-        return f"{self.kind} {' '.join(shown)}"[:LONGEST_NAME].strip() + f" {digest}"
+        return f"{self.kind} {' '.join(shown)}"[:MAX_NAME].strip() + f" {digest}"
 
 
 def make_request(
@@ -159,7 +161,7 @@ def make_request(
     Raise SettingError where that makes no sense. settings: the group `sweep`.
     """
     for key, allowed in TYPES.items():
-        conform(f"sweep.{key}", settings[key], allowed)
+        validate_value(f"sweep.{key}", settings[key], allowed)
     check_cluster(settings)
     check_storage(settings["storage"])
     _check_processes(settings)
@@ -203,13 +205,13 @@ def _check_name(name: str | None) -> None:
     """Raise SettingError for a name that is too long, or has characters that are not allowed."""
     if name is not None and (
         IN_A_NAME.search(name.replace(" ", ""))
-        or len(name) > 2 * LONGEST_NAME
+        or len(name) > 2 * MAX_NAME
         or name.strip(". ") != name
     ):
         raise SettingError(
             "sweep.name",
             name,
-            f"must be letters, digits, spaces and , . = + -, at most {2 * LONGEST_NAME} of them",
+            f"must be letters, digits, spaces and , . = + -, at most {2 * MAX_NAME} of them",
         )
 
 

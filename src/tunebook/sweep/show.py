@@ -25,12 +25,12 @@ from tunebook.sweep.request import TESTED, Request
 from tunebook.sweep.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
 from tunebook.sweep.space import as_text, in_short
 from tunebook.sweep.study import EPOCHS, ERROR, HOW, SECONDS, Study
-from tunebook.sweep.worker import Order
+from tunebook.sweep.worker import TrialSpec
 from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
 
-MOST_ROWS = 200  # in the last table
+MAX_ROWS = 200  # in the last table
 PLAIN_WIDTH = 160  # characters of a line where there is no terminal
 # Settings that later commands about this sweep need as well.
 PLACES = ("tracking.uri=", "outputs=", "sweep.storage=", "experiment_name=")
@@ -153,7 +153,7 @@ class Display:
         if self.live is not None:
             self.live.stop()
 
-    def began(self, order: Order) -> None:
+    def began(self, order: TrialSpec) -> None:
         """Show that a worker begins a trial."""
         if self.live is None:
             log.info("trial %s begins", order.name)
@@ -269,7 +269,7 @@ class Display:
                 name, justify="left" if name in ("state", "settings") else "right", overflow="fold"
             )
         there = {str(trial.number): trial for trial in self.study.trials}
-        for number, state, _, epoch, seconds, *_ in rows[:MOST_ROWS]:
+        for number, state, _, epoch, seconds, *_ in rows[:MAX_ROWS]:
             trial = there[number]
             values = {
                 TESTED: trial.user_attrs.get(TESTED),
@@ -288,8 +288,8 @@ class Display:
             Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(
                 shown, highlight=False, markup=False
             )
-        if len(rows) > MOST_ROWS:
-            log.info("... and %d more", len(rows) - MOST_ROWS)
+        if len(rows) > MAX_ROWS:
+            log.info("... and %d more", len(rows) - MAX_ROWS)
 
     def _say_result(self) -> None:
         """Log the best configuration, or the best trial where each configuration has one seed.
@@ -366,7 +366,7 @@ class Display:
             shown.add_column(
                 name, justify="left" if name == "settings" else "right", overflow="fold"
             )
-        for row in found[1:MOST_ROWS]:
+        for row in found[1:MAX_ROWS]:
             shown.add_row(*row)
         log.info("\n%s", over.title())
         Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(

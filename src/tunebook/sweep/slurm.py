@@ -24,7 +24,7 @@ from tunebook.secrets import learn_words, redact, redact_output
 from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
 from tunebook.sweep.local import LocalExecutor, importable
 from tunebook.sweep.outside import slurm_parameters
-from tunebook.sweep.worker import PATIENCE_S, Order
+from tunebook.sweep.worker import PATIENCE_S, TrialSpec
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 JOBS, BEAT, READY, LEAVE, LEFT = "jobs", "driver", "ready", "leave", "left"
 POLL_S = 0.5
 BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for that long is gone
-MOST_FAILURES = 3  # jobs that end before they are ready, after which the sweep ends
+MAX_FAILURES = 3  # jobs that end before they are ready, after which the sweep ends
 
 
 def serve(job: Path) -> None:
@@ -42,7 +42,7 @@ def serve(job: Path) -> None:
     """
     redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
-    driver = Pulse(job.parent / BEAT)
+    driver = Heartbeat(job.parent / BEAT)
     (job / READY).write_text(socket.gethostname())
     number = 0
     try:
@@ -59,16 +59,18 @@ def serve(job: Path) -> None:
         (job / LEFT).touch()
 
 
-def _read_order(file: Path) -> Order:
+def _read_order(file: Path) -> TrialSpec:
     """Return the order, and leave its file without the secrets that carrying it out needs."""
     text = file.read_text()
-    order = Order.from_text(text)
+    order = TrialSpec.from_text(text)
     learn_words([*order.overrides, f"sweep.storage={order.storage}"])
     write_atomically(file, redact(text).encode())
     return order
 
 
-def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: "Pulse") -> str:
+def _run(
+    executor: LocalExecutor, order: TrialSpec, job: Path, number: int, driver: "Heartbeat"
+) -> str:
     """Run the trial of an order, and return how its process ended.
 
     Whatever ends this job (its time is up, it is cancelled) stops the trial first.
@@ -92,7 +94,7 @@ def _run(executor: LocalExecutor, order: Order, job: Path, number: int, driver: 
 
 
 @dataclass
-class Pulse:
+class Heartbeat:
     """Watch whether the driver still writes into its file.
 
     The content of the file counts and not its time, since the clocks of machines differ.
@@ -115,7 +117,7 @@ class Pulse:
 
 
 @dataclass
-class Job:
+class SlurmJob:
     """Hold a job as the driver sees it.
 
     orders: how many orders it was given.
@@ -133,7 +135,7 @@ class JobsTrial:
     number: which of the job's orders it is.
     """
 
-    job: Job
+    job: SlurmJob
     number: int
 
 
@@ -170,9 +172,9 @@ class SlurmExecutor:
         }
         with tempfile.TemporaryDirectory() as unused:
             self._submitter(Path(unused))
-        self._free: list[Job] = []
-        self._coming: list[Job] = []
-        self._jobs: list[Job] = []  # all that were ever submitted
+        self._free: list[SlurmJob] = []
+        self._coming: list[SlurmJob] = []
+        self._jobs: list[SlurmJob] = []  # all that were ever submitted
         self._failures, self._ever, self._beats, self._beat_at = 0, False, 0, 0.0
 
     def _submitter(self, folder: Path) -> submitit.AutoExecutor:
@@ -212,7 +214,7 @@ class SlurmExecutor:
                 f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; "
                 "no trial is lost"
             ) from error
-        self._jobs.append(Job(job, handle))
+        self._jobs.append(SlurmJob(job, handle))
         self._coming.append(self._jobs[-1])
 
     def _beat(self) -> None:
@@ -234,7 +236,7 @@ class SlurmExecutor:
             elif job.handle.done():
                 self._coming.remove(job)
                 self._failures += 1
-                if self._failures >= MOST_FAILURES and not self._ever:
+                if self._failures >= MAX_FAILURES and not self._ever:
                     raise NoWorkers(
                         f"jobs end before they are ready (log: {job.folder / 'log'}); "
                         "no trial is lost"
@@ -246,7 +248,7 @@ class SlurmExecutor:
             self._submit()
         return bool(self._free)
 
-    def start(self, order: Order) -> Worker:
+    def start(self, order: TrialSpec) -> Worker:
         """Hand the trial to a free job, and return its worker."""
         job = self._free.pop()
         worker = Worker(order, JobsTrial(job, job.orders))

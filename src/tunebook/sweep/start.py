@@ -51,7 +51,7 @@ def drive(request: Request, base: DictConfig) -> int:
         return 0
     folder = (Path(settings["outputs"]) / "sweeps" / request.name).absolute()
     try:
-        with _alone(folder, request):
+        with _exclusive_lock(folder, request):
             return Driver(request, settings, folder, executor).run()
     except NoWorkers as error:
         fail(str(error), 1)
@@ -91,7 +91,7 @@ def _check(cfg: DictConfig) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, request: Request) -> Iterator[None]:
+def _exclusive_lock(folder: Path, request: Request) -> Iterator[None]:
     """Allow only one driver for the sweep within the block, except for those that join it.
 
     Raise InputError where another driver is running, or where there is no sweep to join.

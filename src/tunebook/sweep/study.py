@@ -216,7 +216,7 @@ class Study:
         )
         return seeded
 
-    def take_back(self, trial: FrozenTrial, most: int) -> bool:
+    def requeue(self, trial: FrozenTrial, most: int) -> bool:
         """Let a trial resume that was lost with its machine, and return whether it may.
 
         It may not where that has happened `most` times.
@@ -291,7 +291,7 @@ def _is_whole(trial: FrozenTrial, space: Space) -> bool:
     return True
 
 
-class WorkersTrial:
+class TrialHandle:
     """Hold a trial as the worker that runs it sees it.
 
     Training does not wait for the study: an epoch that can't be reported is reported with the next.

@@ -28,18 +28,18 @@ from tunebook.runfolder import FILE as RUN_FILE
 from tunebook.secrets import learn_words, redact, redact_output
 from tunebook.sweep.endings import NO_ROOM, NO_STUDY
 from tunebook.sweep.storage import StudyUnavailable, is_disk_full, open_existing
-from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, WorkersTrial
+from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
 from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.shipper import JOURNAL
 
 LOG = "worker.log"  # output that goes nowhere else, such as a crash in a library
 PATIENCE_S = 15.0  # for a run to stop in, before its process is killed
-LONGEST_ERROR = 300  # characters
+MAX_ERROR = 300  # characters
 
 
 @dataclass(frozen=True)
-class Order:
+class TrialSpec:
     """Describe a trial that is to be run.
 
     All values are plain, since the order may go to another machine.
@@ -73,12 +73,12 @@ class Order:
         )
 
 
-class SweepsTrial(Trial):
+class StudyTrial(Trial):
     """Connect a run with the study of its sweep."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: TrialSpec) -> None:
         storage = open_existing(order.storage, order.patience_s)
-        self.study = WorkersTrial(storage, order.sweep, order.trial_id, order.pruner)
+        self.study = TrialHandle(storage, order.sweep, order.trial_id, order.pruner)
         self.name, self.parent, self.tests = order.name, order.parent, order.tests
         self.option = order.option
         self.study.note(**{BEGUN: time.time()})
@@ -94,8 +94,8 @@ class SweepsTrial(Trial):
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags for the state of the trial, which MLflow's status does not show."""
-        if status == "FINISHED" and self.given_up_at:
-            return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.given_up_at)}
+        if status == "FINISHED" and self.pruned_at_epoch:
+            return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.pruned_at_epoch)}
         return {
             "sweep.state": {"FINISHED": "complete", "KILLED": "interrupted"}.get(status)
             or how_it_failed(error)
@@ -107,22 +107,22 @@ def how_it_failed(error: BaseException | None) -> str:
     return "diverged" if isinstance(error, NonFiniteLoss) else "failed"
 
 
-def work(order: Order, lifeline: Connection, gpu: str) -> None:
+def work(order: TrialSpec, parent_pipe: Connection, gpu: str) -> None:
     """Run the trial to its end, whatever that is.
 
-    lifeline: breaks where the sweep's process ends; the run is then stopped. gpu: the only GPU that
-    the trial sees; "" for all.
+    parent_pipe: breaks where the sweep's process ends; the run is then stopped. gpu: the only GPU
+    that the trial sees; "" for all.
     """
     os.setsid()  # the sweep's process passes Ctrl-C on to this one
     learn_words(order.overrides)
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent_pipe,), daemon=True).start()
     try:
-        _say_it_in(order.folder / LOG)
+        _redirect_output(order.folder / LOG)
         torch.set_num_threads(order.threads)
         if gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         quiet()
-        _train(order, SweepsTrial(order))
+        _train(order, StudyTrial(order))
     except StudyUnavailable as error:
         print(error, file=sys.stderr)
         sys.exit(NO_STUDY)
@@ -132,7 +132,7 @@ def work(order: Order, lifeline: Connection, gpu: str) -> None:
         sys.exit(NO_ROOM)
 
 
-def _train(order: Order, trial: SweepsTrial) -> None:
+def _train(order: TrialSpec, trial: StudyTrial) -> None:
     begun = time.monotonic()
     sys.argv = [order.script, *order.overrides, *_places(order.folder)]
     found: list[float] = []
@@ -147,17 +147,17 @@ def _train(order: Order, trial: SweepsTrial) -> None:
     except Exception as error:
         if isinstance(error, StudyUnavailable) or is_disk_full(error):
             raise
-        line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:LONGEST_ERROR]
+        line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:MAX_ERROR]
         trial.study.note(
             **{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun}
         )
         trial.study.tell(TrialState.FAIL)
         sys.exit(1)
     trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCHS: trial.epochs, **trial.figures})
-    trial.study.tell(TrialState.PRUNED if trial.given_up_at else TrialState.COMPLETE, found[0])
+    trial.study.tell(TrialState.PRUNED if trial.pruned_at_epoch else TrialState.COMPLETE, found[0])
 
 
-def told(folder: Path, objective: str) -> Result | None:
+def result_from_journal(folder: Path, objective: str) -> Result | None:
     """Return the result that a run's journal holds, or None where the run did not end well.
 
     It is needed where the process was killed before it could report the result to the study.
@@ -187,7 +187,7 @@ def _places(folder: Path) -> list[str]:
     return [*places, f"resume={quoted(str(folder))}"] if (folder / RUN_FILE).exists() else places
 
 
-def _say_it_in(file: Path) -> None:
+def _redirect_output(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(out, 1)
@@ -196,9 +196,9 @@ def _say_it_in(file: Path) -> None:
     redact_output()
 
 
-def _end_with(lifeline: Connection) -> None:
+def _end_with(parent_pipe: Connection) -> None:
     try:
-        lifeline.recv()
+        parent_pipe.recv()
     except (EOFError, OSError):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(PATIENCE_S)

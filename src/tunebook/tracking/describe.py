@@ -13,7 +13,7 @@ from tunebook.secrets import redact
 from tunebook.tracking import git
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
-LONGEST_NAME = 200  # characters; MLflow's own limit is 250
+MAX_NAME = 200  # characters; MLflow's own limit is 250
 
 
 def run_name(
@@ -39,7 +39,7 @@ def run_name(
         if defaults.get(key) != value
     ]
     name = redact(" ".join(words))
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + "..."
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 3] + "..."
 
 
 def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tunebook.untrusted import LONGEST_LINE, open_regular, parse_json
+from tunebook.untrusted import MAX_LINE, open_regular, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield each finished line; of a line that is too long to be ours, yield the last part."""
-    while line := file.readline(LONGEST_LINE):
+    while line := file.readline(MAX_LINE):
         while not line.endswith(b"\n"):
-            more = file.readline(LONGEST_LINE)
+            more = file.readline(MAX_LINE)
             if not more:
                 return
             line = more

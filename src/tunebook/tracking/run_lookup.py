@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 
-from tunebook.checks import InputError, nearest, shown
+from tunebook.checks import InputError, format_value, suggest
 from tunebook.secrets import redact
 from tunebook.text_output import printable
 from tunebook.tracking.run_reader import ID, FoundRun, NotReadable, Query, Reader, open_reader
@@ -70,7 +70,7 @@ def find_sweep(uri: str, text: str) -> FoundRun:
         return (exact or sweeps)[0]
     names = list(dict.fromkeys(_line(run.tags.get(SWEEP_NAME, run.name)) for run in sweeps))
     known = (
-        f"; there are: {', '.join(names[:LISTED_NAMES])}.{nearest(text, names)}" if names else ""
+        f"; there are: {', '.join(names[:LISTED_NAMES])}.{suggest(text, names)}" if names else ""
     )
     short = [run for run in sweeps if SHORT_ID.fullmatch(digits) and run.run_id.startswith(digits)]
     return _only_one(
@@ -83,7 +83,7 @@ def require_experiment(uri: str, name: str) -> None:
     names = open_reader(uri).experiments()
     if name not in names:
         lines = [_line(one) for one in names]
-        known = f"there are: {', '.join(lines[:LISTED_NAMES])}.{nearest(name, lines)}"
+        known = f"there are: {', '.join(lines[:LISTED_NAMES])}.{suggest(name, lines)}"
         raise RunNotFound(
             f"experiment_name={_line(name)}: no such experiment in {redact(uri)}; {known}"
         )
@@ -120,10 +120,10 @@ def nearest_run(reader: Reader, text: str) -> str:
     known = [run.run_id[: len(text)] if is_id else _line(run.name) for run in runs]
     return (
         f".{near}"
-        if (near := nearest(text, known))
+        if (near := suggest(text, known))
         else f"; the newest is {runs[0].run_id[:SHORT]} ({_line(runs[0].name)})"
     )
 
 
 def _line(text: str) -> str:
-    return shown(printable(text))
+    return format_value(printable(text))

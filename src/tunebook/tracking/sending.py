@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebook.checks import shown
+from tunebook.checks import format_value
 from tunebook.tracking.arrived import JOURNAL, Arrived
 from tunebook.tracking.journal import Record
 from tunebook.untrusted import inside, open_regular, require_plain
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
 # How long a trial waits for its sweep's parent run, which may be in another store.
-LONGEST_ORPHAN_S = 3600.0
+MAX_ORPHAN_S = 3600.0
 # MLflow's error codes for a request that would fail again later.
 REFUSALS = (
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_DOES_NOT_EXIST",
@@ -67,7 +67,7 @@ def _local(name: object) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in PASSING:
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UnsendableError(f"{shown(name)}: {reason}") from None
+        raise UnsendableError(f"{format_value(name)}: {reason}") from None
 
 
 def is_refusal(error: Exception) -> bool:
@@ -142,7 +142,7 @@ class Sender:
         tags = record["tags"] | {KEY_TAG: record["key"]}
         if record.get("parent"):
             parent = self._search(record["parent"])
-            if not parent and time.time() - record["time"] / 1000 < LONGEST_ORPHAN_S:
+            if not parent and time.time() - record["time"] / 1000 < MAX_ORPHAN_S:
                 raise ConnectionError("the sweep's own run is not there yet")
             tags |= {PARENT_TAG: parent} if parent else {}
         if not found:

@@ -29,19 +29,19 @@ __all__ = [
     "KEY_TAG",
     "Delivery",
     "LeftOver",
-    "Shipper",
-    "deliver_left_over",
+    "Uploader",
     "end_lost_trials",
+    "upload_pending",
 ]
 
 log = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"
 SEND_EVERY_S = 1.0  # short epochs share a call
-LONGEST_WAIT_S = 30.0  # between two tries, while a store can't be reached
+MAX_WAIT_S = 30.0  # between two tries, while a store can't be reached
 
 
-class Shipper(threading.Thread):
+class Uploader(threading.Thread):
     """Deliver the journal of this process's run while it grows.
 
     A second thread delivers what earlier runs have left.
@@ -57,7 +57,7 @@ class Shipper(threading.Thread):
         )
         self.problem = ""  # why the last try failed
         self._left_over = threading.Thread(
-            target=self._deliver_left_over, args=(uri,), name="left over", daemon=True
+            target=self._upload_pending, args=(uri,), name="left over", daemon=True
         )
         self._progress_at = time.monotonic()
         self._closing = threading.Event()
@@ -85,19 +85,18 @@ class Shipper(threading.Thread):
                     self.problem = line(error)
                     if not warned:
                         log.warning(
-                            "MLflow is not reached; training goes on and its record "
-                            "is kept here: %s",
+                            "MLflow is unreachable; buffering and its record is kept here: %s",
                             self.problem,
                         )
-                    wait_s, warned = min(2 * wait_s, LONGEST_WAIT_S), True
+                    wait_s, warned = min(2 * wait_s, MAX_WAIT_S), True
                 if self._closing.is_set() and not self.delivery.waiting:
                     return
                 if self._closing.wait(wait_s):
                     time.sleep(0.1 if not self.problem else 1.0)
 
-    def _deliver_left_over(self, uri: str) -> None:
+    def _upload_pending(self, uri: str) -> None:
         # The problems are not logged here; sync reports them.
-        delivered = deliver_left_over(self.folder.outputs, uri).delivered
+        delivered = upload_pending(self.folder.outputs, uri).delivered
         if delivered:
             log.info("earlier runs delivered to MLflow: %d", delivered)
 
@@ -149,7 +148,7 @@ class LeftOver:
     problems: list[str] = field(default_factory=list)
 
 
-def deliver_left_over(outputs: Path, uri: str) -> LeftOver:
+def upload_pending(outputs: Path, uri: str) -> LeftOver:
     """Deliver what the runs of dead processes have left, and set the status of killed runs.
 
     It delivers only to the store at `uri`. A run's folder names a store too, but the folder may

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
-LONGEST_FOLDER_NAME = 80  # characters
-LONGEST_KNOCK_S = 10.0  # that a server may take to answer
+MAX_FOLDER_NAME = 80  # characters
+CONNECT_TIMEOUT_S = 10.0  # that a server may take to answer
 
 
 def check_address(uri: str) -> None:
@@ -172,7 +172,7 @@ def require_store(uri: str) -> None:
         raise error.under("tracking") from None
     path = sqlite_path(uri)
     if path is None:
-        _knock(uri)
+        _ping(uri)
     elif not path.is_file():
         raise RunNotFound(
             f"tracking.uri={uri}: there is no such store (has anything been trained yet?)"
@@ -187,7 +187,7 @@ def require_mlflow(cfg: Any) -> None:
         raise SettingError("tracking", "off", "runs are read from MLflow; allowed: mlflow")
 
 
-def _knock(uri: str) -> None:
+def _ping(uri: str) -> None:
     """Raise InputError if no server answers.
 
     A server that asks for a password has answered.
@@ -197,7 +197,7 @@ def _knock(uri: str) -> None:
             parts = urlsplit(uri)
             # urllib would take a password for a part of the host.
             address = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-            urllib.request.urlopen(address.geturl(), timeout=LONGEST_KNOCK_S).close()
+            urllib.request.urlopen(address.geturl(), timeout=CONNECT_TIMEOUT_S).close()
         elif "://" in uri:
             import sqlalchemy
 
@@ -246,7 +246,7 @@ def folder_name(name: str) -> str:
 
     An experiment called `../x` stays inside its store, and a long name fits the file system.
     """
-    safe = re.sub(r"[^\w. =,()+-]", "_", name).strip(". ")[:LONGEST_FOLDER_NAME]
+    safe = re.sub(r"[^\w. =,()+-]", "_", name).strip(". ")[:MAX_FOLDER_NAME]
     return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 

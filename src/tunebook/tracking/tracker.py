@@ -17,12 +17,12 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from tunebook.checks import Name, Seconds, checked
+from tunebook.checks import Name, Seconds, validate_args
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import learn, redact, redacted
 from tunebook.tracking import records
 from tunebook.tracking.journal import Journal, Record
-from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Shipper
+from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Uploader
 from tunebook.tracking.store import check_address, refuse_unusable
 from tunebook.tracking.system_metrics import SystemMetrics
 
@@ -188,7 +188,7 @@ class MLflowTracker(Tracker):
     patience_s: how many seconds the end of a run waits for a store that receives nothing.
     """
 
-    @checked
+    @validate_args
     def __init__(
         self,
         uri: Name,
@@ -227,7 +227,7 @@ class MLflowTracker(Tracker):
         new = all(record["kind"] != "run" for record in earlier)
         self._journal = Journal(path)
         # Created before anything is appended, because it looks for what is missing.
-        self._shipper = Shipper(folder, self.address, self._journal)
+        self._shipper = Uploader(folder, self.address, self._journal)
         if not new:
             self._journal.append({"kind": "again"})
         self._shipper.start()
@@ -252,9 +252,9 @@ class MLflowTracker(Tracker):
         self.run_name = name = redact(name)
         values = {key: str(value) for key, value in params.items()}
         place = {"key": self.folder.key, "experiment": experiment, "name": name, "parent": parent}
-        self._tell("run", **place, params=values, tags=dict(tags), time=_now_ms())
+        self._append_record("run", **place, params=values, tags=dict(tags), time=_now_ms())
 
-    def _tell(self, kind: str, **record: Any) -> None:
+    def _append_record(self, kind: str, **record: Any) -> None:
         self._journal.append(
             Record(kind=kind, **{key: redacted(value) for key, value in record.items()})
         )
@@ -283,7 +283,7 @@ class MLflowTracker(Tracker):
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run."""
-        self._tell("tags", tags=dict(tags))
+        self._append_record("tags", tags=dict(tags))
 
     @contextmanager
     def _artifact(self, path: str) -> Iterator[Path]:
@@ -312,7 +312,7 @@ class MLflowTracker(Tracker):
 
     def save_file(self, file: Path, folder: str, move: bool = False) -> None:
         """Record a file for sending from where it is."""
-        self._tell(
+        self._append_record(
             "artifact", file=str(file.relative_to(self.folder.path)), folder=folder, move=move
         )
 
@@ -340,17 +340,17 @@ class MLflowTracker(Tracker):
                 f"{MODEL} ({type(error).__name__}: {redact(' '.join(str(error).split()))[:200]})"
             )
             return
-        self._tell("model", folder=MODEL, name=MODEL)
+        self._append_record("model", folder=MODEL, name=MODEL)
 
     def log_dataset(self, name: str, digest: str, profile: str, source: str, context: str) -> None:
         """Log a data set as an MLflow input, with its context (training, validation, testing)."""
-        self._tell(
+        self._append_record(
             "dataset", name=name, digest=digest, profile=profile, source=source, context=context
         )
 
     def add_view(self, tags: Mapping[str, str]) -> None:
         """Add a view in place of an earlier one of the same name."""
-        self._tell("view", tags=dict(tags))
+        self._append_record("view", tags=dict(tags))
 
     def close(self, status: Status) -> bool:
         """End the run, after a limited wait for space on the disk and for the store.
@@ -360,7 +360,7 @@ class MLflowTracker(Tracker):
         """
         if self._samples is not None:
             self._samples.close()
-        self._tell("end", status=status, time=_now_ms())
+        self._append_record("end", status=status, time=_now_ms())
         end = time.monotonic() + self.patience_s
         while (unwritten := self._journal.flush()) and time.monotonic() < end:
             time.sleep(ROOM_EVERY_S)

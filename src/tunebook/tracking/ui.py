@@ -15,13 +15,13 @@ from typing import IO, Annotated, Any
 
 from pydantic import Field
 
-from tunebook.checks import InputError, SettingError, conform
+from tunebook.checks import InputError, SettingError, validate_value
 from tunebook.tracking import bound_server, view
 from tunebook.tracking.store import open_client, require_mlflow, require_store, sqlite_path
 
 HOST = "127.0.0.1"
-MOST_SHOWN = 6
-LONGEST_END_S = 5.0  # that the server may take to end by itself
+MAX_SHOWN = 6
+MAX_END_S = 5.0  # that the server may take to end by itself
 # Without these, MLflow starts a dozen processes that take 3 GB, runs pickles from the models that
 # it shows, and sends telemetry.
 SETTINGS = {
@@ -33,8 +33,8 @@ SETTINGS = {
 
 def check(cfg: Any, choices: object) -> None:
     """Raise SettingError or InputError if a setting can't be used."""
-    conform("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
-    conform("browser", cfg.browser, bool)
+    validate_value("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
+    validate_value("browser", cfg.browser, bool)
     require_mlflow(cfg)
     uri = str(cfg.tracking.uri)
     if sqlite_path(uri) is None:
@@ -71,7 +71,7 @@ def serve(uri: str, port: int, browser: bool) -> None:
     The server ends with this process, however this process ends.
     """
     root = f"http://{HOST}:{port}"
-    shown = views(uri)[:MOST_SHOWN]
+    shown = views(uri)[:MAX_SHOWN]
     mlflow = [
         "mlflow",
         "ui",
@@ -159,7 +159,7 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
     """End the server and the processes that it started, which could outlive it."""
     _signal_group(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        server.wait(LONGEST_END_S)
+        server.wait(MAX_END_S)
     _signal_group(server.pid, signal.SIGKILL)
     server.wait()
 

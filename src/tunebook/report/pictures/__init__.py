@@ -17,7 +17,7 @@ from tunebook.report.pictures.style import STYLE, Picture
 
 __all__ = ["Picture", "pictures"]
 
-MOST_PLOTS = 12  # pictures of single settings
+MAX_PLOTS = 12  # pictures of single settings
 
 
 def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
@@ -30,7 +30,7 @@ def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
         tested = [effect for effect in findings.effects if len(effect.levels) > 1]
         yield from (
             settings.of_setting(results, findings, effect, place)
-            for place, effect in enumerate(tested[:MOST_PLOTS])
+            for place, effect in enumerate(tested[:MAX_PLOTS])
         )
         if len(tested) > 1 and len(findings.compared.runs) > 3:
             yield settings.of_pairs(results, findings, tested)

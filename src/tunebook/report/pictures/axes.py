@@ -12,9 +12,9 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, TransformedBbox
 
-MOST_TICKS = 7  # on a logarithmic axis
+MAX_TICKS = 7  # on a logarithmic axis
 UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
-LONGEST_IN_A_UNIT = 120.0  # from this value on, the next unit is used
+MAX_IN_A_UNIT = 120.0  # from this value on, the next unit is used
 
 
 def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
@@ -61,10 +61,10 @@ def log_ticks(low: float, high: float) -> list[float]:
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [step * 10.0**power for power in range(first, last + 1) for step in steps]
         found = [value for value in found if low <= value <= high]
-        if 3 <= len(found) <= MOST_TICKS:
+        if 3 <= len(found) <= MAX_TICKS:
             return found
-    if len(found) > MOST_TICKS:
-        return found[:: math.ceil(len(found) / MOST_TICKS)]
+    if len(found) > MAX_TICKS:
+        return found[:: math.ceil(len(found) / MAX_TICKS)]
     return [float(value) for value in MaxNLocator(4).tick_values(low, high) if low <= value <= high]
 
 
@@ -83,6 +83,6 @@ def plain(value: float) -> str:
 def time_unit(seconds: Sequence[float]) -> tuple[str, float]:
     """Return the unit that fits the longest of these durations, and its length in seconds."""
     for name, length in UNITS:
-        if max(seconds) < LONGEST_IN_A_UNIT * length:
+        if max(seconds) < MAX_IN_A_UNIT * length:
             return name, length
     return UNITS[-1]

@@ -23,11 +23,11 @@ from tunebook.report.pictures.style import (
     GREEN,
     GREY,
     INK,
-    LONGEST_UPRIGHT,
     MANY,
-    MOST_CONFIGURATIONS,
-    MOST_CURVES,
-    MOST_LINES,
+    MAX_CONFIGURATIONS,
+    MAX_CURVES,
+    MAX_LINES,
+    MAX_UPRIGHT,
     RED,
     SHOWN,
     SKY,
@@ -36,10 +36,10 @@ from tunebook.report.pictures.style import (
     are_far_apart,
     axes_of,
     band_of_noise,
+    clip_outliers,
     clipped,
     edge,
     in_the_tail,
-    leave_out_the_tail,
     legend_below,
     named,
     on_two_lines,
@@ -53,7 +53,7 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     """Draw the best configurations, with the noise between seeds around the first."""
     factor, label = shown(results.objective)
     ranked = [configuration for configuration in findings.leaderboard if configuration.n][
-        :MOST_CONFIGURATIONS
+        :MAX_CONFIGURATIONS
     ]
     figure, axes = axes_of(0.9 + 0.3 * len(ranked), FULL_WIDTH)
     for place, one in enumerate(ranked):
@@ -130,7 +130,7 @@ def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
 def importance(findings: Findings) -> Picture:
     """Draw the share of each setting, with its interval."""
     matters = {effect.setting.name for effect in findings.effects if effect.matters}
-    found = findings.importances[:MOST_CONFIGURATIONS]
+    found = findings.importances[:MAX_CONFIGURATIONS]
     figure, axes = axes_of(0.8 + 0.32 * len(found))
     for place, one in enumerate(found):
         is_sure = one.setting.name in matters
@@ -172,11 +172,11 @@ def curves(results: Results) -> Picture:
     ]
     ranked = sorted(complete, key=lambda run: -sign * (run.objective or 0.0))
     top, failed = (
-        ranked[:MOST_CURVES],
-        [run for run in results.runs if run.state in FAILED and run.curve][:MOST_CURVES],
+        ranked[:MAX_CURVES],
+        [run for run in results.runs if run.state in FAILED and run.curve][:MAX_CURVES],
     )
     others = [run for run in results.runs if run.curve and run not in top and run not in failed][
-        :MOST_LINES
+        :MAX_LINES
     ]
     figure, axes = axes_of(3.4)
     _draw_curves(axes, factor, top, failed, others)
@@ -189,7 +189,7 @@ def curves(results: Results) -> Picture:
         )
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
+    axes.set(xlabel="epoch", ylabel=on_two_lines(label, MAX_UPRIGHT))
     return Picture(
         "curves",
         "Learning curves",
@@ -247,9 +247,9 @@ def time(results: Results) -> Picture:
             drawstyle="steps-post",
             label="none is better and faster",
         )
-    axes.set(xlabel=f"time of the run, {unit}", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
+    axes.set(xlabel=f"time of the run, {unit}", ylabel=on_two_lines(label, MAX_UPRIGHT))
     log_scale(axes, "x")
-    leave_out_the_tail(axes, np.array([y for _, y, _ in points]), results.direction)
+    clip_outliers(axes, np.array([y for _, y, _ in points]), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     legend_below(figure)
     title = "Accuracy against time" if factor > 1 else "Objective against time"
@@ -315,8 +315,8 @@ def history(results: Results) -> Picture:
             drawstyle="steps-post",
             label="best so far",
         )
-    axes.set(xlabel="run, in the order of their start", ylabel=on_two_lines(label, LONGEST_UPRIGHT))
-    leave_out_the_tail(axes, np.array(known), results.direction)
+    axes.set(xlabel="run, in the order of their start", ylabel=on_two_lines(label, MAX_UPRIGHT))
+    clip_outliers(axes, np.array(known), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure)

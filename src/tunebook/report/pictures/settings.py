@@ -19,9 +19,9 @@ from tunebook.report.pictures.style import (
     FULL_WIDTH,
     GREY,
     INK,
-    LONGEST_UPRIGHT,
     MANY,
-    MOST_LINES,
+    MAX_LINES,
+    MAX_UPRIGHT,
     ORANGE,
     PAPER,
     RED,
@@ -30,16 +30,16 @@ from tunebook.report.pictures.style import (
     Picture,
     axes_of,
     band_of_noise,
+    clip_outliers,
     clipped,
     edge,
     ink_on,
-    leave_out_the_tail,
     on_two_lines,
     short,
     shown,
 )
 
-MOST_AXES = 9
+MAX_AXES = 9
 
 
 def of_setting(results: Results, findings: Findings, effect: Effect, place: int) -> Picture:
@@ -63,11 +63,11 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     if findings.noise is not None and len(ys):
         best, sd = (max(ys) if results.direction == "max" else min(ys)), factor * findings.noise.sd
         band_of_noise(axes, "y", best, sd)
-    leave_out_the_tail(axes, ys, results.direction)
+    clip_outliers(axes, ys, results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.set_xlabel(short(setting.name))
     at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
-    axes.set_ylabel(on_two_lines(label + at, LONGEST_UPRIGHT))
+    axes.set_ylabel(on_two_lines(label + at, MAX_UPRIGHT))
     kind = (
         "Red: medians."
         if ends is None or is_listed(setting)
@@ -167,7 +167,7 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
             ],
         )
         axes.set_yticks(range(len(down)), [on_two_lines(level.text, 16) for level in down])
-        axes.set(xlabel=short(first.name), ylabel=on_two_lines(short(second.name), LONGEST_UPRIGHT))
+        axes.set(xlabel=short(first.name), ylabel=on_two_lines(short(second.name), MAX_UPRIGHT))
         axes.grid(False)
     found = (
         "These pairs interact"
@@ -222,7 +222,7 @@ def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     Ranges of the same key that depend on an option share an axis.
     """
     keys = list(dict.fromkeys(effect.setting.name.partition(" (")[0] for effect in tested))[
-        :MOST_AXES
+        :MAX_AXES
     ]
     grouped = [
         [effect.setting for effect in tested if effect.setting.name.partition(" (")[0] == key]
@@ -233,7 +233,7 @@ def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     ranks = values.argsort().argsort() / max(1, len(values) - 1)
     ranks = ranks if results.direction == "max" else 1 - ranks
     figure, axes = axes_of(3.8, FULL_WIDTH)
-    kept = np.argsort(ranks)[-MOST_LINES:]  # the best last, on top
+    kept = np.argsort(ranks)[-MAX_LINES:]  # the best last, on top
     # Without some jitter, the lines of runs with equal values would coincide.
     apart = np.random.default_rng(0).uniform(-0.02, 0.02, (len(rows), len(keys)))
     heights = np.array([_heights(settings, rows) for settings in grouped]).T + apart

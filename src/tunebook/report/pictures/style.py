@@ -61,11 +61,11 @@ STYLE: dict[Any, Any] = {
 }
 # Colour and marker of each state.
 SHOWN = {"complete": (BLUE, "o"), "pruned": (ORANGE, "v"), "failed": (RED, "x")}
-MOST_CONFIGURATIONS, MOST_CURVES, MOST_LINES = 15, 8, 300
+MAX_CONFIGURATIONS, MAX_CURVES, MAX_LINES = 15, 8, 300
 FAR_APART = 1000  # ratio of the largest to the smallest value
 MANY = 600  # points; more are drawn as one image within the SVG
 WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
-LONGEST_LABEL, LONGEST_UPRIGHT, LONGEST_TITLE = 24, 26, 60  # characters
+MAX_LABEL, MAX_UPRIGHT, MAX_TITLE = 24, 26, 60  # characters
 
 
 @dataclass(frozen=True)
@@ -153,11 +153,11 @@ def ink_on(colour: Sequence[float]) -> str:
 
 def shown(objective: str) -> tuple[float, str]:
     """Return the factor and the label of the objective's axis; accuracies are in per cent."""
-    label = clipped(objective, LONGEST_TITLE)
+    label = clipped(objective, MAX_TITLE)
     return (100.0, f"{label}, %") if objective.endswith("acc") else (1.0, label)
 
 
-def clipped(text: str, longest: int = LONGEST_LABEL) -> str:
+def clipped(text: str, longest: int = MAX_LABEL) -> str:
     """Return the text on one line, its middle left out where it is longer than `longest`."""
     shown = printable(text)
     if len(shown) <= longest:
@@ -191,7 +191,7 @@ def short(name: str) -> str:
     """Return a setting's short name: `lr (adam)` for `optimizer.lr (optimizer=adam)`."""
     key, _, when = name.partition(" (")
     return clipped(
-        key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else ""), LONGEST_TITLE
+        key.rpartition(".")[2] + (f" ({when.partition('=')[2]}" if when else ""), MAX_TITLE
     )
 
 
@@ -240,7 +240,7 @@ def are_far_apart(values: Any) -> bool:
     return bool(len(values) and values.min() > 0 and values.max() > FAR_APART * values.min())
 
 
-def leave_out_the_tail(axes: Axes, ys: Any, direction: str) -> None:
+def clip_outliers(axes: Axes, ys: Any, direction: str) -> None:
     """Limit the y axis to values that are not in the tail, and say how many are left out.
 
     Otherwise, runs at chance level would compress all others into a line. The axis is logarithmic
