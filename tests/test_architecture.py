@@ -1,6 +1,7 @@
 """Check the package's structure: imports, lengths of files and functions, and the map."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,43 @@ class TestFile:
                 assert (node.end_lineno or 0) - node.lineno + 1 - docstring <= MAX_FUNCTION, (
                     node.name
                 )
+
+
+def module_name(path: Path) -> str:
+    """Return the dotted name by which a file is imported."""
+    parts = ["tunebook", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def modules_used(name: str) -> set[str]:
+    """Return the modules of the package that one imports, also inside its functions.
+
+    Imports for type checkers alone are left out.
+    """
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(MODULES[name].read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in MODULES else node.module)
+        nodes += ast.iter_child_nodes(node)
+    return found & MODULES.keys() - {name}
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    graph = {name: modules_used(name) for name in MODULES}
+    assert sum(map(len, graph.values())) > len(graph)
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
 def test_every_room_is_on_the_map() -> None:

@@ -11,6 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from tunebook.checks import InputError, format_value
 from tunebook.runfolder import RUNS, RunFolder
 
+ADDRESSES = ("http://", "https://")  # beginnings of a checkpoint that is to be downloaded
+# Settings of a run that another machine or call does not take over.
+LOCATION_KEYS = ("data.root", "tracking", "outputs", "hydra", "resume")
 PLACES = ("data.root", "tracking.uri", "outputs", "hydra")
 OPTIONS = ("off", "mlflow")  # of the config group `tracking`
 

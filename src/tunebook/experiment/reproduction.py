@@ -29,8 +29,8 @@ from tunebook.commandline.names import check_targets, compose_config, leaves
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere
 from tunebook.experiment.comparison import Comparison, RunSnapshot
+from tunebook.experiment.places import LOCATION_KEYS
 from tunebook.experiment.requested_run import PRUNED, require_finished
-from tunebook.experiment.resolve_resume import PLACES
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.precision import Precision
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config"  # the config that train.py composes
 OURS = ("tracking", "outputs", "hydra.")  # settings of this call that apply to the new run
-NOT_TAKEN = (*PLACES, "sweep")  # settings of the stored run that don't apply
+NOT_TAKEN = (*LOCATION_KEYS, "sweep")  # settings of the stored run that don't apply
 KEY = re.compile(r"\w+(\.\w+)*")
 Threads = Annotated[int, Field(ge=1, le=4096)]
 

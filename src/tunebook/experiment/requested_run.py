@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tunebook.checks import InputError, SettingError, format_value, validate_value
 from tunebook.experiment.images import check_output, image_files
-from tunebook.experiment.resolve_resume import ADDRESSES
+from tunebook.experiment.places import ADDRESSES
 from tunebook.tracking.run_lookup import LAST, find_run
 from tunebook.tracking.run_reader import FoundRun
 

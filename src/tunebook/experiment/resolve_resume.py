@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from tunebook.checks import InputError, format_value
 from tunebook.commandline.words import words_taken_over
-from tunebook.experiment.places import require_own_places
+from tunebook.experiment.places import ADDRESSES, LOCATION_KEYS, require_own_places
 from tunebook.orphans import is_first_process
 from tunebook.runfolder import BEST, LAST, LOCK, PREVIOUS, RunFolder, folders, held
 from tunebook.secrets import redact
@@ -24,9 +24,7 @@ from tunebook.tracking.run_reader import open_reader
 from tunebook.tracking.store import RunNotFound
 
 OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # settings of this call, not of the run
-ADDRESSES = ("http://", "https://")
 # Settings of places, which each machine chooses for itself.
-PLACES = ("data.root", "tracking", "outputs", "hydra", "resume")
 
 
 def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -99,7 +97,8 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
     asked = [
         text
         for text in overrides
-        if text.partition("=")[0] not in OWN_KEYS and not text.lstrip("+~").startswith(PLACES)
+        if text.partition("=")[0] not in OWN_KEYS
+        and not text.lstrip("+~").startswith(LOCATION_KEYS)
     ]
     if new := [text for text in asked if redact(text) not in folder.overrides]:
         message = "has no checkpoint yet, and begins again with the settings that it had"

@@ -14,10 +14,7 @@ storage    the study's database, with retries where it can't be used
 endings    of workers whose trial is not at fault
 start      checks every trial, then starts one driver for the sweep
 driver     keeps workers busy until all trials are done
-executor   where workers run
-local      ... on this machine
-ray_cluster    ... on a Ray cluster
-slurm      ... in Slurm jobs
+executors  where workers run: on this machine, on a Ray cluster, in Slurm jobs
 worker     one trial: a single run that reports to the study
 parent     the sweep's own run in MLflow
 seeds      trials that differ only in their seed, taken together

@@ -20,7 +20,7 @@ from tunebook.recovery.signals import handling
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import redact
 from tunebook.sweep.endings import ORPHANED, SETBACKS, Setbacks
-from tunebook.sweep.executor import Executor, NoWorkers, Worker
+from tunebook.sweep.executors.base import Executor, NoWorkers, Worker
 from tunebook.sweep.parent import Parent, mark
 from tunebook.sweep.request import Request, differences
 from tunebook.sweep.show import Display

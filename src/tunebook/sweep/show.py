@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.sentences import DEFAULTS
-from tunebook.sweep.executor import Worker
+from tunebook.sweep.executors.base import Worker
 from tunebook.sweep.request import TESTED, Request
 from tunebook.sweep.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
 from tunebook.sweep.space import as_text, in_short

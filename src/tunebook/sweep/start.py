@@ -14,7 +14,8 @@ from tunebook.experiment.check import check
 from tunebook.machine import cores
 from tunebook.secrets import redact
 from tunebook.sweep.driver import Driver
-from tunebook.sweep.executor import Executor, NoWorkers, make_executor
+from tunebook.sweep.executors.base import Executor, NoWorkers
+from tunebook.sweep.executors.make import make_executor
 from tunebook.sweep.points import fitting
 from tunebook.sweep.preview import say_what_would_run
 from tunebook.sweep.request import Request

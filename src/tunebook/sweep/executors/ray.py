@@ -14,8 +14,8 @@ from typing import Any
 
 from tunebook.checks import InputError, SettingError
 from tunebook.secrets import redact
-from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
-from tunebook.sweep.local import LocalExecutor
+from tunebook.sweep.executors.base import NoWorkers, Worker, check_addresses
+from tunebook.sweep.executors.local import LocalExecutor
 from tunebook.sweep.worker import TrialSpec
 
 # Otherwise Ray sends usage statistics of each cluster to its makers.

@@ -21,8 +21,8 @@ import submitit
 from tunebook.checks import SettingError
 from tunebook.runfolder import write_atomically
 from tunebook.secrets import learn_words, redact, redact_output
-from tunebook.sweep.executor import NoWorkers, Worker, check_addresses
-from tunebook.sweep.local import LocalExecutor, importable
+from tunebook.sweep.executors.base import NoWorkers, Worker, check_addresses
+from tunebook.sweep.executors.local import LocalExecutor, importable
 from tunebook.sweep.outside import slurm_parameters
 from tunebook.sweep.worker import PATIENCE_S, TrialSpec
 

@@ -20,7 +20,7 @@ import psutil
 from tunebook.machine import cores
 from tunebook.paths import ROOT
 from tunebook.sweep.endings import ORPHANED
-from tunebook.sweep.executor import NoWorkers, Worker
+from tunebook.sweep.executors.base import NoWorkers, Worker
 from tunebook.sweep.worker import TrialSpec, work
 from tunebook.training import device_kind
 

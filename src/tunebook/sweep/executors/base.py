@@ -3,14 +3,13 @@
 The driver hands out trials, and learns how their processes ended. The study records all else.
 """
 
-import importlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunebook.checks import InputError, SettingError
+from tunebook.checks import SettingError
 from tunebook.sweep.worker import TrialSpec
 
 
@@ -78,45 +77,6 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Clean up; no more workers are started."""
-
-
-def make_executor(
-    settings: Mapping[str, Any], trials: int, accelerator: str, addresses: Mapping[str, str | None]
-) -> Executor:
-    """Return the executor that `sweep.executor` names; no worker is started yet.
-
-    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials:
-    how many are to be run at most. accelerator: as `trainer` has it. addresses: those of the
-    databases that workers write to, by the name of their setting.
-    """
-    kind = settings["executor"]
-    if kind == "local":
-        from tunebook.sweep.local import LocalExecutor
-
-        return LocalExecutor(settings["workers"], settings["threads"], trials, accelerator)
-    own = settings[kind]
-    if kind == "ray":
-        require("ray", "ray")
-        from tunebook.sweep.ray_cluster import RayExecutor
-
-        return RayExecutor(
-            settings["workers"], settings["threads"], trials, accelerator, own["address"], addresses
-        )
-    require("submitit", "slurm")
-    from tunebook.sweep.slurm import SlurmExecutor
-
-    return SlurmExecutor(settings["workers"], settings["threads"], addresses=addresses, **own)
-
-
-def require(package: str, extra: str) -> None:
-    """Raise InputError, which names the extra, where an optional package is not installed."""
-    try:
-        importlib.import_module(package)
-    except ImportError:
-        raise InputError(
-            f"sweep.executor={extra}: needs the package {package}, which is an extra: "
-            f"pip install '.[{extra}]'"
-        ) from None
 
 
 def check_addresses(executor: str, addresses: Mapping[str, str | None]) -> None:
