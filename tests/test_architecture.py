@@ -38,7 +38,7 @@ MAX_FILE, MAX_FUNCTION = 400, 40
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -57,16 +57,16 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def rooms_used(path: Path) -> set[str]:
+def packages_used(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imports(path) if name.startswith("tunebook.")} - {
-        room(path)
+        package_of(path)
     }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 class TestFile:
     def test_imports_point_one_way(self, path: Path) -> None:
-        here = room(path)
+        here = package_of(path)
         allowed = FOUNDATION
         if here in UPPER or here == "__init__":
             allowed = FOUNDATION | LEAVES | UPPER
@@ -76,12 +76,14 @@ class TestFile:
             allowed = allowed - {"sweep", "report"}
         if here == "report":
             allowed = FOUNDATION | {"tracking", "analysis"}
-        wrong = {other for other in rooms_used(path) - allowed if (here, other) not in TYPES_SHARED}
+        wrong = {
+            other for other in packages_used(path) - allowed if (here, other) not in TYPES_SHARED
+        }
         assert not wrong, f"{here} may not import {wrong}"
 
     def test_only_the_top_knows_hydra(self, path: Path) -> None:
         libraries = {name.split(".")[0] for name in imports(path)}
-        assert not libraries & {"hydra", "omegaconf"} or room(path) in KNOW_HYDRA
+        assert not libraries & {"hydra", "omegaconf"} or package_of(path) in KNOW_HYDRA
 
     def test_is_a_sitting_long_and_says_what_it_is(self, path: Path) -> None:
         text = path.read_text()
@@ -133,11 +135,11 @@ def test_no_module_imports_itself_through_others() -> None:
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the modules
 
 
-def test_every_room_is_on_the_map() -> None:
+def test_every_package_is_on_the_map() -> None:
     map_text = (PACKAGE / "__init__.py").read_text()
-    rooms = {room(path) for path in FILES} - {"__init__"}
-    assert rooms == FOUNDATION | LEAVES | UPPER
-    for name in rooms:
+    packages = {package_of(path) for path in FILES} - {"__init__"}
+    assert packages == FOUNDATION | LEAVES | UPPER
+    for name in packages:
         assert f"\n{name} " in map_text, f"{name} is not on the map"
 
 

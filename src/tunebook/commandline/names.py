@@ -266,11 +266,11 @@ def _hydra_node(config_name: str, words: tuple[str, ...]) -> DictConfig:
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every dotted key without keys below, with its value; interpolations stay text."""
-    rooms: list[tuple[str, Any]] = [("", OmegaConf.to_container(node, resolve=False))]
-    while rooms:
-        path, value = rooms.pop()
+    nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(node, resolve=False))]
+    while nodes:
+        path, value = nodes.pop()
         if isinstance(value, dict) and value:
-            rooms += [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+            nodes += [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
         else:
             yield prefix + path, value
 

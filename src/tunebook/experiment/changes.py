@@ -41,8 +41,8 @@ def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) 
     write_progress(content, position)
 
 
-def _touches(changed: set[str], rooms: tuple[str, ...]) -> bool:
-    return any(key == room or key.startswith(f"{room}.") for key in changed for room in rooms)
+def _touches(changed: set[str], keys: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for key in changed for prefix in keys)
 
 
 def _steer(content: Content, position: Position, parts: RunComponents, fresh: bool) -> None:

@@ -189,7 +189,7 @@ def _moment(point: Point) -> tuple[int, int, str]:
     step, metric = point
     return (
         step,
-        next((i for i, room in enumerate(ORDER) if metric.startswith(room)), len(ORDER)),
+        next((i for i, prefix in enumerate(ORDER) if metric.startswith(prefix)), len(ORDER)),
         metric,
     )
 

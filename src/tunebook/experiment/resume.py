@@ -234,9 +234,9 @@ def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Return a map from each key that differs to "was -> is"."""
     found: dict[str, str] = {}
-    for room, values in now.items():
-        was = before[room]
-        keys = {**was, **values} if room == "settings" else values
+    for part, values in now.items():
+        was = before[part]
+        keys = {**was, **values} if part == "settings" else values
         found |= {
             key: f"{was.get(key)} -> {values.get(key)}"
             for key in keys
@@ -260,8 +260,8 @@ def apply_changes(resumed: Resumed, parts: RunComponents, now: Mapping[str, Any]
     now: the facts of this run. Raises InputError for differences that are not allowed, and
     CheckpointError where the checkpoint doesn't fit.
     """
-    rooms = {room: now[room] for room in ("settings", "environment", "data")}
-    differences = _differences(resumed.run_metadata, rooms)
+    parts_compared = {part: now[part] for part in ("settings", "environment", "data")}
+    differences = _differences(resumed.run_metadata, parts_compared)
     if differences and not parts.settings["resume_changes"]:
         raise InputError(_refusal(differences))
     resumed.changed = [f"{key}: {change}" for key, change in differences.items()]

@@ -240,8 +240,8 @@ def _check_processes(settings: Mapping[str, Any]) -> None:
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return how two identities differ, a few words for each difference."""
     found: list[str] = []
-    for room in now:
-        before, here = was.get(room), now[room]
+    for part in now:
+        before, here = was.get(part), now[part]
         if isinstance(before, dict) and isinstance(here, dict):
             found += [
                 f"{key}: {before.get(key, 'not there')} -> {here.get(key, 'not there')}"
@@ -253,5 +253,5 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 f"{text}: new" for text in here if text not in before
             ]
         elif before != here:
-            found.append(f"{room}: {before} -> {here}")
+            found.append(f"{part}: {before} -> {here}")
     return found

@@ -275,8 +275,8 @@ def make_space(
     return Space(tuple(dimensions), {**given, **fixed})
 
 
-def _written(room: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[Dimension]:
-    for key, value in room.items():
+def _written(written: Mapping[str, Any], when: tuple[str, str] | None) -> Iterator[Dimension]:
+    for key, value in written.items():
         if isinstance(value, Mapping):
             condition, _, option = str(key).partition("=")
             if not option or when is not None:
