@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@command("sync", check="tunebook.tracking.shipper:check")
+@command("sync", check="tunebook.tracking.uploader:check")
 def main(cfg: "DictConfig") -> None:
     """Print what was delivered; the exit status is 1 if something could not be."""
     from pathlib import Path
 
     from tunebook.text_output import counted
-    from tunebook.tracking.shipper import upload_pending
+    from tunebook.tracking.uploader import upload_pending
 
     left_over = upload_pending(Path(cfg.outputs), cfg.tracking.uri)
     print(f"{counted(left_over.delivered, 'run')} delivered, {len(left_over.problems)} not")

@@ -18,7 +18,7 @@ from tests.runs import RUN, folder_of_run, with_store
 from tests.servers import Server
 from tunebook.runfolder import RunFolder
 from tunebook.tracking import MLflowTracker, journal
-from tunebook.tracking.shipper import JOURNAL
+from tunebook.tracking.uploader import JOURNAL
 
 TOLD = {"train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc"}
 
@@ -191,7 +191,7 @@ def test_a_kill_between_two_deliveries_doubles_nothing(
 
 
 def kill_before_remembering(count: int) -> None:
-    from tunebook.tracking.shipper import Delivery
+    from tunebook.tracking.uploader import Delivery
 
     faults.at_call(Delivery, "_remember", count, faults.send(signal.SIGKILL))
 

@@ -202,7 +202,7 @@ def test_two_that_deliver_at_once_double_nothing(tmp_path: Path) -> None:
 
 
 def sync(folder: str) -> None:
-    from tunebook.tracking.shipper import upload_pending
+    from tunebook.tracking.uploader import upload_pending
 
     assert not upload_pending(Path(folder) / "out", store_in(Path(folder))).problems
 

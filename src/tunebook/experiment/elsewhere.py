@@ -28,8 +28,8 @@ from tunebook.secrets import redact
 from tunebook.tracking import records
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.journal import Journal, Record
-from tunebook.tracking.shipper import DELIVERED, JOURNAL, KEY_TAG, Delivery
 from tunebook.tracking.store import RunNotFound
+from tunebook.tracking.uploader import DELIVERED, JOURNAL, KEY_TAG, Delivery
 from tunebook.untrusted import read_regular, require_key
 
 

@@ -41,8 +41,8 @@ from tunebook.text_output import quoted
 from tunebook.tracking.describe import MAX_NAME
 from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.run_lookup import find_run
-from tunebook.tracking.shipper import JOURNAL
 from tunebook.tracking.store import RunNotFound
+from tunebook.tracking.uploader import JOURNAL
 from tunebook.untrusted import read_regular
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from tunebook.sweep.storage import StudyUnavailable
 from tunebook.sweep.study import Study
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
-from tunebook.tracking.shipper import JOURNAL, end_lost_trials, upload_pending
 from tunebook.tracking.tracker import Status
+from tunebook.tracking.uploader import JOURNAL, end_lost_trials, upload_pending
 
 
 class Parent:

@@ -31,7 +31,7 @@ from tunebook.sweep.storage import StudyUnavailable, is_disk_full, open_existing
 from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
 from tunebook.text_output import quoted
 from tunebook.tracking import records
-from tunebook.tracking.shipper import JOURNAL
+from tunebook.tracking.uploader import JOURNAL
 
 LOG = "worker.log"  # output that goes nowhere else, such as a crash in a library
 PATIENCE_S = 15.0  # for a run to stop in, before its process is killed

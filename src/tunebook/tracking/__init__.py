@@ -6,7 +6,7 @@ records         the kinds of record that a journal may hold, and what each must 
 arrived         how much of a run's journal the store has received
 sending         sends each kind of record to MLflow
 delivery        sends the records that wait in a journal, in order
-shipper         delivers in a background thread, with retries; delivers what earlier runs left, too
+uploader         delivers in a background thread, with retries; delivers what earlier runs left, too
 run_reader      reads which runs a store holds, without importing MLflow's client
 run_lookup      finds the run or the sweep that a user names
 finished        reads a finished run back

@@ -1,6 +1,6 @@
 """Record a run as training sees it: it is opened, logged to, and closed with its final status.
 
-Nothing here waits for a store. What is logged goes to the run's journal, and the shipper sends it.
+Nothing here waits for a store. What is logged goes to the run's journal, and the uploader sends it.
 """
 
 import logging
@@ -22,9 +22,9 @@ from tunebook.runfolder import RunFolder
 from tunebook.secrets import learn, redact, redacted
 from tunebook.tracking import records
 from tunebook.tracking.journal import Journal, Record
-from tunebook.tracking.shipper import ARTIFACTS, JOURNAL, Uploader
 from tunebook.tracking.store import check_address, refuse_unusable
 from tunebook.tracking.system_metrics import SystemMetrics
+from tunebook.tracking.uploader import ARTIFACTS, JOURNAL, Uploader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -227,10 +227,10 @@ class MLflowTracker(Tracker):
         new = all(record["kind"] != "run" for record in earlier)
         self._journal = Journal(path)
         # Created before anything is appended, because it looks for what is missing.
-        self._shipper = Uploader(folder, self.address, self._journal)
+        self._uploader = Uploader(folder, self.address, self._journal)
         if not new:
             self._journal.append({"kind": "again"})
-        self._shipper.start()
+        self._uploader.start()
         self._samples: SystemMetrics | None = None
         if self.system_metrics:
             first = 1 + max(
@@ -292,13 +292,13 @@ class MLflowTracker(Tracker):
         If the disk is full, the artifact is lost, but not the run.
         """
         file = self.folder.path / ARTIFACTS / path
-        # The shipper may be sending an earlier artifact from the path of the new one.
+        # The uploader may be sending an earlier artifact from the path of the new one.
         unfinished = file.with_name(f".{file.name}.part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             unfinished.unlink(missing_ok=True)
             yield unfinished
-            with self._shipper.writing:
+            with self._uploader.writing:
                 unfinished.replace(file)
         except OSError as error:
             self.unsaved.append(f"{path} ({error.strerror or error})")
@@ -331,7 +331,7 @@ class MLflowTracker(Tracker):
         unfinished, folder = self.folder.path / f".{MODEL}.part", self.folder.path / MODEL
         try:
             write_model(network, example, unfinished)
-            with self._shipper.writing:
+            with self._uploader.writing:
                 shutil.rmtree(folder, ignore_errors=True)
                 unfinished.rename(folder)
         except Exception as error:
@@ -364,10 +364,10 @@ class MLflowTracker(Tracker):
         end = time.monotonic() + self.patience_s
         while (unwritten := self._journal.flush()) and time.monotonic() < end:
             time.sleep(ROOM_EVERY_S)
-        arrived = self._shipper.close(self.patience_s)
+        arrived = self._uploader.close(self.patience_s)
         self.run_id, self.experiment_id = (
-            self._shipper.delivery.run_id,
-            self._shipper.delivery.experiment_id,
+            self._uploader.delivery.run_id,
+            self._uploader.delivery.experiment_id,
         )
         self.unwritten = self._journal.flush() if unwritten else 0
         self._journal.close()
@@ -376,7 +376,7 @@ class MLflowTracker(Tracker):
         if not arrived:
             log.warning(
                 "MLflow has not received everything (%s); make sync delivers it",
-                self._shipper.problem or "it takes longer",
+                self._uploader.problem or "it takes longer",
             )
         return arrived
 

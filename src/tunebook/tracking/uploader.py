@@ -48,7 +48,7 @@ class Uploader(threading.Thread):
     """
 
     def __init__(self, folder: RunFolder, uri: str, written: Journal) -> None:
-        super().__init__(name="shipper", daemon=True)
+        super().__init__(name="uploader", daemon=True)
         self.writing = threading.Lock()  # held while an artifact is put in its place
         self.folder, self.delivery, self.journal = (
             folder,
