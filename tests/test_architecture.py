@@ -165,6 +165,7 @@ def test_top_level_holds_the_design_and_nothing_else() -> None:
     tops = {name.split("/")[0] for name in files if not name.startswith(".")}
     allowed = {
         "conf",
+        "docs",
         "src",
         "tests",
         "pyproject.toml",

@@ -1,8 +1,9 @@
-"""The README's commands name scripts, settings and files that exist."""
+"""The commands in README and docs/ name scripts, settings and files that exist."""
 
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,12 @@ from tests.conftest import ROOT
 from tunebook.commandline.names import compose_config
 from tunebook.sweep import points
 
-README = (ROOT / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"python src/(train|compare)\.py([^\n`|#]*)", README)))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page: page.read_text() for page in PAGES}
+COMMAND = re.compile(r"python src/(train|compare)\.py([^\n`|#]*)")
+COMMANDS = sorted({found for text in TEXTS.values() for found in COMMAND.findall(text)})
 REFUSED = ("sweep.of=", "adadleta", "kernel_size=3,15", "--help")
+MAX_README_LINES = 150
 
 
 @pytest.mark.parametrize(("script", "arguments"), COMMANDS, ids=" ".join)
@@ -31,10 +35,22 @@ def test_command_composes(script: str, arguments: str) -> None:
         assert compose_config("config" if script == "train" else script, words)
 
 
-def test_links_and_targets_are_there() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_targets_are_there(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"make ([a-z-]+)", README):
-        if target != "are":
-            assert f"\n{target}:" in makefile
-    for picture in re.findall(r"!\[.*\]\((.+)\)", README):
-        assert (ROOT / picture).is_file()
+    for target in re.findall(r"(?m)(?:^|`)make ([a-z-]+)", TEXTS[page]):
+        assert f"\n{target}:" in makefile
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", TEXTS[page]):
+        assert link.startswith("https://") or (page.parent / link).is_file(), link
+    for file in re.findall(r"`((?:tests|conf|src)/[\w/.]+\.\w+)`", TEXTS[page]):
+        assert (ROOT / file).is_file() or file in EXAMPLES, file
+
+
+# Files that a reader is told to make.
+EXAMPLES = {"conf/optimizer/asgd.yaml", "conf/model/linear.yaml", "conf/data/mine.yaml"}
+
+
+def test_readme_is_short_and_names_each_page() -> None:
+    text = TEXTS[ROOT / "README.md"]
+    assert len(text.splitlines()) <= MAX_README_LINES
+    assert all(f"(docs/{page.name})" in text for page in PAGES[1:])
