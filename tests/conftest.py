@@ -120,19 +120,22 @@ class Finished:
     result: Result
 
 
+# Overrides of the run that `finished` trains.
+FINISHED_SETTINGS = (
+    "model.filters=16",
+    "seed=3",
+    "trainer.max_epochs=2",
+    "scheduler=cosine",
+    "augmentation=affine",
+)
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Train one small run through train.py, with a secret in the environment."""
     folder = tmp_path_factory.mktemp("finished")
-    settings = (
-        "model.filters=16",
-        "seed=3",
-        "trainer.max_epochs=2",
-        "scheduler=cosine",
-        "augmentation=affine",
-    )
     result = run_process(
-        "train.py", *SMALL, *settings, *in_folder(folder), MY_API_TOKEN="hunter2-hunter2"
+        "train.py", *SMALL, *FINISHED_SETTINGS, *in_folder(folder), MY_API_TOKEN="hunter2-hunter2"
     )
     assert result.code == 0, result.err
     (run,) = runs_in(folder)

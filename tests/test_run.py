@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import SMALL, Cli, Finished, artifacts_of, in_folder, run_process, runs_in
+from tests.conftest import (
+    FINISHED_SETTINGS,
+    SMALL,
+    Cli,
+    Finished,
+    artifacts_of,
+    in_folder,
+    run_process,
+    runs_in,
+)
 from tests.servers import Server
 
 METRICS = {
@@ -177,14 +186,7 @@ def test_the_same_command_gives_the_same_bits_in_another_process(
 ) -> None:
     import torch
 
-    settings = (
-        "model.filters=16",
-        "seed=3",
-        "trainer.max_epochs=2",
-        "scheduler=cosine",
-        "augmentation=affine",
-    )
-    assert run_process("train.py", *SMALL, *settings, *in_folder(tmp_path)).code == 0
+    assert run_process("train.py", *SMALL, *FINISHED_SETTINGS, *in_folder(tmp_path)).code == 0
     (again,) = runs_in(tmp_path)
     timed = ("time/", "speed/", "system/")
     first = {k: v for k, v in finished.run.data.metrics.items() if not k.startswith(timed)}

@@ -23,8 +23,8 @@ from tunebook.tracking.run_lookup import find_run, nearest_run
 from tunebook.tracking.run_reader import open_reader
 from tunebook.tracking.store import RunNotFound
 
-OWN_KEYS = ("resume", "resume_changes", "hydra.run.dir")  # settings of this call, not of the run
-# Settings of places, which each machine chooses for itself.
+REPLACED = ("resume", "hydra.run.dir")  # overrides that `resolve_resume` writes itself
+OWN_KEYS = (*REPLACED, "resume_changes")  # settings of this call, not of the run
 
 
 def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -64,7 +64,7 @@ def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         )
     given = {override.partition("=")[0].lstrip("+") for override in overrides}
     earlier = words_taken_over(folder.overrides, given, f"resume={format_value(cfg.resume)}")
-    now = [override for override in overrides if override.partition("=")[0] not in OWN_KEYS[::2]]
+    now = [override for override in overrides if override.partition("=")[0] not in REPLACED]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 
 

@@ -67,8 +67,8 @@ def in_settings(text: str) -> Iterator[tuple[int, int]]:
             "=" not in match["sign"] and not match["quote"] and match["name"].lower() in IN_PROSE
         )
         # A message about a file: "/etc/passwd: no such file".
-        is_path = re.fullmatch(r":\s+", match["sign"]) and match.start() > 0
-        is_path = is_path and text[match.start() - 1] == "/"
+        before = text[max(0, match.start() - 1) : match.start()]
+        is_path = before == "/" and re.fullmatch(r":\s+", match["sign"])
         span = None if is_prose or is_path else _value(text, match.start(), match.end())
         if span is not None:
             yield span
