@@ -38,7 +38,7 @@ test: install ## the fast tests, without network
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not slow'
 
 test-all: install ## every test; needs the network once, for MNIST
-	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not alone'
+	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not alone' --hypothesis-profile=searching
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 -m alone
 
 bench: install ## what the framework costs beside a plain loop; let nothing else run meanwhile

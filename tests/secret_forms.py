@@ -140,6 +140,8 @@ PACKINGS: dict[str, Callable[[bytes], str]] = {
     "base64 in an address": lambda data: quote(base64.b64encode(data).decode(), safe=""),
     "base64 in a comment": lambda data: "# " + in_lines(
         base64.b64encode(data).decode(), 60, "\n# "),
+    "base64 in joined strings": lambda data: '"' + in_lines(
+        base64.b64encode(data).decode(), 20, '" +\n  "') + '"',
     "base32": lambda data: base64.b32encode(data).decode(),
     "base32 in lines": lambda data: in_lines(base64.b32encode(data).decode(), 40),
 }  # fmt: skip

@@ -141,8 +141,8 @@ def answer_to_sweep(words: list[str]) -> str:
 
     try:
         with in_time():
-            request, _ = read(words)
-            for cfg, _ in to_check(request):
+            request, base = read(words)
+            for cfg, _ in to_check(request, base):
                 check(without_hydra(cfg), {})
             check_study(request)
     except REFUSED as error:

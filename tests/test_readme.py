@@ -29,8 +29,8 @@ def test_command_composes(script: str, arguments: str) -> None:
     )
     words = shlex.split(arguments)
     if "-m" in words:
-        request, _ = points.read([word for word in words if word != "-m"])
-        assert next(points.to_check(request))
+        request, base = points.read([word for word in words if word != "-m"])
+        assert next(points.to_check(request, base))
     else:
         assert compose_config("config" if script == "train" else script, words)
 

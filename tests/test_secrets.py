@@ -108,6 +108,7 @@ def test_a_known_secret_is_found_with_each_letter_in_a_form_of_its_own(
     st.binary(max_size=70),
     st.sampled_from(PLACES),
 )
+@example("¡ࠀ𐀀𐀀~000", "base64 in YAML", b"\0", b"", "{}")  # a line that ends in +
 def test_a_known_secret_is_found_in_digits_and_base64(
     secret: str, packing: str, before: bytes, after: bytes, place: str
 ) -> None:

@@ -90,7 +90,9 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
                 f"{group}={choice}: no such option; allowed: {', '.join(allowed)}."
                 f"{suggest(choice, allowed)}"
             )
-    known = set(keys(with_choices(choices, config_name)))
+    written = [word.partition("=")[0] for word in cfg.hydra.overrides.task]
+    chooses_only = set(written) <= set(default_choices(config_name))
+    known = set(keys(cfg if chooses_only else with_choices(choices, config_name)))
     of_its_own = _top_keys(config_name)
     for key in keys(cfg):
         if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may hold any key

@@ -14,8 +14,9 @@ SHORTEST_CORE = 6  # characters of base64
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
 REST_OF_RUN = re.compile(r"[A-Za-z0-9+/_=-]*")
 # The end of a line and the start of the next, which may be in quotes, in a comment or in a reply.
+# A plus sign joins two quoted parts only after a quote; elsewhere it is a character of base64.
 BREAK = re.compile(
-    r"[\"'\\]{0,3}[ \t]{0,16}(?:\+[ \t]{0,8})?[\r\n]\s{0,64}(?:[>#*|/]{1,3}[ \t]{1,8})?[\"']?"
+    r"(?:[\"'][ \t]{0,16}\+|[\"'\\]{0,3})[ \t]{0,16}[\r\n]\s{0,64}(?:[>#*|/]{1,3}[ \t]{1,8})?[\"']?"
 )
 PAIR = r"[0-9A-Fa-f]{2}"
 # Between two bytes: 68:75, 68 75, 0x68, 0x75.

@@ -3,6 +3,7 @@
 Names are checked before torch is imported, since that takes seconds. All else is checked after it.
 """
 
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -22,15 +23,18 @@ def sweep(overrides: Sequence[str]) -> int:
     _log_to_terminal()
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
-    next(iter(to_check(request, composed)), None)  # reports wrong names before torch is imported
+    next(
+        iter(to_check(request, base, composed)), None
+    )  # a wrong name needs no torch
 
     from tunebook.experiment.early import EarlyCheck
 
     check = EarlyCheck()
-    request = fitting(request, lambda cfg: check(_without_hydra(cfg)), composed)
+    request = fitting(request, base, lambda cfg: check(_without_hydra(cfg)), composed)
 
     from tunebook.sweep.start import drive  # imports all the rest
 
+    gc.enable()  # see `entry`
     return drive(request, base)
 
 

@@ -11,7 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from tunebook.checks import MODES, InputError, SettingError, validate_value
-from tunebook.commandline.names import compose_config, default_choices, keys, with_choices
+from tunebook.commandline.names import (
+    compose_config,
+    default_choices,
+    keys,
+    leaves,
+    with_choices,
+)
 from tunebook.paths import CONF
 from tunebook.sweep.final import Winner, find_winner
 from tunebook.sweep.outside import check_storage
@@ -29,6 +35,7 @@ MAX_CORNERS = 64  # points of a search that are checked
 
 def fitting(
     request: Request,
+    base: DictConfig,
     check: Callable[[DictConfig], None],
     composed: dict[tuple[str, ...], DictConfig] | None = None,
 ) -> Request:
@@ -36,11 +43,11 @@ def fitting(
 
     A shipped value comes from a space in conf/sweep/, so that nobody typed it. It is left out, and
     that is logged. Raise InputError for any other trial that can't run, with its settings.
-    composed: see `to_check`.
+    base, composed: see `to_check`.
     """
     composed = {} if composed is None else composed
     while True:
-        configs = to_check(request, composed)
+        configs = to_check(request, base, composed)
         total = request.trials if request.is_grid else MAX_CORNERS
         shown = tqdm(
             configs,
@@ -214,15 +221,19 @@ def _with_winner(
 
 
 def to_check(
-    request: Request, composed: dict[tuple[str, ...], DictConfig] | None = None
+    request: Request,
+    base: DictConfig,
+    composed: dict[tuple[str, ...], DictConfig] | None = None,
 ) -> Iterator[tuple[DictConfig, list[str]]]:
     """Yield the config and the overrides of each point that is to be checked.
 
     These are all points of a grid. Of a search, they are points that together hold each value and
-    each end of a range. Points that differ only in numbers are composed once, in `composed`, since
-    Hydra takes a tenth of a second for that.
+    each end of a range. Hydra takes a tenth of a second to compose a config, so points that differ
+    only in numbers are composed once, in `composed`, and those that differ from `base` only in
+    numbers are not composed again. base: the config of the overrides that hold for every trial.
     """
     composed = {} if composed is None else composed
+    values = {key for key, _ in leaves(base)}
     for point in request.space.points() if request.is_grid else request.space.corners(MAX_CORNERS):
         words = request.space.overrides(point)
         numbers = {
@@ -233,7 +244,9 @@ def to_check(
         alike = tuple(
             word if (key := word.partition("=")[0]) not in numbers else key for word in words
         )
-        if alike not in composed:
+        if alike not in composed and set(alike) <= values & set(numbers):
+            composed[alike] = base
+        elif alike not in composed:
             composed[alike] = compose_config(CONFIG, [*request.fixed, *words])
         cfg = composed[alike].copy()
         for key, value in numbers.items():

@@ -33,7 +33,7 @@ def drive(request: Request, base: DictConfig) -> int:
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
-    request = fitting(request, _check)
+    request = fitting(request, base, _check)
     with open_dict(base):
         del base["hydra"]
     settings = plain(base)
