@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from mlflow import MlflowClient
 
 from tests import faults
 from tests.conftest import Cli, artifacts_of, runs_in
@@ -238,7 +240,8 @@ def kill_before_the_first_checkpoint(moment: str) -> None:
     owner, name = {
         "described": (CheckpointCallback, "setup"),
         "opened": (MLflowTracker, "open"),
-        "told": (record, "describe_run"),
+        "told": (record, "save_inputs"),
+        "half described": (MLflowTracker, "log_dataset"),
         "saving": (CheckpointCallback, "save"),
     }[moment]
     faults.at_call(owner, name, 1, faults.send(signal.SIGKILL))
@@ -248,6 +251,7 @@ def kill_before_the_first_checkpoint(moment: str) -> None:
     "moment",
     [
         "opened",
+        "half described",
         "saving",
         *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("told", "described")),
     ],
@@ -276,6 +280,12 @@ def test_a_kill_before_the_first_checkpoint(
     assert run.data.tags["tunebook.key"] == key == RunFolder.read(folder).key
     assert outcome(tmp_path).differences(undisturbed()) == []
     assert_nothing_is_pending(tmp_path)
+    assert artifacts_of(tmp_path, run) >= {"config/config.yaml", "config/overrides.yaml"}
+    assert len(run.inputs.dataset_inputs) == 3
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    path = client.download_artifacts(run.info.run_id, "config/overrides.yaml", str(tmp_path))
+    assert yaml.safe_load(Path(path).read_text()) == [*RUN, *with_store(tmp_path)]
+    assert RunFolder.read(folder).name == run.info.run_name
 
 
 def test_where_it_goes_on_is_said(tmp_path: Path) -> None:

@@ -46,19 +46,13 @@ NOT_VARIED = (
 
 
 def describe_run(
-    parts: RunComponents,
-    cfg: DictConfig,
-    precision: str,
-    digests: Mapping[str, str],
-    folder: RunFolder,
-    trial: Trial,
+    parts: RunComponents, cfg: DictConfig, precision: str, folder: RunFolder, trial: Trial
 ) -> None:
-    """Record everything that is known before training.
+    """Record the name, the parameters and the tags of a new run.
 
-    precision: what "auto" became. digests: of the images and labels of each split.
+    precision: what "auto" became.
     """
-    hydra = HydraConfig.get()
-    chosen = hydra.runtime.choices
+    chosen = HydraConfig.get().runtime.choices
     choices = {
         group: str(chosen[group])
         for group in default_choices()
@@ -80,10 +74,20 @@ def describe_run(
             "folder": str(folder.path),
         },
     )
+
+
+def save_inputs(
+    parts: RunComponents, cfg: DictConfig, digests: Mapping[str, str], folder: RunFolder
+) -> None:
+    """Record the config and the data of a run that begins.
+
+    A run that begins again after a kill records them again, since they may not have been recorded.
+    digests: of the images and labels of each split.
+    """
+    tracker = parts.tracker
+    cfg = OmegaConf.merge(cfg, {"resume": None})
     tracker.save_text(without_secrets(cfg), "config/config.yaml")
-    tracker.save_text(
-        OmegaConf.to_yaml(redacted(list(hydra.overrides.task))), "config/overrides.yaml"
-    )
+    tracker.save_text(OmegaConf.to_yaml(redacted(folder.overrides)), "config/overrides.yaml")
     _log_datasets(parts, digests)
     folder.name = tracker.run_name
     log.info("run %s  in %s", tracker.run_name, folder.path)

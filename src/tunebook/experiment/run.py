@@ -97,9 +97,9 @@ def execute(job: RunContext, cfg: DictConfig, chosen_precision: str) -> float:
     new = parts.tracker.open(folder)
     try:
         if new:
-            record.describe_run(
-                parts, cfg, chosen_precision, job.run_metadata["data"], folder, job.trial
-            )
+            record.describe_run(parts, cfg, chosen_precision, folder, job.trial)
+        if new or not job.resumed:
+            record.save_inputs(parts, cfg, job.run_metadata["data"], folder)
         if job.resumed:
             job.resumed.say(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)

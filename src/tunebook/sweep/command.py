@@ -23,9 +23,7 @@ def sweep(overrides: Sequence[str]) -> int:
     _log_to_terminal()
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
-    next(
-        iter(to_check(request, base, composed)), None
-    )  # a wrong name needs no torch
+    next(iter(to_check(request, base, composed)), None)  # a wrong name needs no torch
 
     from tunebook.experiment.early import EarlyCheck
 
