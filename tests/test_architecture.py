@@ -18,7 +18,7 @@ FOUNDATION = {
     "secrets",
     "torchvision_operators",
 }
-FOUNDATION |= {"untrusted", "orphans", "text_output"}
+FOUNDATION |= {"untrusted", "orphans", "text_output", "config"}
 LEAVES = {
     "networks",
     "schedules",
@@ -33,7 +33,7 @@ LEAVES = {
 UPPER = {"experiment", "commandline", "report", "sweep"}
 # The classifier's input is the batch that a data loader returns: a type without behaviour.
 TYPES_SHARED = {("classifier", "data")}
-KNOW_HYDRA = {"experiment", "commandline", "sweep"}
+KNOW_HYDRA = {"config", "experiment", "commandline", "sweep"}
 MAX_FILE, MAX_FUNCTION = 400, 40
 FILES = sorted(PACKAGE.rglob("*.py"))
 

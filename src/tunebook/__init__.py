@@ -5,6 +5,7 @@ The map, with one line for each module or package:
 paths          where files are, and whether a folder can be written to
 machine        the processors and the memory that this process may use
 checks         a setting's type and range, checked where it is used, and the error for a wrong one
+config         the role of every setting, and one run's config as plain values
 targets        the classes that a `_target_` may name: trusted packages, and the kind of its group
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 secrets        recognizes secrets and keeps them out of everything that is written

@@ -73,6 +73,12 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def recompose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a config whose names were checked before, in another process."""
+    with _hydra():
+        return _compose(config_name, list(overrides))
+
+
 def check_names(config_name: str, cfg: DictConfig) -> None:
     """Raise ConfigError or SettingError if a config's names are not right.
 

@@ -11,25 +11,13 @@ from hydra.errors import HydraException
 
 from tunebook.checks import InputError, SettingError, format_value, one_line
 from tunebook.commandline.files import ConfigError
+from tunebook.config.roles import REFERABLE, role_of
 from tunebook.paths import CONF
 from tunebook.secrets import HIDDEN
 
 # The only settings of Hydra's own that a command line may set. Others write files, read configs
 # from elsewhere, or set the environment.
 HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
-# The settings that an interpolation from outside may refer to, such as `${optimizer.lr}`. Others
-# hold paths, addresses and secrets.
-REFERRED_TO = (
-    "augmentation",
-    "data",
-    "model",
-    "objective",
-    "optimizer",
-    "scheduler",
-    "seed",
-    "trainer",
-)
-PLACES = ("data.root", "data.source")
 MAX_REFERENCES = 8
 KEY = re.compile(r"[+~]*\w[\w.-]*(/\w[\w.-]*)*(@[\w./-]*)?")
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
@@ -208,10 +196,7 @@ def evaluates(text: str) -> bool:
     match = REFERENCE.fullmatch(text)
     if match is None:
         return "${" in text
-    key = match[1]
-    return key.split(".")[0] not in REFERRED_TO or any(
-        key == place or key.startswith(f"{place}.") for place in PLACES
-    )
+    return role_of(match[1]) not in REFERABLE
 
 
 def _texts(value: Any) -> Iterator[str]:

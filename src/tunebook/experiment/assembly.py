@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
@@ -25,40 +24,21 @@ from tunebook.checks import (
     validate_value,
 )
 from tunebook.classifier import Classifier
+from tunebook.config import Settings
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
-from tunebook.secrets import learn, redacted
 from tunebook.targets import make, resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
 __all__ = [
     "RunComponents",
-    "Settings",
     "build",
     "make",
     "make_schedule",
-    "plain",
     "steps_of",
     "trainer_for",
 ]
-Settings = dict[str, Any]
-
-
-def plain(cfg: DictConfig) -> Settings:
-    """Return a config as plain values, with every interpolation resolved.
-
-    Its secrets are remembered, so that they are hidden wherever text is written.
-    """
-    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    learn(settings)
-    return {str(key): value for key, value in settings.items()}
-
-
-def without_secrets(cfg: DictConfig) -> str:
-    """Return a config as YAML, with interpolations unresolved and secrets hidden."""
-    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg, resolve=False))))
 
 
 @dataclass

@@ -3,18 +3,17 @@
 Shapes are tried on torch's meta device, which allocates no memory.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook import machine
 from tunebook.checks import LARGEST_FLOAT, SettingError
+from tunebook.config import RunConfig
 from tunebook.experiment import resume
-from tunebook.experiment.assembly import RunComponents, build, plain, steps_of, trainer_for
+from tunebook.experiment.assembly import RunComponents, build, steps_of, trainer_for
 from tunebook.experiment.memory import check_memory
 from tunebook.recovery import VerifiedCheckpoints
 
@@ -23,13 +22,13 @@ SIMULATED_STEPS = 5000  # the most steps of a schedule that are tried
 WORKERS_A_PROCESSOR = 4  # more of data.num_workers would only wait for one another
 
 
-def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Raise SettingError where `cfg` can't run.
-
-    choices: the chosen option of each config group.
-    """
-    settings = plain(cfg)
-    if settings["data"].get("validate_on") == "test" and choices.get("experiment") != NOTEBOOK:
+def check(config: RunConfig) -> None:
+    """Raise SettingError where `config` can't run."""
+    settings = config.settings
+    if (
+        settings["data"].get("validate_on") == "test"
+        and config.choices.get("experiment") != NOTEBOOK
+    ):
         raise SettingError(
             "data.validate_on",
             "test",
@@ -45,7 +44,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     _check_schedule(parts)
     parts.data.source.check(parts.data.root)
     parts.tracker.check()
-    resume.check(settings, choices)
+    resume.check(config)
 
 
 def _check_limits(parts: RunComponents) -> None:

@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 from tunebook.checks import InputError, format_value
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.words import check_outside_words
-from tunebook.experiment.places import ADDRESSES, LOCATION_KEYS
+from tunebook.config.roles import OF_THIS_CALL, role_of
+from tunebook.experiment.places import ADDRESSES
 from tunebook.experiment.restore import fetch
 from tunebook.recovery import checkpoint
 from tunebook.recovery.contents import require_state
@@ -80,7 +81,7 @@ def settings_of(overrides: object, where: str) -> list[str]:
     for override in overrides if isinstance(overrides, list) else [overrides]:
         if not isinstance(override, str) or override.startswith("-"):
             raise InputError(f"{where}: holds {format_value(override)}, which is no setting")
-        if override.lstrip("+~").startswith(LOCATION_KEYS):
+        if role_of(override) in OF_THIS_CALL:
             continue
         kept += check_outside_words([override], where)
     return kept

@@ -23,7 +23,7 @@ NAMES_OF_RUNS = (
 )
 
 
-def check_evaluation(cfg: DictConfig, choices: object) -> None:
+def check_evaluation(cfg: DictConfig) -> None:
     """Raise SettingError or InputError where evaluate's settings can't be used.
 
     The run that they name must exist.
@@ -33,7 +33,7 @@ def check_evaluation(cfg: DictConfig, choices: object) -> None:
     _check_accelerator(cfg)
 
 
-def check_prediction(cfg: DictConfig, choices: object) -> None:
+def check_prediction(cfg: DictConfig) -> None:
     """Raise SettingError or InputError where predict's settings can't be used.
 
     The run and the images that they name must exist.
@@ -49,7 +49,7 @@ def check_prediction(cfg: DictConfig, choices: object) -> None:
     _check_accelerator(cfg)
 
 
-def check_reproduction(cfg: DictConfig, choices: object) -> None:
+def check_reproduction(cfg: DictConfig) -> None:
     """Raise SettingError or InputError where reproduce's settings can't be used.
 
     The run that they name must exist and be finished.

@@ -17,8 +17,9 @@ from tunebook.checks import InputError, SettingError, format_value
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, with_choices
 from tunebook.commandline.words import check_outside_values
+from tunebook.config import plain
 from tunebook.experiment import requested_run
-from tunebook.experiment.assembly import RunComponents, build, plain
+from tunebook.experiment.assembly import RunComponents, build
 from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
 from tunebook.secrets import learn, redact

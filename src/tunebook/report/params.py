@@ -11,16 +11,12 @@ from mlflow.entities import Run as MLflowRun
 
 from tunebook.analysis.commands import in_full
 from tunebook.analysis.results import Setting, Value
+from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
 
 # A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
 GEOMETRIC = 4.0
-NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "experiment", "debug")
-# How a run is executed, not what it computes: settings only where times are compared.
-EXECUTION = ("trainer", "trainer.accelerator", "trainer.strategy")
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
-# Keys that do not affect what a run computes.
-PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")
 
 
 def listed(name: str, values: Sequence[Value]) -> Setting:
@@ -52,8 +48,8 @@ def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...
     `model.filters`, where all runs with the same model have the same value.
     """
     params = [params_of(run) for run in runs]
-    left_out = {*NOT_SETTINGS, *(() if objective.startswith(TIMES) else EXECUTION)}
-    names = sorted({name for of_run in params for name in of_run} - left_out)
+    roles = COMPARED | ({Role.DEVICE} if objective.startswith(TIMES) else set())
+    names = sorted({name for of_run in params for name in of_run if role_of(name) in roles})
     texts = {name: [of_run.get(name) for of_run in params] for name in names}
     varying = [name for name in names if len(set(texts[name])) > 1]
     given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
@@ -96,11 +92,7 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for word in words:
         key, is_setting, text = word.partition("=")
-        if (
-            is_setting
-            and key != "seed"
-            and not key.lstrip("+~").startswith((*PLACES, "experiment_name"))
-        ):
+        if is_setting and key != "seed" and role_of(key) not in SHARED_IN_A_SWEEP:
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             # YAML reads `on` as true.
@@ -141,8 +133,8 @@ def _is_shared(
 ) -> bool:
     name, _, value = word.lstrip("+").partition("=")
     if (
-        word.startswith(("-", *PLACES))
-        or name == "seed"
+        word.startswith("-")
+        or role_of(word) in NOT_OF_A_TRIAL | {Role.SEED}
         or "=" not in word
         or (name == PRECISION and value == "auto")
     ):

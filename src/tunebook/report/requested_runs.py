@@ -13,7 +13,7 @@ from tunebook.tracking.store import require_mlflow
 COMPARISON = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
 
 
-def check(cfg: Any, choices: object) -> None:
+def check(cfg: Any) -> None:
     """Raise SettingError or InputError where a setting can't be used.
 
     The same is true where the sweep or the experiment does not exist.

@@ -7,10 +7,10 @@ import gc
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
+from tunebook.config.run_config import plain, without_hydra
 from tunebook.secrets import RedactingFormatter
 from tunebook.sweep.points import fitting, read, to_check
 
@@ -28,7 +28,7 @@ def sweep(overrides: Sequence[str]) -> int:
     from tunebook.experiment.early import EarlyCheck
 
     check = EarlyCheck()
-    request = fitting(request, base, lambda cfg: check(_without_hydra(cfg)), composed)
+    request = fitting(request, base, lambda cfg: check(plain(without_hydra(cfg))), composed)
 
     from tunebook.sweep.start import drive  # imports all the rest
 
@@ -42,11 +42,3 @@ def _log_to_terminal() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # A terminal or a file that takes no more lines is no reason to stop.
     logging.raiseExceptions = False
-
-
-def _without_hydra(cfg: DictConfig) -> dict[str, Any]:
-    own = cfg.copy()
-    with open_dict(own):
-        del own["hydra"]
-    found = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}

@@ -21,14 +21,15 @@ from tunebook.analysis.sentences import DEFAULTS, failures_text, learning_text, 
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config
-from tunebook.sweep.request import PLACES, TESTED, Request
+from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
+from tunebook.sweep.request import TESTED, Request
 from tunebook.sweep.space import as_text, in_short
 from tunebook.targets import make
 
 CONFIG = "config"
 SEED = "seed"
 CLASSES = "classes"  # the study's attribute for how many classes the images have
-DECIDE_ON_DATA = ("data", "data.source", "experiment", "debug")  # keys that may choose the images
+DECIDE_ON_DATA = (Role.DATA, Role.PRESET)
 
 
 def has_seeds(request: Request) -> bool:
@@ -52,9 +53,7 @@ def classes_of(request: Request) -> int | None:
     varied = [
         one
         for one in request.space.dimensions
-        if one.values
-        and one.when is None
-        and (one.key in DECIDE_ON_DATA or one.key.startswith("data.source."))
+        if one.values and one.when is None and role_of(one.key) in DECIDE_ON_DATA
     ]
     found: set[int] = set()
     for values in itertools.product(*(one.values or () for one in varied)):
@@ -139,11 +138,7 @@ class OverSeeds:
         """
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
-        fixed = [
-            word
-            for word in request.fixed
-            if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))
-        ]
+        fixed = [word for word in request.fixed if role_of(word) not in SHARED_IN_A_SWEEP]
         return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:

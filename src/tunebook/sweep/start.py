@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline.entry import fail
-from tunebook.experiment.assembly import build, plain
+from tunebook.config import RunConfig
+from tunebook.experiment.assembly import build
 from tunebook.experiment.check import check
 from tunebook.machine import cores
 from tunebook.secrets import redact
@@ -33,10 +34,8 @@ def drive(request: Request, base: DictConfig) -> int:
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
-    request = fitting(request, base, _check)
-    with open_dict(base):
-        del base["hydra"]
-    settings = plain(base)
+    request = fitting(request, base, lambda cfg: check(RunConfig.of(cfg)))
+    settings = RunConfig.of(base).settings
     check_study(request)
     if not request.is_grid and (used := build(settings).data.validate_on) != "split":
         raise SettingError(
@@ -81,14 +80,6 @@ def _executor(request: Request, base: DictConfig) -> Executor:
             )
             raise SettingError("sweep.storage", redact(str(base.tracking.uri)), message)
     return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
-
-
-def _check(cfg: DictConfig) -> None:
-    """Check the config of a trial like that of a single run."""
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    check(cfg, choices)
 
 
 @contextlib.contextmanager

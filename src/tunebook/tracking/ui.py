@@ -31,7 +31,7 @@ SETTINGS = {
 }
 
 
-def check(cfg: Any, choices: object) -> None:
+def check(cfg: Any) -> None:
     """Raise SettingError or InputError if a setting can't be used."""
     validate_value("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
     validate_value("browser", cfg.browser, bool)

@@ -129,7 +129,7 @@ class Uploader(threading.Thread):
         return True
 
 
-def check(cfg: Any, choices: object) -> None:
+def check(cfg: Any) -> None:
     """Raise SettingError if there is no store to deliver to."""
     from tunebook.tracking.store import require_mlflow
 
