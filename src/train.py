@@ -12,7 +12,7 @@ from tunebook.config import RunConfig
     read=RunConfig.of,
     check="tunebook.experiment.check:check",
     resolve_resume="tunebook.experiment.resolve_resume:resolve_resume",
-    sweep="tunebook.sweep.command:sweep",
+    sweep="tunebook.sweeps.command:sweep",
 )
 def main(config: RunConfig) -> float | None:
     """Run the experiment and return its objective, which a sweep optimizes."""

@@ -30,7 +30,7 @@ from tunebook.config import RunConfig, plain
 from tunebook.experiment.assembly import build
 from tunebook.experiment.check import check
 from tunebook.experiment.memory import training_bytes
-from tunebook.sweep.points import read, to_check
+from tunebook.sweeps.points import read, to_check
 
 # The memory is beyond what the test process has: a failure must not take the machine down.
 MEMORY, MAX_S = 4 * 2**30, 30
@@ -132,7 +132,7 @@ def answer(words: list[str]) -> str:
 
 def answer_to_sweep(words: list[str]) -> str:
     """Return the error of a sweep's check, or an empty text where it accepts the overrides."""
-    from tunebook.sweep.study import check as check_study
+    from tunebook.sweeps.study import check as check_study
 
     try:
         with in_time():

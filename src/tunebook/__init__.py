@@ -27,15 +27,36 @@ analysis       what runs allow to conclude: leaderboard, effects, importance, fi
 
 experiment     one run from config to result: the only place where config becomes objects
 commandline    from the command line's arguments to a checked config, and --help
-sweep          many runs: an Optuna study, and workers that ask it for trials
+sweeps         many runs: an Optuna study, and workers that ask it for trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
+api            the same from Python: train, sweep, load, compare
 
-Imports point one way: scripts -> commandline, sweep, report -> experiment -> the packages of the
+Imports point one way: scripts -> commandline, sweeps, report -> experiment -> the packages of the
 second block -> those of the first. tests/test_architecture.py checks it.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from tunebook.orphans import end_with_first_process
 from tunebook.torchvision_operators import install_import_patch
 
+if TYPE_CHECKING:
+    from tunebook.api import Comparison, Run, Sweep, compare, load, sweep, train
+
+__all__ = ["Comparison", "Run", "Sweep", "compare", "load", "sweep", "train"]
+
 end_with_first_process()  # as early as this: the imports that follow take seconds
 install_import_patch()
+
+
+def __getattr__(name: str) -> Any:
+    """Import what `tunebook.<name>` needs only once it is used, since that takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'tunebook' has no attribute {name!r}")
+    import tunebook.api
+
+    return getattr(tunebook.api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -171,6 +171,14 @@ class RunFolder:
         return self.host != socket.gethostname()
 
     @property
+    def is_running(self) -> bool:
+        """Return whether the run is still running, in a process on this host.
+
+        A process such as a notebook's lives on after its run.
+        """
+        return self.status == "RUNNING" and self.is_alive
+
+    @property
     def is_alive(self) -> bool:
         """Return whether the process that opened it last is still running on this host."""
         if self.is_elsewhere:

@@ -156,6 +156,10 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
         return int(_function(sweep)(arguments.overrides))
     except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        fail(str(error), error.exit_code)
 
 
 def _resumed(

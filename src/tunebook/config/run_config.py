@@ -1,6 +1,7 @@
 """Hold one run's config, composed and resolved once."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +47,7 @@ class RunConfig:
     overrides: as they were given, without secrets, settings of one call and Hydra's own.
     text: the config as YAML, with interpolations unresolved, secrets hidden and no run to resume.
     folder: of the run's files.
+    command: the script and its arguments that the record names as the run's command.
     """
 
     settings: Settings
@@ -53,12 +55,13 @@ class RunConfig:
     overrides: tuple[str, ...]
     text: str
     folder: Path
+    command: tuple[str, ...]
 
     @classmethod
-    def of(cls, cfg: DictConfig) -> Self:
+    def of(cls, cfg: DictConfig, command: Sequence[str] | None = None) -> Self:
         """Return the config of one run.
 
-        cfg: a composed config with its `hydra` node.
+        cfg: a composed config with its `hydra` node. command: that of this process if it is None.
         """
         own = without_hydra(cfg)
         settings = plain(own)
@@ -71,4 +74,5 @@ class RunConfig:
             ),
             text=without_secrets(own),
             folder=Path(str(cfg.hydra.run.dir)).absolute(),
+            command=tuple(sys.argv if command is None else command),
         )

@@ -9,6 +9,7 @@ import stat
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,28 +67,73 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     rotated as its EXIF data say. Raises InputError, whose text is the reason alone, where the file
     is no image that can be read.
     """
-    channels, height, width = shape
     try:
         with open(path, "rb", opener=_open_without_waiting) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind := kind_of_special_file(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"is {kind}, not an image file")
             with Image.open(file, formats=FORMATS) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise InputError(
-                        f"has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}"
-                    )
-                image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(
-                    "L" if channels == 1 else "RGB"
-                )
-                scaled = image.resize((width, height), Image.Resampling.BILINEAR)
+                return scaled(opened, shape)
     except InputError:
         raise
     except OSError as error:
         raise InputError(_reason(error.strerror or str(error))) from None
     except Exception as error:  # decoders may raise anything on a malformed file
         raise InputError(_reason(str(error) or type(error).__name__)) from None
-    return np.asarray(scaled, dtype=np.uint8).reshape(height, width, channels)
+
+
+def scaled(opened: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Return an image as an array (H, W, C) of 0 to 255, scaled to the size that is asked for.
+
+    shape: (C, H, W). Raises InputError for an image that is too large or of unknown brightness.
+    """
+    channels, height, width = shape
+    if opened.width * opened.height > MAX_PIXELS:
+        raise InputError(f"has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}")
+    mode = "L" if channels == 1 else "RGB"
+    image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.uint8).reshape(height, width, channels)
+
+
+def pixels_of(
+    images: Any, shape: tuple[int, int, int]
+) -> tuple[list[str], list[npt.NDArray[np.uint8]]]:
+    """Return a name and the pixels (H, W, C), 0 to 255, of each image.
+
+    images: a file, a folder, an image of PIL, or a list of files, of such images or of arrays.
+    shape: (C, H, W). Raises InputError for an image that can't be read.
+    """
+    if isinstance(images, str | Path):
+        images = image_files(str(images))
+    elif isinstance(images, Image.Image):
+        images = [images]
+    names: list[str] = []
+    pixels: list[npt.NDArray[np.uint8]] = []
+    for number, image in enumerate(images):
+        is_file = isinstance(image, str | Path)
+        names.append(str(image) if is_file else str(number))
+        try:
+            pixels.append(
+                read_image(Path(image), shape) if is_file else scaled(_as_image(image), shape)
+            )
+        except InputError as error:
+            raise InputError(f"images: {names[-1]}: {error}") from None
+    if not pixels:
+        raise SettingError("images", "", "is required: at least one image")
+    return names, pixels
+
+
+def _as_image(image: Any) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise InputError(
+            f"is an array of {pixels.dtype} with shape {pixels.shape}; "
+            "allowed: uint8, (H, W) or (H, W, C)"
+        )
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -5,7 +5,6 @@ import json
 import logging
 import shlex
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,8 +46,9 @@ def describe_run(
     settings = hyperparameters(config.settings)
     defaults = hyperparameters(plain(with_choices(choices)))
     tracker = parts.tracker
-    words = [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")]
-    tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), words) | dict(trial.tags)
+    script, *arguments = config.command
+    words = [word for word in arguments if not word.startswith("hydra.run.dir=")]
+    tags = describe.tags(ROOT, Path(script).resolve(), words) | dict(trial.tags)
     tracker.describe(
         experiment=parts.settings["experiment_name"],
         name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
@@ -264,8 +264,6 @@ def _where_to_look(parts: RunComponents, folder: RunFolder) -> str:
 
 def close_run(parts: RunComponents, output_dir: Path, status: Status) -> None:
     """Save train.log with the run, and end the run in the record."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
     log_file = output_dir / "train.log"
     if log_file.is_file():
         parts.tracker.save_text(log_file.read_text(errors="replace"), "log/train.log")

@@ -54,7 +54,7 @@ def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
             f"resume={format_value(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
             f"allowed: {known}{_hint(name, cfg)}"
         )
-    if is_first_process() and folder.is_alive:
+    if is_first_process() and folder.is_running:
         raise InputError(f"resume={cfg.resume}: the run is still running, as process {folder.pid}")
     _require_usable(folder, cfg, overrides, is_here=bool(places))
     if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):

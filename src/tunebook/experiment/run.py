@@ -171,7 +171,7 @@ def train_and_test(job: RunContext) -> dict[str, float]:
     A run that was pruned, or whose sweep doesn't allow it, is not tested.
     """
     report, checkpoints = fit(job)
-    job.trial.epochs = len(report.history)
+    job.trial.epochs, job.trial.history = len(report.history), report.history
     figures: dict[str, float] = {}
     if job.trial.tests and not job.trial.pruned_at_epoch:
         if job.parts.settings["tested_weights"] == "best":

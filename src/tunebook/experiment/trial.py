@@ -1,6 +1,6 @@
 """Connect a run with the sweep that it belongs to, if there is one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -22,6 +22,7 @@ class Trial:
     tests = True
     pruned_at_epoch = 0  # the epoch at which the run was pruned; 0 where it was not
     figures: Mapping[str, float] = {}  # of the test, once it is over
+    history: Sequence[Mapping[str, float]] = ()  # each epoch's figures, once training is over
 
     def report(self, epoch: int, value: float) -> bool:
         """Report an epoch's objective, and return whether the run is to be pruned.

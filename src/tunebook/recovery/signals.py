@@ -6,6 +6,7 @@ that a shell expects.
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
@@ -33,7 +34,13 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Handle SIGTERM and SIGINT with `handler` until the block is left."""
+    """Handle SIGTERM and SIGINT with `handler` until the block is left.
+
+    Outside the main thread, which alone receives signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
     try:
         yield
@@ -85,8 +92,9 @@ class GracefulShutdown(Callback):
 
         With Lightning's handler, a killed run would exit with status 0.
         """
-        for signum in SIGNALS:
-            signal.signal(signum, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for signum in SIGNALS:
+                signal.signal(signum, self._handle)
         self.in_loop = True
         if self.signum is not None:
             raise Stopped(self.signum)

@@ -158,7 +158,7 @@ def upload_pending(outputs: Path, uri: str) -> LeftOver:
     found = LeftOver()
     learn(uri)
     for folder in folders(outputs, PENDING):
-        if folder.is_elsewhere or folder.is_alive:
+        if folder.is_elsewhere or folder.is_running:
             continue
         if not fits(folder.uri, uri):
             secret = ", whose secret is given again" if HIDDEN in folder.uri else ""
@@ -185,7 +185,7 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
         with held(folder.path, patience_s=0):
             outputs, folder = folder.outputs, RunFolder.read(folder.path)
             folder.outputs = outputs
-            if folder.is_alive:
+            if folder.is_running:
                 return False
             delivery = Delivery(folder.path, uri)
             _tell_the_end(folder, delivery)

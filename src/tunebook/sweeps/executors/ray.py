@@ -14,9 +14,9 @@ from typing import Any
 
 from tunebook.checks import InputError, SettingError
 from tunebook.secrets import redact
-from tunebook.sweep.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweep.executors.local import LocalExecutor
-from tunebook.sweep.worker import TrialSpec
+from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
+from tunebook.sweeps.executors.local import LocalExecutor
+from tunebook.sweeps.worker import TrialSpec
 
 # Otherwise Ray sends usage statistics of each cluster to its makers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

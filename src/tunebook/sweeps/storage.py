@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tunebook.checks import InputError
 from tunebook.secrets import learn, redact
-from tunebook.sweep.outside import sqlite_file
+from tunebook.sweeps.outside import sqlite_file
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunebook.checks import InputError, SettingError, suggest
 from tunebook.commandline.words import check_outside_words
-from tunebook.sweep.space import as_text
+from tunebook.sweeps.space import as_text
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -34,7 +34,7 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     """
     import optuna
 
-    from tunebook.sweep.storage import open_storage
+    from tunebook.sweeps.storage import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = outputs / "sweeps" / name
@@ -80,7 +80,7 @@ def _best(study: "Study") -> "FrozenTrial":
     best = study.best_trial
     if "seed" not in best.params:
         return best
-    from tunebook.sweep.seeds import best_over_seeds  # imports statistics, needed only here
+    from tunebook.sweeps.seeds import best_over_seeds  # imports statistics, needed only here
 
     objective, direction = (
         str(study.user_attrs["identity"]["objective"]),

@@ -8,7 +8,6 @@ import contextlib
 import csv
 import io
 import json
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from tunebook.config import RunConfig
 from tunebook.experiment.assembly import make
 from tunebook.paths import ROOT
 from tunebook.runfolder import RunFolder
-from tunebook.sweep.request import Request
-from tunebook.sweep.show import table
-from tunebook.sweep.storage import StudyUnavailable
-from tunebook.sweep.study import Study
+from tunebook.sweeps.request import Request
+from tunebook.sweeps.show import table
+from tunebook.sweeps.storage import StudyUnavailable
+from tunebook.sweeps.study import Study
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.tracker import Status
@@ -36,8 +36,14 @@ class Parent:
     """
 
     def __init__(
-        self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool
+        self,
+        request: Request,
+        config: RunConfig,
+        folder: Path,
+        study: Study,
+        joins: bool,
     ) -> None:
+        settings = config.settings
         self.request = request
         self.tracker: Tracker = _tracker(settings)
         try:
@@ -53,19 +59,19 @@ class Parent:
             return
         self.folder.open()
         if self.tracker.open(self.folder):
-            self._describe(settings)
+            self._describe(config)
         self.folder.name = self.tracker.run_name
 
-    def _describe(self, settings: dict[str, Any]) -> None:
+    def _describe(self, config: RunConfig) -> None:
         identity = self.request.identity()
         steering = {
             f"sweep.{key}": value
             for key, value in self.request.settings.items()
             if key not in ("space", "join", "dry_run", "storage")
         }
-        tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
+        tags = describe.tags(ROOT, Path(config.command[0]).resolve(), config.command[1:])
         self.tracker.describe(
-            experiment=settings["experiment_name"],
+            experiment=config.settings["experiment_name"],
             name=self.request.name,
             params={
                 "sweep": self.request.option,

@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass
 
-from tunebook.sweep.storage import StudyUnavailable
+from tunebook.sweeps.storage import StudyUnavailable
 
 log = logging.getLogger(__name__)
 

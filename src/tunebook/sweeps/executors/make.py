@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunebook.checks import InputError
-from tunebook.sweep.executors.base import Executor
+from tunebook.sweeps.executors.base import Executor
 
 
 def make_executor(
@@ -23,19 +23,19 @@ def make_executor(
     """
     kind = settings["executor"]
     if kind == "local":
-        from tunebook.sweep.executors.local import LocalExecutor
+        from tunebook.sweeps.executors.local import LocalExecutor
 
         return LocalExecutor(settings["workers"], settings["threads"], trials, accelerator)
     own = settings[kind]
     if kind == "ray":
         require("ray", "ray")
-        from tunebook.sweep.executors.ray import RayExecutor
+        from tunebook.sweeps.executors.ray import RayExecutor
 
         return RayExecutor(
             settings["workers"], settings["threads"], trials, accelerator, own["address"], addresses
         )
     require("submitit", "slurm")
-    from tunebook.sweep.executors.slurm import SlurmExecutor
+    from tunebook.sweeps.executors.slurm import SlurmExecutor
 
     return SlurmExecutor(settings["workers"], settings["threads"], addresses=addresses, **own)
 

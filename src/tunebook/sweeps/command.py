@@ -12,15 +12,30 @@ from omegaconf import DictConfig
 
 from tunebook.config.run_config import plain, without_hydra
 from tunebook.secrets import RedactingFormatter
-from tunebook.sweep.points import fitting, read, to_check
+from tunebook.sweeps.points import fitting, read, to_check
+from tunebook.sweeps.request import Request
 
 
 def sweep(overrides: Sequence[str]) -> int:
     """Run the sweep that `train.py -m <overrides>` asks for, and return the exit status.
 
-    Raise SettingError, ConfigError or InputError before anything is made.
+    Raise SettingError, ConfigError or InputError before anything is made, and SweepStopped where it
+    can't continue.
     """
     _log_to_terminal()
+    request, base = read_checked(overrides)
+
+    from tunebook.sweeps.start import drive  # imports all the rest
+
+    gc.enable()  # see `entry`
+    return drive(request, base)
+
+
+def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
+    """Return the sweep that is asked for, without unfit shipped values, and its trials' config.
+
+    Raise SettingError, ConfigError or InputError where it can't be run.
+    """
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
     next(iter(to_check(request, base, composed)), None)  # a wrong name needs no torch
@@ -29,11 +44,7 @@ def sweep(overrides: Sequence[str]) -> int:
 
     check = EarlyCheck()
     request = fitting(request, base, lambda cfg: check(plain(without_hydra(cfg))), composed)
-
-    from tunebook.sweep.start import drive  # imports all the rest
-
-    gc.enable()  # see `entry`
-    return drive(request, base)
+    return request, base
 
 
 def _log_to_terminal() -> None:

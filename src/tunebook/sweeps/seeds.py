@@ -22,8 +22,8 @@ from tunebook.checks import InputError, SettingError
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config
 from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
-from tunebook.sweep.request import TESTED, Request
-from tunebook.sweep.space import as_text, in_short
+from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.space import as_text, in_short
 from tunebook.targets import make
 
 CONFIG = "config"

@@ -4,31 +4,30 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from optuna.trial import TrialState
 
+from tunebook.config import RunConfig
 from tunebook.experiment.run import choose_precision
 from tunebook.paths import ROOT
 from tunebook.recovery.signals import handling
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import redact
-from tunebook.sweep.endings import ORPHANED, SETBACKS, Setbacks
-from tunebook.sweep.executors.base import Executor, NoWorkers, Worker
-from tunebook.sweep.parent import Parent, mark
-from tunebook.sweep.request import Request, differences
-from tunebook.sweep.show import Display
-from tunebook.sweep.space import in_short
-from tunebook.sweep.storage import StudyUnavailable, open_storage, set_damaged_aside
-from tunebook.sweep.study import BEGUN, Next, Study
-from tunebook.sweep.worker import LOG as WORKER_LOG
-from tunebook.sweep.worker import PATIENCE_S, TrialSpec, result_from_journal
+from tunebook.sweeps.endings import ORPHANED, SETBACKS, Setbacks
+from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
+from tunebook.sweeps.parent import Parent, mark
+from tunebook.sweeps.request import Request, differences
+from tunebook.sweeps.show import Display
+from tunebook.sweeps.space import in_short
+from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_aside
+from tunebook.sweeps.study import BEGUN, Next, Study
+from tunebook.sweeps.worker import LOG as WORKER_LOG
+from tunebook.sweeps.worker import PATIENCE_S, TrialSpec, result_from_journal
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
 
@@ -43,7 +42,7 @@ class Driver:
     """Run a sweep: start its trials, and record what becomes of them."""
 
     request: Request
-    settings: dict[str, Any]
+    config: RunConfig  # that all trials start from
     folder: Path
     executor: Executor
     workers: list[Worker] = field(default_factory=list)
@@ -65,7 +64,7 @@ class Driver:
             self.study.retry_failed()
         self.parent = Parent(
             self.request,
-            self.settings,
+            self.config,
             self.folder,
             self.study,
             joins=self.request.settings["join"],
@@ -167,10 +166,10 @@ class Driver:
         """
         fixed, key = self.request.fixed, "trainer.precision"
         varies = any(dimension.key == key for dimension in self.request.space.dimensions)
-        if self.settings["trainer"]["precision"] != "auto" or varies:
+        if self.config.settings["trainer"]["precision"] != "auto" or varies:
             return fixed
         precision = self.study.remember(
-            "precision", choose_precision(self.settings, None).precision
+            "precision", choose_precision(self.config.settings, None).precision
         )
         return (*fixed, f"{key}={precision}")
 
@@ -247,8 +246,8 @@ class Driver:
     def _order(self, trial: Next) -> TrialSpec:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
         return TrialSpec(
-            script=str(Path(sys.argv[0]).resolve()), storage=self.address, sweep=self.request.name,
-            trial_id=trial.trial_id, number=trial.number, overrides=words,
+            script=str(Path(self.config.command[0]).resolve()), storage=self.address,
+            sweep=self.request.name, trial_id=trial.trial_id, number=trial.number, overrides=words,
             folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
             tests=self.request.tests,

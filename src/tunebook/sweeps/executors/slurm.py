@@ -21,10 +21,10 @@ import submitit
 from tunebook.checks import SettingError
 from tunebook.runfolder import write_atomically
 from tunebook.secrets import learn_words, redact, redact_output
-from tunebook.sweep.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweep.executors.local import LocalExecutor, importable
-from tunebook.sweep.outside import slurm_parameters
-from tunebook.sweep.worker import PATIENCE_S, TrialSpec
+from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
+from tunebook.sweeps.executors.local import LocalExecutor, importable
+from tunebook.sweeps.outside import slurm_parameters
+from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
 
 log = logging.getLogger(__name__)
 

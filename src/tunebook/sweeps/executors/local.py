@@ -19,14 +19,14 @@ import psutil
 
 from tunebook.machine import cores
 from tunebook.paths import ROOT
-from tunebook.sweep.endings import ORPHANED
-from tunebook.sweep.executors.base import NoWorkers, Worker
-from tunebook.sweep.worker import TrialSpec, work
+from tunebook.sweeps.endings import ORPHANED
+from tunebook.sweeps.executors.base import NoWorkers, Worker
+from tunebook.sweeps.worker import TrialSpec, work
 from tunebook.training import device_kind
 
 # Modules that a run imports, which takes most of the time of a short run.
 PRELOADED = (
-    "tunebook.sweep.worker", "tunebook.experiment.check",
+    "tunebook.sweeps.worker", "tunebook.experiment.check",
     "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
     "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg",
 )  # fmt: skip

@@ -20,10 +20,10 @@ from tunebook.commandline.names import (
 )
 from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
 from tunebook.paths import CONF
-from tunebook.sweep.final import Winner, find_winner
-from tunebook.sweep.outside import check_storage
-from tunebook.sweep.request import Request, Trials, make_request
-from tunebook.sweep.space import Space, make_space, split
+from tunebook.sweeps.final import Winner, find_winner
+from tunebook.sweeps.outside import check_storage
+from tunebook.sweeps.request import Request, Trials, make_request
+from tunebook.sweeps.space import Space, make_space, split
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunebook import targets
 from tunebook.checks import InputError, SettingError
-from tunebook.sweep.outside import sqlite_file
-from tunebook.sweep.request import Request, differences
-from tunebook.sweep.space import MAX_TRIALS, Space
-from tunebook.sweep.storage import PatientStorage, StudyUnavailable, open_storage
+from tunebook.sweeps.outside import sqlite_file
+from tunebook.sweeps.request import Request, differences
+from tunebook.sweeps.space import MAX_TRIALS, Space
+from tunebook.sweeps.storage import PatientStorage, StudyUnavailable, open_storage
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -20,12 +20,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.sentences import DEFAULTS
-from tunebook.sweep.executors.base import Worker
-from tunebook.sweep.request import TESTED, Request
-from tunebook.sweep.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
-from tunebook.sweep.space import as_text, in_short
-from tunebook.sweep.study import EPOCHS, ERROR, HOW, SECONDS, Study
-from tunebook.sweep.worker import TrialSpec
+from tunebook.sweeps.executors.base import Worker
+from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
+from tunebook.sweeps.space import as_text, in_short
+from tunebook.sweeps.study import EPOCHS, ERROR, HOW, SECONDS, Study
+from tunebook.sweeps.worker import TrialSpec
 from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 
 from tunebook.checks import InputError, SettingError
-from tunebook.sweep.request import Request
-from tunebook.sweep.show import duration
-from tunebook.sweep.study import Study
+from tunebook.sweeps.request import Request
+from tunebook.sweeps.show import duration
+from tunebook.sweeps.study import Study
 from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)

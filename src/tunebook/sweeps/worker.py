@@ -27,9 +27,9 @@ from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
 from tunebook.runfolder import FILE as RUN_FILE
 from tunebook.secrets import learn_words, redact, redact_output
-from tunebook.sweep.endings import NO_ROOM, NO_STUDY
-from tunebook.sweep.storage import StudyUnavailable, is_disk_full, open_existing
-from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
+from tunebook.sweeps.endings import NO_ROOM, NO_STUDY
+from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_existing
+from tunebook.sweeps.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
 from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.uploader import JOURNAL

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunebook.checks import SettingError
-from tunebook.sweep.worker import TrialSpec
+from tunebook.sweeps.worker import TrialSpec
 
 
 class NoWorkers(RuntimeError):

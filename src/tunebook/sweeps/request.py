@@ -25,8 +25,8 @@ from tunebook.checks import (
 )
 from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
 from tunebook.secrets import redacted
-from tunebook.sweep.outside import check_cluster, check_storage
-from tunebook.sweep.space import MAX_TRIALS, Space
+from tunebook.sweeps.outside import check_cluster, check_storage
+from tunebook.sweeps.space import MAX_TRIALS, Space
 
 Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
 WORKERS_A_PROCESSOR = 4  # with more, the workers only take turns
