@@ -135,7 +135,7 @@ class RunFolder:
     def _require_own_key(self) -> None:
         """Raise InputError if another run's folder here has the same key, and would lose its links.
 
-        It happens where a tag that holds the key was copied in the tracking store.
+        It happens if a tag that holds the key was copied in the tracking store.
         """
         there = (self.outputs / RUNS / self.key).resolve()
         if there != self.path.resolve() and (there / FILE).is_file():

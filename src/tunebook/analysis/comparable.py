@@ -42,7 +42,7 @@ class Comparable:
     epoch: the epoch up to which all runs are compared; None: each run to its end.
     warning: '' or a sentence.
     of: how many runs there are, of which `runs` are those that reached the epoch.
-    chance: None where it is unknown, and where early epochs are compared.
+    chance: None if it is unknown, and if early epochs are compared.
     """
 
     runs: tuple[Run, ...]
@@ -61,7 +61,7 @@ class Comparable:
         return self.epoch is not None or bool(self.warning)
 
     def learned(self, members: Sequence[int]) -> list[int]:
-        """Return those of the runs at these positions that learned; all where none did."""
+        """Return those of the runs at these positions that learned; all if none did."""
         above = [
             member
             for member in members

@@ -21,8 +21,8 @@ from tunebook.analysis.results import Results, Run, Setting, Value
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
 SPARE = 4  # residual degrees of freedom that a model of runs must leave for the noise
-COMFORTABLE = 10  # where curves leave fewer, straight lines are preferred if they leave as many
-LEAST = 3  # where a model leaves fewer, configurations are not tested at all
+COMFORTABLE = 10  # if curves leave fewer, straight lines are preferred if they leave as many
+LEAST = 3  # if a model leaves fewer, configurations are not tested at all
 NOT_THERE = object()
 
 
@@ -31,7 +31,7 @@ class Design:
     """Hold a linear model, with a row for each unit and columns for each setting.
 
     rows: the settings of each unit.
-    values: the objectives, negated where lower is better.
+    values: the objectives, negated if lower is better.
     scores: their normal scores.
     base: the columns that belong to no setting.
     blocks: setting -> its columns.
@@ -78,7 +78,7 @@ def design(results: Results, compared: Comparable) -> Design | None:
 
     It is quadratic in numeric settings, else linear. Its units are configurations (medians over
     seeds): the error of a model for a configuration is the same with all seeds, so that counting
-    each of them as evidence would make noise significant. Its units are runs only where a single
+    each of them as evidence would make noise significant. Its units are runs only if a single
     setting varies: a configuration is then nothing but a value of that setting, and a model of its
     values has no such error.
     """
@@ -105,7 +105,7 @@ def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
 def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | None:
     """Return a model whose units are the runs that learned, or None.
 
-    It has columns for the seeds where there are enough runs to separate their effects.
+    It has columns for the seeds if there are enough runs to separate their effects.
     """
     kept = compared.learned(range(len(compared.runs)))
     runs = [compared.runs[member] for member in kept]
@@ -139,7 +139,7 @@ def _spare(found: Design) -> int:
 def _seed_columns(runs: Sequence[Run]) -> Array:
     """Return a constant column and one column for each seed but the first.
 
-    There is only the constant where some run has no seed, or some seed a single run. Effects of
+    There is only the constant if some run has no seed, or some seed a single run. Effects of
     seeds that have columns do not count as noise.
     """
     seeds = [run.seed for run in runs]
@@ -158,7 +158,7 @@ def _seed_columns(runs: Sequence[Run]) -> Array:
 
 
 def block(setting: Setting, rows: Rows, degree: int) -> Array:
-    """Return the columns of a setting; none where it does not vary.
+    """Return the columns of a setting; none if it does not vary.
 
     Each column has mean 0 over the rows that the setting applies to, and is 0 in the others. A
     number has a column for its place in its range (0 to 1) and, with degree 2, one for the square

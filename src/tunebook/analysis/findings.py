@@ -37,7 +37,7 @@ def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = 
     They are the same for each call. 2,000 runs of 8 settings take some seconds, most of them for
     the bootstraps of importances.
     fixed: overrides for every suggested command, such as data=mnist.
-    start: used instead of `fixed` where it is given.
+    start: used instead of `fixed` if it is given.
     """
     board = leaderboard(results)
     ranked = [configuration for configuration in board if configuration.n]

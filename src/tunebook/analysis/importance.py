@@ -47,7 +47,7 @@ class Importance:
 def importances(results: Results, compared: Comparable) -> tuple[Importance, ...]:
     """Return the importance of each setting that varies, largest first.
 
-    It is the same for each call. Empty for fewer than 10 configurations or two settings, and where
+    It is the same for each call. Empty for fewer than 10 configurations or two settings, and if
     all values are equal.
     """
     units = compared.units()
@@ -79,7 +79,7 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
 def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistribution]:
     """Return a setting's value in each configuration, and its distribution.
 
-    A number is in the middle of its range where the setting does not apply: the forest learns
+    A number is in the middle of its range if the setting does not apply: the forest learns
     nothing from it there.
     """
     ends = scale(setting, rows)

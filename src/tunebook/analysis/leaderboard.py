@@ -25,7 +25,7 @@ class Configuration:
 
     All figures come from `learned`, but for durations and seeds.
     ranked: the complete runs with a finite objective; a seed may occur more than once.
-    learned: the ranked runs above chance level; all ranked runs where none is.
+    learned: the ranked runs above chance level; all ranked runs if none is.
     """
 
     values: Mapping[str, Value]
@@ -69,7 +69,7 @@ class Configuration:
 
     @property
     def seconds(self) -> float:
-        """Return the mean duration of ranked runs in seconds; NaN where none is known."""
+        """Return the mean duration of ranked runs in seconds; NaN if none is known."""
         known = [run.seconds for run in self.ranked if run.seconds is not None]
         return statistics.fmean(known) if known else math.nan
 
@@ -164,7 +164,7 @@ def _configuration(runs: Sequence[Run], chance: ChanceLevel | None) -> Configura
 def seed_noise(configurations: Sequence[Configuration]) -> SeedNoise | None:
     """Return the typical noise between seeds, or None.
 
-    None where no configuration has two runs that learned. Otherwise, it is the median of the
+    None if no configuration has two runs that learned. Otherwise, it is the median of the
     configurations' variances, each divided by the median of its distribution under normal noise. A
     run that fails in another way than at chance level makes one variance large, but not the median
     of many. Of one or two variances, it is their mean, weighted by degrees of freedom.

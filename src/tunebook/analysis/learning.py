@@ -11,7 +11,7 @@ from tunebook.analysis.results import Results, Run
 # How far above chance an accuracy still counts as chance level: classes are of unequal size, and
 # the best epoch is picked.
 MARGIN = 0.05
-MIN_RUNS = 5  # needed to estimate chance level where the number of classes is unknown
+MIN_RUNS = 5  # needed to estimate chance level if the number of classes is unknown
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class ChanceLevel:
     """Hold the level up to which a run counts as one that did not learn.
 
     limit: in the objective's unit.
-    sign: 1 where higher is better, else -1.
-    classes: the number of classes; None where it is unknown.
+    sign: 1 if higher is better, else -1.
+    classes: the number of classes; None if it is unknown.
     """
 
     limit: float
@@ -46,7 +46,7 @@ def is_ranked(run: Run) -> bool:
 
 
 def chance_level(results: Results) -> ChanceLevel | None:
-    """Return the chance level of an accuracy or a loss; None where it is unknown.
+    """Return the chance level of an accuracy or a loss; None if it is unknown.
 
     With a known number of classes, it is the level of guessing. Otherwise, accuracies within 5
     points of the worst run are at chance level, if the worst is at most half of the median of the
@@ -71,7 +71,7 @@ def chance_level(results: Results) -> ChanceLevel | None:
 
 
 def learned(runs: Sequence[Run], chance: ChanceLevel | None) -> tuple[Run, ...]:
-    """Return the runs above chance level; all of them where none is."""
+    """Return the runs above chance level; all of them if none is."""
     above = tuple(
         run
         for run in runs

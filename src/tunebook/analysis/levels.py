@@ -47,7 +47,7 @@ def scale(
 ) -> tuple[float, float, bool] | None:
     """Return the lower end, the upper end, and whether the scale is logarithmic.
 
-    None where the values are to be treated as categories: some value is no number, or all are
+    None if the values are to be treated as categories: some value is no number, or all are
     equal.
     """
     tried = [row[setting.name] for row in rows if setting.name in row]

@@ -33,11 +33,11 @@ class Pair:
     """Hold the difference between the leader and another configuration.
 
     difference: leader minus other, in the objective's unit, over the seeds that they share, or over
-        all their runs where they share none.
+        all their runs if they share none.
     half_width: of its 95 % interval; NaN for fewer than 3 seeds.
     p: adjusted; None for fewer than 3 seeds.
     needed: how many seeds tell the two apart with a power of 80 %, at the level of 5 % shared among
-        all pairs; None for more than 1000, and where the means are equal or no noise between seeds
+        all pairs; None for more than 1000, and if the means are equal or no noise between seeds
         is known.
     """
 
@@ -81,7 +81,7 @@ def _differences(first: dict[int, float], second: dict[int, float]) -> dict[int,
 def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None:
     """Return p of Student's paired t test, two-sided; None for fewer than 3 seeds in common.
 
-    Where the difference is the same for each seed, p is 0, or 1 if that difference is 0.
+    If the difference is the same for each seed, p is 0, or 1 if that difference is 0.
     """
     differences = list(_differences(first, second).values())
     if len(differences) < MIN_SEEDS:
@@ -92,7 +92,7 @@ def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None
 
 
 def _spread(differences: Sequence[float]) -> float:
-    """Return the standard deviation; 0 where it is no more than a rounding error."""
+    """Return the standard deviation; 0 if it is no more than a rounding error."""
     sd = statistics.stdev(differences)
     return sd if sd > 1e-12 * max(1.0, max(map(abs, differences))) else 0.0
 
@@ -128,7 +128,7 @@ def _pair(
 def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int | None:
     """Return how many pairs show this difference in a paired t test with a power of 80 %.
 
-    At least 3. None for more than 1000, where there is no difference and where `sd` is not finite.
+    At least 3. None for more than 1000, if there is no difference and if `sd` is not finite.
     """
     if not math.isfinite(sd) or difference == 0:
         return None

@@ -16,7 +16,7 @@ class Setting:
     log: whether the range is sampled, or the list of numbers compared, on a logarithmic scale.
     """
 
-    name: str  # optimizer.lr; optimizer.lr (optimizer=adam) where it varies only there
+    name: str  # optimizer.lr; optimizer.lr (optimizer=adam) if it varies only there
     is_number: bool  # else categories
     values: tuple[Value, ...] = ()
     low: float = 0.0
@@ -28,7 +28,7 @@ class Setting:
 class Run:
     """Hold one run.
 
-    values: of the settings that vary and apply to the run; where none varies, of those that define
+    values: of the settings that vary and apply to the run; if none varies, of those that define
         the only configuration.
     objective: of the best epoch, or None.
     curve: (epoch, objective).
@@ -50,7 +50,7 @@ class Results:
     """Hold all runs, and what is known of them together.
 
     adaptive: whether later runs were chosen by the results of earlier ones, as TPE does.
-    classes: how many classes the images have; None where it is unknown.
+    classes: how many classes the images have; None if it is unknown.
     """
 
     name: str

@@ -103,7 +103,7 @@ def failing(results: Results) -> tuple[Failing, ...]:
 def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> tuple[Failing, ...]:
     """Return the levels with significantly more bad runs than the other levels of their setting.
 
-    The test is Fisher's exact test, one-sided, adjusted over all levels (Holm 1979). Where
+    The test is Fisher's exact test, one-sided, adjusted over all levels (Holm 1979). If
     configurations repeat, whole configurations are permuted instead: runs of the same settings fail
     together.
     """

@@ -25,7 +25,7 @@ DEFAULTS = "the defaults"  # a configuration without any setting of its own
 class Found:
     """Hold what the sentences are made from.
 
-    effects: those that matter come first. The other collections are empty where nothing was found,
+    effects: those that matter come first. The other collections are empty if nothing was found,
     or nothing could be tested.
     """
 
@@ -93,7 +93,7 @@ def configuration_value(value: Value) -> str:
 
 
 def p_text(p: float) -> str:
-    """Return p to two digits, or its upper bound where it is tiny."""
+    """Return p to two digits, or its upper bound if it is tiny."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
@@ -157,7 +157,7 @@ def _learning(found: Found) -> Iterator[str]:
 def learning_text(results: Results, board: Sequence[Configuration]) -> str:
     """Return how many runs did not learn, and by which level that was decided.
 
-    "" where all learned, and where the chance level is unknown.
+    "" if all learned, and if the chance level is unknown.
     """
     chance = chance_level(results)
     failed = sum(one.at_chance for one in board)
@@ -325,7 +325,7 @@ def _needed(found: Found, pair: Pair) -> str:
 def _not_found(found: Found) -> Iterator[str]:
     """Name the settings without a significant effect.
 
-    Each comes with the smallest effect that would have been detected, where it is known.
+    Each comes with the smallest effect that would have been detected, if it is known.
     """
     missed = [effect for effect in found.effects if effect.p is not None and not effect.matters]
     if not missed:

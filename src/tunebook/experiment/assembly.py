@@ -74,9 +74,9 @@ class RunComponents:
 
     @property
     def objective(self) -> str | None:
-        """Return the metric that picks the best epoch, or None where no epoch may be picked.
+        """Return the metric that picks the best epoch, or None if no epoch may be picked.
 
-        None may where validation is on images of the test set or of the training set.
+        None may if validation is on images of the test set or of the training set.
         """
         return str(self.settings["objective"]) if self.data.validate_on == "split" else None
 
@@ -156,7 +156,7 @@ def _make_callbacks(settings: Settings, objective: str) -> list[pl.Callback]:
 
 
 def _require_split(data: ImageDataModule, selecting: bool) -> None:
-    """Raise SettingError where something is selected by figures other than a validation split's."""
+    """Raise SettingError if something is selected by figures other than a validation split's."""
     if data.validate_on != "split" and selecting:
         message = (
             f"nothing may be selected by {data.validate_on} figures: "

@@ -24,7 +24,7 @@ WORKERS_A_PROCESSOR = 4  # more of data.num_workers would only wait for one anot
 
 
 def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Raise SettingError where `cfg` can't run.
+    """Raise SettingError if `cfg` can't run.
 
     choices: the chosen option of each config group.
     """
@@ -85,7 +85,7 @@ def _check_shapes(parts: RunComponents) -> None:
 
 
 def _check_schedule(parts: RunComponents) -> None:
-    """Raise SettingError where the schedule fails or gives a learning rate that can't be used.
+    """Raise SettingError if the schedule fails or gives a learning rate that can't be used.
 
     The schedule is stepped through the run on stand-in weights. The learning rate must stay
     between 0 and the largest float32.

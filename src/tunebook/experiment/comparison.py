@@ -119,7 +119,7 @@ class Comparison:
 
     @property
     def first(self) -> str:
-        """Return the first difference: metric, epoch and both values; "" where there is none."""
+        """Return the first difference: metric, epoch and both values; "" if there is none."""
         for point in self.differing:
             step, metric = point
             return (

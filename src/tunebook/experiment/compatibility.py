@@ -18,7 +18,7 @@ MOVING = ("last_epoch", "_step_count", "num_bad_epochs", "cooldown_counter", "T_
 
 
 def require_fit(content: Content, parts: RunComponents, changed: set[str], name: str) -> None:
-    """Raise CheckpointError where the state of optimizer, schedule or callbacks doesn't fit.
+    """Raise CheckpointError if the state of optimizer, schedule or callbacks doesn't fit.
 
     It must have the shape that the settings of `parts` give it.
     changed: the settings that differ from the run's, with the user's permission.

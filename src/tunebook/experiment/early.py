@@ -26,7 +26,7 @@ class EarlyCheck:
         self._done: set[str] = set()
 
     def __call__(self, settings: Mapping[str, Any]) -> None:
-        """Raise SettingError where the seed, the learning rate or the network can't be used.
+        """Raise SettingError if the seed, the learning rate or the network can't be used.
 
         All settings are checked later, by `tunebook.experiment.check`.
         """

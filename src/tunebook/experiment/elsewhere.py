@@ -36,8 +36,8 @@ from tunebook.untrusted import read_regular, require_key
 def fetch_external(name: str, cfg: DictConfig) -> RunFolder | None:
     """Return a temporary folder with the files of the checkpoint or MLflow run `name`.
 
-    Returns None where neither has that name.
-    Raises InputError where the files can't be fetched or are not what they should be.
+    Returns None if neither has that name.
+    Raises InputError if the files can't be fetched or are not what they should be.
     """
     is_address = name.startswith(ADDRESSES)
     if is_address or Path(name).is_file():
@@ -124,7 +124,7 @@ def fetch_checkpoints(
     """Download a run's checkpoints from MLflow.
 
     The best one may be missing, since some runs must not pick a best epoch.
-    Raises RunNotFound where the last one is missing.
+    Raises RunNotFound if the last one is missing.
     """
     checkpoints.mkdir(exist_ok=True)
     for name in names:

@@ -33,7 +33,7 @@ KINDS = {
 def image_files(name: str) -> list[Path]:
     """Return the file `name`, or every file in the folder `name` that has an image's suffix.
 
-    Whether they can be read is not checked. Raises SettingError where there is none.
+    Whether they can be read is not checked. Raises SettingError if there is none.
     """
     path, found = Path(name), []
     try:
@@ -63,7 +63,7 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     """Return an image as an array (H, W, C) of 0 to 255, scaled to the size that is asked for.
 
     shape: (C, H, W), the network's input. Of an animation, the first frame is read. A photo is
-    rotated as its EXIF data say. Raises InputError, whose text is the reason alone, where the file
+    rotated as its EXIF data say. Raises InputError, whose text is the reason alone, if the file
     is no image that can be read.
     """
     channels, height, width = shape
@@ -120,7 +120,7 @@ TABLE = ("image", "class")  # the first columns of what predict writes
 
 
 def _is_same(path: Path, image: Path) -> bool:
-    """Return whether an image is this file; False where the image's path can't be resolved."""
+    """Return whether an image is this file; False if the image's path can't be resolved."""
     try:
         return path == image.resolve()
     except (OSError, RuntimeError):  # such as a loop of symbolic links
@@ -137,7 +137,7 @@ def _is_table(path: Path) -> bool:
 def check_output(name: str, images: Sequence[Path]) -> Path:
     """Return the file that `output` names, with symbolic links resolved.
 
-    Raises SettingError where it can't be written, or where writing it would replace anything but
+    Raises SettingError if it can't be written, or if writing it would replace anything but
     an earlier table of predictions.
     """
     try:

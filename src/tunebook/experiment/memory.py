@@ -13,7 +13,7 @@ from tunebook.training import device_kind
 
 
 def check_memory(parts: RunComponents) -> None:
-    """Raise SettingError where training or evaluation takes more memory than there is.
+    """Raise SettingError if training or evaluation takes more memory than there is.
 
     parts: made on the meta device.
     """
@@ -42,7 +42,7 @@ def check_memory(parts: RunComponents) -> None:
 
 
 def check_weights(parts: RunComponents) -> None:
-    """Raise SettingError where the weights alone take more memory than there is.
+    """Raise SettingError if the weights alone take more memory than there is.
 
     parts: made on the meta device.
     """

@@ -31,8 +31,8 @@ TIMEOUT_S = 30
 class Restored:
     """Hold a run's objects, with its weights loaded.
 
-    weights: "best" or "last", or "" where that is not known.
-    finished: its MLflow run, or None where a file was asked for.
+    weights: "best" or "last", or "" if that is not known.
+    finished: its MLflow run, or None if a file was asked for.
     """
 
     parts: RunComponents
@@ -45,7 +45,7 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     """Return the run that `cfg.run` names, with its weights loaded.
 
     folder: where its files are downloaded to.
-    Raises InputError where they can't be fetched or are not what they should be.
+    Raises InputError if they can't be fetched or are not what they should be.
     """
     name, found = str(cfg.run), requested_run.find(cfg)
     finished = None
@@ -74,7 +74,7 @@ def _weights(cfg: DictConfig, tested: str) -> str:
 def fetch(address: str, to: Path, key: str) -> Path:
     """Download the file at an address to the path `to`, and return that path.
 
-    key: the setting that named it, for the text of the InputError where it can't be fetched.
+    key: the setting that named it, for the text of the InputError if it can't be fetched.
     """
     learn(address)
     try:

@@ -16,11 +16,11 @@ class Trial:
     """
 
     name = parent = ""
-    option = ""  # of the config group `sweep`, where it is in one
+    option = ""  # of the config group `sweep`, if it is in one
     epochs = 0  # how many were trained, once training is over
     tags: Mapping[str, str] = {}
     tests = True
-    pruned_at_epoch = 0  # the epoch at which the run was pruned; 0 where it was not
+    pruned_at_epoch = 0  # the epoch at which the run was pruned; 0 if it was not
     figures: Mapping[str, float] = {}  # of the test, once it is over
 
     def report(self, epoch: int, value: float) -> bool:
@@ -53,7 +53,7 @@ class PruningCallback(Callback):
         self.trial.pruned_at_epoch = state_dict["pruned_at_epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the epoch's objective, since validation is over here, and stop where pruned."""
+        """Report the epoch's objective, since validation is over here, and stop if pruned."""
         if self.objective is None:
             return
         epoch = trainer.current_epoch + 1

@@ -55,7 +55,7 @@ def encode(content: Content) -> bytes:
 def decode(data: bytes, name: str) -> Content:
     """Return the content of a checkpoint file.
 
-    Raises CheckpointError where the file is not as it was written, or holds more than plain values.
+    Raises CheckpointError if the file is not as it was written, or holds more than plain values.
     name: the file's name for the error's text.
     """
     body, comment = data[:-COMMENT_BYTES], data[-COMMENT_BYTES:]
@@ -86,7 +86,7 @@ def decode(data: bytes, name: str) -> Content:
 
 
 def _require_uncompressed(data: bytes, name: str) -> None:
-    """Raise CheckpointError where the archive would unpack to more than its own size.
+    """Raise CheckpointError if the archive would unpack to more than its own size.
 
     torch stores the archive's files uncompressed.
     """
@@ -115,7 +115,7 @@ def is_plain_tensor(value: object) -> bool:
 def write(path: Path, content: Content, keep: Path | None = None) -> None:
     """Write a checkpoint file, which replaces `path` as a whole or leaves it as it is.
 
-    keep: the new name of the file that it replaces. Raises OSError where it can't be written.
+    keep: the new name of the file that it replaces. Raises OSError if it can't be written.
     """
     write_atomically(path, encode(content), keep)
 
@@ -123,7 +123,7 @@ def write(path: Path, content: Content, keep: Path | None = None) -> None:
 def read(path: Path) -> Content:
     """Return the verified content of a checkpoint file.
 
-    Raises CheckpointError where it can't be used, and also where there is no such file.
+    Raises CheckpointError if it can't be used, and also if there is no such file.
     """
     try:
         with open_regular(path) as file:
@@ -147,8 +147,8 @@ def newest(
     """Return the newest usable checkpoint in a run's `checkpoints/`, its content, and problems.
 
     The problems are a line for each newer checkpoint that can't be used.
-    require: raises CheckpointError where a content can't be used.
-    Raises CheckpointError where no checkpoint is left.
+    require: raises CheckpointError if a content can't be used.
+    Raises CheckpointError if no checkpoint is left.
     """
     problems: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
@@ -168,7 +168,7 @@ def newest(
 
 
 def require_same_network(module: nn.Module, content: Content, name: str) -> None:
-    """Raise CheckpointError where a checkpoint's weights don't fit `module`, naming what differs.
+    """Raise CheckpointError if a checkpoint's weights don't fit `module`, naming what differs.
 
     name: the checkpoint's name for the error's text.
     """
@@ -194,7 +194,7 @@ def require_same_network(module: nn.Module, content: Content, name: str) -> None
 def load_weights(module: nn.Module, content: Content, name: str) -> None:
     """Load a checkpoint's weights into `module`.
 
-    Raises CheckpointError where they are another network's, naming what differs.
+    Raises CheckpointError if they are another network's, naming what differs.
     """
     require_same_network(module, content, name)
     module.load_state_dict(content["state_dict"])

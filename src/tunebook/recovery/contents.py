@@ -168,7 +168,7 @@ def _require_order(content: Content, name: str) -> None:
 
 
 def _require_loops(content: Content, name: str) -> None:
-    """Raise CheckpointError where the loops' counters differ in structure from a new Trainer's.
+    """Raise CheckpointError if the loops' counters differ in structure from a new Trainer's.
 
     Then write them from the position.
     """
@@ -195,7 +195,7 @@ def _require_loops(content: Content, name: str) -> None:
 
 
 def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> str:
-    """Return where a value holds NaN or is nested too deeply; "" where it is neither.
+    """Return where a value holds NaN or is nested too deeply; "" if it is neither.
 
     infinite_too: whether infinity in a tensor counts as well.
     """

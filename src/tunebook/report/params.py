@@ -15,7 +15,7 @@ from tunebook.analysis.results import Setting, Value
 # A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
 GEOMETRIC = 4.0
 NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "experiment", "debug")
-# How a run is executed, not what it computes: settings only where times are compared.
+# How a run is executed, not what it computes: settings only if times are compared.
 EXECUTION = ("trainer", "trainer.accelerator", "trainer.strategy")
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
@@ -26,7 +26,7 @@ PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")
 def listed(name: str, values: Sequence[Value]) -> Setting:
     """Return the setting with these values.
 
-    It is numeric where all values are numbers, else categorical.
+    It is numeric if all values are numbers, else categorical.
     """
     numbers = [
         value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
@@ -111,7 +111,7 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
 def _words(run: MLflowRun) -> list[str]:
     """Return the arguments of the command that started the run.
 
-    Empty where no command was recorded, and where it is no shell command.
+    Empty if no command was recorded, and if it is no shell command.
     """
     try:
         return shlex.split(run.data.tags.get("command", ""))[2:]
@@ -122,8 +122,8 @@ def _words(run: MLflowRun) -> list[str]:
 def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
     """Return the overrides that some command contains and that are true of all runs.
 
-    Places, sweeps and seeds are left out. An override of a parameter is shared where the parameter
-    is the same in all runs; any other override is shared where all commands contain it.
+    Places, sweeps and seeds are left out. An override of a parameter is shared if the parameter
+    is the same in all runs; any other override is shared if all commands contain it.
     """
     commands = [_words(run) for run in runs]
     params = [params_of(run) for run in runs]

@@ -27,7 +27,7 @@ STATES = {
     "RUNNING": "running",
     "SCHEDULED": "running",
 }
-# Learning curves that are read where no run was pruned: of the best runs, and of those that failed.
+# Learning curves that are read if no run was pruned: of the best runs, and of those that failed.
 CURVES = 20
 TESTED, VALIDATED = "test/acc", "val/acc"
 
@@ -56,7 +56,7 @@ class Study:
 def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     """Return the trials of the sweep with this name, or whose own run has this id.
 
-    Of several sweeps with the same name, it is the newest. Raise InputError where there is none.
+    Of several sweeps with the same name, it is the newest. Raise InputError if there is none.
     """
     client = open_client(uri)
     parent = _sweeps_own_run(client, name)
@@ -96,7 +96,7 @@ def read_runs(
 ) -> Study:
     """Return the runs of an experiment, or all those that match MLflow's filter.
 
-    Raise InputError where there is none.
+    Raise InputError if there is none.
     """
     client = open_client(uri)
     ids = _experiment_ids(client, uri, experiment)
@@ -133,7 +133,7 @@ def read_runs(
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
     """Return the id of the experiment with this name, or the ids of all for None.
 
-    Raise InputError where there is no such experiment.
+    Raise InputError if there is no such experiment.
     """
     experiments = list(client.search_experiments())
     if experiment is not None:
@@ -150,7 +150,7 @@ def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> l
 
 
 def _named(rows: Sequence[Run], words: Sequence[str]) -> list[Run]:
-    """Return the runs; where no setting varies among them, with the settings in `words`.
+    """Return the runs; if no setting varies among them, with the settings in `words`.
 
     words: the overrides of their command.
     """
@@ -162,7 +162,7 @@ def _named(rows: Sequence[Run], words: Sequence[str]) -> list[Run]:
 def _objective(runs: Sequence[MLflowRun]) -> str:
     """Return the metric by which runs are compared.
 
-    It is the validation metric that all of them name. It is a test metric only where there is
+    It is the validation metric that all of them name. It is a test metric only if there is
     nothing else.
     """
     asked = {run.data.params.get("objective", VALIDATED) for run in runs}
@@ -176,7 +176,7 @@ def _objective(runs: Sequence[MLflowRun]) -> str:
 def _classes(runs: Sequence[MLflowRun]) -> int | None:
     """Return how many classes the images have, as the runs' data sets say.
 
-    None where they do not say it, or contradict each other.
+    None if they do not say it, or contradict each other.
     """
     found: set[int] = set()
     for run in runs:
@@ -265,7 +265,7 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
 def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> list[Run]:
     """Return the runs with their learning curves, each of which takes a request.
 
-    They are read for all runs where some were pruned, and otherwise for the best runs and for those
+    They are read for all runs if some were pruned, and otherwise for the best runs and for those
     that failed.
     """
     if objective not in MODES:

@@ -13,7 +13,7 @@ from tunebook.report.read import Study
 from tunebook.text_output import printable
 
 MAX_ROWS = 20  # of the leaderboard
-PLAIN_WIDTH = 160  # characters of a line where there is no terminal
+PLAIN_WIDTH = 160  # characters of a line if there is no terminal
 
 
 def say(study: Study, findings: Findings) -> None:

@@ -64,7 +64,7 @@ def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:
 def _possible_ends(rest: str, is_web: bool, is_setting: bool) -> list[int]:
     """Return the positions of all `@` at which user and password may end.
 
-    There are none where every `@` belongs to a path.
+    There are none if every `@` belongs to a path.
     """
     ends = [match.start() for match in re.finditer("@", rest)]
     ends = [*ends[: MAX_READINGS - 1], ends[-1]] if len(ends) > MAX_READINGS else ends

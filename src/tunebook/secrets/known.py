@@ -111,7 +111,7 @@ class KnownSecrets:
     def learn_environment(self, environment: Mapping[str, str]) -> None:
         """Add the secrets in environment variables.
 
-        A call costs little where nothing has changed since the last one.
+        A call costs little if nothing has changed since the last one.
         """
         # The dictionary that os.environ wraps: to read it through the wrapper takes too long.
         now = getattr(environment, "_data", environment)
@@ -179,7 +179,7 @@ class KnownSecrets:
     def _learn_basic(self, user: str, password: str) -> None:
         """Add what HTTP basic authentication makes of a user and a password.
 
-        It is found even where the password is too short to be searched for by itself.
+        It is found even if the password is too short to be searched for by itself.
         """
         self.add(base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode())
 

@@ -51,7 +51,7 @@ def in_markup(text: str) -> Iterator[tuple[int, int]]:
 def in_keys(text: str) -> Iterator[tuple[int, int]]:
     """Yield the span of each private key's body.
 
-    Where the end of a key was cut off, these are the lines that are left of it.
+    If the end of a key was cut off, these are the lines that are left of it.
     """
     for found in KEY_BEGINS.finditer(text):
         ends = KEY_ENDS.search(text, found.end(), found.end() + LONGEST)
@@ -90,7 +90,7 @@ def _values(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _content(text: str, tag: str, start: int) -> Iterator[tuple[int, int]]:
     """Yield the span between an element's tags.
 
-    Nothing is yielded where the element is not closed, as in `login <password>`.
+    Nothing is yielded if the element is not closed, as in `login <password>`.
     """
     end = text.find(f"</{tag}", start, start + LONGEST)
     content = text[start : max(start, end)]

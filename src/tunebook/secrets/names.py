@@ -20,7 +20,7 @@ LAST = {
     "pass", "dbpass", "userpass", "pwd", "pw", "pat", "auth", "authorization", "bearer", "dsn",
     "cookie", "webhook",
 }  # fmt: skip
-# Two words that mark a secret where one follows the other in its name.
+# Two words that mark a secret if one follows the other in its name.
 PAIRS = {
     ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("account", "key"),
     ("storage", "key"), ("shared", "key"), ("signing", "key"), ("license", "key"),

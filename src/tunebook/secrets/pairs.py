@@ -113,7 +113,7 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
 def _lines(text: str, begin: int, at: int) -> tuple[int, int] | None:
     """Return the span of the lines from text[at] whose indentation exceeds that of text[begin].
 
-    Return None where they do not reveal a secret.
+    Return None if they do not reveal a secret.
     """
     margin = MARGIN.match(text, max(text.rfind("\n", 0, begin), text.rfind("\r", 0, begin)) + 1)
     assert margin is not None

@@ -1,6 +1,6 @@
 """Undo the escapes in a text, and find where each part of the result stands in the text.
 
-A character may be escaped even where it need not be: `\\u0068`, `%68` and `&#104;` are all an h. So
+A character may be escaped even if it need not be: `\\u0068`, `%68` and `&#104;` are all an h. So
 a secret is searched for in the text itself, then with one level of escapes undone, then with two
 levels, and so on.
 """
@@ -41,7 +41,7 @@ ESCAPE = re.compile(
 
 
 def _meaning(found: re.Match[str]) -> str | None:
-    """Return the characters that an escape stands for, or None where it stands for none."""
+    """Return the characters that an escape stands for, or None if it stands for none."""
     kind = found.lastgroup or ""
     told = found[kind]
     try:
@@ -86,7 +86,7 @@ class View:
     ) -> "View | None":
         """Return a new view in which each match is replaced by its meaning.
 
-        A match whose meaning is None stays as it is. Return None where nothing is replaced.
+        A match whose meaning is None stays as it is. Return None if nothing is replaced.
         """
         view = View("", self)
         pieces: list[str] = []

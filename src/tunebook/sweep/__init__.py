@@ -10,7 +10,7 @@ final      the winner of a sweep, to be trained again and tested
 request    what was asked for, checked; the name by which it is found again
 outside    checks of what is handed to Slurm, Ray and a database
 study      the trials: which there are, what is next, what became of each
-storage    the study's database, with retries where it can't be used
+storage    the study's database, with retries if it can't be used
 endings    of workers whose trial is not at fault
 start      checks every trial, then starts one driver for the sweep
 driver     keeps workers busy until all trials are done

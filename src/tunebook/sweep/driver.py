@@ -54,7 +54,7 @@ class Driver:
     def run(self) -> int:
         """Run the sweep, and return its exit status.
 
-        The status is 0 where every trial is done and none failed, 130 or 143 where a signal ended
+        The status is 0 if every trial is done and none failed, 130 or 143 if a signal ended
         the sweep, and else 1.
         """
         self._open_study()
@@ -259,7 +259,7 @@ class Driver:
     def _handle_exit(self, worker: Worker) -> None:
         """Record what became of a worker's trial.
 
-        Where the worker could not report it, it follows from how its process ended.
+        If the worker could not report it, it follows from how its process ended.
         """
         trial = self.study.study._storage.get_trial(worker.order.trial_id)
         if not trial.state.is_finished() and self._was_done(trial.number, worker.order.trial_id):
@@ -330,7 +330,7 @@ def folder_of(sweep: Path, number: int) -> Path:
 def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:
     """Return whether a new trial's folder holds another run.
 
-    It does where the study's database was removed and made anew.
+    It does if the study's database was removed and made anew.
     """
     try:
         there = RunFolder.read(folder).overrides

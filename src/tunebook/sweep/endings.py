@@ -1,4 +1,4 @@
-"""Wait where workers end and their trials are not at fault.
+"""Wait if workers end and their trials are not at fault.
 
 A sweep does so for a limited time.
 """
@@ -34,7 +34,7 @@ class Setbacks:
     def hit(self, ending: str) -> None:
         """Wait a while before the next trial is started.
 
-        Raise StudyUnavailable where that has gone on for too long.
+        Raise StudyUnavailable if that has gone on for too long.
         """
         now = time.monotonic()
         if self._since is None:

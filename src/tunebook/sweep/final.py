@@ -30,7 +30,7 @@ class Winner:
 def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     """Return the winner of the sweep `name`.
 
-    Raise InputError where there is no such sweep, or none of its trials was trained to its end.
+    Raise InputError if there is no such sweep, or none of its trials was trained to its end.
     """
     import optuna
 
@@ -73,9 +73,9 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
 
 
 def _best(study: "Study") -> "FrozenTrial":
-    """Return the best trial, or one of the best configuration where the seed varies.
+    """Return the best trial, or one of the best configuration if the seed varies.
 
-    Raise ValueError where no trial was trained to its end.
+    Raise ValueError if no trial was trained to its end.
     """
     best = study.best_trial
     if "seed" not in best.params:

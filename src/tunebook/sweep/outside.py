@@ -70,7 +70,7 @@ def slurm_parameters(more: object) -> dict[str, Any]:
 
 
 def _resource(where: str, value: object, kind: Any) -> Any:
-    """Return the value where it is of the given kind, and raise SettingError otherwise.
+    """Return the value if it is of the given kind, and raise SettingError otherwise.
 
     kind: a type, or the pattern that a text must match.
     """
@@ -114,7 +114,7 @@ def _port(address: str) -> int:
 
 
 def check_storage(address: str | None) -> None:
-    """Raise SettingError where `sweep.storage` is not the address of a supported database."""
+    """Raise SettingError if `sweep.storage` is not the address of a supported database."""
     if address is None:
         return
     validate_value("sweep.storage", address, Name)

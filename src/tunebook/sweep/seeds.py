@@ -47,7 +47,7 @@ def is_one_configuration(request: Request) -> bool:
 def classes_of(request: Request) -> int | None:
     """Return how many classes the images of all trials have.
 
-    Return None where trials differ in that, or where the data of one can't be made.
+    Return None if trials differ in that, or if the data of one can't be made.
     """
     varied = [
         one
@@ -103,7 +103,7 @@ def over_seeds(
 class OverSeeds:
     """Summarise a sweep with several seeds.
 
-    classes: how many classes the images have; None where that is not known.
+    classes: how many classes the images have; None if that is not known.
     """
 
     trials: Sequence[FrozenTrial]
@@ -135,7 +135,7 @@ class OverSeeds:
     def words(self, one: Configuration) -> list[str]:
         """Return the settings of a configuration, as overrides.
 
-        They are those that vary or, where only the seed does, those that the command line gave.
+        They are those that vary or, if only the seed does, those that the command line gave.
         """
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
@@ -153,7 +153,7 @@ class OverSeeds:
     def failures(self) -> str:
         """Return the sentence of compare.py that says how many runs did not learn.
 
-        It is "" where all of them did.
+        It is "" if all of them did.
         """
         return learning_text(self.results, self.board)
 
@@ -165,7 +165,7 @@ class OverSeeds:
     def table(self) -> list[list[str]]:
         """Return the rows of the table, below the names of the columns.
 
-        The columns are n, the objective, test/acc where there is one, and the settings.
+        The columns are n, the objective, test/acc if there is one, and the settings.
         """
         tests = {
             str(trial.number): float(trial.user_attrs[TESTED])
@@ -199,7 +199,7 @@ def best_over_seeds(
 ) -> FrozenTrial | None:
     """Return a trial of the configuration with the best median over its seeds.
 
-    Return None where no trial is complete. remembered: the attributes of the study.
+    Return None if no trial is complete. remembered: the attributes of the study.
     """
     classes = remembered.get(CLASSES)
     results = over_seeds(

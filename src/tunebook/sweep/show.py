@@ -31,7 +31,7 @@ from tunebook.text_output import counted
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 200  # in the last table
-PLAIN_WIDTH = 160  # characters of a line where there is no terminal
+PLAIN_WIDTH = 160  # characters of a line if there is no terminal
 # Settings that later commands about this sweep need as well.
 PLACES = ("tracking.uri=", "outputs=", "sweep.storage=", "experiment_name=")
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
@@ -58,7 +58,7 @@ def written(metric: str, value: float | None) -> str:
 
 
 def value_of(trial: FrozenTrial, request: Request) -> float | None:
-    """Return the figure by which a trial is reported, or None where it has none.
+    """Return the figure by which a trial is reported, or None if it has none.
 
     Trials of a final sweep are reported by the test, since they were trained on the validation
     images.
@@ -106,7 +106,7 @@ def duration(seconds: float) -> str:
 
 
 def _typed(word: str) -> str:
-    """Return an argument as a shell takes it, in double quotes where that is easier to read."""
+    """Return an argument as a shell takes it, in double quotes if that is easier to read."""
     return (
         f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
     )
@@ -292,7 +292,7 @@ class Display:
             log.info("... and %d more", len(rows) - MAX_ROWS)
 
     def _say_result(self) -> None:
-        """Log the best configuration, or the best trial where each configuration has one seed.
+        """Log the best configuration, or the best trial if each configuration has one seed.
 
         Of a single configuration, log the median over its seeds.
         """
@@ -348,7 +348,7 @@ class Display:
     def _over_seeds(self) -> OverSeeds | None:
         """Return a summary of the trials that differ only in their seed.
 
-        Return None where no trials do.
+        Return None if no trials do.
         """
         if not has_seeds(self.study.request):
             return None

@@ -3,7 +3,7 @@
 They come from the command line and from the sweep's YAML. `optimizer=adam,sgd`, `choice(...)` and
 `range(...)` are lists of values. `interval(a, b)`, `int(interval(a, b))` and
 `tag(log, interval(a, b))` are ranges for a search. In YAML, a nested `optimizer=adam: {...}` holds
-what varies only where that option is chosen.
+what varies only if that option is chosen.
 """
 
 import itertools
@@ -75,7 +75,7 @@ class Dimension:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def applies(self, chosen: Mapping[str, Value]) -> bool:
-        """Return whether the setting varies where these keys have these values."""
+        """Return whether the setting varies if these keys have these values."""
         return self.when is None or str(chosen.get(self.when[0])) == self.when[1]
 
 
@@ -109,7 +109,7 @@ class Space:
     def without_unfit(self, key: str, value: object) -> "Space | None":
         """Return the space without a shipped value that can't run.
 
-        Return None where the value is not a shipped one, or is the only one of its setting.
+        Return None if the value is not a shipped one, or is the only one of its setting.
         """
         for number, one in enumerate(self.dimensions):
             fits = one.is_shipped and one.key == key and one.values is not None
@@ -125,7 +125,7 @@ class Space:
     def points(self) -> list[Point]:
         """Return every combination of values.
 
-        Raise SettingError where a setting has a range, or where there are too many combinations.
+        Raise SettingError if a setting has a range, or if there are too many combinations.
         """
         for dimension in self.dimensions:
             if dimension.values is None:
@@ -336,7 +336,7 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
 
 
 def _refuse_secrets(key: str, text: str) -> None:
-    """Raise SettingError where the values are secrets.
+    """Raise SettingError if the values are secrets.
 
     The study's database holds what varies as it is.
     """

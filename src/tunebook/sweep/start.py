@@ -95,7 +95,7 @@ def _check(cfg: DictConfig) -> None:
 def _exclusive_lock(folder: Path, request: Request) -> Iterator[None]:
     """Allow only one driver for the sweep within the block, except for those that join it.
 
-    Raise InputError where another driver is running, or where there is no sweep to join.
+    Raise InputError if another driver is running, or if there is no sweep to join.
     """
     if request.settings["join"]:
         if not folder.is_dir() and request.settings["storage"] is None:

@@ -1,4 +1,4 @@
-"""Wait for the study's database where it can't be used.
+"""Wait for the study's database if it can't be used.
 
 It may be removed, locked, damaged or on a full disk while a sweep is running. Each call is tried
 again until the database answers or patience ends. A call is one transaction, so that trying again
@@ -102,7 +102,7 @@ class PatientStorage(RDBStorage):
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a method of Optuna's storage, again and again while that fails.
 
-        Raise StudyUnavailable where patience ends.
+        Raise StudyUnavailable if patience ends.
         """
         began, said = time.monotonic(), False
         while True:
@@ -122,7 +122,7 @@ class PatientStorage(RDBStorage):
             time.sleep(RETRY_S)
 
     def _look_at_file(self) -> None:
-        """Open the file anew where another one took its place.
+        """Open the file anew if another one took its place.
 
         A connection would still use the old file.
         """
@@ -169,7 +169,7 @@ for _name in CALLS:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason in a few words, which are the database driver's own where it gave any."""
+    """Return the reason in a few words, which are the database driver's own if it gave any."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     cause = getattr(cause, "orig", None) or cause or error
     return " ".join(redact(str(cause)).split())[:150] or type(cause).__name__
@@ -178,7 +178,7 @@ def why(error: BaseException) -> str:
 def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
     """Return the database at `address`; a file that does not exist is made.
 
-    Raise InputError where it can't be opened.
+    Raise InputError if it can't be opened.
     """
     try:
         return PatientStorage(address, patience_s)
@@ -193,7 +193,7 @@ def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
 def open_existing(address: str, patience_s: float) -> PatientStorage:
     """Return a database that another process made.
 
-    Raise StudyUnavailable where it does not answer in time.
+    Raise StudyUnavailable if it does not answer in time.
     """
     began = time.monotonic()
     while True:
@@ -209,7 +209,7 @@ def open_existing(address: str, patience_s: float) -> PatientStorage:
 def set_damaged_aside(file: Path) -> Path | None:
     """Rename a file that is not an intact SQLite database, so that a new one can be made.
 
-    Return its new name, or None where it is intact. A file that is locked or can't be read is left
+    Return its new name, or None if it is intact. A file that is locked or can't be read is left
     where it is, since it may be intact.
     """
     if not file.is_file():

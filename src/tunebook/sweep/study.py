@@ -34,11 +34,11 @@ RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = (
     "not begun",
     "losses",
 )
-EPOCHS = "epochs"  # trained; recorded even where no epoch's figures may be compared
+EPOCHS = "epochs"  # trained; recorded even if no epoch's figures may be compared
 
 
 def check(request: Request) -> None:
-    """Raise an error where the sampler, the pruner or the storage can't be used.
+    """Raise an error if the sampler, the pruner or the storage can't be used.
 
     It is a SettingError or an InputError.
     """
@@ -51,7 +51,7 @@ def check(request: Request) -> None:
 
 
 def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
-    """Return a sampler or a pruner from its settings; None where there are none."""
+    """Return a sampler or a pruner from its settings; None if there are none."""
     if settings is None:
         return None
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
@@ -84,7 +84,7 @@ class Result:
 class Next:
     """Hold a trial that is to be run now.
 
-    is_new: False where an earlier process began it.
+    is_new: False if an earlier process began it.
     """
 
     number: int
@@ -116,7 +116,7 @@ class Study:
     def begin(self) -> None:
         """Make sure that the study is that of this sweep, and that it holds every point of a grid.
 
-        Raise InputError where it is the study of another sweep.
+        Raise InputError if it is the study of another sweep.
         """
         identity, known = self.request.identity(), self.study.user_attrs.get("identity")
         if known is not None and (changed := differences(known, identity)):
@@ -172,7 +172,7 @@ class Study:
         return len(failed)
 
     def next(self) -> Next | None:
-        """Return the next trial, or None where there is none left.
+        """Return the next trial, or None if there is none left.
 
         It is one that was interrupted, one that waits, or a new draw.
         """
@@ -219,7 +219,7 @@ class Study:
     def requeue(self, trial: FrozenTrial, most: int) -> bool:
         """Let a trial resume that was lost with its machine, and return whether it may.
 
-        It may not where that has happened `most` times.
+        It may not if that has happened `most` times.
         """
         losses = int(trial.user_attrs.get(LOSSES, 0)) + 1
         self.study._storage.set_trial_user_attr(trial._trial_id, LOSSES, losses)
@@ -228,18 +228,18 @@ class Study:
         return losses < most
 
     def put_back(self, trial_id: int) -> None:
-        """Let a trial resume later, or begin later where it could not begin."""
+        """Let a trial resume later, or begin later if it could not begin."""
         self.interrupted.append(self.study._storage.get_trial(trial_id))
 
     def pass_over(self, trial_id: int) -> None:
-        """Leave a trial's number unused, and enqueue its point again where it is one of a grid."""
+        """Leave a trial's number unused, and enqueue its point again if it is one of a grid."""
         params = self.study._storage.get_trial(trial_id).params
         self.end(trial_id, TrialState.FAIL, NOT_BEGUN)
         if self.request.is_grid:
             self.study.enqueue_trial(params)
 
     def complete(self, trial_id: int, result: Result) -> None:
-        """Record a trial's results, where its worker could not."""
+        """Record a trial's results, if its worker could not."""
         storage = self.study._storage
         reported = storage.get_trial(trial_id).intermediate_values
         for epoch, value in result.curve.items():
@@ -250,7 +250,7 @@ class Study:
         storage.set_trial_state_values(trial_id, result.state, [result.value])
 
     def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
-        """Record what became of a trial, where its worker could not."""
+        """Record what became of a trial, if its worker could not."""
         storage = self.study._storage
         if storage.get_trial(trial_id).state.is_finished():
             return
@@ -272,7 +272,7 @@ class Study:
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's values, also where it still waits to be run."""
+    """Return a trial's values, also if it still waits to be run."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 

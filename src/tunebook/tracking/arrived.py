@@ -41,7 +41,7 @@ class Arrived:
     def read(cls, folder: Path, uri: str) -> Self:
         """Return what a folder's `delivered.json` says of the store at `uri`.
 
-        Where the file is missing, damaged or about another store, nothing counts as arrived.
+        If the file is missing, damaged or about another store, nothing counts as arrived.
         """
         fresh = cls(redact(uri))
         # Until it is known what has arrived, a run is looked for before it is created.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 RUN_TAG = "tunebook.run"
 DESCRIPTION = "MLmodel"  # MLflow's name for the file that describes a model
-# The module's name in the model's code folder, where it is in no package.
+# The module's name in the model's code folder, if it is in no package.
 LOADER = "tunebook_exported_model"
 
 

@@ -1,7 +1,7 @@
 """Read which runs a store holds, without MLflow's client, which takes seconds to import.
 
 A sqlite store is read directly and not written to. A tracking server is asked over its REST API.
-Where neither is possible (another database, a server that wants a password), MLflow's client reads.
+If neither is possible (another database, a server that wants a password), MLflow's client reads.
 """
 
 import os

@@ -105,7 +105,7 @@ def _draw_configuration(axes: Axes, place: int, one: Configuration, factor: floa
 def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
     """Limit the x axis to the runs, without the full width of wide intervals.
 
-    It is logarithmic where values are positive and far apart.
+    It is logarithmic if values are positive and far apart.
     """
     left_out = in_the_tail(values, results.direction)
     kept = values[~left_out]
@@ -259,7 +259,7 @@ def time(results: Results) -> Picture:
 def _front(points: Sequence[tuple[float, float]], sign: int) -> list[tuple[float, float]]:
     """Return the points that no other beats in both time and objective, the fastest first.
 
-    points: (time, objective). sign: 1 where a higher objective is better, else -1.
+    points: (time, objective). sign: 1 if a higher objective is better, else -1.
     """
     front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):

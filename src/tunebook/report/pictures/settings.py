@@ -274,7 +274,7 @@ def _draw_axis(axes: Axes, x: int, marks: Sequence[tuple[float, str]]) -> None:
 def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:
     """Return the place of each run on the axis of these settings, 0 to 1.
 
-    At most one of the settings applies to a run. NaN where none does.
+    At most one of the settings applies to a run. NaN if none does.
     """
     found = [math.nan] * len(rows)
     for setting in settings:

@@ -158,7 +158,7 @@ def shown(objective: str) -> tuple[float, str]:
 
 
 def clipped(text: str, longest: int = MAX_LABEL) -> str:
-    """Return the text on one line, its middle left out where it is longer than `longest`."""
+    """Return the text on one line, its middle left out if it is longer than `longest`."""
     shown = printable(text)
     if len(shown) <= longest:
         return shown
@@ -167,9 +167,9 @@ def clipped(text: str, longest: int = MAX_LABEL) -> str:
 
 
 def on_two_lines(text: str, longest: int) -> str:
-    """Return the text on one line, or on two where it is longer than `longest`.
+    """Return the text on one line, or on two if it is longer than `longest`.
 
-    It is broken at a space. Where two lines are not enough, it is clipped to one.
+    It is broken at a space. If two lines are not enough, it is clipped to one.
     """
     shown = printable(text)
     lines = textwrap.wrap(shown, longest, break_long_words=False, break_on_hyphens=False)
@@ -235,7 +235,7 @@ def in_the_tail(values: Any, direction: str) -> Any:
 def are_far_apart(values: Any) -> bool:
     """Return whether the values need a logarithmic axis.
 
-    They do where all are positive and of very different sizes, such as losses of 0.1 and 1e30.
+    They do if all are positive and of very different sizes, such as losses of 0.1 and 1e30.
     """
     return bool(len(values) and values.min() > 0 and values.max() > FAR_APART * values.min())
 
@@ -244,7 +244,7 @@ def clip_outliers(axes: Axes, ys: Any, direction: str) -> None:
     """Limit the y axis to values that are not in the tail, and say how many are left out.
 
     Otherwise, runs at chance level would compress all others into a line. The axis is logarithmic
-    where the values are far apart.
+    if the values are far apart.
     """
     left_out = in_the_tail(ys, direction)
     kept = ys[~left_out]

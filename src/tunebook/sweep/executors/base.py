@@ -25,7 +25,7 @@ class Worker:
     """Hold a trial that is running, on whatever machine.
 
     handle: what its executor identifies it by. asked_to_stop: the time.monotonic() of that request.
-    ending: how its process ended; "" while it runs or where all went well, else SIGKILL, status 1,
+    ending: how its process ended; "" while it runs or if all went well, else SIGKILL, status 1,
     and so on. is_lost: whether its machine was lost, so that the trial is not at fault.
     """
 
@@ -60,7 +60,7 @@ class Executor(Protocol):
     def has_room(self, workers: Sequence[Worker]) -> bool:
         """Return whether one more worker can be started beside these.
 
-        Raise NoWorkers where none can ever be started.
+        Raise NoWorkers if none can ever be started.
         """
 
     def start(self, order: TrialSpec) -> Worker:

@@ -31,7 +31,7 @@ PRELOADED = (
     "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 
-MAX_STARTS = 3  # attempts to start a trial's process, where the fork server is killed
+MAX_STARTS = 3  # attempts to start a trial's process, if the fork server is killed
 UNKNOWN_STATUS = 255  # what multiprocessing reports of a process whose fork server is gone
 POLL_S = 0.2  # between two looks at a process whose end nobody reports
 RESTART_S = 0.5  # between two attempts to start a process
@@ -41,7 +41,7 @@ RESTART_S = 0.5  # between two attempts to start a process
 class TrialProcess:
     """Hold the process of a trial.
 
-    parent_pipe: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees;
+    parent_pipe: a pipe that breaks if this process ends. gpu: the only GPU that the trial sees;
     "" for all. watched: the process as psutil knows it.
     """
 
@@ -94,12 +94,12 @@ class LocalExecutor:
     def start(self, order: TrialSpec) -> Worker:
         """Start a process that runs the trial, and return its worker.
 
-        Where there are several GPUs, it runs on the one that the fewest workers use. Raise
-        NoWorkers where no process can be started.
+        If there are several GPUs, it runs on the one that the fewest workers use. Raise
+        NoWorkers if no process can be started.
         """
         gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
         for _ in range(MAX_STARTS - 1):
-            # Where the fork server was killed, the next attempt starts another one.
+            # If the fork server was killed, the next attempt starts another one.
             with contextlib.suppress(EOFError, ConnectionError):
                 return self._start(order, gpu)
             time.sleep(RESTART_S)  # until the system has noticed its end
@@ -121,7 +121,7 @@ class LocalExecutor:
         except psutil.NoSuchProcess:
             watched = None
         except BaseException:
-            ours.close()  # this stops the process, where there is one
+            ours.close()  # this stops the process, if there is one
             raise
         finally:
             theirs.close()
@@ -129,7 +129,7 @@ class LocalExecutor:
         return Worker(order, TrialProcess(process, ours, gpu, watched))
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Send SIGTERM to the worker's process, or SIGKILL where it is to end at once."""
+        """Send SIGTERM to the worker's process, or SIGKILL if it is to end at once."""
         trial = worker.handle
         if trial.process.pid and (trial.process.is_alive() or trial.is_orphan):
             with contextlib.suppress(ProcessLookupError):

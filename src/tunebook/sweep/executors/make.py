@@ -17,7 +17,7 @@ def make_executor(
 ) -> Executor:
     """Return the executor that `sweep.executor` names; no worker is started yet.
 
-    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials:
+    Raise InputError or SettingError if it can't be used. settings: the group `sweep`. trials:
     how many are to be run at most. accelerator: as `trainer` has it. addresses: those of the
     databases that workers write to, by the name of their setting.
     """
@@ -41,7 +41,7 @@ def make_executor(
 
 
 def require(package: str, extra: str) -> None:
-    """Raise InputError, which names the extra, where an optional package is not installed."""
+    """Raise InputError, which names the extra, if an optional package is not installed."""
     try:
         importlib.import_module(package)
     except ImportError:

@@ -131,7 +131,7 @@ class RayExecutor:
         """Return whether an actor is free.
 
         The successor of a lost actor gets ready once the cluster has resources for it. Raise
-        NoWorkers where no actor ever gets ready.
+        NoWorkers if no actor ever gets ready.
         """
         ready, _ = (
             ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0)

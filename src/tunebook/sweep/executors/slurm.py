@@ -38,7 +38,7 @@ MAX_FAILURES = 3  # jobs that end before they are ready, after which the sweep e
 def serve(job: Path) -> None:
     """Run the orders that come into a job's folder.
 
-    The job ends where it is told to leave, or where the driver is gone.
+    The job ends if it is told to leave, or if the driver is gone.
     """
     redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
@@ -225,7 +225,7 @@ class SlurmExecutor:
     def has_room(self, workers: Sequence[Worker]) -> bool:
         """Return whether a job is free.
 
-        Raise NoWorkers where all jobs end before they are ready.
+        Raise NoWorkers if all jobs end before they are ready.
         """
         self._beat()
         for job in list(self._coming):
