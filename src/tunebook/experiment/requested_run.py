@@ -1,6 +1,6 @@
 """Check the settings of evaluate, predict and reproduce before torch is imported.
 
-Above all, find the run that they name.
+The most important check is that the requested run exists.
 """
 
 import contextlib
@@ -78,7 +78,7 @@ def find(cfg: DictConfig) -> str | Path | FoundRun:
 def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
     """Raise InputError if a run can't be reproduced.
 
-    Only a finished run can be, and only if all of it had the same config.
+    A run can be reproduced only if it is finished, and if its config was the same throughout.
     """
     where = f"run={run_id}"
     if tags.get("sweep.kind") == "sweep":
@@ -116,9 +116,9 @@ def _require_trained(cfg: DictConfig) -> None:
 
 
 def _check_accelerator(cfg: DictConfig) -> None:
-    """Raise SettingError if a GPU is asked for and there is none.
+    """Raise SettingError if a GPU is requested and there is none.
 
-    torch is imported only if one is asked for.
+    torch is imported only if a GPU is requested.
     """
     if cfg.accelerator == "gpu":
         from tunebook.training import device_kind
