@@ -1,6 +1,6 @@
-"""Run what `train.py -m` asks for.
+"""Run the sweep that `train.py -m` requests.
 
-Names are checked before torch is imported, since that takes seconds. All else is checked after it.
+Names are checked before torch is imported, which takes seconds. Everything else is checked later.
 """
 
 import gc
@@ -16,21 +16,21 @@ from tunebook.sweep.points import fitting, read, to_check
 
 
 def sweep(overrides: Sequence[str]) -> int:
-    """Run the sweep that `train.py -m <overrides>` asks for, and return the exit status.
+    """Run the sweep that `train.py -m <overrides>` requests, and return the exit status.
 
-    Raise SettingError, ConfigError or InputError before anything is made.
+    Raise SettingError, ConfigError or InputError before anything is created.
     """
     _log_to_terminal()
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
-    next(iter(to_check(request, base, composed)), None)  # a wrong name needs no torch
+    next(iter(to_check(request, base, composed)), None)  # finds a wrong name without torch
 
     from tunebook.experiment.early import EarlyCheck
 
     check = EarlyCheck()
     request = fitting(request, base, lambda cfg: check(_without_hydra(cfg)), composed)
 
-    from tunebook.sweep.start import drive  # imports all the rest
+    from tunebook.sweep.start import drive  # imports everything else
 
     gc.enable()  # see `entry`
     return drive(request, base)
@@ -40,7 +40,7 @@ def _log_to_terminal() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(RedactingFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # A terminal or a file that takes no more lines is no reason to stop.
+    # A terminal or a log file that can't be written to is no reason to stop.
     logging.raiseExceptions = False
 
 

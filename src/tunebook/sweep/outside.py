@@ -1,8 +1,8 @@
-"""Check what a sweep hands to other programs.
+"""Check what a sweep passes to other programs.
 
-Slurm's options become lines of a batch script, submitit's further ones become shell commands, Ray
-imports the module that an address names, and SQLAlchemy loads the driver that one names. So each
-of them is compared with a list of what is known to be harmless.
+Slurm's options become lines of a batch script, and other options of submitit become shell commands.
+Ray imports the module that an address names, and SQLAlchemy loads the driver that an address names.
+So each of them is compared with a list of what is known to be harmless.
 """
 
 import re
