@@ -28,8 +28,8 @@ LOCK = ".driver.lock"
 def drive(request: Request, base: DictConfig) -> int:
     """Run the sweep, and return the exit status.
 
-    Raise SettingError or InputError before anything is made. base: the config that all trials start
-    from.
+    Raise SettingError or InputError before anything is created. base: the config that all trials
+    start from.
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
@@ -74,7 +74,7 @@ def _executor(request: Request, base: DictConfig) -> Executor:
     addresses = {"sweep.storage": request.settings["storage"]}
     if "uri" in base.tracking:
         addresses["tracking.uri"] = str(base.tracking.uri)
-        # MLflow and Optuna would each take the other's schema for an old one of its own.
+        # MLflow and Optuna would each mistake the other's schema for an old version of its own.
         if addresses["sweep.storage"] == addresses["tracking.uri"]:
             message = (
                 "must be another database than tracking.uri: MLflow and Optuna can't share one"

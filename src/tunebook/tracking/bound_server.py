@@ -1,4 +1,4 @@
-"""Run a Python module until it ends or the process that started this one ends.
+"""Run a Python module until it ends, or until the process that started this one ends.
 
 Usage: `python bound_server.py mlflow ui ...`. The starting process holds the other end of standard
 input and never writes to it. When that process dies, even by `kill -9`, the pipe is closed; then
