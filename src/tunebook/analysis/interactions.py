@@ -13,10 +13,10 @@ from tunebook.analysis.effects import Effect, holm, partial_p
 from tunebook.analysis.levels import Level, levels
 from tunebook.analysis.results import Setting
 
-MAX_SETTINGS = 4  # the strongest ones, whose pairs are tested
-# Stricter than for settings, since an interaction is claimed on top of what each setting does.
+MAX_SETTINGS = 4  # the strongest settings, whose pairs are tested
+# Stricter than for settings, because an interaction is claimed in addition to their own effects.
 INTERACTION_LEVEL = 0.01
-MIN_UNITS = 3  # with a combination, for it to be named
+MIN_UNITS = 3  # units that a combination needs in order to be named
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
     """Return the significant interactions, strongest first.
 
     The pairs of the four strongest settings are tested, whether or not these matter by themselves.
-    A pair is reported only if its products add something on two scales, the objective's own and
+    A pair is reported only if its products are significant on two scales, the objective's own and
     that of normal scores: an interaction that a change of scale removes is a property of the scale.
-    On each scale, it is the residuals of the main effects that are ranked and tested, since ranks
-    of the values themselves turn strong main effects into interactions (aligned ranks: Higgins &
+    On each scale, the residuals of the main effects are ranked and tested, because ranks of the
+    values themselves turn strong main effects into interactions (aligned ranks: Higgins &
     Tashtoush 1994).
     """
     if model is None or np.ptp(model.values) == 0:
@@ -96,9 +96,9 @@ def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | N
 
 
 def _products(model: Design, first: Setting, second: Setting) -> Array:
-    """Return the products of the columns of two settings, of which numbers have one column only.
+    """Return the products of the columns of two settings; a number has only its linear column.
 
-    Products of their squares as well would need more runs than there are.
+    Products with squares would need more runs than there usually are.
     """
     a, b = (block(setting, model.rows, 1) for setting in (first, second))
     products: Array = np.einsum("ij,ik->ijk", a, b).reshape(len(a), -1)

@@ -1,4 +1,4 @@
-"""Detect runs that did not learn: their objective is at chance level."""
+"""Detect runs that did not learn, whose objective is at chance level."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ import numpy as np
 
 from tunebook.analysis.results import Results, Run
 
-# How far above chance an accuracy still counts as chance level: classes are of unequal size, and
-# the best epoch is picked.
+# How far above chance an accuracy still counts as chance level: classes have unequal sizes, and
+# the best epoch is selected.
 MARGIN = 0.05
 MIN_RUNS = 5  # needed to estimate chance level if the number of classes is unknown
 
 
 @dataclass(frozen=True)
 class ChanceLevel:
-    """Hold the level up to which a run counts as one that did not learn.
+    """Hold the limit up to which a run counts as one that did not learn.
 
     limit: in the objective's unit.
     sign: 1 if higher is better, else -1.

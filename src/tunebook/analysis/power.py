@@ -12,7 +12,7 @@ from statsmodels.robust.scale import qn_scale
 from tunebook.analysis.design import Array, Design, fit
 
 POWER = 0.8
-MIN_UNITS = 3  # with a category, for it to be considered, if two categories have as many
+MIN_UNITS = 3  # units that a category needs to be considered, if two categories have as many
 MAX_NONCENTRAL = 1e4
 
 
@@ -40,7 +40,7 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
 
 
 def residual_noise(model: Design, spare: int) -> float:
-    """Return the standard deviation that settings do not explain.
+    """Return the standard deviation that the settings do not explain.
 
     It is that of the residuals of a robust fit (Huber 1964), estimated by Qn (Rousseeuw & Croux
     1993), which a few outliers hardly affect. spare: the residual degrees of freedom.

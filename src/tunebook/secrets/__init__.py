@@ -3,10 +3,10 @@
 These are passwords in addresses, and the values of settings and environment variables that are
 named like secrets.
 
-names       decides which names are those of secrets
+names       decides which names belong to secrets
 addresses   finds the secrets in an address
 values      decides whether a value reveals a secret
-views       undoes the escapes in a text
+views       decodes the escapes in a text
 encodings   matches a text in every form in which programs write it
 packed      finds a secret in hexadecimal, base64 and base32
 known       hides the secrets that this process knows, in whatever form they were encoded

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox, TransformedBbox
 
 MAX_TICKS = 7  # on a logarithmic axis
 UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
-MAX_IN_A_UNIT = 120.0  # from this value on, the next unit is used
+MAX_IN_A_UNIT = 120.0  # from this value on, the next larger unit is used
 
 
 def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:

@@ -1,6 +1,6 @@
-"""Draw runs: the leaderboard, learning curves, times and the history of all runs.
+"""Draw pictures of runs: the leaderboard, learning curves, times and the history of all runs.
 
-The importance of each setting is drawn here, too.
+The importance of each setting is drawn here as well.
 """
 
 from collections.abc import Sequence
@@ -181,7 +181,7 @@ def curves(results: Results) -> Picture:
     figure, axes = axes_of(3.4)
     _draw_curves(axes, factor, top, failed, others)
     legend_below(figure)
-    if top:  # otherwise, values of the others that are far off could compress these into a line
+    if top:  # otherwise, extreme values of other runs could compress these into a line
         ys = np.array([factor * value for run in top for _, value in run.curve])
         below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
         axes.set_ylim(

@@ -33,7 +33,7 @@ BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#2F93D0",
     "#888888",
 )
-INK, PAPER = "#010203", "#fefdfc"  # stand for the page's text and background colours
+INK, PAPER = "#010203", "#fefdfc"  # placeholders for the page's text and background colours
 SMALLEST = 9  # points, of any text
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tunebook",
@@ -72,8 +72,8 @@ MAX_LABEL, MAX_UPRIGHT, MAX_TITLE = 24, 26, 60  # characters
 class Picture:
     """Hold a picture and its texts on the page.
 
-    name: of its file.
-    caption: what to see in it.
+    name: the name of its file.
+    caption: what it shows.
     is_wide: whether it takes the full width of the page.
     """
 
@@ -152,13 +152,13 @@ def ink_on(colour: Sequence[float]) -> str:
 
 
 def shown(objective: str) -> tuple[float, str]:
-    """Return the factor and the label of the objective's axis; accuracies are in per cent."""
+    """Return the factor and the label of the objective's axis; accuracies are in percent."""
     label = clipped(objective, MAX_TITLE)
     return (100.0, f"{label}, %") if objective.endswith("acc") else (1.0, label)
 
 
 def clipped(text: str, longest: int = MAX_LABEL) -> str:
-    """Return the text on one line, its middle left out if it is longer than `longest`."""
+    """Return the text on one line, without its middle if it is longer than `longest`."""
     shown = printable(text)
     if len(shown) <= longest:
         return shown
@@ -181,7 +181,7 @@ def on_two_lines(text: str, longest: int) -> str:
 
 
 def legend_below(figure: Figure) -> None:
-    """Put the legend of the figure below its axes, where it covers nothing."""
+    """Put the legend of the figure below its axes, so that it covers nothing."""
     figure.legend(
         loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.2, handletextpad=0.5
     )
@@ -198,7 +198,7 @@ def short(name: str) -> str:
 def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
     """Return a configuration in about 60 characters, such as `adam lr=0.001 filters=16`.
 
-    Options come before other settings, and among each, those in `first` before the rest.
+    Options come before other settings; within each group, those in `first` come first.
     """
     order = sorted(
         values, key=lambda name: ("." in name, first.index(name) if name in first else len(first))
