@@ -35,7 +35,7 @@ def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: in
     """Write a file atomically: at any time, either the old or the new content is there.
 
     The data is flushed to disk before the file is renamed into place. The temporary file is in the
-    same folder, since renaming does not work across file systems. keep: a new name for the old
+    same folder, because renaming does not work across file systems. keep: a new name for the old
     file; between the two renames only that one exists. mode: the new file's permissions, before
     the umask.
     """
@@ -269,5 +269,5 @@ def folders(outputs: Path, which: str = RUNS) -> Iterator[RunFolder]:
         if folder.key != link.name:  # the folder now belongs to another run
             link.unlink(missing_ok=True)
             continue
-        folder.outputs = outputs  # whatever the file says, since this is where the links are
+        folder.outputs = outputs  # whatever the file says, because the links are here
         yield folder

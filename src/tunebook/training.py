@@ -23,7 +23,7 @@ for library in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(library).setLevel(logging.WARNING)
 
 Devices = Count | Literal["auto"]
-# Limited, since each epoch's metrics stay in memory and in every checkpoint.
+# Limited, because each epoch's metrics stay in memory and in every checkpoint.
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
 Limit = Count | Positive  # a number of batches, or a fraction of them
 

@@ -39,7 +39,7 @@ class Unit:
 class Comparable:
     """Hold the runs that are compared, and a finite value for each.
 
-    epoch: the epoch up to which all runs are compared; None: each run to its end.
+    epoch: the epoch up to which all runs are compared; None: the whole of each run.
     warning: '' or a sentence.
     of: the number of all runs, of which `runs` are those that reached the epoch.
     chance: None if it is unknown, or if early epochs are compared.

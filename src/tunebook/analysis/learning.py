@@ -41,7 +41,7 @@ def usable(value: float | None) -> bool:
 
 
 def is_ranked(run: Run) -> bool:
-    """Return whether the run was trained to its end, with a finite objective."""
+    """Return whether the run is complete and has a finite objective."""
     return run.state == "complete" and usable(run.objective)
 
 

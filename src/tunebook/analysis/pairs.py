@@ -57,7 +57,7 @@ def compare_to_best(
     """Return the comparisons of the first of `ranked` with each of the `most` after it.
 
     p is adjusted (Holm 1979) over all pairs of these configurations, not only over those with the
-    leader, since the same seeds decided who leads. Otherwise, the leader of six equal
+    leader, because the same seeds decided which one leads. Otherwise, the leader of six equal
     configurations would be called better in 8 % of cases.
     """
     compared = list(range(min(len(ranked), most + 1)))

@@ -357,7 +357,7 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
         full = compose(config_name, chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
         return _first_line(error)  # the mistake is in an option's own file
-    # Hydra's own settings are left out, since most of them are refused.
+    # Hydra's own settings are left out, because most of them are refused.
     known = [key for key in keys(full) if not key.startswith("hydra")]
     if name in known:
         return _first_line(error)

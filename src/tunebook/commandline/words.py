@@ -182,7 +182,7 @@ def _outside_word(word: object, where: str) -> Override:
 def _is_evaluated(word: str) -> bool:
     """Return whether an override's value evaluates an interpolation.
 
-    The override is parsed, since its text alone does not show it: Hydra reads `\\$\\{` as `${`.
+    The override is parsed, because its text alone does not show it: Hydra reads `\\$\\{` as `${`.
     """
     (override,) = parse([word])
     return any(evaluates(text) for text in _texts(override._value))

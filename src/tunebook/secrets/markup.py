@@ -10,7 +10,7 @@ LONGEST = 20_000  # characters of a value or of a key
 TAG = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})?(?<!/)>")
 TAG_WITH_VALUE = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})/?>")
 ATTRIBUTE = re.compile(r"([\w.:-]{1,100})\s{0,8}=\s{0,8}(?:\"([^\"]{0,4000})\"|'([^']{0,4000})')")
-# Attributes and elements that name a value beside them.
+# Attributes and elements that name the value next to them.
 NAMING = {"name", "key", "id", "type", "property", "td", "th", "dt", "label"}
 VALUE_OF = {"value", "default"}
 # <key>password</key><string>...</string>

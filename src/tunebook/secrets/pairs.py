@@ -1,4 +1,4 @@
-"""Find values beside the name of a secret: in settings, in YAML, on a command line."""
+"""Find values next to the name of a secret: in settings, in YAML, on a command line."""
 
 import re
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ GRACE_S = 3.0  # between SIGTERM and SIGKILL
 def _watch() -> None:
     """Wait until standard input is closed, then end the process group.
 
-    It runs in a process of its own, which ignores the signals that ask the others to end.
+    It runs in a separate process, which ignores the signals that ask the others to end.
     """
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)

@@ -176,7 +176,7 @@ def _identity(record: Record) -> tuple[str, str] | None:
 def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Record], int]]:
     """Yield (kind, records, offset after them) for each call to MLflow.
 
-    Neighbouring records of points share a call. Every other record has a call of its own.
+    Neighbouring records of points share a call. Every other record has its own call.
     """
 
     def group_of(item: tuple[int, tuple[Record, int]]) -> tuple[str, int]:

@@ -44,7 +44,7 @@ def commit_and_state(root: Path) -> tuple[str, bool | None]:
     names = _git(root, {}, "config", "--list", "--name-only", "-z")
     if names is None:
         return commit, None
-    # Submodules have configurations of their own, which the settings given here do not override.
+    # Submodules have their own configurations, which the settings given here do not override.
     changed = _git(
         root,
         _without_filters(names.split("\0")),

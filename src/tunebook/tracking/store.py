@@ -136,7 +136,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def artifact_folder(uri: str) -> Path | None:
-    """Return the folder of a local store's artifacts, which is `mlruns/` beside the file.
+    """Return the folder of a local store's artifacts, which is `mlruns/` next to the file.
 
     None for a server, which chooses the folder itself.
     """

@@ -57,7 +57,7 @@ class Tracker(Logger, ABC):
 
     @property
     def name(self) -> str:
-        """Return the run's name; Lightning asks for it by this property."""
+        """Return the run's name, as Lightning expects it in this property."""
         return self.run_name
 
     @property

@@ -98,7 +98,7 @@ class Picture:
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         svg, kind = text.getvalue(), "wide" if self.is_wide else "narrow"
-        # Ids get the picture's name, since several pictures share a page.
+        # Ids get the picture's name, because several pictures share a page.
         svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :])
         return (
             svg.replace(INK, "currentColor")

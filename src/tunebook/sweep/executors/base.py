@@ -39,7 +39,7 @@ class Worker:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds since it began."""
+        """Return the seconds since it started."""
         return time.monotonic() - self.begun
 
 

@@ -20,7 +20,7 @@ from tunebook.sweep.worker import TrialSpec
 
 # Otherwise Ray sends usage statistics of each cluster to its developers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# A worker without a GPU of its own keeps the value of CUDA_VISIBLE_DEVICES that it has.
+# A worker without its own GPU keeps its value of CUDA_VISIBLE_DEVICES.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
