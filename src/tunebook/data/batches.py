@@ -48,8 +48,8 @@ class TensorImageDataset(Dataset[RawBatch]):
 class EpochBatchSampler(Sampler[Tensor]):
     """Yield the indices of each batch of an epoch, including the last, partial one.
 
-    batch_size: samples per step over all devices. Device `rank` of `devices` takes
-    every `devices`-th sample of each batch. shuffle_seed: None keeps the data set's order.
+    batch_size: samples per step over all devices. Device `rank` of `devices` takes every
+    `devices`-th sample of each batch. shuffle_seed: None keeps the data set's order.
     """
 
     def __init__(

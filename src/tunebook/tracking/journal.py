@@ -1,8 +1,8 @@
 """Keep a run's journal: a file with everything to be logged to MLflow, one record per line.
 
 The records are in chronological order. Training only appends to the file, so a slow server can't
-hold it up. A line is a CRC-32 of the rest, a space and JSON. A line that was cut short
-by a kill or damaged on the disk is recognised and never sent.
+hold it up. A line is a CRC-32 of the rest, a space and JSON. A line that was truncated by a kill
+or damaged on the disk is recognized and never sent.
 """
 
 import json
