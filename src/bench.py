@@ -1,4 +1,4 @@
-"""Measure what the framework costs in comparison with a plain PyTorch training loop.
+"""Measure the overhead of the framework compared with a plain PyTorch training loop.
 
 Usage: `python src/bench.py` (or `make bench`), with nothing else running on the machine.
 

@@ -4,30 +4,30 @@ The map, with one line for each module or package:
 
 paths          where files are, and whether a folder can be written to
 machine        the processors and the memory that this process may use
-checks         a setting's type and range, checked where it is used, and the error for a wrong one
+checks         checks a setting's type and range, and reports a wrong one
 config         the role of every setting, and one run's config as plain values
-targets        the classes that a `_target_` may name: trusted packages, and the kind of its group
+targets        the classes that a `_target_` may name: which packages and base classes are allowed
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 secrets        recognizes secrets and keeps them out of everything that is written
-text_output    makes text from outside safe to print and to write into tables
-runfolder      a run's folder: its record of itself, and the lock of the process that uses it
-untrusted      reads files, names and YAML from outside without harm
-orphans        ends processes together with the one that started them
-torchvision_operators   lets torchvision be imported beside a torch that it was not compiled for
+text_output    makes untrusted text safe to print and to write into tables
+runfolder      a run's folder: the record `run.json`, and the lock of the process that uses it
+untrusted      reads files, names and YAML that are not trusted
+orphans        ends child processes when the process that started them ends
+torchvision_operators   makes torchvision importable with a torch that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
 schedules      learning-rate schedules that torch does not have
 classifier     the LightningModule: loss, metrics and optimizer around any network
 data           sources, verified downloads, the split, batches gathered in memory, augmentation
-precision      the precision in which a machine trains fastest
+precision      chooses the precision in which a machine trains fastest
 training       the Lightning Trainer, and the callback that reports each epoch's metrics and times
 recovery       verified checkpoints, bit-exact resuming, stopping on a signal
-tracking       what an MLflow run holds, and how it gets there: a journal, and a thread to send it
-analysis       what runs allow to conclude: leaderboard, effects, importance, findings in sentences
+tracking       what is recorded in MLflow, and how: a journal, and a thread that sends it
+analysis       what can be concluded from runs: leaderboard, effects, importance, sentences
 
-experiment     one run from config to result: the only place where config becomes objects
+experiment     one run from config to result; only this package builds objects from a config
 commandline    from the command line's arguments to a checked config, and --help
-sweeps         many runs: an Optuna study, and workers that ask it for trials
+sweeps         many runs: an Optuna study, and workers that run its trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
 api            the same from Python: train, sweep, load, compare
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Run", "Sweep", "compare", "load", "sweep", "train"]
 
-end_with_first_process()  # as early as this: the imports that follow take seconds
+end_with_first_process()  # first, because the imports that follow take seconds
 install_import_patch()
 
 

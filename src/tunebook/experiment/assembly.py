@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclass
 class RunComponents:
-    """Hold the objects that a config describes, all but the Trainer."""
+    """Hold the objects that a config describes, except the Trainer."""
 
     settings: Settings
     data: ImageDataModule
@@ -54,20 +54,20 @@ class RunComponents:
 
     @property
     def objective(self) -> str | None:
-        """Return the metric that picks the best epoch, or None where no epoch may be picked.
+        """Return the metric that selects the best epoch, or None if no epoch may be selected.
 
-        None may where validation is on images of the test set or of the training set.
+        No epoch may be selected if the validation images are also used for training or testing.
         """
         return str(self.settings["objective"]) if self.data.validate_on == "split" else None
 
     @property
     def mode(self) -> str:
-        """Return "max" or "min", whichever value of the objective is the best."""
+        """Return "max" if a higher objective is better, else "min"."""
         return MODES[self.settings["objective"]]
 
 
 def build(settings: Settings) -> RunComponents:
-    """Return every object of a run but its Trainer.
+    """Return every object of a run except its Trainer.
 
     Raises SettingError for a setting that can't be used.
     """
@@ -136,7 +136,7 @@ def _make_callbacks(settings: Settings, objective: str) -> list[pl.Callback]:
 
 
 def _require_split(data: ImageDataModule, selecting: bool) -> None:
-    """Raise SettingError where something is selected by figures other than a validation split's."""
+    """Raise SettingError if something is selected by metrics that are not a validation split's."""
     if data.validate_on != "split" and selecting:
         message = (
             f"nothing may be selected by {data.validate_on} figures: "

@@ -1,4 +1,4 @@
-"""Check that a config can run, before anything is loaded or made.
+"""Check that a config can run, before anything is loaded or created.
 
 Shapes are tried on torch's meta device, which allocates no memory.
 """
@@ -18,12 +18,12 @@ from tunebook.experiment.memory import check_memory
 from tunebook.recovery import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
-SIMULATED_STEPS = 5000  # the most steps of a schedule that are tried
-WORKERS_A_PROCESSOR = 4  # more of data.num_workers would only wait for one another
+SIMULATED_STEPS = 5000  # at most this many steps of a schedule are tried
+WORKERS_A_PROCESSOR = 4  # more data loader workers would only wait for one another
 
 
 def check(config: RunConfig) -> None:
-    """Raise SettingError where `config` can't run."""
+    """Raise SettingError if `config` can't run."""
     settings = config.settings
     if (
         settings["data"].get("validate_on") == "test"
@@ -84,9 +84,9 @@ def _check_shapes(parts: RunComponents) -> None:
 
 
 def _check_schedule(parts: RunComponents) -> None:
-    """Raise SettingError where the schedule fails or gives a learning rate that can't be used.
+    """Raise SettingError if the schedule fails or gives an unusable learning rate.
 
-    The schedule is stepped through the run on stand-in weights. The learning rate must stay
+    The schedule is stepped through the whole run with dummy weights. The learning rate must stay
     between 0 and the largest float32.
     """
     where, name = "scheduler", parts.settings["scheduler"]["_target_"]

@@ -40,9 +40,9 @@ class Prediction:
 def predict(cfg: DictConfig) -> bool:
     """Log each image's most probable class, and return whether all images could be read.
 
-    Where `output` is set, all probabilities are written as CSV. An image of a folder that can't be
-    read gets a line on standard error and a row without figures. Raises InputError where a single
-    image is asked for and can't be read.
+    If `output` is set, all probabilities are written as CSV. An image of a folder that can't be
+    read is reported on standard error and gets a row without figures. Raises InputError if
+    `images` is a single file that can't be read.
     """
     paths = image_files(str(cfg.images))
     output = None if cfg.output is None else check_output(str(cfg.output), paths)

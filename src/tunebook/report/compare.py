@@ -1,4 +1,4 @@
-"""Run compare.py: from its settings to its answer."""
+"""Run compare.py, from its settings to its report."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ from tunebook.tracking.store import add_artifacts, folder_name, require_store
 
 log = logging.getLogger(__name__)
 
-ARTIFACTS = "report"  # folder of artifacts of the sweep's own run
+ARTIFACTS = "report"  # artifact folder of the sweep's parent run
 
 
 def compare(
@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Print what the runs show, and write the report.
 
-    The report goes into the folder `reports`, and to the sweep's own run in MLflow.
+    The report is written to the folder `reports` and to the sweep's parent run in MLflow.
     """
     study = read_study(uri, sweep, runs, experiment, metric)
     in_pairs = None if paired is None else pairs(study, paired)

@@ -1,6 +1,6 @@
 """Find which settings vary among runs, and which all of them share.
 
-The sources are the parameters and the commands of MLflow's runs.
+The sources are the parameters and the commands of the runs in MLflow.
 """
 
 import shlex
@@ -22,7 +22,7 @@ PRECISION = "trainer.precision"
 def listed(name: str, values: Sequence[Value]) -> Setting:
     """Return the setting with these values.
 
-    It is numeric where all values are numbers, else categorical.
+    It is numeric if all values are numbers, otherwise categorical.
     """
     numbers = [
         value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
@@ -44,8 +44,8 @@ def params_of(run: MLflowRun) -> dict[str, str]:
 def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...]:
     """Return the parameters in which runs differ.
 
-    Those that follow from an option are left out, unless a command gave them: for example
-    `model.filters`, where all runs with the same model have the same value.
+    Those that follow from an option are left out, unless they were given in a command. An example
+    is `model.filters` if all runs with the same model have the same value.
     """
     params = [params_of(run) for run in runs]
     roles = COMPARED | ({Role.DEVICE} if objective.startswith(TIMES) else set())
@@ -70,14 +70,14 @@ def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence
 
 
 def as_value(text: str) -> Value:
-    """Return a parameter as it was before MLflow turned it into text."""
+    """Return a parameter as the value that it was before MLflow converted it to text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
     if isinstance(value, str):
         try:
-            # YAML takes 1e-3 for text.
+            # YAML reads 1e-3 as text.
             return float(value) if value.lower() not in ("nan", "inf", "-inf") else value
         except ValueError:
             return value
@@ -103,7 +103,7 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
 def _words(run: MLflowRun) -> list[str]:
     """Return the arguments of the command that started the run.
 
-    Empty where no command was recorded, and where it is no shell command.
+    Empty if no command was recorded, or if it is not a shell command.
     """
     try:
         return shlex.split(run.data.tags.get("command", ""))[2:]
@@ -114,8 +114,8 @@ def _words(run: MLflowRun) -> list[str]:
 def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
     """Return the overrides that some command contains and that are true of all runs.
 
-    Places, sweeps and seeds are left out. An override of a parameter is shared where the parameter
-    is the same in all runs; any other override is shared where all commands contain it.
+    Places, sweeps and seeds are left out. An override of a parameter is shared if the parameter
+    is the same in all runs; any other override is shared if all commands contain it.
     """
     commands = [_words(run) for run in runs]
     params = [params_of(run) for run in runs]

@@ -14,9 +14,9 @@ COMPARISON = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
 
 
 def check(cfg: Any) -> None:
-    """Raise SettingError or InputError where a setting can't be used.
+    """Raise SettingError or InputError if a setting can't be used.
 
-    The same is true where the sweep or the experiment does not exist.
+    This includes a sweep or an experiment that does not exist.
     """
     for key in ("sweep_name", "runs", "metric", "paired"):
         validate_value(key, None if cfg[key] is None else str(cfg[key]), Name | None)

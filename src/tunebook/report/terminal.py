@@ -14,7 +14,7 @@ from tunebook.report.read import Study
 from tunebook.text_output import printable
 
 MAX_ROWS = 20  # of the leaderboard
-PLAIN_WIDTH = 160  # characters of a line where there is no terminal
+PLAIN_WIDTH = 160  # characters per line without a terminal
 
 
 def say(study: Study, findings: Findings, file: TextIO | None = None) -> None:
@@ -39,7 +39,7 @@ def say(study: Study, findings: Findings, file: TextIO | None = None) -> None:
     if findings.next_commands:
         console.print("\nnext")
         for command in findings.next_commands:
-            console.print(Text("  " + command), soft_wrap=True)  # to be copied
+            console.print(Text("  " + command), soft_wrap=True)  # so that it can be copied
 
 
 def _table(objective: str, shown: Sequence[Row]) -> Table:

@@ -1,6 +1,6 @@
-"""Run what `train.py -m` asks for.
+"""Run the sweep that `train.py -m` requests.
 
-Names are checked before torch is imported, since that takes seconds. All else is checked after it.
+Names are checked before torch is imported, which takes seconds. Everything else is checked later.
 """
 
 import gc
@@ -17,7 +17,7 @@ from tunebook.sweeps.request import Request
 
 
 def sweep(overrides: Sequence[str]) -> int:
-    """Run the sweep that `train.py -m <overrides>` asks for, and return the exit status.
+    """Run the sweep that `train.py -m <overrides>` requests, and return the exit status.
 
     Raise SettingError, ConfigError or InputError before anything is made, and SweepStopped where it
     can't continue.
@@ -38,7 +38,7 @@ def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     """
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
-    next(iter(to_check(request, base, composed)), None)  # a wrong name needs no torch
+    next(iter(to_check(request, base, composed)), None)  # finds a wrong name without torch
 
     from tunebook.experiment.early import EarlyCheck
 
@@ -51,5 +51,5 @@ def _log_to_terminal() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(RedactingFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # A terminal or a file that takes no more lines is no reason to stop.
+    # A terminal or a log file that can't be written to is no reason to stop.
     logging.raiseExceptions = False

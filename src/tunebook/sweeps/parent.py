@@ -1,7 +1,7 @@
-"""Keep a sweep's own run in MLflow.
+"""Record a sweep's parent run in MLflow.
 
-It holds what was asked for and, in the end, the table of trials. It has no metrics, since it is
-not a result itself.
+It holds the request and, in the end, the table of trials. It has no metrics, because it is not a
+result itself.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ from tunebook.tracking.uploader import JOURNAL, end_lost_trials, upload_pending
 
 
 class Parent:
-    """Record a sweep in its own MLflow run.
+    """Record a sweep in its parent run in MLflow.
 
-    joins: whether another process keeps that run, so that only its key is used here.
+    joins: whether another process records that run, so that only its key is used here.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Parent:
             self.folder = RunFolder(
                 folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri
             )
-        # From the study, since a process that joins may be without the folder.
+        # From the study, because a process that joins may not have the folder.
         self.key = str(study.remember("parent", self.folder.key))
         self.joins = joins
         if self.joins:
@@ -107,7 +107,7 @@ class Parent:
         """
         if not self.joins:
             self._end(study, status)
-        # Trials that were killed could not log their end. A server that is away is not waited for.
+        # Killed trials could not log their end. An unreachable server is not waited for.
         if self.tracker.uri:
             told = threading.Thread(
                 target=upload_pending,
@@ -150,7 +150,7 @@ class Parent:
 
 
 def _as_key(name: str) -> str:
-    """Return a name in the characters that MLflow allows in a key.
+    """Return a name with only those characters that MLflow allows in a key.
 
     Names such as `space.optimizer.lr (optimizer=adam)` have others as well.
     """
@@ -160,7 +160,7 @@ def _as_key(name: str) -> str:
 def _tracker(settings: dict[str, Any]) -> Tracker:
     tracking = dict(settings["tracking"])
     if "system_metrics" in tracking:
-        tracking["system_metrics"] = False  # a sweep's own run has no metrics
+        tracking["system_metrics"] = False  # a sweep's parent run has no metrics
     tracker: Tracker = make(tracking, "tracking")
     return tracker
 
@@ -172,7 +172,7 @@ def _csv(study: Study) -> str:
 
 
 def mark(folder: Path, tags: dict[str, str]) -> None:
-    """Add tags to a run whose process is gone, before the run's end is logged."""
+    """Add tags to a run whose process has ended, before the run's end is logged."""
     path = folder / JOURNAL
     if any(True for _ in journal.read(path)):
         written = Journal(path)

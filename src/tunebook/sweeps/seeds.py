@@ -1,6 +1,6 @@
-"""Take together the trials of a sweep that differ only in their seed.
+"""Group the trials of a sweep that differ only in their seed.
 
-As in compare.py, that gives medians, intervals and failures.
+As in compare.py, each group has a median, an interval and a number of failures.
 """
 
 import itertools
@@ -46,9 +46,9 @@ def is_one_configuration(request: Request) -> bool:
 
 
 def classes_of(request: Request) -> int | None:
-    """Return how many classes the images of all trials have.
+    """Return the number of classes that the images of all trials have.
 
-    Return None where trials differ in that, or where the data of one can't be made.
+    Return None if it differs among trials, or if the data module of one can't be created.
     """
     varied = [
         one
@@ -68,7 +68,7 @@ def classes_of(request: Request) -> int | None:
                 )
             )
         except (ConfigError, SettingError, InputError, OmegaConfBaseException):
-            # These settings fit only together with others that vary, as they do in each trial.
+            # These settings are valid only together with others that vary, as in each trial.
             return None
     return found.pop() if len(found) == 1 else None
 
@@ -81,10 +81,10 @@ def over_seeds(
     *,
     is_final: bool = False,
 ) -> Results:
-    """Return the complete trials of a sweep as the results that compare.py would read of it.
+    """Return the complete trials of a sweep as the results that compare.py would read.
 
-    The numbers of the trials stand in for the ids of runs. Trials of a final sweep were trained on
-    the validation images, so that only the figures of the test count.
+    Trial numbers are used in place of run ids. Trials of a final sweep were trained on the
+    validation images as well, so that only their test metrics count.
     """
     runs: list[Run] = []
     for trial in trials:
@@ -102,7 +102,7 @@ def over_seeds(
 class OverSeeds:
     """Summarise a sweep with several seeds.
 
-    classes: how many classes the images have; None where that is not known.
+    classes: the number of classes of the images; None if that is not known.
     """
 
     trials: Sequence[FrozenTrial]
@@ -111,7 +111,7 @@ class OverSeeds:
 
     @cached_property
     def results(self) -> Results:
-        """Return the trials that were trained to their end."""
+        """Return the complete trials."""
         request = self.request
         return over_seeds(
             self.trials,
@@ -128,13 +128,13 @@ class OverSeeds:
 
     @property
     def is_worth_telling(self) -> bool:
-        """Return whether some configuration has several seeds, or the only one has any."""
+        """Return whether a configuration has several seeds, or the only configuration has any."""
         return any(one.n > 1 or is_one_configuration(self.request) for one in self.board)
 
     def words(self, one: Configuration) -> list[str]:
         """Return the settings of a configuration, as overrides.
 
-        They are those that vary or, where only the seed does, those that the command line gave.
+        They are those that vary or, if only the seed varies, those given on the command line.
         """
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
@@ -146,9 +146,9 @@ class OverSeeds:
         return measured_text(self.results.objective, one)
 
     def failures(self) -> str:
-        """Return the sentence of compare.py that says how many runs did not learn.
+        """Return compare.py's sentence on how many runs did not learn.
 
-        It is "" where all of them did.
+        It is "" if all of them learned.
         """
         return learning_text(self.results, self.board)
 
@@ -158,9 +158,9 @@ class OverSeeds:
         return f"{subject}over seeds (n of them): median +- 95 % interval"
 
     def table(self) -> list[list[str]]:
-        """Return the rows of the table, below the names of the columns.
+        """Return the rows of the table, preceded by the names of the columns.
 
-        The columns are n, the objective, test/acc where there is one, and the settings.
+        The columns are n, the objective, test/acc if there is one, and the settings.
         """
         tests = {
             str(trial.number): float(trial.user_attrs[TESTED])
@@ -194,7 +194,7 @@ def best_over_seeds(
 ) -> FrozenTrial | None:
     """Return a trial of the configuration with the best median over its seeds.
 
-    Return None where no trial is complete. remembered: the attributes of the study.
+    Return None if no trial is complete. remembered: the attributes of the study.
     """
     classes = remembered.get(CLASSES)
     results = over_seeds(

@@ -89,7 +89,7 @@ def _executor(request: Request, base: DictConfig) -> Executor:
     addresses = {"sweep.storage": request.settings["storage"]}
     if "uri" in base.tracking:
         addresses["tracking.uri"] = str(base.tracking.uri)
-        # MLflow and Optuna would each take the other's schema for an old one of its own.
+        # MLflow and Optuna would each mistake the other's schema for an old version of its own.
         if addresses["sweep.storage"] == addresses["tracking.uri"]:
             message = (
                 "must be another database than tracking.uri: MLflow and Optuna can't share one"
@@ -102,7 +102,7 @@ def _executor(request: Request, base: DictConfig) -> Executor:
 def _exclusive_lock(folder: Path, request: Request) -> Iterator[None]:
     """Allow only one driver for the sweep within the block, except for those that join it.
 
-    Raise InputError where another driver is running, or where there is no sweep to join.
+    Raise InputError if another driver is running, or if there is no sweep to join.
     """
     if request.settings["join"]:
         if not folder.is_dir() and request.settings["storage"] is None:

@@ -21,7 +21,7 @@ from tunebook.tracking.store import open_client, require_mlflow, require_store, 
 
 HOST = "127.0.0.1"
 MAX_SHOWN = 6
-MAX_END_S = 5.0  # that the server may take to end by itself
+MAX_END_S = 5.0  # that the server may take to shut down by itself
 # Without these, MLflow starts a dozen processes that take 3 GB, runs pickles from the models that
 # it shows, and sends telemetry.
 SETTINGS = {
@@ -135,7 +135,7 @@ def _show(
 
 
 def has_screen() -> bool:
-    """Return whether this machine has a screen to show a browser on."""
+    """Return whether this machine has a display for a browser."""
     return sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -1,8 +1,8 @@
-"""Where a sweep's workers run.
+"""Start a sweep's workers on this machine, on a Ray cluster or as Slurm jobs.
 
-base       what the driver needs of an executor, and a worker as it sees it
-make       makes the executor that `sweep.executor` names
-local      processes of this machine, forked from one that has imported torch
-ray        actors of a Ray cluster
+base       the interface between the driver and an executor
+make       creates the executor that `sweep.executor` names
+local      processes on this machine, forked from one that has imported torch
+ray        actors on a Ray cluster
 slurm      Slurm jobs, through submitit
 """

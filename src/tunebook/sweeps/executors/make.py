@@ -1,7 +1,7 @@
-"""Make the executor that `sweep.executor` names.
+"""Create the executor that `sweep.executor` names.
 
-This module alone knows which kinds there are. Each is imported when it is asked for, since Ray and
-submitit are extras.
+Only this module knows all kinds of executors. Each is imported when it is requested, because Ray
+and submitit are optional dependencies.
 """
 
 import importlib
@@ -17,9 +17,9 @@ def make_executor(
 ) -> Executor:
     """Return the executor that `sweep.executor` names; no worker is started yet.
 
-    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials:
-    how many are to be run at most. accelerator: as `trainer` has it. addresses: those of the
-    databases that workers write to, by the name of their setting.
+    Raise InputError or SettingError if it can't be used. settings: the group `sweep`. trials: the
+    largest number of trials to run. accelerator: as in `trainer`. addresses: those of the databases
+    that workers write to, by the name of their setting.
     """
     kind = settings["executor"]
     if kind == "local":
@@ -41,7 +41,7 @@ def make_executor(
 
 
 def require(package: str, extra: str) -> None:
-    """Raise InputError, which names the extra, where an optional package is not installed."""
+    """Raise InputError, which names the pip extra, if an optional package is not installed."""
     try:
         importlib.import_module(package)
     except ImportError:
