@@ -28,9 +28,10 @@ experiment     one run from config to result: the only place where config become
 commandline    from the command line's arguments to a checked config, and --help
 sweep          many runs: an Optuna study, and workers that ask it for trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
+schema         describes the files of conf/ to an editor
 
-Imports point one way: scripts -> commandline, sweep, report -> experiment -> the packages of the
-second block -> those of the first. tests/test_architecture.py checks it.
+Imports point one way: scripts -> commandline, sweep, report, schema -> experiment -> the packages
+of the second block -> those of the first. tests/test_architecture.py checks it.
 """
 
 from tunebook.orphans import end_with_first_process
