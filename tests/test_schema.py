@@ -101,6 +101,10 @@ WRONG = {
         "callbacks",
         "mine: {_target_: pytorch_lightning.callbacks.EarlyStopping, patient: 3}",
     ),
+    "defaults in a callback": (
+        "callbacks",
+        "mine: {_target_: pytorch_lightning.callbacks.EarlyStopping, defaults: [none]}",
+    ),
     "too many trials": ("sweep", "trials: 10001"),
     "executor": ("sweep", "executor: cloud"),
     "sampler's key": ("sweep", "sampler: {_target_: optuna.samplers.TPESampler, n_startup: 3}"),
@@ -113,6 +117,10 @@ WRONG = {
     "negative seed": ("experiment", "seed: -1"),
     "objective": ("experiment", "objective: test/acc"),
     "key of a group": ("experiment", "model: {filterz: 8}"),
+    "key of an option that is not chosen": (
+        "experiment",
+        "defaults: [override /optimizer: adam]\noptimizer: {rho: 0.9}",
+    ),
     "value of a group": ("experiment", "trainer: {max_epochs: 0}"),
     "defaults in a group": ("experiment", "trainer: {defaults: [auto]}"),
     "Hydra's settings": ("debug", "hydra: {verbose: true}"),
@@ -133,6 +141,11 @@ RIGHT = {
     "interpolation for a number": ("optimizer", ADAM + "lr: ${model.lr}"),
     "interpolation in a list": ("optimizer", ADAM + "betas: ['${data.val_fraction}', 0.9]"),
     "interpolation for a choice": ("trainer", "precision: ${p}"),
+    "value that has to be given": ("optimizer", ADAM + "lr: ???"),
+    "key of the chosen option": (
+        "experiment",
+        "defaults: [override /optimizer: adam]\noptimizer: {amsgrad: true}",
+    ),
     "null": ("optimizer", ADAM + "foreach: null"),
     "whole number as a float": ("model", CNN + "filters: 1e2"),
     "new class of ours": ("model", "_target_: tunebook.networks.Linear\nwidth: 3"),

@@ -10,8 +10,9 @@ from typing import Any
 
 from tunebook.checks import Positive, parameters_of
 from tunebook.commandline.help import description
+from tunebook.commandline.names import default_choices
 from tunebook.experiment.assembly import Interval
-from tunebook.schema.notes import Notes, targets_of
+from tunebook.schema.notes import Notes, Target, targets_of
 from tunebook.schema.values import Schema, setting, value_schema
 from tunebook.targets import KINDS, classes_in, resolve
 
@@ -38,8 +39,9 @@ def kind_definitions(kind: str) -> dict[str, Schema]:
     Settings without a `_target_` may have each key that a known class has: they come on top of
     settings that name one.
     """
-    classes = _known(kind)
-    found = {target: _class(kind, classes[target], target) for target in sorted(classes)}
+    shipped = [each for each in targets_of(kind.partition(".")[0]) if each.kind == kind]
+    classes = _known(kind, shipped)
+    found = {target: _class(kind, classes[target], target, shipped) for target in sorted(classes)}
     when = [
         {
             "if": {"properties": {"_target_": {"const": target}}, "required": ["_target_"]},
@@ -81,13 +83,9 @@ def arguments(function: Callable[..., Any], kind: str, said: Notes) -> Schema:
     return found
 
 
-def _known(kind: str) -> dict[str, type[Any]]:
+def _known(kind: str, shipped: list[Target]) -> dict[str, type[Any]]:
     """Return the classes that an editor knows, by the names that a config has for them."""
-    found = {
-        target: resolve(target, kind, "_target_")
-        for of, target, _, _ in targets_of(kind.partition(".")[0])
-        if of == kind
-    }
+    found = {each.name: resolve(each.name, kind, f"{kind}._target_") for each in shipped}
     if kind not in ONLY_SHIPPED:
         for module in KINDS[kind].modules:
             found |= {
@@ -109,16 +107,16 @@ def _can_be_made(found: type[Any], kind: str) -> bool:
     )
 
 
-def _class(kind: str, found: type[Any], target: str) -> Schema:
-    group = kind.partition(".")[0]
+def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> Schema:
     said: Notes = {}
     about = (inspect.getdoc(found) or "").partition("\n")[0]
-    for _, name, path, beside in reversed(list(targets_of(group))):
-        if name == target:
-            said |= beside
-            about = description(group, path.stem) if kind == group else about
-    # A group's file may have a defaults list, and a data set its source.
-    more: Schema = {"_target_": True, **({"defaults": True} if kind == group else {})}
+    for each in reversed(shipped):  # what the first says counts
+        if each.name == target:
+            said |= each.beside
+            about = description(kind, each.path.stem) if kind in default_choices() else about
+    more: Schema = {"_target_": True}
+    if kind in default_choices() and kind != "callbacks":
+        more["defaults"] = True  # of the whole file; a callback is a part of one
     more |= {
         other.rpartition(".")[2]: {"$ref": f"#/definitions/{other}"}
         for other in KINDS

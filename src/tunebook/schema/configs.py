@@ -1,6 +1,7 @@
 """Make the schema of each kind of file in conf/: groups' options, experiments, primary configs."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from tunebook.checks import Name
@@ -10,7 +11,7 @@ from tunebook.experiment import assembly, requested_run
 from tunebook.paths import CONF
 from tunebook.report import requested_runs
 from tunebook.schema.classes import arguments, closed, kind_definitions
-from tunebook.schema.notes import Notes, files_of, group_comments, notes
+from tunebook.schema.notes import Notes, files_of, group_comments, notes, targets_of
 from tunebook.schema.values import INTERPOLATION, Schema, setting, value_schema
 from tunebook.sweep import outside, request
 from tunebook.targets import KINDS
@@ -70,8 +71,26 @@ def whole_schema(group: str) -> Schema:
         "description": group_comments("config")[group],
         **closed({**defaults, **_whole("config")}),
         "minProperties": 1,
+        "allOf": [*_chosen_keys()],
         "definitions": INTERPOLATION,
     }
+
+
+def _chosen_keys() -> Iterator[Schema]:
+    """Yield, for each option with a class, that a file that chooses it may set its keys only."""
+    for group in default_choices():
+        for target in targets_of(group):
+            choice, option = f"override /{group}", target.path.stem
+            if target.kind == group and not option.startswith("_"):
+                entry = {"properties": {choice: {"const": option}}, "required": [choice]}
+                keys = {"$ref": f"{group}.json#/definitions/{target.name}"}
+                yield {
+                    "if": {
+                        "properties": {"defaults": {"contains": {"type": "object", **entry}}},
+                        "required": ["defaults"],
+                    },
+                    "then": {"properties": {group: keys}},
+                }
 
 
 def primary_schema(name: str) -> Schema:

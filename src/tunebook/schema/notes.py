@@ -25,6 +25,15 @@ class Note(NamedTuple):
 Notes = dict[str, Note]
 
 
+class Target(NamedTuple):
+    """Hold the name of a class in a file, and what the file says of the keys beside it."""
+
+    kind: str
+    name: str
+    path: Path
+    beside: Notes
+
+
 def files_of(group: str) -> list[Path]:
     """Return a group's files: shared ones, then the default option, then the others by name."""
     default = default_choices().get(group)
@@ -45,8 +54,8 @@ def notes(*paths: Path) -> Notes:
     return found
 
 
-def targets_of(group: str) -> Iterator[tuple[str, str, Path, Notes]]:
-    """Yield each `_target_` in a group's files: its kind, its name, its file, its other keys."""
+def targets_of(group: str) -> Iterator[Target]:
+    """Yield each `_target_` in a group's files."""
     for path in files_of(group):
         there = notes(path)
         for key, (_, target) in there.items():
@@ -59,7 +68,7 @@ def targets_of(group: str) -> Iterator[tuple[str, str, Path, Notes]]:
                     for other, note in there.items()
                     if other.startswith(prefix) and other != key
                 }
-                yield kind, target, path, beside
+                yield Target(kind, target, path, beside)
 
 
 def group_comments(config_name: str) -> dict[str, str]:

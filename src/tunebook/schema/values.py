@@ -12,7 +12,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import TupleSchema
 
 Schema = dict[str, Any]
-INTERPOLATION = {"interpolation": {"type": "string", "pattern": r"\$\{.+\}"}}
+# What YAML may hold in place of any value; ??? is Hydra's sign for one that has to be given.
+INTERPOLATION = {"interpolation": {"type": "string", "pattern": r"\$\{.+\}|^\?\?\?$"}}
 
 
 class _Draft7(GenerateJsonSchema):
