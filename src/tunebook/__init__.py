@@ -30,9 +30,10 @@ commandline    from the command line's arguments to a checked config, and --help
 sweeps         many runs: an Optuna study, and workers that run its trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
 api            the same from Python: train, sweep, load, compare
+schema         describes the files of conf/ to an editor
 
-Imports point one way: scripts -> commandline, sweeps, report -> experiment -> the packages of the
-second block -> those of the first. tests/test_architecture.py checks it.
+Imports point one way: scripts -> commandline, sweeps, report, schema -> experiment -> the packages
+of the second block -> those of the first. tests/test_architecture.py checks it.
 """
 
 from typing import TYPE_CHECKING, Any

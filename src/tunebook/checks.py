@@ -6,6 +6,7 @@ library's own annotations. A wrong setting raises `SettingError`. Its text is on
 the key, the value, what is allowed, and the nearest valid name.
 """
 
+import contextlib
 import difflib
 import functools
 import inspect
@@ -207,10 +208,27 @@ def _choices(annotation: Any) -> list[object]:
 
 
 def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError):
-        return {}  # a library's annotations that can't be evaluated at run time
+    """Return a function's annotations without those that can't be evaluated at run time.
+
+    A library may import the names in them for type checkers alone.
+    """
+    found: dict[str, Any] = {}
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(NameError, TypeError):
+            found |= typing.get_type_hints(alone, names, include_extras=True)
+    return found
+
+
+def parameters_of(cls: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters that settings can name, with their annotations evaluated."""
+    hints = _annotations(cls.__init__ if inspect.isclass(cls) else cls)
+    return {
+        name: parameter.replace(annotation=hints.get(name, Any))
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
 
 
 def validate_args(init: Callable[P, T]) -> Callable[P, T]:
@@ -241,13 +259,7 @@ def instantiate(
     parameter, such as `image_shape` or `seed`. Raises SettingError for a setting that is unknown,
     missing, of the wrong type or refused.
     """
-    init = cls.__init__ if inspect.isclass(cls) else cls
-    parameters = {
-        name: p
-        for name, p in inspect.signature(cls).parameters.items()
-        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-    }
-    hints = _annotations(init)
+    parameters = parameters_of(cls)
     given = {
         name: value for name, value in given.items() if name in parameters and name not in settings
     }
@@ -261,7 +273,7 @@ def instantiate(
         if parameter.default is parameter.empty and name not in settings and name not in given:
             raise SettingError(f"{where}.{name}", None, "is required")
     values = {
-        key: validate_value(f"{where}.{key}", value, hints.get(key, Any))
+        key: validate_value(f"{where}.{key}", value, parameters[key].annotation)
         for key, value in settings.items()
     }
     try:

@@ -51,6 +51,17 @@ KINDS = {
 }
 
 
+def kind_at(where: str) -> str | None:
+    """Return the kind of the object that a path in the config describes, or None for none.
+
+    Each key of `callbacks` is a callback.
+    """
+    if where in KINDS:
+        return where
+    group, _, name = where.partition(".")
+    return group if group == "callbacks" and "." not in name else None
+
+
 def check_name(target: object, kind: str, where: str) -> str:
     """Return the target's dotted name if its module is trusted for this kind; import nothing.
 
@@ -84,25 +95,31 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
     name = check_name(target, kind, where)
     module_name, _, attribute = name.rpartition(".")
     try:
-        module = importlib.import_module(module_name)
+        classes = classes_in(module_name, kind)
     except ImportError:
         raise SettingError(where, target, f"there is no module '{module_name}'") from None
+    if attribute not in classes:
+        base = KINDS[kind].base.rpartition(":")[2]
+        raise SettingError(
+            where, target, f"must be a {base} of {module_name}.{suggest(attribute, classes)}"
+        )
+    return classes[attribute]
+
+
+def classes_in(module_name: str, kind: str) -> dict[str, type[Any]]:
+    """Import a module and return its classes of this kind by their names.
+
+    Raises ImportError if there is no such module.
+    """
+    module = importlib.import_module(module_name)
     for each in getattr(module, "__all__", ()):
         getattr(module, each)  # some packages import their classes on first use
     base = _load(KINDS[kind].base)
-    classes = [
-        n
-        for n, c in vars(module).items()
-        if inspect.isclass(c) and issubclass(c, base) and c is not base
-    ]
-    if attribute not in classes:
-        raise SettingError(
-            where,
-            target,
-            f"must be a {base.__name__} of {module_name}.{suggest(attribute, classes)}",
-        )
-    found: type[Any] = getattr(module, attribute)
-    return found
+    return {
+        name: found
+        for name, found in vars(module).items()
+        if inspect.isclass(found) and issubclass(found, base) and found is not base
+    }
 
 
 def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:

@@ -130,7 +130,9 @@ def verify(config_path: str, text: str) -> None:
                 f"{where}: sets hydra ({format_value(word)}), "
                 "which only the primary config in conf/ may do"
             )
-    if is_whole and set(content) != {"defaults"} and GLOBAL not in PACKAGE.findall(text):
+    # Hydra overlooks the line where any other comment precedes it.
+    first = text.lstrip().partition("\n")[0].rstrip()
+    if is_whole and set(content) != {"defaults"} and first != GLOBAL:
         raise ConfigError(
             f"{where}: must begin with the line `{GLOBAL}`, "
             "since it changes settings of other groups"

@@ -15,13 +15,16 @@ KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<
 
 
 def description(group: str, option: str) -> str:
-    """Return the first comment of an option's file, without its `# @package` line."""
+    """Return the first comment of an option's file that is for a reader.
+
+    The line `# @package` is for Hydra, and `# yaml-language-server` for an editor.
+    """
     lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
     return next(
         (
             line.removeprefix("# ")
             for line in lines
-            if line.startswith("# ") and not line.startswith("# @")
+            if line.startswith("# ") and not line.startswith(("# @", "# yaml-language-server:"))
         ),
         "",
     )
@@ -32,12 +35,12 @@ def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]
 
     They are read from the primary config and from the files of the chosen options.
     """
-    found = _file_comments(CONF / f"{config_name}.yaml", "")
+    found = file_comments(CONF / f"{config_name}.yaml", "")
     for group in default_choices(config_name):
         choice = choices.get(group)
         if choice:
             for parent in _parents(group, choice):
-                found |= _file_comments(
+                found |= file_comments(
                     parent, "" if group in ("experiment", "debug") else f"{group}."
                 )
     return found
@@ -56,7 +59,8 @@ def _parents(group: str, option: str) -> list[Path]:
     ] + [path]
 
 
-def _file_comments(path: Path, prefix: str) -> dict[str, str]:
+def file_comments(path: Path, prefix: str = "") -> dict[str, str]:
+    """Return the comment of each dotted key of a file that has one, with a prefix on the keys."""
     keyed = _keyed_lines(path.read_text())
     return {
         prefix + key: match["comment"]

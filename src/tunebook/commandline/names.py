@@ -22,7 +22,7 @@ from tunebook.commandline.quotes import spelt
 from tunebook.commandline.words import check_word, parse
 from tunebook.paths import CONF, ROOT, why_unwritable
 from tunebook.secrets import learn, learn_words
-from tunebook.targets import KINDS, check_name
+from tunebook.targets import KINDS, check_name, kind_at
 
 # Hydra's own launcher and sweeper, which have a _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
@@ -233,14 +233,7 @@ def _check_target(path: str, value: Any) -> None:
         if not str(value).startswith(HYDRA_TARGETS):
             raise SettingError(path, value, "must be Hydra's own launcher or sweeper")
     else:
-        group = where.split(".")[0]
-        kind = (
-            where
-            if where in KINDS
-            else group
-            if group == "callbacks" and where.count(".") == 1
-            else None
-        )
+        kind = kind_at(where)
         if kind is None:
             raise SettingError(
                 path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}"

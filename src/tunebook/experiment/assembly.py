@@ -39,6 +39,15 @@ __all__ = [
     "steps_of",
     "trainer_for",
 ]
+Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
+TYPES: dict[str, Any] = {
+    "seed": Seed,
+    "objective": Literal["val/acc", "val/loss"],
+    "tested_weights": Literal["last", "best"],
+    "experiment_name": ExperimentName,
+    "checkpoint_every_s": PositiveSeconds,
+    "resume_changes": bool,
+}
 
 
 @dataclass
@@ -71,12 +80,8 @@ def build(settings: Settings) -> RunComponents:
 
     Raises SettingError for a setting that can't be used.
     """
-    seed = validate_value("seed", settings["seed"], Seed)
-    objective = validate_value("objective", settings["objective"], Literal["val/acc", "val/loss"])
-    validate_value("tested_weights", settings["tested_weights"], Literal["last", "best"])
-    validate_value("experiment_name", settings["experiment_name"], ExperimentName)
-    validate_value("checkpoint_every_s", settings["checkpoint_every_s"], PositiveSeconds)
-    validate_value("resume_changes", settings["resume_changes"], bool)
+    own = {key: validate_value(key, settings[key], kind) for key, kind in TYPES.items()}
+    seed, objective = own["seed"], own["objective"]
     data = _make_data(settings, seed)
     source = data.source
     classes = len(source.class_names)
@@ -165,9 +170,7 @@ def make_schedule(
     steps: optimizer steps of the whole run. objective: what a plateau schedule monitors.
     """
     settings = dict(settings)
-    interval = validate_value(
-        "scheduler.interval", settings.pop("interval", None), Literal["step", "epoch"]
-    )
+    interval = validate_value("scheduler.interval", settings.pop("interval", None), Interval)
     schedule = make(
         settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=MODES[objective]
     )

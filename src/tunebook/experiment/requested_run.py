@@ -6,7 +6,7 @@ The most important check is that the requested run exists.
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +17,12 @@ from tunebook.tracking.run_lookup import LAST, find_run
 from tunebook.tracking.run_reader import FoundRun
 
 PRUNED = "sweep.pruned_at_epoch"  # tag of a trial that its sweep pruned
+TYPES: dict[str, Any] = {
+    "weights": Literal["tested", "best", "last"],
+    "accelerator": Literal["auto", "cpu", "gpu"],
+    "invert": bool,
+    "data_root": str | None,
+}
 NAMES_OF_RUNS = (
     "last, an MLflow run's id, its first digits or its name, a run's folder, "
     "a checkpoint's path or http(s) address"
@@ -41,7 +47,7 @@ def check_prediction(cfg: DictConfig) -> None:
     _check_settings(cfg)
     if OmegaConf.is_missing(cfg, "images"):
         raise SettingError("images", "", "is required: an image file, or a folder of them")
-    validate_value("invert", cfg.invert, bool)
+    validate_value("invert", cfg.invert, TYPES["invert"])
     images = image_files(str(cfg.images))
     if cfg.output is not None:
         check_output(str(cfg.output), images)
@@ -55,7 +61,7 @@ def check_reproduction(cfg: DictConfig) -> None:
     The run that they name must exist and be finished.
     """
     _check_run_settings(cfg)
-    validate_value("data_root", cfg.data_root, str | None)
+    validate_value("data_root", cfg.data_root, TYPES["data_root"])
     found = find_run(str(cfg.tracking.uri), str(cfg.run))
     require_finished(found.run_id, found.status, found.tags)
 
@@ -105,8 +111,8 @@ def _check_run_settings(cfg: DictConfig) -> None:
 
 def _check_settings(cfg: DictConfig) -> None:
     _check_run_settings(cfg)
-    validate_value("weights", cfg.weights, Literal["tested", "best", "last"])
-    validate_value("accelerator", cfg.accelerator, Literal["auto", "cpu", "gpu"])
+    for key in ("weights", "accelerator"):
+        validate_value(key, cfg[key], TYPES[key])
 
 
 def _require_trained(cfg: DictConfig) -> None:

@@ -11,6 +11,10 @@ from tunebook.tracking.run_lookup import find_sweep, require_experiment
 from tunebook.tracking.store import require_mlflow
 
 COMPARISON = re.compile(r"[=<>]|\b(LIKE|ILIKE|IN|IS)\b", re.IGNORECASE)
+TYPES: dict[str, Any] = {
+    **dict.fromkeys(("sweep_name", "runs", "metric", "paired"), Name | None),
+    "report": bool,
+}
 
 
 def check(cfg: Any) -> None:
@@ -18,9 +22,9 @@ def check(cfg: Any) -> None:
 
     This includes a sweep or an experiment that does not exist.
     """
-    for key in ("sweep_name", "runs", "metric", "paired"):
-        validate_value(key, None if cfg[key] is None else str(cfg[key]), Name | None)
-    validate_value("report", cfg.report, bool)
+    for key, kind in TYPES.items():
+        value = cfg[key]
+        validate_value(key, value if kind is bool or value is None else str(value), kind)
     require_mlflow(cfg)
     if cfg.sweep_name is not None and cfg.runs is not None:
         raise SettingError(

@@ -17,9 +17,12 @@ from tunebook.paths import why_unwritable
 from tunebook.secrets import redact
 
 PREFIX = "slurm_"
-MAX_TIMEOUT_MIN = 525_600  # a year
 Amount = Annotated[int, Field(ge=0, le=1_000_000)]
 Size = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+SLURM_TYPES: dict[str, Any] = {
+    "timeout_min": Annotated[int, Field(ge=1, le=525_600)],  # at most a year
+    "cluster": Literal["slurm", "local"],
+}
 TEXT = re.compile(r"[A-Za-z0-9_./@][A-Za-z0-9_.,:/@+=\[\]-]{0,199}")
 CONSTRAINT = re.compile(r"[A-Za-z0-9_\[(][A-Za-z0-9_.,:&|*\[\]()-]{0,199}")
 # Parameters of submitit for every cluster. The others are Slurm's own, with the prefix `slurm_`.
@@ -101,10 +104,8 @@ def check_cluster(settings: Mapping[str, Any]) -> None:
     ):
         message = "must be a host and a port, such as 10.0.0.1:6379, or auto, or local"
         raise SettingError("sweep.ray.address", redact(str(address)), message)
-    minutes = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MIN)]
-    validate_value("sweep.slurm.timeout_min", settings["slurm"].get("timeout_min"), minutes)
-    cluster = settings["slurm"].get("cluster")
-    validate_value("sweep.slurm.cluster", cluster, Literal["slurm", "local"])
+    for key, kind in SLURM_TYPES.items():
+        validate_value(f"sweep.slurm.{key}", settings["slurm"].get(key), kind)
     slurm_parameters(settings["slurm"].get("more"))
 
 

@@ -20,6 +20,7 @@ from tunebook.tracking import bound_server, view
 from tunebook.tracking.store import open_client, require_mlflow, require_store, sqlite_path
 
 HOST = "127.0.0.1"
+TYPES: dict[str, Any] = {"port": Annotated[int, Field(ge=1, le=65535)], "browser": bool}
 MAX_SHOWN = 6
 MAX_END_S = 5.0  # that the server may take to shut down by itself
 # Without these, MLflow starts a dozen processes that take 3 GB, runs pickles from the models that
@@ -33,8 +34,8 @@ SETTINGS = {
 
 def check(cfg: Any) -> None:
     """Raise SettingError or InputError if a setting can't be used."""
-    validate_value("port", cfg.port, Annotated[int, Field(ge=1, le=65535)])
-    validate_value("browser", cfg.browser, bool)
+    for key, kind in TYPES.items():
+        validate_value(key, cfg[key], kind)
     require_mlflow(cfg)
     uri = str(cfg.tracking.uri)
     if sqlite_path(uri) is None:

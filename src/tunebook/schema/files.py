@@ -1,0 +1,45 @@
+"""Write the schemas to conf/.schema/."""
+
+import json
+from typing import Any
+
+from tunebook.checks import validate_value
+from tunebook.paths import CONF
+from tunebook.schema.configs import all_schemas
+from tunebook.text_output import counted
+
+FOLDER = CONF / ".schema"
+
+
+def check(cfg: Any) -> None:
+    """Raise SettingError if a setting can't be used."""
+    validate_value("check", cfg.check, bool)
+
+
+def texts() -> dict[str, str]:
+    """Return the text of each file in conf/.schema/."""
+    return {
+        f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+        for name, schema in all_schemas().items()
+    }
+
+
+def write(only_check: bool = False) -> list[str]:
+    """Write the files that are not as they should be, and say and return which these are.
+
+    Files that belong to no YAML file any more are removed. only_check: change nothing.
+    """
+    wanted = texts()
+    there = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
+    changed = sorted(name for name in {**wanted, **there} if wanted.get(name) != there.get(name))
+    for name in changed if not only_check else ():
+        FOLDER.mkdir(exist_ok=True)
+        if name in wanted:
+            (FOLDER / name).write_text(wanted[name], encoding="utf-8")
+        else:
+            (FOLDER / name).unlink()
+    done = "out of date" if only_check else "written"
+    print(f"conf/.schema: {counted(len(wanted), 'file')}, {len(changed)} {done}")
+    for name in changed:
+        print(name)
+    return changed

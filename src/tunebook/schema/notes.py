@@ -1,0 +1,76 @@
+"""Read what the files of conf/ say of each key: its comment and its value."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from tunebook.commandline.help import file_comments
+from tunebook.commandline.names import default_choices, leaves
+from tunebook.paths import CONF
+from tunebook.targets import kind_at
+
+CHOICE = re.compile(r"(?m)^  - (\w+): \S+ # (.*)$")
+
+
+class Note(NamedTuple):
+    """Hold what a file says of a key."""
+
+    comment: str
+    value: Any
+
+
+Notes = dict[str, Note]
+
+
+class Target(NamedTuple):
+    """Hold the name of a class in a file, and what the file says of the keys beside it."""
+
+    kind: str
+    name: str
+    path: Path
+    beside: Notes
+
+
+def files_of(group: str) -> list[Path]:
+    """Return a group's files: shared ones, then the default option, then the others by name."""
+    default = default_choices().get(group)
+
+    def order(path: Path) -> tuple[bool, bool, str]:
+        return not path.stem.startswith("_"), path.stem != default, path.stem
+
+    return sorted((CONF / group).glob("*.yaml"), key=order)
+
+
+def notes(*paths: Path) -> Notes:
+    """Return each dotted key of the files; what the first file with a key says of it counts."""
+    found: Notes = {}
+    for path in reversed(paths):
+        said = file_comments(path)
+        values = leaves(OmegaConf.load(path))
+        found |= {key: Note(said.get(key, ""), value) for key, value in values}
+    return found
+
+
+def targets_of(group: str) -> Iterator[Target]:
+    """Yield each `_target_` in a group's files."""
+    for path in files_of(group):
+        there = notes(path)
+        for key, (_, target) in there.items():
+            place, _, name = f"{group}.{key}".rpartition(".")
+            kind = kind_at(place)
+            if name == "_target_" and kind is not None:
+                prefix = key.removesuffix(name)
+                beside = {
+                    other.removeprefix(prefix): note
+                    for other, note in there.items()
+                    if other.startswith(prefix) and other != key
+                }
+                yield Target(kind, target, path, beside)
+
+
+def group_comments(config_name: str) -> dict[str, str]:
+    """Return what a primary config's defaults list says of each group."""
+    return dict(CHOICE.findall((CONF / f"{config_name}.yaml").read_text()))
