@@ -12,6 +12,7 @@ text_output    makes text from outside safe to print and to write into tables
 runfolder      a run's folder: its record of itself, and the lock of the process that uses it
 untrusted      reads files, names and YAML from outside without harm
 orphans        ends processes together with the one that started them
+program        how this process was called, and how the user calls other commands
 torchvision_operators   lets torchvision be imported beside a torch that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
@@ -28,8 +29,9 @@ experiment     one run from config to result: the only place where config become
 commandline    from the command line's arguments to a checked config, and --help
 sweep          many runs: an Optuna study, and workers that ask it for trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
+commands       train, evaluate and so on, and the command `tunebook` that runs any of them
 
-Imports point one way: scripts -> commandline, sweep, report -> experiment -> the packages of the
+Imports point one way: commands -> commandline, sweep, report -> experiment -> the packages of the
 second block -> those of the first. tests/test_architecture.py checks it.
 """
 

@@ -1,11 +1,17 @@
-"""Find the project's folders, whatever the working directory, and check that one is writable."""
+"""Find the project's folders, and check that a folder is writable.
+
+In a checkout, all of them are below its top, whatever the working directory. An installed wheel
+holds conf/ itself, and data, runs and results are below the working directory.
+"""
 
 import contextlib
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
+PACKAGE = Path(__file__).resolve().parent
+IS_WHEEL = (PACKAGE / "conf").is_dir()  # a checkout has conf/ at its top
+ROOT = Path.cwd() if IS_WHEEL else PACKAGE.parents[1]
+CONF = PACKAGE / "conf" if IS_WHEEL else ROOT / "conf"
 
 
 def why_unwritable(folder: Path) -> str:

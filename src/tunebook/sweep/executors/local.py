@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from tunebook.machine import cores
-from tunebook.paths import ROOT
+from tunebook.paths import IS_WHEEL, ROOT
 from tunebook.sweep.endings import ORPHANED
 from tunebook.sweep.executors.base import NoWorkers, Worker
 from tunebook.sweep.worker import TrialSpec, work
@@ -170,8 +170,11 @@ class LocalExecutor:
 def importable() -> Iterator[None]:
     """Let processes that are started within the block find this package.
 
-    They find it whatever script started this process.
+    They find it whatever script started this process. A wheel is found without help.
     """
+    if IS_WHEEL:
+        yield
+        return
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))
     try:
