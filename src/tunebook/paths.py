@@ -5,12 +5,23 @@ holds conf/ itself, and data, runs and results are below the working directory.
 """
 
 import contextlib
+import sys
 import tempfile
 from pathlib import Path
 
+
+def _working_directory() -> Path:
+    """Return the working directory; end the process if it has been deleted, which nothing mends."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        print("error: the working directory does not exist any more", file=sys.stderr)
+        sys.exit(2)
+
+
 PACKAGE = Path(__file__).resolve().parent
 IS_WHEEL = (PACKAGE / "conf").is_dir()  # a checkout has conf/ at its top
-ROOT = Path.cwd() if IS_WHEEL else PACKAGE.parents[1]
+ROOT = _working_directory() if IS_WHEEL else PACKAGE.parents[1]
 CONF = PACKAGE / "conf" if IS_WHEEL else ROOT / "conf"
 
 

@@ -41,7 +41,7 @@ def main() -> None:
     elif word in (HELP, "-h"):
         print(help_text())
     elif word == VERSION:
-        print(f"{NAME} {importlib.metadata.version(NAME)}")
+        print(f"{NAME} {version()}")
     elif word == COMPLETION:
         print(BASH.format(words=" ".join((*COMMANDS, *FLAGS))))
     else:
@@ -62,6 +62,14 @@ def help_text() -> str:
             f"  {NAME} train data=digits debug=quick",
         ]
     )
+
+
+def version() -> str:
+    """Return the version that is installed."""
+    try:
+        return importlib.metadata.version(NAME)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
 
 
 def summary(command: str) -> str:

@@ -69,7 +69,8 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
     }
     if commit:
         found["mlflow.source.git.commit"] = commit
-    return found | {f"version.{name}": importlib.metadata.version(name) for name in PACKAGES}
+    names = (*PACKAGES, "tunebook") if IS_WHEEL else PACKAGES  # in place of a commit
+    return found | {f"version.{name}": importlib.metadata.version(name) for name in names}
 
 
 def package_versions() -> str:
