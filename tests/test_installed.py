@@ -251,10 +251,13 @@ def test_an_installed_wheel_tells_what_it_can(site: Path, tmp_path: Path, as_mod
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("as_module", [False, True], ids=["tunebook", "python -m tunebook"])
-@pytest.mark.parametrize(("words", "runs"), [([], 1), (["-m", "seed=1"], 2)], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    ("words", "as_module", "runs"),
+    [([], False, 1), (["-m", "seed=1,2", "sweep.workers=1"], True, 3)],
+    ids=["tunebook", "a sweep of python -m tunebook"],
+)
 def test_two_processes_train(
-    site: Path, tmp_path: Path, words: list[str], runs: int, as_module: bool
+    site: Path, tmp_path: Path, words: list[str], as_module: bool, runs: int
 ) -> None:
     """Lightning and a sweep's workers start further processes of the same command."""
     settings = ["data=digits", "debug=quick", "trainer=ddp", "trainer.accelerator=cpu"]
