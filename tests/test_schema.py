@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from referencing import Registry, Resource
-from tunebook.sweeps import request
 
 from tests.conftest import ROOT, Cli
 from tunebook.checks import SettingError, parameters_of, validate_value
@@ -18,6 +17,7 @@ from tunebook.commandline.files import ConfigError, read_yaml, verify
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schema import configs, files, write
 from tunebook.schema.values import INTERPOLATION, setting, value_schema
+from tunebook.sweeps import request
 from tunebook.targets import classes_in
 from tunebook.training import make_trainer
 
