@@ -38,6 +38,7 @@ Imports point one way: commands -> commandline, sweeps, report, schema -> experi
 of the second block -> those of the first. tests/test_architecture.py checks it.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tunebook.orphans import end_with_first_process
@@ -56,7 +57,10 @@ def __getattr__(name: str) -> Any:
     """Import what `tunebook.<name>` needs only once it is used, since that takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module 'tunebook' has no attribute {name!r}")
-    import tunebook.api
+    with warnings.catch_warnings():
+        # tqdm about its bars in notebooks without ipywidgets, which it draws as text instead.
+        warnings.filterwarnings("ignore", "IProgress not found")
+        import tunebook.api
 
     return getattr(tunebook.api, name)
 

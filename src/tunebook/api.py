@@ -23,6 +23,7 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
+from tqdm import tqdm
 
 from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
@@ -89,7 +90,8 @@ class Run:
 
         It takes images (B, C, H, W) of 0 to 1, and returns logits (B, classes).
         """
-        return self._restored().parts.classifier.network.eval()
+        network: nn.Module = self._restored().parts.classifier.network
+        return network.eval()
 
     def evaluate(self) -> dict[str, float]:
         """Test the run's weights again, and return the metrics."""
@@ -302,9 +304,7 @@ def compare(*overrides: str) -> Comparison:
     """
     cfg = compose_config("compare", overrides)
     requested_runs.check(cfg)
-    texts = [None if value is None else str(value) for value in (cfg.sweep_name, cfg.runs)]
-    metric = None if cfg.metric is None else str(cfg.metric)
-    study = read_study(str(cfg.tracking.uri), *texts, str(cfg.experiment_name), metric)
+    study = read_study(requested_runs.RequestedRuns.of(cfg))
     start = Start(study.stem, study.fixed, places(overrides), study.finalists)
     return Comparison(study, findings(study.results, start=start))
 
@@ -348,6 +348,14 @@ def _as_texts(config: RunConfig) -> dict[str, str]:
     return {key: str(value) for key, value in hyperparameters(config.settings).items()}
 
 
+class _Printed(logging.Handler):
+    """Print log lines above a progress bar, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
 @contextlib.contextmanager
 def _logged(file: Path | None) -> Iterator[None]:
     """Print what Tunebook logs, and write it to `file`, until the block is left.
@@ -355,7 +363,7 @@ def _logged(file: Path | None) -> Iterator[None]:
     The caller's own logging stays as it is.
     """
     log, handlers = logging.getLogger("tunebook"), list[logging.Handler]()
-    handlers.append(logging.StreamHandler(sys.stdout))
+    handlers.append(_Printed())
     handlers[0].setFormatter(RedactingFormatter("%(message)s"))
     if file is not None:
         handlers.append(logging.FileHandler(file))

@@ -11,6 +11,7 @@ from lightning_fabric.plugins import CheckpointIO
 from pydantic import Field
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers import Logger
 
 from tunebook import machine
@@ -95,11 +96,36 @@ def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: st
 
 
 def _bar(wanted: bool) -> list[Callback]:
-    """Return a progress bar if it is wanted and the output is a terminal.
+    """Return a progress bar if it is wanted and the output is a terminal or a notebook.
 
-    In a file, each refresh would be a separate line.
+    In a file each refresh would be a line of its own.
     """
-    return [TQDMProgressBar(refresh_rate=20, leave=False)] if wanted and sys.stderr.isatty() else []
+    if not wanted:
+        return []
+    if _is_notebook():
+        return [TrainingBar(refresh_rate=20)]
+    return [TQDMProgressBar(refresh_rate=20, leave=False)] if sys.stderr.isatty() else []
+
+
+class TrainingBar(TQDMProgressBar):
+    """Show a progress bar of training alone.
+
+    Below it, the bar of validation would leave empty lines in a notebook.
+    """
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Return a bar that is not shown."""
+        return Tqdm(disable=True)
+
+    def init_test_tqdm(self) -> Tqdm:
+        """Return a bar that is not shown."""
+        return Tqdm(disable=True)
+
+
+def _is_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def _batch_limits(**limits: float) -> dict[str, Any]:

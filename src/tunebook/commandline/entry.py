@@ -116,10 +116,9 @@ def _prepare(
     try:
         _refuse_other_configs(arguments)
         if arguments.shell_completion:
-            return _shown_by_hydra(config_name)
+            _show_by_hydra(config_name)
+            return None
         cfg = compose_config(config_name, arguments.overrides)
-        if arguments.hydra_help or arguments.info:
-            return _shown_by_hydra(config_name)
         if (
             sweeps
             and not arguments.multirun
@@ -136,8 +135,9 @@ def _prepare(
         if arguments.cfg == "job" and not arguments.package and not arguments.resolve:
             print(annotated.with_comments(config_name, cfg))
             return None
-        if arguments.cfg is not None:
-            return _shown_by_hydra(config_name)
+        if arguments.cfg is not None or arguments.hydra_help or arguments.info:
+            _show_by_hydra(config_name)
+            return None
         if check is not None:
             quiet()
             _function(check)(read(cfg))
@@ -194,7 +194,7 @@ def _refuse_other_configs(arguments: argparse.Namespace) -> None:
             )
 
 
-def _shown_by_hydra(config_name: str) -> None:
+def _show_by_hydra(config_name: str) -> None:
     """Let Hydra show what its own flags ask for, such as --info and the completion of a shell."""
     show = hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
     show(lambda cfg: None)()

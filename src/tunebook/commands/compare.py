@@ -17,10 +17,7 @@ def main(cfg: "DictConfig") -> None:
     from pathlib import Path
 
     from tunebook.report.compare import compare
+    from tunebook.report.requested_runs import RequestedRuns
 
     reports = Path(str(cfg.outputs)) / "reports" if cfg.report else None
-    texts = (
-        None if value is None else str(value)
-        for value in (cfg.sweep_name, cfg.runs, cfg.experiment_name, cfg.metric, cfg.paired)
-    )
-    compare(str(cfg.tracking.uri), *texts, reports)
+    compare(RequestedRuns.of(cfg), None if cfg.paired is None else str(cfg.paired), reports)

@@ -10,6 +10,7 @@ from tunebook.analysis.findings import Findings, findings
 from tunebook.report import page, terminal
 from tunebook.report.paired import pairs
 from tunebook.report.read import Study, read_runs, read_sweep
+from tunebook.report.requested_runs import RequestedRuns
 from tunebook.secrets import redact
 from tunebook.tracking.run_lookup import find_sweep
 from tunebook.tracking.store import add_artifacts, folder_name, require_store
@@ -19,20 +20,12 @@ log = logging.getLogger(__name__)
 ARTIFACTS = "report"  # artifact folder of the sweep's parent run
 
 
-def compare(
-    uri: str,
-    sweep: str | None,
-    runs: str | None,
-    experiment: str,
-    metric: str | None,
-    paired: str | None,
-    reports: Path | None,
-) -> None:
+def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) -> None:
     """Print what the runs show, and write the report.
 
     The report is written to the folder `reports` and to the sweep's parent run in MLflow.
     """
-    study = read_study(uri, sweep, runs, experiment, metric)
+    study = read_study(requested)
     in_pairs = None if paired is None else pairs(study, paired)
     start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists)
     found = findings(study.results, start=start)
@@ -40,17 +33,16 @@ def compare(
     if in_pairs is not None:
         print("\n" + in_pairs.said())
     if reports is not None:
-        _report(uri, study, found, reports / folder_name(study.results.name))
+        _report(requested.uri, study, found, reports / folder_name(study.results.name))
 
 
-def read_study(
-    uri: str, sweep: str | None, runs: str | None, experiment: str, metric: str | None
-) -> Study:
-    """Return the runs of a sweep, of MLflow's filter `runs`, or of an experiment."""
+def read_study(requested: RequestedRuns) -> Study:
+    """Return the requested runs."""
+    uri, runs, metric = requested.uri, requested.runs, requested.metric
     require_store(uri)
-    if sweep is not None:
-        return read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
-    return read_runs(uri, None if runs is not None else experiment, runs, metric)
+    if requested.sweep is not None:
+        return read_sweep(uri, find_sweep(uri, requested.sweep).run_id, metric)
+    return read_runs(uri, None if runs is not None else requested.experiment, runs, metric)
 
 
 def places(words: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ The main check is that the requested sweep or experiment exists.
 """
 
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from tunebook.checks import Name, SettingError, validate_value
 from tunebook.tracking.run_lookup import find_sweep, require_experiment
@@ -15,6 +16,29 @@ TYPES: dict[str, Any] = {
     **dict.fromkeys(("sweep_name", "runs", "metric", "paired"), Name | None),
     "report": bool,
 }
+
+
+@dataclass(frozen=True)
+class RequestedRuns:
+    """Name the runs to compare: those of a sweep, of MLflow's filter `runs`, or of an experiment.
+
+    uri: of the tracking store. metric: None for the runs' objective.
+    """
+
+    uri: str
+    sweep: str | None
+    runs: str | None
+    experiment: str
+    metric: str | None
+
+    @classmethod
+    def of(cls, cfg: Any) -> Self:
+        """Return what compare's settings request."""
+        sweep, runs, metric = (
+            None if value is None else str(value)
+            for value in (cfg.sweep_name, cfg.runs, cfg.metric)
+        )
+        return cls(str(cfg.tracking.uri), sweep, runs, str(cfg.experiment_name), metric)
 
 
 def check(cfg: Any) -> None:
