@@ -1,4 +1,4 @@
-"""Measure what the framework costs in comparison with a plain PyTorch training loop.
+"""Measure the overhead of the framework compared with a plain PyTorch training loop.
 
 Usage: `python src/bench.py` (or `make bench`), with nothing else running on the machine.
 
@@ -28,9 +28,9 @@ from tunebook.commandline.names import compose_config
 import pytorch_lightning as pl  # isort: skip
 import torch  # isort: skip
 from mlflow import MlflowClient  # isort: skip
-from omegaconf import open_dict  # isort: skip
 
-from tunebook.experiment.assembly import RunComponents, build, plain
+from tunebook.config import RunConfig
+from tunebook.experiment.assembly import RunComponents, build
 from tunebook.experiment.run import RunContext, fit
 from tunebook.recovery import CheckpointCallback, GracefulShutdown
 from tunebook.runfolder import RunFolder
@@ -48,10 +48,7 @@ def median_and_range(values: list[float]) -> str:
 
 def parts_of(overrides: list[str]) -> RunComponents:
     """Return the objects that train.py would build from the overrides, with the data loaded."""
-    cfg = compose_config("config", overrides)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    settings = plain(cfg)
+    settings = RunConfig.of(compose_config("config", overrides)).settings
     pl.seed_everything(settings["seed"], verbose=False)
     parts = build(settings)
     parts.data.setup("fit")

@@ -1,4 +1,4 @@
-"""Test a finished run's weights again, with nothing but its MLflow run.
+"""Test a finished run's weights again, using only its MLflow run.
 
 Example: `python src/evaluate.py run=<run id>`.
 """

@@ -1,4 +1,4 @@
-"""Run a finished run's stored config again and compare every metric.
+"""Train a finished run's stored config again and compare every metric.
 
 Example: `python src/reproduce.py run=<run id>`.
 """

@@ -3,25 +3,22 @@
 Example: `python src/train.py optimizer=adam model.filters=16`.
 """
 
-from typing import TYPE_CHECKING
-
 from tunebook.commandline import command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from tunebook.config import RunConfig
 
 
 @command(
     "config",
+    read=RunConfig.of,
     check="tunebook.experiment.check:check",
     resolve_resume="tunebook.experiment.resolve_resume:resolve_resume",
-    sweep="tunebook.sweep.command:sweep",
+    sweep="tunebook.sweeps.command:sweep",
 )
-def main(cfg: "DictConfig") -> float | None:
+def main(config: RunConfig) -> float | None:
     """Run the experiment and return its objective, which a sweep optimizes."""
     from tunebook.experiment.run import run
 
-    return run(cfg)
+    return run(config)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Serve MLflow's web pages on this machine and open them on the newest view.
+"""Serve the MLflow UI on this machine and open it at the newest view.
 
 Usage: `python src/ui.py`, or `make ui`.
 """

@@ -138,7 +138,7 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: s
     hangs.
     """
     from tunebook.classifier import Classifier
-    from tunebook.sweep.worker import work
+    from tunebook.sweeps.worker import work
 
     def raise_a_fault() -> None:
         raise RuntimeError("a fault")
@@ -153,8 +153,8 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: s
 
 def killed_before_telling(order: Any, parent_pipe: Any, gpu: str) -> None:
     """Run a sweep's worker that is killed after its run, before it tells the study."""
-    from tunebook.sweep.study import TrialHandle
-    from tunebook.sweep.worker import work
+    from tunebook.sweeps.study import TrialHandle
+    from tunebook.sweeps.worker import work
 
     at_call(TrialHandle, "tell", 1, send(signal.SIGKILL))
     work(order, parent_pipe, gpu)

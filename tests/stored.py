@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from tests.runs import with_store
-from tunebook.sweep.space import make_space
+from tunebook.sweeps.space import make_space
 
 Curve = Sequence[float]
 

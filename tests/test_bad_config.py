@@ -360,12 +360,8 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     ],
 )
 def test_values_that_are_right(override: str) -> None:
-    from omegaconf import open_dict
-
     from tunebook.commandline.names import compose_config
+    from tunebook.config import RunConfig
     from tunebook.experiment.check import check
 
-    cfg = compose_config("config", [override])
-    with open_dict(cfg):
-        del cfg["hydra"]
-    check(cfg, {})
+    check(RunConfig.of(compose_config("config", [override])))

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from tests.conftest import Cli
 from tunebook import machine
@@ -26,10 +26,11 @@ from tunebook.commandline.names import (
     options,
     with_choices,
 )
-from tunebook.experiment.assembly import build, plain
+from tunebook.config import RunConfig, plain
+from tunebook.experiment.assembly import build
 from tunebook.experiment.check import check
 from tunebook.experiment.memory import training_bytes
-from tunebook.sweep.points import read, to_check
+from tunebook.sweeps.points import read, to_check
 
 # The memory is beyond what the test process has: a failure must not take the machine down.
 MEMORY, MAX_S = 4 * 2**30, 30
@@ -118,18 +119,12 @@ OPTIONS = [
 ]
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
-
-
 def answer(words: list[str]) -> str:
     """Return the error of a run's check, or an empty text where it accepts the overrides."""
     try:
         with in_time():
             cfg = compose_config("config", words)
-            check(without_hydra(cfg), {})
+            check(RunConfig.of(cfg))
     except REFUSED as error:
         return str(error)
     return ""
@@ -137,13 +132,13 @@ def answer(words: list[str]) -> str:
 
 def answer_to_sweep(words: list[str]) -> str:
     """Return the error of a sweep's check, or an empty text where it accepts the overrides."""
-    from tunebook.sweep.study import check as check_study
+    from tunebook.sweeps.study import check as check_study
 
     try:
         with in_time():
             request, base = read(words)
             for cfg, _ in to_check(request, base):
-                check(without_hydra(cfg), {})
+                check(RunConfig.of(cfg))
             check_study(request)
     except REFUSED as error:
         return str(error)

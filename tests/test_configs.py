@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import open_dict
 
 from tests.conftest import ROOT, Cli
 from tunebook.commandline.help import comments, description
 from tunebook.commandline.names import compose_config, default_choices, keys, options, with_choices
+from tunebook.config import RunConfig
 from tunebook.experiment.check import check
 
 CONF = ROOT / "conf"
@@ -25,12 +25,9 @@ NEEDS = {("trainer", "gpu"): "a GPU"}
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda name: name)
 def test_option_composes_and_can_run(group: str, option: str) -> None:
     cfg = compose_config("config", [f"{group}={option}"])
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
     if (group, option) in NEEDS:
         pytest.skip(f"needs {NEEDS[group, option]}")
-    check(cfg, choices)
+    check(RunConfig.of(cfg))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda name: name)

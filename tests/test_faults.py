@@ -19,7 +19,7 @@ from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.test_sweep import children, figures
 from tunebook.classifier import Classifier
 from tunebook.recovery.checkpoint import read
-from tunebook.sweep.executors import local
+from tunebook.sweeps.executors import local
 
 SECRET = "hunter2-hunter2"
 

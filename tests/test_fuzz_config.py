@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import in_folder, run_process
 from tunebook.commandline import entry
 from tunebook.commandline.names import default_choices, keys, options, with_choices
+from tunebook.config import RunConfig
 
 KEYS = sorted(
     {
@@ -140,6 +141,7 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
             entry._prepare(
                 parsed,
                 "config",
+                RunConfig.of,
                 "tunebook.experiment.check:check",
                 "tunebook.experiment.resolve_resume:resolve_resume",
                 sweeps=True,

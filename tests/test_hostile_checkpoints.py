@@ -23,7 +23,8 @@ from tests.conftest import Cli, in_folder
 from tests.runs import RUN, with_store
 from tests.strangers import change_run_json, hand_over, listing, make_half
 from tunebook.commandline.names import compose_config
-from tunebook.experiment.assembly import RunComponents, build, plain
+from tunebook.config import plain
+from tunebook.experiment.assembly import RunComponents, build
 from tunebook.experiment.compatibility import require_fit
 from tunebook.recovery import checkpoint
 from tunebook.recovery.checkpoint import LAST, MARK, PREVIOUS, CheckpointError, require_same_network

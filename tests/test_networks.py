@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tunebook.checks import SettingError
 from tunebook.commandline.names import with_choices
-from tunebook.experiment.assembly import make, plain
+from tunebook.config import plain
+from tunebook.experiment.assembly import make
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schedules import WarmupCosine
 

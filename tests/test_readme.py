@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tunebook.commandline.names import compose_config
-from tunebook.sweep import points
+from tunebook.sweeps import points
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}

@@ -17,7 +17,7 @@ from tunebook.commandline.files import ConfigError, read_yaml, verify
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schema import configs, files, write
 from tunebook.schema.values import INTERPOLATION, setting, value_schema
-from tunebook.sweep import request
+from tunebook.sweeps import request
 from tunebook.targets import classes_in
 from tunebook.training import make_trainer
 

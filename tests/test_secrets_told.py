@@ -14,7 +14,7 @@ from tests.conftest import Cli, run_process
 from tests.runs import RUN, with_store
 from tests.secret_forms import files, files_with, forms_of
 from tunebook.checks import SettingError
-from tunebook.experiment.assembly import without_secrets
+from tunebook.config.run_config import without_secrets
 from tunebook.secrets import HIDDEN, redaction
 from tunebook.text_output import quoted
 from tunebook.tracking.address import what_is_wrong

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from tests import faults
 from tests.conftest import Cli, artifacts_of, run_process, runs_in
 from tests.runs import RUN, TIMES, with_store
-from tunebook.sweep.executors import local
+from tunebook.sweeps.executors import local
 
 SHORT = (*(word for word in RUN if "max_epochs" not in word), "trainer.max_epochs=2")
 GRID = ("-m", *SHORT, "optimizer=adam,sgd", "seed=1,2")

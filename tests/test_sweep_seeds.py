@@ -14,12 +14,12 @@ from rich.console import Console
 
 from tests.conftest import Cli
 from tests.stored import Store
-from tunebook.sweep.final import find_winner
-from tunebook.sweep.points import read
-from tunebook.sweep.request import TESTED, Request
-from tunebook.sweep.show import Display
-from tunebook.sweep.storage import open_storage
-from tunebook.sweep.study import Result, Study
+from tunebook.sweeps.final import find_winner
+from tunebook.sweeps.points import read
+from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.show import Display
+from tunebook.sweeps.storage import open_storage
+from tunebook.sweeps.study import Result, Study
 from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 
-from tunebook.sweep.request import make_request
-from tunebook.sweep.space import Space, make_space, split
-from tunebook.sweep.study import Study
+from tunebook.sweeps.request import make_request
+from tunebook.sweeps.space import Space, make_space, split
+from tunebook.sweeps.study import Study
 
 SPACE = {
     "optimizer": "choice(adam, sgd)",

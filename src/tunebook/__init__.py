@@ -4,38 +4,60 @@ The map, with one line for each module or package:
 
 paths          where files are, and whether a folder can be written to
 machine        the processors and the memory that this process may use
-checks         a setting's type and range, checked where it is used, and the error for a wrong one
-targets        the classes that a `_target_` may name: trusted packages, and the kind of its group
+checks         checks a setting's type and range, and reports a wrong one
+config         the role of every setting, and one run's config as plain values
+targets        the classes that a `_target_` may name: which packages and base classes are allowed
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 secrets        recognizes secrets and keeps them out of everything that is written
-text_output    makes text from outside safe to print and to write into tables
-runfolder      a run's folder: its record of itself, and the lock of the process that uses it
-untrusted      reads files, names and YAML from outside without harm
-orphans        ends processes together with the one that started them
-torchvision_operators   lets torchvision be imported beside a torch that it was not compiled for
+text_output    makes untrusted text safe to print and to write into tables
+runfolder      a run's folder: the record `run.json`, and the lock of the process that uses it
+untrusted      reads files, names and YAML that are not trusted
+orphans        ends child processes when the process that started them ends
+torchvision_operators   makes torchvision importable with a torch that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
 schedules      learning-rate schedules that torch does not have
 classifier     the LightningModule: loss, metrics and optimizer around any network
 data           sources, verified downloads, the split, batches gathered in memory, augmentation
-precision      the precision in which a machine trains fastest
+precision      chooses the precision in which a machine trains fastest
 training       the Lightning Trainer, and the callback that reports each epoch's metrics and times
 recovery       verified checkpoints, bit-exact resuming, stopping on a signal
-tracking       what an MLflow run holds, and how it gets there: a journal, and a thread to send it
-analysis       what runs allow to conclude: leaderboard, effects, importance, findings in sentences
+tracking       what is recorded in MLflow, and how: a journal, and a thread that sends it
+analysis       what can be concluded from runs: leaderboard, effects, importance, sentences
 
-experiment     one run from config to result: the only place where config becomes objects
+experiment     one run from config to result; only this package builds objects from a config
 commandline    from the command line's arguments to a checked config, and --help
-sweep          many runs: an Optuna study, and workers that ask it for trials
+sweeps         many runs: an Optuna study, and workers that run its trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
 schema         describes the files of conf/ to an editor
+api            the same from Python: train, sweep, load, compare
 
-Imports point one way: scripts -> commandline, sweep, report, schema -> experiment -> the packages
-of the second block -> those of the first. tests/test_architecture.py checks it.
+Imports point one way: scripts -> commandline, sweeps, report, schema -> experiment -> the
+packages of the second block -> those of the first. tests/test_architecture.py checks it.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from tunebook.orphans import end_with_first_process
 from tunebook.torchvision_operators import install_import_patch
 
-end_with_first_process()  # as early as this: the imports that follow take seconds
+if TYPE_CHECKING:
+    from tunebook.api import Comparison, Run, Sweep, compare, load, sweep, train
+
+__all__ = ["Comparison", "Run", "Sweep", "compare", "load", "sweep", "train"]
+
+end_with_first_process()  # first, because the imports that follow take seconds
 install_import_patch()
+
+
+def __getattr__(name: str) -> Any:
+    """Import what `tunebook.<name>` needs only once it is used, since that takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module 'tunebook' has no attribute {name!r}")
+    import tunebook.api
+
+    return getattr(tunebook.api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,9 @@
 """Check each setting's type and range where the setting is used.
 
-A constructor states both in its annotations (`filters: Count`, `conv_dropout: Fraction`), and
-`@checked` enforces them. `construct` does the same for a library's class, from the library's own
-annotations. A wrong setting raises `SettingError`. Its text is one line for the user: the key, the
-value, what is allowed, and the nearest valid name.
+A constructor states both in its annotations (`filters: Count`, `conv_dropout: Dropout`), and
+`@validate_args` enforces them. `instantiate` does the same for a library's class, using the
+library's own annotations. A wrong setting raises `SettingError`. Its text is one line for the user:
+the key, the value, what is allowed, and the nearest valid name.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ from tunebook.text_output import printable
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The largest weight (float32) and the largest of PyTorch's sizes and seeds (int64). Larger numbers
-# overflow somewhere inside a library.
+# The largest weight (float32), and the largest size or seed in PyTorch (int64). Larger numbers
+# overflow inside a library.
 LARGEST_FLOAT = 3.4028234663852886e38
 LARGEST_INT = 2**63 - 1
 YEAR_S = 365 * 24 * 3600
@@ -42,7 +42,7 @@ Count = Annotated[int, Field(ge=1)]
 WIDEST = 2**20
 # A layer's width. The size of a matrix between two such layers still fits into int64.
 Width = Annotated[int, Field(ge=1, le=WIDEST)]
-# A waiting time. A year is far below what overflows the operating system's clocks.
+# A waiting time. A year is far below the limit of the operating system's clocks.
 Seconds = Annotated[float, Field(ge=0, le=YEAR_S, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -68,7 +68,7 @@ MODES = {"val/acc": "max", "val/loss": "min"}
 
 
 class InputError(ValueError):
-    """Report input from outside (a file, a run's id) that can't be used.
+    """Report external input (a file, a run's id) that can't be used.
 
     Its text is one line that says what is wrong, where, and what to do about it.
     """
@@ -102,12 +102,12 @@ def format_value(value: object) -> str:
         )
     except ValueError:  # Python refuses to print an integer with so many digits
         return f"(a number of more than {sys.get_int_max_str_digits()} digits)"
-    text = redact(one_line(str(text)))  # before cutting: half a secret would not be recognized
+    text = redact(one_line(str(text)))  # before cutting: a cut secret would not be recognized
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, with control characters as escapes, since terminals obey them."""
+    """Return a text on one line, with control characters escaped, because terminals obey them."""
     return printable(" ".join(text.split()))
 
 
@@ -120,8 +120,8 @@ def suggest(word: str, words: Iterable[object]) -> str:
 def validate_value(key: str, value: Any, annotation: Any) -> Any:
     """Return `value` as the type that `annotation` states.
 
-    The check is strict (no text for a number, no true for 1). The exceptions are what YAML and the
-    command line cannot express: 1e3 is accepted as the integer 1000, and a list as a tuple.
+    The check is strict: text is not a number, and true is not 1. The exceptions are what YAML and
+    the command line cannot express: 1e3 is accepted as the integer 1000, and a list as a tuple.
     Raises SettingError if the value does not fit.
     """
     if isinstance(value, float) and not math.isfinite(value):
@@ -165,7 +165,7 @@ def _too_large(value: object) -> str:
 
 
 def _held(value: Any) -> Any:
-    """Return the value itself if all its numbers can be stored, else a copy with those clipped.
+    """Return the value itself if all its numbers can be stored, else a copy with clipped numbers.
 
     Numbers that are too large or not finite are replaced by the largest that is allowed.
     """
@@ -187,7 +187,7 @@ def _held(value: Any) -> Any:
 
 
 def _said(error: ValidationError, value: object, annotation: Any) -> str:
-    """Return in one line what is allowed, taken from pydantic's messages."""
+    """Return in one line what is allowed, based on pydantic's messages."""
     messages = dict.fromkeys(
         e["msg"].replace("Input should be ", "must be ").removeprefix("Value error, ")
         for e in error.errors()
@@ -255,9 +255,9 @@ def instantiate(
     """Return `cls(**given, **settings)`, with each setting checked against the annotations.
 
     where: the settings' path in the config, for the error. given: arguments that come from the
-    program instead of the config. Those that the constructor does not take are left out, so a class
-    asks for `image_shape` or `seed` by naming it. Raises SettingError for a setting that is
-    unknown, missing, of the wrong type or refused.
+    program instead of the config. A class receives only those for which its constructor has a
+    parameter, such as `image_shape` or `seed`. Raises SettingError for a setting that is unknown,
+    missing, of the wrong type or refused.
     """
     parameters = parameters_of(cls)
     given = {

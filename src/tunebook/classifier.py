@@ -14,7 +14,7 @@ from tunebook.data import Batch
 from tunebook.randomness import mix, reseed
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
-# Takes the optimizer and returns Lightning's lr_scheduler_config.
+# A function from an optimizer to Lightning's lr_scheduler_config.
 ScheduleFactory = Callable[[Optimizer], dict[str, Any]]
 
 
@@ -81,7 +81,7 @@ class EpochMetrics(Metric):
 
 
 class Classifier(LightningModule):
-    """Train `network` with the optimizer and the schedule that the two factories make.
+    """Train `network` with the optimizer and the schedule that the two factories return.
 
     The network maps images (B, C, H, W) to logits (B, num_classes). Every step reseeds torch's
     generator from (seed, step), so dropout is the same after a resume without any saved state.
@@ -91,8 +91,8 @@ class Classifier(LightningModule):
         self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, seed: int
     ) -> None:
         super().__init__()
-        # Convolutions are faster with channels innermost, on the CPU and on tensor cores. Shapes
-        # and the meaning of results stay the same.
+        # Convolutions are faster in the channels_last format, on the CPU and on tensor cores.
+        # Shapes and results stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
         self.train_figures, self.val_figures, self.test_figures = (
@@ -179,7 +179,7 @@ class Classifier(LightningModule):
         checkpoint["train_figures"] = found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the running training metrics, also with another number of devices than before."""
+        """Restore the running training metrics; the number of devices may have changed."""
         self.train_figures.restore(
             checkpoint["train_figures"][self.global_rank :: self.trainer.world_size]
         )

@@ -11,14 +11,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def processors() -> int:
-    """Return how many processors this process may use; hyperthreads count one by one."""
+    """Return how many processors this process may use; each hyperthread counts as one."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use; hyperthreads share one."""
+    """Return how many processor cores this process may use; hyperthreads share a core."""
     there = processors()
     return max(1, min(there, psutil.cpu_count(logical=False) or there))
 

@@ -1,4 +1,4 @@
-"""Define the networks, which map images to logits.
+"""Define the networks that map images to logits.
 
 Images are float tensors (B, C, H, W) in [0, 1], logits are (B, num_classes). `image_shape`
 (C, H, W) and `num_classes` come from the data. Every other argument is a setting of conf/model/.
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, validate_args
 
-# A number of layers. Each is a module, which takes time and memory however narrow it is.
+# A number of layers. Each is a module, which takes time and memory even if it is narrow.
 Depth = Annotated[int, Field(ge=1, le=1000)]
 # A number of stages. Each is twice as wide as the one before it, and at most WIDEST.
 Stages = Annotated[int, Field(ge=1, le=20)]
@@ -32,8 +32,8 @@ class KerasCNN(nn.Module):
     """Classify images with the notebook's network, a small CNN.
 
     Its layers: two valid convolutions, max-pooling, dropout, a dense layer, dropout, logits. With
-    its defaults it has 600,810 parameters on 28 x 28 grey images. The notebook's softmax is part of
-    the loss here.
+    its defaults it has 600,810 parameters on 28 x 28 greyscale images. The notebook's softmax is
+    part of the loss here.
     """
 
     @validate_args
@@ -129,7 +129,7 @@ class MLP(nn.Module):
 
 
 def _check_kernel(height: int, width: int, kernel_size: int) -> None:
-    """Raise SettingError for a kernel that is even, or larger than an image can use."""
+    """Raise SettingError for a kernel that is even, or too large for the images."""
     if kernel_size % 2 == 0:
         raise SettingError(
             "kernel_size", kernel_size, "must be odd: the convolutions keep the image's size"

@@ -1,4 +1,4 @@
-"""End a process soon after the one that started it, however that one ended.
+"""End a process soon after the process that started it has ended, for whatever reason.
 
 Lightning starts a process for each device. If the first process is killed, the others would wait
 for it in a collective operation or at a rendezvous, for up to half an hour.

@@ -1,4 +1,4 @@
-"""Find the project's folders, whatever the working directory, and check that one is writable."""
+"""Define the project's folders, and check whether a folder is writable."""
 
 import contextlib
 import tempfile

@@ -18,7 +18,7 @@ from tunebook.checks import validate_value
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 PAIRS = 5  # timed steps of each kind, alternating
 CLEARLY_FASTER = 1.25  # far enough from 1 that the probe's noise does not decide
-# Floating-point operations of a forward pass. Below, nothing is gained, and a probe measures noise.
+# Floating-point operations of a forward pass. With fewer, bf16 gains nothing and a probe is noise.
 SMALLEST_STEP = 2e8
 
 
@@ -39,7 +39,7 @@ def choose(
     """Return the precision for `trainer.precision=auto`.
 
     accelerator: "cpu" or "gpu". kept: this machine's folder for the results of probes. A result is
-    kept because timings vary, and the same command must give the same run.
+    saved because timings vary, and the same command must give the same run.
     """
     if accelerator == "gpu":
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -84,7 +84,7 @@ def _read(file: Path) -> Choice | None:
 
 
 def _keep(file: Path, choice: Choice) -> Choice:
-    """Save a choice and return it; of processes that probe at once, the first to save decides."""
+    """Save a choice and return it; if several processes probe at once, the first one decides."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +121,8 @@ def cpu_has_bf16() -> bool:
 def _fp32_over_bf16(network: nn.Module, images: torch.Tensor) -> float:
     """Return the shortest time of an fp32 step divided by that of a bf16 step.
 
-    The shortest is compared because whatever else the machine does can only lengthen a step.
-    Works on a copy of the network and leaves torch's generator as it was.
+    The shortest times are compared, because other load on the machine can only lengthen a step.
+    The network is copied, and torch's generator is not changed.
     """
     with torch.random.fork_rng(devices=[]):
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

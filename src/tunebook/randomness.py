@@ -1,7 +1,7 @@
-"""Make random numbers as a pure function of (seed, epoch, step or sample).
+"""Compute random numbers as a pure function of (seed, epoch, step or sample).
 
-Nothing here has a state that would have to be saved. The same keys give the same numbers after a
-resume, with any number of DataLoader workers, and on any device.
+There is no state that has to be saved. The same keys give the same numbers after a run is resumed,
+with any number of DataLoader workers, and on any device.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 def mix(*keys: int) -> int:
     """Return one 63-bit seed for several non-negative integers.
 
-    NumPy's SeedSequence makes it, so similar keys give unrelated seeds.
+    It comes from NumPy's SeedSequence, so that similar keys give unrelated seeds.
     """
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> np.uint64(1))
 

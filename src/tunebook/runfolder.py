@@ -24,7 +24,7 @@ from tunebook.untrusted import KEY, read_json_object, require_key, require_plain
 
 FILE = "run.json"
 LOCK = ".run.lock"  # held by the process that uses the folder
-LOCK_PATIENCE_S = 5.0  # delivery holds the lock for moments, a run for all of its time
+LOCK_PATIENCE_S = 5.0  # delivery holds the lock briefly, a run until its end
 CONTENTS = ("checkpoints", "artifacts", "model")  # subfolders of a run's folder
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"  # in the subfolder `checkpoints`
 LAST_CHECKPOINT = f"checkpoints/{LAST}"
@@ -32,10 +32,10 @@ RUNS, PENDING = ".runs", ".pending"
 
 
 def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: int = 0o666) -> None:
-    """Write a file so that at any time either the old or the new content is there, never a part.
+    """Write a file atomically: at any time, either the old or the new content is there.
 
     The data is flushed to disk before the file is renamed into place. The temporary file is in the
-    same folder, since renaming does not work across file systems. keep: a new name for the old
+    same folder, because renaming does not work across file systems. keep: a new name for the old
     file; between the two renames only that one exists. mode: the new file's permissions, before
     the umask.
     """
@@ -63,7 +63,7 @@ def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: in
 
 @dataclass
 class RunFolder:
-    """Hold what `run.json` says about a run, and give one process at a time the run's folder.
+    """Hold the content of a run's `run.json`, and lock the run's folder for one process at a time.
 
     key: the run's unique id, which its MLflow run has as the tag `tunebook.key`.
     """
@@ -73,20 +73,20 @@ class RunFolder:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     name: str = ""
     kind: str = "run"  # or "sweep"
-    overrides: list[str] = field(default_factory=list)  # of the command line, without secrets
-    origin: str = ""  # the checkpoint that it began with, if that is from elsewhere
+    overrides: list[str] = field(default_factory=list)  # from the command line, without secrets
+    origin: str = ""  # the checkpoint that it started from, if that came from elsewhere
     uri: str = ""  # of the tracking store, without secrets; empty if nothing is tracked
     status: str = "RUNNING"
     host: str = ""
     pid: int = 0
-    process_started: float = 0.0  # tells the process from a later one with the same id
+    process_started: float = 0.0  # distinguishes the process from a later one with the same id
     opened: float = 0.0
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Return what `run.json` says.
 
-        Raises ValueError or OSError if there is no such file, or none that can be read.
+        Raises ValueError or OSError if there is no such file, or if it can't be read.
         """
         found = read_json_object(path / FILE)
         fields = {
@@ -98,7 +98,7 @@ class RunFolder:
         return cls(path=path, **fields | {"outputs": Path(fields["outputs"])})
 
     def require_plain(self) -> None:
-        """Raise ValueError if the folder holds a link, which leads out of it, or a special file."""
+        """Raise ValueError if the folder contains a symbolic link or a special file."""
         require_plain(self.path, CONTENTS)
 
     def open(self) -> None:
@@ -133,9 +133,9 @@ class RunFolder:
             raise InputError(f"{self.path}: another process has finished this run meanwhile")
 
     def _require_own_key(self) -> None:
-        """Raise InputError if another run's folder here has the same key, and would lose its links.
+        """Raise InputError if another run's folder has the same key, and would lose its links.
 
-        It happens where a tag that holds the key was copied in the tracking store.
+        This happens if the tag with the key was copied in the tracking store.
         """
         there = (self.outputs / RUNS / self.key).resolve()
         if there != self.path.resolve() and (there / FILE).is_file():
@@ -169,6 +169,14 @@ class RunFolder:
     def is_elsewhere(self) -> bool:
         """Return whether another host opened it last, whose processes can't be seen from here."""
         return self.host != socket.gethostname()
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the run is still running, in a process on this host.
+
+        A process such as a notebook's lives on after its run.
+        """
+        return self.status == "RUNNING" and self.is_alive
 
     @property
     def is_alive(self) -> bool:
@@ -208,7 +216,7 @@ _held: dict[Path, FileLock] = {}  # the locks of this process, by folder
 def acquire(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> None:
     """Take the lock of a run's folder for this process, until `release`.
 
-    It is a lock of the operating system, which ends with the process, however that ends.
+    It is an operating-system lock, which is released when the process ends for any reason.
     Raises InputError if another process has it.
     """
     folder = folder.resolve()
@@ -254,7 +262,7 @@ def _link(link: Path, target: Path) -> None:
 def folders(outputs: Path, which: str = RUNS) -> Iterator[RunFolder]:
     """Yield every run that is linked under its own key.
 
-    Links whose folder is gone or belongs to another run by now are removed.
+    Links whose folder is gone, or now belongs to another run, are removed.
     """
     for link in sorted((outputs / which).glob("*")):
         if not link.is_symlink() or not KEY.fullmatch(link.name):
@@ -266,8 +274,8 @@ def folders(outputs: Path, which: str = RUNS) -> Iterator[RunFolder]:
             if not (path / FILE).exists():
                 link.unlink(missing_ok=True)
             continue
-        if folder.key != link.name:  # the folder is another run's by now
+        if folder.key != link.name:  # the folder now belongs to another run
             link.unlink(missing_ok=True)
             continue
-        folder.outputs = outputs  # whatever the file says, since this is where the links are
+        folder.outputs = outputs  # whatever the file says, because the links are here
         yield folder

@@ -14,8 +14,8 @@ from tunebook.checks import Fraction, validate_args
 class WarmupCosine(LambdaLR):
     """Raise the learning rate linearly from 0, then lower it along half a cosine.
 
-    Its maximum is the optimizer's lr, and its end `final_fraction` of that. The cosine is that of
-    SGDR (Loshchilov & Hutter 2017).
+    The maximum is the optimizer's lr, and the final value is `final_fraction` of that. The cosine
+    is that of SGDR (Loshchilov & Hutter 2017).
     """
 
     @validate_args

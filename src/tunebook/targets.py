@@ -1,6 +1,6 @@
-"""Check which class a `_target_` names, and make the object that it describes.
+"""Check which class a `_target_` names, and create the object that it describes.
 
-A config must not be a way to run other code. So a target must be in a module that is trusted for
+A config must not be able to run other code. So a target must be in a module that is trusted for
 its group, and must be a subclass of the group's base class. The first is checked on the name alone,
 before anything is imported.
 """
@@ -15,14 +15,14 @@ from tunebook.checks import SettingError, instantiate, suggest
 
 @dataclass(frozen=True)
 class Kind:
-    """State what a group's targets may be.
+    """Define which targets a group may have.
 
-    They are subclasses of `base` ("module:Class") that are in one of `modules` or below.
+    They are subclasses of `base` ("module:Class") in one of `modules` or their submodules.
     """
 
     base: str
     modules: tuple[str, ...]
-    refused: tuple[str, ...] = ()  # classes that write files to where a config says
+    refused: tuple[str, ...] = ()  # classes that write files to a path in the config
 
 
 KINDS = {
@@ -113,7 +113,7 @@ def classes_in(module_name: str, kind: str) -> dict[str, type[Any]]:
     """
     module = importlib.import_module(module_name)
     for each in getattr(module, "__all__", ()):
-        getattr(module, each)  # some packages import their classes at first use
+        getattr(module, each)  # some packages import their classes on first use
     base = _load(KINDS[kind].base)
     return {
         name: found

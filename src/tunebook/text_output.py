@@ -1,9 +1,9 @@
-"""Make text from outside (names of files or runs) safe for terminals, tables and command lines."""
+"""Make untrusted text (names of files or runs) safe for terminals, tables and command lines."""
 
 import re
 import unicodedata
 
-# Spreadsheets take a cell for a formula if it begins with one of these, or their full-width forms.
+# Spreadsheets read a cell as a formula if it begins with one of these or their full-width forms.
 FORMULA_STARTS = tuple(
     "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
     "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
@@ -27,19 +27,19 @@ def counted(count: int, noun: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return the text in quotes, such that Hydra's command line takes it whatever is in it.
+    """Return the text in quotes, so that Hydra's command line accepts it whatever it contains.
 
-    Backslashes are doubled only before a quote, since Hydra undoes it only there.
+    Backslashes are doubled only before a quote, because Hydra unescapes them only there.
     """
     escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', text)
     return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
 def csv_cell(value: object) -> object:
-    """Return the value as a cell of a CSV file that a spreadsheet shows and does not compute.
+    """Return the value as a cell of a CSV file that a spreadsheet shows but does not evaluate.
 
-    Text is made printable. If it begins like a formula and is no number, it gets an apostrophe in
-    front, which tells spreadsheets that it is text. Anything that is not text stays as it is.
+    Text is made printable. If it begins like a formula and is not a number, it gets an apostrophe
+    in front, which tells spreadsheets that it is text. Anything that is not text stays as it is.
     """
     if not isinstance(value, str):
         return value

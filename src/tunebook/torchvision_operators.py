@@ -1,4 +1,4 @@
-"""Let torchvision be imported beside a torch build that its compiled operators do not fit.
+"""Make torchvision importable with a torch build that its compiled operators do not match.
 
 With a CPU build of torch and PyPI's CUDA build of torchvision, torchvision's shared library cannot
 load. `import torchvision` then fails, as it registers a fake for an operator (nms) that is missing.

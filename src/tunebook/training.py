@@ -19,11 +19,11 @@ from tunebook.checks import Count, Name, NonNegative, Positive, SettingError, va
 log = logging.getLogger(__name__)
 
 for library in ("pytorch_lightning", "lightning_fabric"):
-    # Their advice is meant for the author of a training script.
+    # Lightning's advice is meant for the author of a training script.
     logging.getLogger(library).setLevel(logging.WARNING)
 
 Devices = Count | Literal["auto"]
-# Limited, since each epoch's metrics stay in memory and in every checkpoint.
+# Limited, because each epoch's metrics stay in memory and in every checkpoint.
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
 Limit = Count | Positive  # a number of batches, or a fraction of them
 
@@ -48,7 +48,7 @@ def make_trainer(
 ) -> Trainer:
     """Return a Trainer; the arguments have the names and meanings of Lightning's.
 
-    Raises SettingError if the machine does not have what is asked for.
+    Raises SettingError if the machine does not have the requested devices.
     """
     device = device_kind(accelerator)
     _check_device(device, devices, precision)
@@ -75,7 +75,7 @@ def make_trainer(
 
 
 def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: str) -> None:
-    """Raise SettingError for too many devices, or for a precision that the CPU does not have.
+    """Raise SettingError for too many devices, or for a precision that the CPU does not support.
 
     On the CPU, each device is a process.
     """
@@ -97,7 +97,7 @@ def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: st
 def _bar(wanted: bool) -> list[Callback]:
     """Return a progress bar if it is wanted and the output is a terminal.
 
-    In a file each refresh would be a line of its own.
+    In a file, each refresh would be a separate line.
     """
     return [TQDMProgressBar(refresh_rate=20, leave=False)] if wanted and sys.stderr.isatty() else []
 
@@ -114,7 +114,7 @@ def _batch_limits(**limits: float) -> dict[str, Any]:
 
 
 def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
-    """Return "cpu" or "gpu"; raise SettingError if a GPU is asked for and there is none."""
+    """Return "cpu" or "gpu"; raise SettingError if a GPU is requested and there is none."""
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator == "gpu" and not there:
         raise SettingError(
@@ -141,7 +141,7 @@ class EpochLogger(Callback):
         self.fit_s = self.epoch_s = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epochs so far, and the seconds that this epoch and the training have taken."""
+        """Return the epochs so far, and the seconds spent on this epoch and on training."""
         now = time.perf_counter()
         return {
             "history": self.history,
@@ -150,14 +150,15 @@ class EpochLogger(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the epochs and seconds of a run that is resumed."""
+        """Restore the epochs and seconds of a resumed run."""
         self.history = [dict(epoch) for epoch in state_dict["history"]]
         self.epoch_s, self.fit_s = state_dict["epoch_s"], state_dict["fit_s"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clocks, with the time that a resumed run has spent already.
+        """Start the clocks, including the time that a resumed run has already spent.
 
-        The epoch's clock starts here too, since Lightning does not start a resumed epoch again.
+        The epoch's clock starts here as well, because Lightning does not call
+        `on_train_epoch_start` for a resumed epoch.
         """
         self.fit_start = time.perf_counter() - self.fit_s
         self.epoch_start = time.perf_counter() - self.epoch_s
@@ -169,7 +170,7 @@ class EpochLogger(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log, once in a process, the seconds from its start to the end of its first step."""
+        """Log once per process the seconds from its start to the end of its first step."""
         if not EpochLogger.first_step_seen:
             EpochLogger.first_step_seen = True
             seconds = time.time() - psutil.Process().create_time()
@@ -177,7 +178,7 @@ class EpochLogger(Callback):
                 logger.log_metrics({"time/first_step_s": seconds}, step=0)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute the training samples per second, before validation takes its time."""
+        """Compute the training samples per second, before the time of validation is added."""
         seconds = time.perf_counter() - self.epoch_start
         samples = self._train_figures(pl_module).samples.item()
         self.samples_per_s = samples * trainer.world_size / seconds

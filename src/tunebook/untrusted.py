@@ -1,6 +1,6 @@
 """Read what may come from another person: run folders, journals, tracking stores, checkpoints.
 
-A name from there becomes a path only after `inside` has checked it. A file is read only if it is a
+An untrusted name becomes a path only after `inside` has checked it. A file is read only if it is a
 regular file of a sensible size: a FIFO would block, a symbolic link would lead out of the folder.
 """
 
@@ -35,7 +35,7 @@ def require_key(value: object, what: str) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; raise OSError for anything else, also a symbolic link."""
+    """Open a regular file for reading; raise OSError for anything else, such as a symbolic link."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -44,7 +44,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
-    """Return a regular file's content; raise OSError for any other, or for over `limit` bytes."""
+    """Return a regular file's content; raise OSError for others and for more than `limit` bytes."""
     with open_regular(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
@@ -117,9 +117,9 @@ def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
 
 
 def require_plain_yaml(text: str) -> str:
-    """Return a YAML text if it holds plain values only and can be loaded without harm.
+    """Return a YAML text if it holds only plain values and is safe to load.
 
-    Raises ValueError otherwise, which names the line. Aliases of aliases let a short text stand for
+    Otherwise raises ValueError, which names the line. Aliases of aliases let a short text expand to
     gigabytes, and deep nesting ends in a RecursionError.
     """
     if len(text) > MAX_YAML_CHARACTERS:

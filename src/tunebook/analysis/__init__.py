@@ -1,21 +1,21 @@
-"""Turn the results of runs, given as plain values, into statistics and plain sentences.
+"""Turn the results of runs, given as plain values, into statistics and sentences.
 
 No module here uses MLflow, the config or a plotting library.
 
 results       the runs to compare, as plain values
-learning      detects runs that did not learn: their objective is at chance level
+learning      detects runs that did not learn, whose objective is at chance level
 leaderboard   groups runs that differ only in their seed into configurations, and ranks these
 comparable    picks one value per run at the same epoch, so that pruning does not bias comparisons
 levels        splits a setting into its values, or into the thirds of its range
 design        describes runs as a linear model: normal scores, and columns for each setting
-effects       tests which settings matter, by how much, and which are best at the end of a range
+effects       tests which settings matter, by how much, and which are best at an end of a range
 power         computes the smallest effect that a study would have detected
-interactions  tests which pairs of settings have a joint effect beyond their own
+interactions  tests which pairs of settings have a joint effect beyond their separate effects
 importance    computes fANOVA importances with bootstrap intervals
-sampling      finds what was sampled too little to judge, and values under which runs fail
+sampling      finds what was sampled too little to judge, and values with which runs fail
 pairs         compares the leader with the next configurations over equal seeds
 findings      collects the results of all the modules above
-sentences     words the findings
-caveats       warns of what biases the findings, and of runs that do not count
+sentences     expresses the findings as sentences
+caveats       warns of biases in the findings, and of runs that do not count
 commands      suggests what to run next, as shell commands
 """

@@ -1,4 +1,4 @@
-"""Warn of what biases the findings, and of runs that do not count."""
+"""Warn of biases in the findings, and of runs that do not count."""
 
 from tunebook.analysis.comparable import ENOUGH, Comparable
 from tunebook.analysis.learning import usable
@@ -7,7 +7,7 @@ from tunebook.text_output import counted
 
 
 def warnings(found: Found) -> tuple[str, ...]:
-    """Return what biases the findings, and which runs do not count."""
+    """Return sentences about biases in the findings and about runs that do not count."""
     results, compared = found.results, found.compared
     said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
     ranked = [configuration for configuration in found.leaderboard if configuration.n]

@@ -1,6 +1,6 @@
 """Suggest what to run next, as shell commands.
 
-These are more seeds for the best configurations, and values beyond the end of a range where the
+The commands try more seeds for the best configurations, and values beyond the end of a range if the
 best values lie at that end.
 """
 
@@ -108,9 +108,9 @@ def next_commands(
     """Return the commands to run next.
 
     Commands for values beyond the end of a range come first, then those for more seeds. Each group
-    is followed by the command that compares its runs. All choices use validation figures, and only
-    the runs of the winner among finalists evaluate a test set. The result is empty where nothing is
-    ranked, and where test figures were compared: these must not be used for choosing.
+    is followed by the command that compares its runs. All choices use validation metrics, and only
+    the runs of the winner among the finalists use the test set. The result is empty if nothing is
+    ranked, or if test metrics were compared: these must not be used for choosing.
     """
     if results.objective.startswith("test/"):
         return ()
@@ -137,8 +137,8 @@ def _more_seeds(
 ) -> list[str]:
     """Return the commands that run the best configurations with new seeds.
 
-    All of them get the same seeds, so that their runs can be paired. The number of seeds is what it
-    takes to tell the first two apart, within 5 to 20. Empty where no pair is undecided.
+    All of them get the same seeds, so that their runs can be paired. The number of seeds, from 5 to
+    20, is the number needed to tell the first two apart. Empty if no pair is undecided.
     """
     undecided = [pair for pair in pairs[: BEST - 1] if pair.verdict != "better"]
     if not undecided and (pairs or not ranked or ranked[0].n >= USUAL_SEEDS):
@@ -163,7 +163,7 @@ def _beyond(
     """Return the command of a sweep beyond the end at which the best values lie.
 
     A range is continued by half its width, starting at its outermost third; a list by one value.
-    The other settings are those of the best configuration. '' where there is nothing beyond the
+    The other settings are those of the best configuration. '' if there is nothing beyond the
     end.
     """
     name = edge.setting.name
@@ -207,9 +207,9 @@ def _next_values(edge: BoundaryOptimum, whole: bool) -> str:
 
 
 def _range_beyond(edge: BoundaryOptimum, whole: bool) -> str:
-    """Return the new range in Hydra's syntax; '' where there is none.
+    """Return the new range in Hydra's syntax; '' if there is none.
 
-    It is interval(a, b), or int(interval(a, b)) for integers, within tag(log, ...) where the scale
+    It is interval(a, b), or int(interval(a, b)) for integers, within tag(log, ...) if the scale
     is logarithmic.
     """
     low, high, log = edge.setting.low, edge.setting.high, edge.setting.log and edge.setting.low > 0
@@ -232,7 +232,7 @@ def _range_beyond(edge: BoundaryOptimum, whole: bool) -> str:
 def _is_a_bound(setting: Setting, end: float) -> bool:
     """Return whether no value can lie beyond this end.
 
-    That is 0, and 1 where the range has no negative values: fractions and probabilities end there.
+    These are 0, and 1 if the range has no negative values: fractions and probabilities end there.
     """
     return not setting.log and (end == 0 or (end == 1 and setting.low >= 0))
 

@@ -1,7 +1,7 @@
-"""Choose one value per run, from the same epoch in all of them.
+"""Choose one value per run, from the same epoch in all runs.
 
-The last value of a pruned run is from an early epoch. Among values of late epochs, it would look
-worse than it is.
+The last value of a pruned run is from an early epoch. Compared with values from late epochs, it
+would look worse than it is.
 """
 
 from collections import defaultdict
@@ -39,10 +39,10 @@ class Unit:
 class Comparable:
     """Hold the runs that are compared, and a finite value for each.
 
-    epoch: the epoch up to which all runs are compared; None: each run to its end.
+    epoch: the epoch up to which all runs are compared; None: the whole of each run.
     warning: '' or a sentence.
-    of: how many runs there are, of which `runs` are those that reached the epoch.
-    chance: None where it is unknown, and where early epochs are compared.
+    of: the number of all runs, of which `runs` are those that reached the epoch.
+    chance: None if it is unknown, or if early epochs are compared.
     """
 
     runs: tuple[Run, ...]
@@ -61,7 +61,7 @@ class Comparable:
         return self.epoch is not None or bool(self.warning)
 
     def learned(self, members: Sequence[int]) -> list[int]:
-        """Return those of the runs at these positions that learned; all where none did."""
+        """Return the positions of those runs that learned; all positions if none did."""
         above = [
             member
             for member in members

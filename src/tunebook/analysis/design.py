@@ -1,7 +1,7 @@
 """Describe runs as a linear model: normal scores of their values, and columns for each setting.
 
-Normal scores (Blom 1958) depend on ranks alone, so that a few runs at chance level weigh no more
-than their ranks.
+Normal scores (Blom 1958) depend only on ranks, so that the very low values of a few runs at chance
+level do not dominate.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from tunebook.analysis.results import Results, Run, Setting, Value
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
 SPARE = 4  # residual degrees of freedom that a model of runs must leave for the noise
-COMFORTABLE = 10  # where curves leave fewer, straight lines are preferred if they leave as many
-LEAST = 3  # where a model leaves fewer, configurations are not tested at all
+COMFORTABLE = 10  # if curves leave fewer, straight lines that leave as many are preferred
+LEAST = 3  # if a model leaves fewer, configurations are not tested at all
 NOT_THERE = object()
 
 
@@ -31,12 +31,12 @@ class Design:
     """Hold a linear model, with a row for each unit and columns for each setting.
 
     rows: the settings of each unit.
-    values: the objectives, negated where lower is better.
+    values: the objectives, negated if lower is better.
     scores: their normal scores.
     base: the columns that belong to no setting.
     blocks: setting -> its columns.
-    is_numeric: setting -> whether its columns are powers of its place in its range; otherwise,
-        there is one column per category but one.
+    is_numeric: setting -> whether its columns are powers of its position in its range; otherwise,
+        there is one column for each category except the first.
     """
 
     rows: tuple[Mapping[str, Value], ...]
@@ -56,8 +56,8 @@ class Design:
 def fit(values: Array, columns: Array) -> RegressionResultsWrapper:
     """Return the least-squares fit.
 
-    Linearly dependent columns are no error: what they explain is not divided among them, and their
-    rank is counted in place of their number.
+    Linearly dependent columns are not an error: what they explain is not divided among them, and
+    their rank is used in place of their number.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*rank-deficient.*")
@@ -76,10 +76,10 @@ def normal_scores(values: Array) -> Array:
 def design(results: Results, compared: Comparable) -> Design | None:
     """Return the largest model that leaves enough degrees of freedom, or None.
 
-    It is quadratic in numeric settings, else linear. Its units are configurations (medians over
-    seeds): the error of a model for a configuration is the same with all seeds, so that counting
-    each of them as evidence would make noise significant. Its units are runs only where a single
-    setting varies: a configuration is then nothing but a value of that setting, and a model of its
+    It is quadratic in numeric settings if possible, otherwise linear. Its units are configurations
+    (medians over seeds): the error of a model for a configuration is the same with all seeds, so
+    that counting each seed as evidence would make noise significant. Its units are runs only if a
+    single setting varies: a configuration is then just a value of that setting, and a model of the
     values has no such error.
     """
     sign = 1.0 if results.direction == "max" else -1.0
@@ -105,7 +105,7 @@ def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
 def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | None:
     """Return a model whose units are the runs that learned, or None.
 
-    It has columns for the seeds where there are enough runs to separate their effects.
+    It has columns for the seeds if there are enough runs to separate their effects.
     """
     kept = compared.learned(range(len(compared.runs)))
     runs = [compared.runs[member] for member in kept]
@@ -139,8 +139,8 @@ def _spare(found: Design) -> int:
 def _seed_columns(runs: Sequence[Run]) -> Array:
     """Return a constant column and one column for each seed but the first.
 
-    There is only the constant where some run has no seed, or some seed a single run. Effects of
-    seeds that have columns do not count as noise.
+    There is only the constant column if some run has no seed, or some seed has a single run.
+    Effects of seeds that have columns do not count as noise.
     """
     seeds = [run.seed for run in runs]
     different = sorted({seed for seed in seeds if seed is not None})
@@ -158,11 +158,11 @@ def _seed_columns(runs: Sequence[Run]) -> Array:
 
 
 def block(setting: Setting, rows: Rows, degree: int) -> Array:
-    """Return the columns of a setting; none where it does not vary.
+    """Return the columns of a setting; none if it does not vary.
 
     Each column has mean 0 over the rows that the setting applies to, and is 0 in the others. A
-    number has a column for its place in its range (0 to 1) and, with degree 2, one for the square
-    of it. Categories have one column each, but for the first.
+    number has a column for its position in its range (0 to 1) and, with degree 2, one for its
+    square. Each category except the first has a column.
     """
     applies = np.array([setting.name in row for row in rows], dtype=bool)
     tried = [row[setting.name] for row in rows if setting.name in row]

@@ -1,4 +1,4 @@
-"""Test which settings matter, by how much, and which are best at the end of their range."""
+"""Test which settings matter, by how much, and which are best at an end of their range."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from tunebook.analysis.power import smallest_found
 from tunebook.analysis.results import Results, Setting
 
 LEVEL = 0.05  # significance level of every test
-MIN_RUNS = 3  # with a value, for it to be judged
+MIN_RUNS = 3  # runs that a value needs in order to be judged
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class LevelValue:
-    """Hold how many runs have a value, or lie in a third of a range, and their median.
+    """Hold the number and the median of the runs with a value, or in a third of a range.
 
     median: in the objective's unit.
     """
@@ -34,11 +34,11 @@ class LevelValue:
 class Effect:
     """Hold whether and by how much a setting matters.
 
-    p: of the partial F test, adjusted over settings (Holm 1979); None: cannot be tested.
-    levels: best first, or in the order of their values where pruning selected the compared runs.
+    p: of the partial F test, adjusted over settings (Holm 1979); None if it can't be tested.
+    levels: best first, or in the order of their values if pruning selected the compared runs.
         Levels with fewer than 3 runs are left out if two or more have at least 3.
     smallest: for a setting that does not matter, the effect that would have been detected with a
-        power of 80 %, in the objective's unit; None where it is unknown.
+        power of 80 %, in the objective's unit; None if it is unknown.
     """
 
     setting: Setting
@@ -63,7 +63,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class BoundaryOptimum:
-    """Hold an end of a range at which the best values lie, and where the fit still rises.
+    """Hold an end of a range at which the best values lie and the fit still improves.
 
     upwards: whether it is the upper end.
     p: one-sided, of the slope at the end.
@@ -108,9 +108,9 @@ def effects(results: Results, compared: Comparable, model: Design | None) -> tup
 
 
 def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
-    """Return p of the F test that the further columns of the larger model explain nothing.
+    """Return p of the F test that the additional columns of the larger model explain nothing.
 
-    None where they add nothing to its rank, or leave no degrees of freedom.
+    None if they add nothing to its rank, or leave no degrees of freedom.
     """
     with np.errstate(all="ignore"):
         full, reduced = fit(values, larger), fit(values, smaller)
@@ -154,8 +154,8 @@ def edges(
 ) -> tuple[BoundaryOptimum, ...]:
     """Return the ends of ranges at which the best values lie, at most one for each setting.
 
-    Only numeric settings that matter are considered, and only where the outermost level also has
-    the best median. There is none where pruning selected the compared runs: what is best early need
+    Only numeric settings that matter are considered, and only if the outermost level also has
+    the best median. There are none if pruning selected the compared runs: what is best early need
     not be best in the end.
     """
     if model is None or compared.selected:
@@ -209,8 +209,8 @@ def edge(model: Design, setting: Setting, upwards: bool) -> BoundaryOptimum | No
 def _best_at_the_end(model: Design, setting: Setting, own: Array, upwards: bool) -> bool:
     """Return whether the outermost level is the best, without the effects of other settings.
 
-    Where that level is a third of the range, its values must also rise outwards. Otherwise, a peak
-    within that third, which a parabola overlooks, would be taken for an end.
+    If that level is a third of the range, its values must also improve outwards. Otherwise, a peak
+    within that third, which a parabola can't fit, would be mistaken for an end.
     """
     found = [level for level in levels(setting, model.rows) if level.members]
     outermost = max(found, key=lambda level: level.place if upwards else -level.place)

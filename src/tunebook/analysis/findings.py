@@ -1,4 +1,4 @@
-"""Collect all that a study's runs show: figures, sentences, and what to run next."""
+"""Collect everything that a study's runs show: statistics, sentences, and what to run next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ class Findings(Found):
 
 
 def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = None) -> Findings:
-    """Return the findings of any results, also of none and of failed runs.
+    """Return the findings of any results, even if there are none or all runs have failed.
 
-    They are the same for each call. 2,000 runs of 8 settings take some seconds, most of them for
-    the bootstraps of importances.
+    Each call gives the same findings. 2,000 runs with 8 settings take some seconds, mostly for the
+    bootstraps of importances.
     fixed: overrides for every suggested command, such as data=mnist.
-    start: used instead of `fixed` where it is given.
+    start: used instead of `fixed` if it is given.
     """
     board = leaderboard(results)
     ranked = [configuration for configuration in board if configuration.n]

@@ -25,7 +25,7 @@ BOOTSTRAPS = 40
 # In each bootstrap. Leaves of single runs would explain noise, and take a hundred times as long.
 TREES, DEPTH = 4, 6
 MAX_RUNS = 200  # in a bootstrap, so that 2,000 runs take seconds
-MIN_UNITS = 10  # configurations: these are resampled, as the seeds of one are not independent
+MIN_UNITS = 10  # configurations, which are resampled: the seeds of one are not independent
 NOT_APPLYING = "does not apply"
 
 
@@ -47,7 +47,7 @@ class Importance:
 def importances(results: Results, compared: Comparable) -> tuple[Importance, ...]:
     """Return the importance of each setting that varies, largest first.
 
-    It is the same for each call. Empty for fewer than 10 configurations or two settings, and where
+    Each call gives the same result. Empty for fewer than 10 configurations or two settings, or if
     all values are equal.
     """
     units = compared.units()
@@ -79,8 +79,8 @@ def importances(results: Results, compared: Comparable) -> tuple[Importance, ...
 def _column(setting: Setting, rows: Rows) -> tuple[list[str | float], BaseDistribution]:
     """Return a setting's value in each configuration, and its distribution.
 
-    A number is in the middle of its range where the setting does not apply: the forest learns
-    nothing from it there.
+    If the setting does not apply, a number is in the middle of its range: the forest learns nothing
+    from it there.
     """
     ends = scale(setting, rows)
     if ends is None:

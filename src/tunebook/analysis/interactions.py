@@ -13,10 +13,10 @@ from tunebook.analysis.effects import Effect, holm, partial_p
 from tunebook.analysis.levels import Level, levels
 from tunebook.analysis.results import Setting
 
-MAX_SETTINGS = 4  # the strongest ones, whose pairs are tested
-# Stricter than for settings, since an interaction is claimed on top of what each setting does.
+MAX_SETTINGS = 4  # the strongest settings, whose pairs are tested
+# Stricter than for settings, because an interaction is claimed in addition to their own effects.
 INTERACTION_LEVEL = 0.01
-MIN_UNITS = 3  # with a combination, for it to be named
+MIN_UNITS = 3  # units that a combination needs in order to be named
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Interaction:
 
     p: adjusted over pairs (Holm 1979).
     combination: the levels whose runs differ most from the sum of the two settings' own effects.
-    excess: the median of that difference, in the objective's unit; positive where the combination
+    excess: the median of that difference, in the objective's unit; positive if the combination
         is better than the sum.
     """
 
@@ -40,10 +40,10 @@ def interactions(model: Design | None, found: Sequence[Effect]) -> tuple[Interac
     """Return the significant interactions, strongest first.
 
     The pairs of the four strongest settings are tested, whether or not these matter by themselves.
-    A pair is reported only where its products add something on two scales, the objective's own and
+    A pair is reported only if its products are significant on two scales, the objective's own and
     that of normal scores: an interaction that a change of scale removes is a property of the scale.
-    On each scale, it is the residuals of the main effects that are ranked and tested, since ranks
-    of the values themselves turn strong main effects into interactions (aligned ranks: Higgins &
+    On each scale, the residuals of the main effects are ranked and tested, because ranks of the
+    values themselves turn strong main effects into interactions (aligned ranks: Higgins &
     Tashtoush 1994).
     """
     if model is None or np.ptp(model.values) == 0:
@@ -70,7 +70,7 @@ def _left(model: Design) -> Array:
     The fit is robust (Huber 1964): runs at chance level would distort a least-squares fit.
     """
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # statsmodels warns where residuals are 0; see below
+        warnings.simplefilter("ignore")  # statsmodels warns if residuals are 0; see below
         left: Array = np.asarray(RLM(model.values, model.matrix()).fit().resid)
     return left if np.isfinite(left).all() else np.asarray(fit(model.values, model.matrix()).resid)
 
@@ -78,7 +78,7 @@ def _left(model: Design) -> Array:
 def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | None:
     """Return the larger of the p values on the two scales.
 
-    None where too few runs have both settings, or where the main effects leave no residuals.
+    None if too few runs have both settings, or if the main effects leave no residuals.
     """
     products = _products(model, first, second)
     larger = np.hstack([model.matrix(), products])
@@ -96,9 +96,9 @@ def _p(model: Design, left: Array, first: Setting, second: Setting) -> float | N
 
 
 def _products(model: Design, first: Setting, second: Setting) -> Array:
-    """Return the products of the columns of two settings, of which numbers have one column only.
+    """Return the products of the columns of two settings; a number has only its linear column.
 
-    Products of their squares as well would need more runs than there are.
+    Products with squares would need more runs than there usually are.
     """
     a, b = (block(setting, model.rows, 1) for setting in (first, second))
     products: Array = np.einsum("ij,ik->ijk", a, b).reshape(len(a), -1)

@@ -14,7 +14,7 @@ from scipy.stats import chi2, t
 from tunebook.analysis.learning import ChanceLevel, chance_level, is_ranked, learned
 from tunebook.analysis.results import Results, Run, Value
 
-FEW = 3  # repeated configurations, below which a median of variances says nothing
+FEW = 3  # repeated configurations; with fewer, a median of variances says nothing
 # The standard error of a median relative to that of a mean, of many normally distributed values.
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
 
@@ -23,9 +23,9 @@ MEDIAN_ERROR = math.sqrt(math.pi / 2)
 class Configuration:
     """Hold the runs that are equal in all settings.
 
-    All figures come from `learned`, but for durations and seeds.
+    All statistics use `learned`, except durations and seeds.
     ranked: the complete runs with a finite objective; a seed may occur more than once.
-    learned: the ranked runs above chance level; all ranked runs where none is.
+    learned: the ranked runs above chance level; all ranked runs if none is.
     """
 
     values: Mapping[str, Value]
@@ -69,7 +69,7 @@ class Configuration:
 
     @property
     def seconds(self) -> float:
-        """Return the mean duration of ranked runs in seconds; NaN where none is known."""
+        """Return the mean duration of ranked runs in seconds; NaN if none is known."""
         known = [run.seconds for run in self.ranked if run.seconds is not None]
         return statistics.fmean(known) if known else math.nan
 
@@ -80,13 +80,13 @@ class Configuration:
 
     @property
     def states(self) -> Mapping[str, int]:
-        """Return state -> how many of all the runs are in it."""
+        """Return state -> the number of all runs in that state."""
         return Counter(run.state for run in self.runs)
 
     def figures(self, known: Mapping[str, float]) -> list[float]:
-        """Return another figure of the runs that learned, of those for which it is known.
+        """Return another metric of those runs that learned and for which it is known.
 
-        known: run id -> figure.
+        known: run id -> value.
         """
         return [known[run.run_id] for run in self.learned if run.run_id in known]
 
@@ -123,7 +123,7 @@ def half_width(values: Sequence[float]) -> float:
 
 
 def objectives(runs: Sequence[Run]) -> list[float]:
-    """Return the objectives of those runs that have one."""
+    """Return the objectives of the runs that have one."""
     return [run.objective for run in runs if run.objective is not None]
 
 
@@ -164,10 +164,10 @@ def _configuration(runs: Sequence[Run], chance: ChanceLevel | None) -> Configura
 def seed_noise(configurations: Sequence[Configuration]) -> SeedNoise | None:
     """Return the typical noise between seeds, or None.
 
-    None where no configuration has two runs that learned. Otherwise, it is the median of the
+    None if no configuration has two runs that learned. Otherwise, it is based on the median of the
     configurations' variances, each divided by the median of its distribution under normal noise. A
     run that fails in another way than at chance level makes one variance large, but not the median
-    of many. Of one or two variances, it is their mean, weighted by degrees of freedom.
+    of many. For one or two variances, their mean is used, weighted by degrees of freedom.
     """
     repeated = [one for one in configurations if len(one.learned) > 1 and one.at_chance < one.n]
     freedom = [len(one.learned) - 1 for one in repeated]

@@ -1,4 +1,4 @@
-"""Detect runs that did not learn: their objective is at chance level."""
+"""Detect runs that did not learn, whose objective is at chance level."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ import numpy as np
 
 from tunebook.analysis.results import Results, Run
 
-# How far above chance an accuracy still counts as chance level: classes are of unequal size, and
-# the best epoch is picked.
+# How far above chance an accuracy still counts as chance level: classes have unequal sizes, and
+# the best epoch is selected.
 MARGIN = 0.05
-MIN_RUNS = 5  # needed to estimate chance level where the number of classes is unknown
+MIN_RUNS = 5  # needed to estimate chance level if the number of classes is unknown
 
 
 @dataclass(frozen=True)
 class ChanceLevel:
-    """Hold the level up to which a run counts as one that did not learn.
+    """Hold the limit up to which a run counts as one that did not learn.
 
     limit: in the objective's unit.
-    sign: 1 where higher is better, else -1.
-    classes: the number of classes; None where it is unknown.
+    sign: 1 if higher is better, else -1.
+    classes: the number of classes; None if it is unknown.
     """
 
     limit: float
@@ -41,12 +41,12 @@ def usable(value: float | None) -> bool:
 
 
 def is_ranked(run: Run) -> bool:
-    """Return whether the run was trained to its end, with a finite objective."""
+    """Return whether the run is complete and has a finite objective."""
     return run.state == "complete" and usable(run.objective)
 
 
 def chance_level(results: Results) -> ChanceLevel | None:
-    """Return the chance level of an accuracy or a loss; None where it is unknown.
+    """Return the chance level of an accuracy or a loss; None if it is unknown.
 
     With a known number of classes, it is the level of guessing. Otherwise, accuracies within 5
     points of the worst run are at chance level, if the worst is at most half of the median of the
@@ -71,7 +71,7 @@ def chance_level(results: Results) -> ChanceLevel | None:
 
 
 def learned(runs: Sequence[Run], chance: ChanceLevel | None) -> tuple[Run, ...]:
-    """Return the runs above chance level; all of them where none is."""
+    """Return the runs above chance level; all of them if none is."""
     above = tuple(
         run
         for run in runs

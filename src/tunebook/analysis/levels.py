@@ -1,6 +1,6 @@
-"""Split a setting into levels, and compute the place of a number in its range.
+"""Split a setting into levels, and compute the position of a number in its range.
 
-Levels are what sentences compare: the values of a setting, or the thirds of its range.
+The sentences compare levels: the values of a setting, or the thirds of its range.
 """
 
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tunebook.analysis.results import Setting, Value
 
-MAX_LISTED = 6  # numbers in a list that are levels of their own; more are split into thirds
+MAX_LISTED = 6  # listed numbers that are separate levels; more are split into thirds
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Level:
 
 
 def as_text(value: Value) -> str:
-    """Return the value as the command line accepts it, numbers to six digits."""
+    """Return the value as the command line accepts it, numbers with six digits."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -47,8 +47,7 @@ def scale(
 ) -> tuple[float, float, bool] | None:
     """Return the lower end, the upper end, and whether the scale is logarithmic.
 
-    None where the values are to be treated as categories: some value is no number, or all are
-    equal.
+    None if the values must be treated as categories: some value is not a number, or all are equal.
     """
     tried = [row[setting.name] for row in rows if setting.name in row]
     numbers = [found for value in tried if (found := number(value)) is not None]
@@ -61,14 +60,14 @@ def scale(
 
 
 def coordinate(value: float, low: float, high: float, log: bool) -> float:
-    """Return the place of a value in its range: 0 at the lower end, 1 at the upper."""
+    """Return the position of a value in its range: 0 at the lower end, 1 at the upper end."""
     if log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
 
 
 def at(place: float, low: float, high: float, log: bool) -> float:
-    """Return the value at a place in the range, as the inverse of `coordinate`."""
+    """Return the value at a position in the range; the inverse of `coordinate`."""
     return low * (high / low) ** place if log else low + place * (high - low)
 
 

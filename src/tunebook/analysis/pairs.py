@@ -1,6 +1,6 @@
 """Compare the leader with the next configurations over equal seeds.
 
-This includes how many seeds would tell them apart.
+This includes the number of seeds that would be needed to tell them apart.
 """
 
 import bisect
@@ -17,9 +17,9 @@ from statsmodels.stats.power import TTestPower
 from tunebook.analysis.effects import LEVEL, holm
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
 
-MIN_SEEDS = 3  # in common, below which nothing is claimed
-ENOUGH_PAIRS = 5  # pairs of runs, needed for a standard deviation of their own
-MAX_SEEDS = 1000  # up to which the number needed is computed
+MIN_SEEDS = 3  # in common; with fewer, nothing is claimed
+ENOUGH_PAIRS = 5  # pairs of runs that are needed to estimate their standard deviation
+MAX_SEEDS = 1000  # up to which the number of seeds needed is computed
 POWER = 0.8
 Verdict = Literal[
     "better",
@@ -33,11 +33,11 @@ class Pair:
     """Hold the difference between the leader and another configuration.
 
     difference: leader minus other, in the objective's unit, over the seeds that they share, or over
-        all their runs where they share none.
+        all their runs if they share none.
     half_width: of its 95 % interval; NaN for fewer than 3 seeds.
     p: adjusted; None for fewer than 3 seeds.
     needed: how many seeds tell the two apart with a power of 80 %, at the level of 5 % shared among
-        all pairs; None for more than 1000, and where the means are equal or no noise between seeds
+        all pairs; None for more than 1000, if the means are equal, or if no noise between seeds
         is known.
     """
 
@@ -57,7 +57,7 @@ def compare_to_best(
     """Return the comparisons of the first of `ranked` with each of the `most` after it.
 
     p is adjusted (Holm 1979) over all pairs of these configurations, not only over those with the
-    leader, since the same seeds decided who leads. Otherwise, the leader of six equal
+    leader, because the same seeds decided which one leads. Otherwise, the leader of six equal
     configurations would be called better in 8 % of cases.
     """
     compared = list(range(min(len(ranked), most + 1)))
@@ -81,7 +81,7 @@ def _differences(first: dict[int, float], second: dict[int, float]) -> dict[int,
 def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None:
     """Return p of Student's paired t test, two-sided; None for fewer than 3 seeds in common.
 
-    Where the difference is the same for each seed, p is 0, or 1 if that difference is 0.
+    If the difference is the same for each seed, p is 0, or 1 if that difference is 0.
     """
     differences = list(_differences(first, second).values())
     if len(differences) < MIN_SEEDS:
@@ -92,7 +92,7 @@ def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None
 
 
 def _spread(differences: Sequence[float]) -> float:
-    """Return the standard deviation; 0 where it is no more than a rounding error."""
+    """Return the standard deviation, or 0 if it is just a rounding error."""
     sd = statistics.stdev(differences)
     return sd if sd > 1e-12 * max(1.0, max(map(abs, differences))) else 0.0
 
@@ -111,7 +111,7 @@ def _pair(
     differences = _differences(leader.by_seed(), other.by_seed())
     n, values = len(differences), list(differences.values())
     difference = statistics.fmean(values) if values else leader.median - other.median
-    # The standard deviation of few pairs would be little more than chance.
+    # The standard deviation of a few pairs would be mostly random.
     pooled = math.sqrt(2) * noise.sd if noise else math.nan
     half_width = (
         float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= MIN_SEEDS else math.nan
@@ -126,9 +126,9 @@ def _pair(
 
 
 def seeds_needed(difference: float, sd: float, level: float = LEVEL) -> int | None:
-    """Return how many pairs show this difference in a paired t test with a power of 80 %.
+    """Return how many pairs a paired t test needs to detect this difference with a power of 80 %.
 
-    At least 3. None for more than 1000, where there is no difference and where `sd` is not finite.
+    At least 3. None for more than 1000, if there is no difference, or if `sd` is not finite.
     """
     if not math.isfinite(sd) or difference == 0:
         return None

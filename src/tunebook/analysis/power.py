@@ -12,7 +12,7 @@ from statsmodels.robust.scale import qn_scale
 from tunebook.analysis.design import Array, Design, fit
 
 POWER = 0.8
-MIN_UNITS = 3  # with a category, for it to be considered, if two categories have as many
+MIN_UNITS = 3  # units that a category needs to be considered, if two categories have as many
 MAX_NONCENTRAL = 1e4
 
 
@@ -20,7 +20,7 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
     """Return the effect that the partial F test at this level detects with a power of 80 %.
 
     It is in the objective's unit: the difference between the two ends of a number's range if the
-    effect is linear, or between the two categories that are hardest to tell apart. None where it
+    effect is linear, or between the two categories that are hardest to tell apart. None if it
     can't be computed.
     """
     others, block = model.matrix(name), model.blocks[name]
@@ -40,13 +40,13 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
 
 
 def residual_noise(model: Design, spare: int) -> float:
-    """Return the standard deviation that settings do not explain.
+    """Return the standard deviation that the settings do not explain.
 
     It is that of the residuals of a robust fit (Huber 1964), estimated by Qn (Rousseeuw & Croux
     1993), which a few outliers hardly affect. spare: the residual degrees of freedom.
     """
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # statsmodels warns where residuals are 0
+        warnings.simplefilter("ignore")  # statsmodels warns if residuals are 0
         left = np.asarray(RLM(model.values, model.matrix()).fit().resid)
     return float(qn_scale(left)) * float(np.sqrt(len(left) / max(1, spare)))
 

@@ -1,4 +1,4 @@
-"""Hold the runs to compare as plain values: what varies among them, and what each one reached."""
+"""Hold the runs to compare as plain values: what varies among them, and their results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Setting:
     log: whether the range is sampled, or the list of numbers compared, on a logarithmic scale.
     """
 
-    name: str  # optimizer.lr; optimizer.lr (optimizer=adam) where it varies only there
-    is_number: bool  # else categories
+    name: str  # optimizer.lr, or optimizer.lr (optimizer=adam) if it varies only with adam
+    is_number: bool  # otherwise categorical
     values: tuple[Value, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -28,7 +28,7 @@ class Setting:
 class Run:
     """Hold one run.
 
-    values: of the settings that vary and apply to the run; where none varies, of those that define
+    values: those of the settings that vary and apply to the run; if none varies, those that define
         the only configuration.
     objective: of the best epoch, or None.
     curve: (epoch, objective).
@@ -47,10 +47,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Results:
-    """Hold all runs, and what is known of them together.
+    """Hold all runs, and what is known about them together.
 
     adaptive: whether later runs were chosen by the results of earlier ones, as TPE does.
-    classes: how many classes the images have; None where it is unknown.
+    classes: the number of classes of the images; None if it is unknown.
     """
 
     name: str

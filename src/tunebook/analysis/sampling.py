@@ -1,4 +1,4 @@
-"""Find what was sampled too little to judge, and values under which runs fail."""
+"""Find what was sampled too little to judge, and values with which runs fail."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -85,9 +85,9 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
 
 
 def failing(results: Results) -> tuple[Failing, ...]:
-    """Return the values under which significantly more runs fail, or do not learn, than elsewhere.
+    """Return the values with which significantly more runs fail, or do not learn, than with others.
 
-    Those under which runs fail come first, and among each kind the smallest p.
+    Values with which runs fail come first; each kind is sorted by p.
     """
     ended = [run for run in results.runs if run.state in FAILED | {"complete", "pruned"}]
     failed = _more_often(results, ended, [run.state in FAILED for run in ended])
@@ -103,7 +103,7 @@ def failing(results: Results) -> tuple[Failing, ...]:
 def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> tuple[Failing, ...]:
     """Return the levels with significantly more bad runs than the other levels of their setting.
 
-    The test is Fisher's exact test, one-sided, adjusted over all levels (Holm 1979). Where
+    The test is Fisher's exact test, one-sided, adjusted over all levels (Holm 1979). If
     configurations repeat, whole configurations are permuted instead: runs of the same settings fail
     together.
     """
@@ -143,8 +143,8 @@ def _groups(rows: Sequence[Mapping[str, Value]]) -> list[list[int]]:
 def _permuted_p(groups: Sequence[Sequence[int]], inside: set[int], bad: Sequence[bool]) -> float:
     """Return the one-sided p of a permutation test over configurations.
 
-    It is how often configurations drawn at random have at least the share of bad runs that those of
-    this level have.
+    It is how often randomly drawn configurations have at least the same share of bad runs as those
+    of this level.
     """
     counts = np.array([[sum(bad[m] for m in group), len(group)] for group in groups], dtype=float)
     members = np.array([group[0] in inside for group in groups])

@@ -1,4 +1,4 @@
-"""Word the findings: short sentences with figures and their units."""
+"""Express the findings as short sentences with figures and their units."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ from tunebook.analysis.sampling import Failing, Gap
 from tunebook.text_output import counted
 
 MAX_NAMED = 5  # failing values, and levels of a gap
-DEFAULTS = "the defaults"  # a configuration without any setting of its own
+DEFAULTS = "the defaults"  # the name of a configuration without any settings
 
 
 @dataclass(frozen=True)
 class Found:
     """Hold what the sentences are made from.
 
-    effects: those that matter come first. The other collections are empty where nothing was found,
+    effects: those that matter come first. The other collections are empty if nothing was found,
     or nothing could be tested.
     """
 
@@ -43,17 +43,17 @@ class Found:
 
 
 def value_text(objective: str, value: float) -> str:
-    """Return an accuracy in per cent, and any other objective as it is."""
+    """Return an accuracy in percent, and any other objective unchanged."""
     return f"{100 * value:.2f} %" if objective.endswith("acc") else f"{value:.4g}"
 
 
 def difference_text(objective: str, difference: float) -> str:
-    """Return a difference of accuracies in points (hundredths), and any other as it is."""
+    """Return a difference of accuracies in percentage points, and any other unchanged."""
     return f"{100 * difference:.2f} points" if objective.endswith("acc") else f"{difference:.3g}"
 
 
 def configuration_text(configuration: Configuration) -> str:
-    """Return the overrides of a configuration, numbers to four digits."""
+    """Return the overrides of a configuration, numbers with four digits."""
     short = {
         name: float(f"{value:.4g}") if isinstance(value, float) else value
         for name, value in configuration.values.items()
@@ -88,12 +88,12 @@ def failures_text(configuration: Configuration) -> str:
 
 
 def configuration_value(value: Value) -> str:
-    """Return a setting's value as a configuration shows it: numbers to four digits."""
+    """Return a setting's value as shown in a configuration: numbers with four digits."""
     return as_text(float(f"{value:.4g}") if isinstance(value, float) else value)
 
 
 def p_text(p: float) -> str:
-    """Return p to two digits, or its upper bound where it is tiny."""
+    """Return p with two digits, or its upper bound if it is tiny."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
@@ -155,9 +155,9 @@ def _learning(found: Found) -> Iterator[str]:
 
 
 def learning_text(results: Results, board: Sequence[Configuration]) -> str:
-    """Return how many runs did not learn, and by which level that was decided.
+    """Return how many runs did not learn, and which level decided that.
 
-    "" where all learned, and where the chance level is unknown.
+    "" if all runs learned, or if the chance level is unknown.
     """
     chance = chance_level(results)
     failed = sum(one.at_chance for one in board)
@@ -190,7 +190,7 @@ def _effects(found: Found) -> Iterator[str]:
 def _early_effect(found: Found, effect: Effect) -> str:
     """Say that a setting matters, but not which value is best.
 
-    Pruning decided which runs are compared, or at which epoch.
+    It is for studies in which pruning decided which runs are compared, or at which epoch.
     """
     epoch = found.compared.epoch
     when = "among the runs that pruning left" if epoch is None else f"at epoch {epoch}"
@@ -231,7 +231,7 @@ def _importance(found: Found, effect: Effect) -> str:
 
 
 def _leader_differs(found: Found, effect: Effect) -> str:
-    """Explain where the best configuration has a value that is not the best overall."""
+    """Explain it if the best configuration has a value that is not the best overall."""
     values = found.leaderboard[0].values
     best, name = effect.levels[0].level, effect.setting.name
     if name not in values:
@@ -325,7 +325,7 @@ def _needed(found: Found, pair: Pair) -> str:
 def _not_found(found: Found) -> Iterator[str]:
     """Name the settings without a significant effect.
 
-    Each comes with the smallest effect that would have been detected, where it is known.
+    Each comes with the smallest effect that would have been detected, if it is known.
     """
     missed = [effect for effect in found.effects if effect.p is not None and not effect.matters]
     if not missed:

@@ -1,9 +1,9 @@
 """Turn the arguments of the command line into a checked config.
 
-entry   wraps a script's main: checks the config before Hydra starts, reports bad input in one line
-files   reads the files of conf/ for Hydra, none outside it and none that changes Hydra's settings
-words   checks the overrides of a command line, and those of a run from outside
-quotes  puts quotes around the values of settings that are always texts, as Hydra needs them
+entry   wraps a script's main: checks the config before Hydra starts, and reports bad input
+files   reads config files for Hydra, only from conf/, and refuses changes to Hydra's own settings
+words   checks the overrides of a command line, and those of an untrusted run
+quotes  puts quotes around the values of text settings, so that Hydra parses them as text
 names   composes a config and checks its groups, options, keys and targets without importing torch
 help    prints --help and --cfg job, with the comments of conf/
 """

@@ -13,11 +13,14 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig, open_dict
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log
+from omegaconf import DictConfig, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import InputError, SettingError, one_line
@@ -36,21 +39,23 @@ ADVICE = (
     ".*LeafSpec.*",  # Lightning's own, on the newest torch
     ".*No complete tensor found.*",  # torch.export's, for weights that are on the CPU
 )
-Task = Callable[[DictConfig], Any]
+Task = Callable[[Any], Any]
 
 
 def command(
     config_name: str,
+    read: Callable[[DictConfig], Any] = lambda cfg: cfg,
     check: str | None = None,
     resolve_resume: str | None = None,
     sweep: str | None = None,
 ) -> Callable[[Task], Callable[[], None]]:
-    """Return a decorator that makes `task(cfg)` a script's entry point.
+    """Return a decorator that makes `task(config)` a script's entry point.
 
-    Each of the other arguments is "module:function". check: is called with the config and Hydra's
-    choices before anything is created. resolve_resume: is called if the config's `resume` names a
-    run, and returns the overrides of that run and of this call together. sweep: is called with the
-    overrides of a call with -m, runs the sweep, and returns the exit status.
+    read: makes `config` of the composed config. Each of the other arguments is "module:function".
+    check: is called with `config` before anything is created. resolve_resume: is called if the
+    config's `resume` names a run, and returns the overrides of that run and of this call together.
+    sweep: is called with the overrides of a call with -m, runs the sweep, and returns the exit
+    status.
     """
 
     def decorate(task: Task) -> Callable[[], None]:
@@ -63,10 +68,11 @@ def command(
             try:
                 if arguments.multirun and not arguments.help and arguments.cfg is None:
                     sys.exit(_sweep(arguments, sweep))
-                if _prepare(
-                    arguments, config_name, check, resolve_resume, sweeps=sweep is not None
-                ):
-                    _start(task, config_name)
+                cfg = _prepare(
+                    arguments, config_name, read, check, resolve_resume, sweeps=sweep is not None
+                )
+                if cfg is not None:
+                    _run(task, read, cfg)
             except KeyboardInterrupt:
                 fail("stopped by SIGINT", 130)
             finally:
@@ -97,21 +103,22 @@ def _arguments(config_name: str) -> argparse.Namespace:
 def _prepare(
     arguments: argparse.Namespace,
     config_name: str,
+    read: Callable[[DictConfig], Any],
     check: str | None,
     resolve_resume: str | None,
     sweeps: bool,
-) -> bool:
-    """Handle --help and --cfg job, and exit with an error for bad input.
+) -> DictConfig | None:
+    """Return the checked config, or None where the flags only ask to show something.
 
-    Return whether Hydra has to run afterwards.
+    Exit with an error for bad input.
     """
     try:
         _refuse_other_configs(arguments)
         if arguments.shell_completion:
-            return True
+            return _shown_by_hydra(config_name)
         cfg = compose_config(config_name, arguments.overrides)
         if arguments.hydra_help or arguments.info:
-            return True
+            return _shown_by_hydra(config_name)
         if (
             sweeps
             and not arguments.multirun
@@ -124,13 +131,16 @@ def _prepare(
             cfg = _resumed(cfg, arguments, config_name, resolve_resume)
         if arguments.help:
             print(annotated.help_text(config_name, cfg, sys.argv[0]))
-            return False
+            return None
         if arguments.cfg == "job" and not arguments.package and not arguments.resolve:
             print(annotated.with_comments(config_name, cfg))
-            return False
-        if arguments.cfg is None and check is not None:
-            _check(cfg, check)
-        return True
+            return None
+        if arguments.cfg is not None:
+            return _shown_by_hydra(config_name)
+        if check is not None:
+            quiet()
+            _function(check)(read(cfg))
+        return cfg
     except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
 
@@ -146,6 +156,10 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
         return int(_function(sweep)(arguments.overrides))
     except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
+    except Exception as error:
+        if not hasattr(error, "exit_code"):
+            raise
+        fail(str(error), error.exit_code)
 
 
 def _resumed(
@@ -177,12 +191,10 @@ def _refuse_other_configs(arguments: argparse.Namespace) -> None:
             )
 
 
-def _check(cfg: DictConfig, check: str) -> None:
-    quiet()
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    _function(check)(cfg, choices)
+def _shown_by_hydra(config_name: str) -> None:
+    """Let Hydra show what its own flags ask for, such as --info and the completion of a shell."""
+    show = hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")
+    show(lambda cfg: None)()
 
 
 def quiet() -> None:
@@ -191,41 +203,29 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", pattern)
 
 
-class _Failed(BaseException):
-    """Carry a run's error past Hydra, which would print a message of its own about it."""
+def open_output(cfg: DictConfig) -> None:
+    """Create the folder that `hydra.run.dir` names, and begin to log as `hydra.job_logging` says.
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def start(task: Task, config_name: str) -> None:
-    """Run the task through Hydra with the arguments in sys.argv; raise what the task raises."""
-
-    @functools.wraps(task)
-    def carrying(cfg: DictConfig) -> Any:
-        gc.enable()
-        try:
-            return task(cfg)
-        except Exception as error:
-            raise _Failed(error) from error
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints the error in its own way, and exits
+    This is what `hydra.main` would do, which would compose the config again.
+    """
+    with open_dict(cfg.hydra), read_write(cfg.hydra):
+        cfg.hydra.runtime.output_dir = str(Path(str(cfg.hydra.run.dir)).absolute())
+    # Lightning starts the processes of other devices with the folder that it finds there.
+    HydraConfig.instance().set_config(cfg)
+    Path(cfg.hydra.runtime.output_dir).mkdir(parents=True, exist_ok=True)
+    configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
     # Needed for deterministic matrix products on a GPU.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    try:
-        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(carrying)()
-    except _Failed as carried:
-        raise carried.error from carried.error.__cause__
 
 
-def _start(task: Task, config_name: str) -> None:
-    """Run the task through Hydra, and report an error in one line."""
-    user_wants_traceback = "HYDRA_FULL_ERROR" in os.environ
+def _run(task: Task, read: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
+    """Run the task, and report an error in one line."""
+    gc.enable()
     try:
-        start(task, config_name)
+        open_output(cfg)
+        task(read(cfg))
     except Exception as error:
-        if user_wants_traceback:
+        if "HYDRA_FULL_ERROR" in os.environ:  # the user wants a traceback
             raise
         _fail_with(error)
     except BaseException as error:

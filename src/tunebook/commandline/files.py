@@ -24,7 +24,7 @@ from tunebook.checks import format_value, one_line
 from tunebook.paths import CONF
 from tunebook.untrusted import require_plain_yaml
 
-HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")  # as a part of a key, a group, a path or a package
+HYDRA = re.compile(r"(?<!\w)hydra(?!\w)")  # in a key, a group, a path or a package
 PACKAGE = re.compile(r"(?m)^\s*#\s*@.*$")  # a header line, such as `# @package _global_`
 
 WHOLE = ("experiment/", "debug/")  # groups whose files change the whole config
@@ -36,7 +36,7 @@ class ConfigError(ValueError):
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """Return the plain values that a YAML text holds, with interpolations left as text.
+    """Return the plain values in a YAML text, with interpolations left as text.
 
     Raises ConfigError if it is not YAML, holds anything but plain values, or would grow too large
     while it is read.
@@ -57,10 +57,10 @@ def read_yaml(text: str, where: str) -> Any:
 class FileConfigSource(file_config_source.FileConfigSource):
     """Read conf/ in place of Hydra's class of the same name, which reads any file.
 
-    The name is the same because Hydra identifies such classes by their name.
+    The name is the same because Hydra identifies these classes by name.
     """
 
-    # A cache, since a command composes the same files several times.
+    # A cache, because a command composes the same files several times.
     _parsed: ClassVar[dict[tuple[str, str], ConfigResult]] = {}
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -87,7 +87,7 @@ class FileConfigSource(file_config_source.FileConfigSource):
 def regular_file(folder: Path, name: str) -> Path:
     """Return the path of the file `name` in conf/.
 
-    Raises ConfigError if it is outside conf/, or is no regular file.
+    Raises ConfigError if it is outside conf/ or is not a regular file.
     """
     file = (folder / name).resolve()
     is_named_inside = folder.resolve() == CONF.resolve() and not {"", ".", ".."} & set(

@@ -1,6 +1,6 @@
-"""Print --help and --cfg job: the settings, each with its comment in conf/.
+"""Print --help and --cfg job: the settings, with their comments from conf/.
 
-The comment behind a key gives its unit or range.
+The comment after a key gives its unit or range.
 """
 
 import re
@@ -85,7 +85,7 @@ def _keyed_lines(text: str) -> list[tuple[str, re.Match[str] | None]]:
 
 
 def with_comments(config_name: str, cfg: DictConfig) -> str:
-    """Return the composed config as YAML, with each key's comment behind it."""
+    """Return the composed config as YAML, with the comment of each key after it."""
     choices = dict(cfg.hydra.runtime.choices)
     said = comments(config_name, choices)
     shown = cfg.copy()

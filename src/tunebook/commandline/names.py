@@ -1,6 +1,6 @@
 """Compose configs and check their names: groups, options, keys and targets.
 
-torch is not imported, so that a typo is reported at once.
+torch is not imported, so that a typo is reported without delay.
 """
 
 import functools
@@ -26,10 +26,10 @@ from tunebook.targets import KINDS, check_name, kind_at
 
 # Hydra's own launcher and sweeper, which have a _target_ too.
 HYDRA_TARGETS = ("hydra._internal.core_plugins.",)
-# What Hydra sets itself. It differs with the overrides and the folder.
+# Settings that Hydra sets itself. They depend on the overrides and the folder.
 HYDRA_FINDINGS = ("runtime.", "overrides.", "job.override_dirname")
 SQLITE = "sqlite:///"
-# What an experiment or a command line may add as a whole. Its class checks the keys in it.
+# Nodes that an experiment or a command line may add. Their class checks the keys in them.
 NEW_AS_A_WHOLE = (
     "hydra",
     "callbacks.",
@@ -73,10 +73,16 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
-def check_names(config_name: str, cfg: DictConfig) -> None:
-    """Raise ConfigError or SettingError if a config's names are not right.
+def recompose(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a config whose names were checked before, in another process."""
+    with _hydra():
+        return _compose(config_name, list(overrides))
 
-    Each group needs an option, each key must be one of the chosen options', each target must be
+
+def check_names(config_name: str, cfg: DictConfig) -> None:
+    """Raise ConfigError or SettingError if a config's names are wrong.
+
+    Each group needs an option, each key must belong to a chosen option, each target must be
     trusted, and the folders for results must be writable.
     """
     choices = dict(cfg.hydra.runtime.choices)
@@ -95,7 +101,7 @@ def check_names(config_name: str, cfg: DictConfig) -> None:
     known = set(keys(cfg if chooses_only else with_choices(choices, config_name)))
     of_its_own = _top_keys(config_name)
     for key in keys(cfg):
-        if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may hold any key
+        if (top := key.partition(".")[0]) not in of_its_own:  # an option's file may have any key
             raise ConfigError(
                 f"{key}: no such setting."
                 f"{suggest(top, of_its_own) or _leaf_elsewhere(key, list(known))}"
@@ -153,7 +159,7 @@ def with_choices(
     return _composed(config_name, chosen)[1 if hydra else 0]
 
 
-@functools.cache  # all trials of a sweep ask for the same few
+@functools.cache  # the trials of a sweep use the same few
 def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
     with _hydra():
         whole = compose(config_name, list(chosen), return_hydra_config=True)
@@ -184,7 +190,7 @@ def targets(cfg: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every key that can name code, with its value.
 
     These are `_target_` anywhere, and `class` and `()` in the settings of logging. An interpolation
-    is not evaluated, since its text is no valid name.
+    is not evaluated, because its text is not a valid name.
     """
     if isinstance(cfg, ListConfig):
         for i, item in enumerate(cfg):
@@ -260,7 +266,7 @@ def _hydra_node(config_name: str, words: tuple[str, ...]) -> DictConfig:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every dotted key without keys below, with its value; interpolations stay text."""
+    """Yield every dotted key that has a plain value, and that value; interpolations stay text."""
     nodes: list[tuple[str, Any]] = [("", OmegaConf.to_container(node, resolve=False))]
     while nodes:
         path, value = nodes.pop()
@@ -331,7 +337,7 @@ def _compose(config_name: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(
             f"{' '.join(overrides)}: cannot be composed: a file in conf/ includes itself"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:  # what Hydra did not foresee
+    except (ValueError, TypeError, AttributeError) as error:  # errors that Hydra does not handle
         raise ConfigError(
             f"{' '.join(overrides)}: cannot be composed: {_first_line(error)}"
         ) from error
@@ -350,7 +356,7 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
         full = compose(config_name, chosen, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
         return _first_line(error)  # the mistake is in an option's own file
-    # Hydra's own settings are left out, since most of them are refused.
+    # Hydra's own settings are left out, because most of them are refused.
     known = [key for key in keys(full) if not key.startswith("hydra")]
     if name in known:
         return _first_line(error)

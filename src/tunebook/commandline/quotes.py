@@ -1,6 +1,6 @@
-"""Put quotes around the values of settings that are always texts.
+"""Put quotes around the values of text settings.
 
-Hydra parses the value of an override, and would take some texts for something else.
+Hydra parses the value of an override, and would read some texts as other types.
 """
 
 import re
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from tunebook.text_output import quoted
 
-# A text that Hydra takes for nothing else: it has a letter (other than e, as in the number 1e5).
+# Hydra reads it only as text: it has a letter other than e (which occurs in numbers: 1e5).
 PLAIN_TEXT = re.compile(
     r"(?!(?:true|false|null|nan|inf)$)(?=.*[A-DF-Za-df-z])[\w./-]+", re.ASCII | re.IGNORECASE
 )
-# Settings of the scripts that are always texts. Hydra would take `1e5` for a number, and refuse
+# Settings of the scripts that are always text. Hydra would read `1e5` as a number, and refuse
 # `a, b`.
 TEXTS = {
     "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"),
@@ -23,8 +23,8 @@ TEXTS = {
 def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
     """Return the overrides as Hydra can parse them, with quotes around texts.
 
-    compare's `sweep=<name>` becomes `sweep_name=<name>`, since Hydra would look for an option of
-    conf/sweep/.
+    compare.py's `sweep=<name>` becomes `sweep_name=<name>`, because Hydra would look for an option
+    in conf/sweep/.
     """
     found: list[str] = []
     for word in overrides:

@@ -11,32 +11,20 @@ from hydra.errors import HydraException
 
 from tunebook.checks import InputError, SettingError, format_value, one_line
 from tunebook.commandline.files import ConfigError
+from tunebook.config.roles import REFERABLE, role_of
 from tunebook.paths import CONF
 from tunebook.secrets import HIDDEN
 
-# The only settings of Hydra's own that a command line may set. Others write files, read configs
-# from elsewhere, or set the environment.
+# The only Hydra settings that a command line may set. Others write files, read configs from
+# elsewhere, or set environment variables.
 HYDRA_SETTINGS = ("hydra.run.dir", "hydra.verbose")
-# The settings that an interpolation from outside may refer to, such as `${optimizer.lr}`. Others
-# hold paths, addresses and secrets.
-REFERRED_TO = (
-    "augmentation",
-    "data",
-    "model",
-    "objective",
-    "optimizer",
-    "scheduler",
-    "seed",
-    "trainer",
-)
-PLACES = ("data.root", "data.source")
 MAX_REFERENCES = 8
 KEY = re.compile(r"[+~]*\w[\w.-]*(/\w[\w.-]*)*(@[\w./-]*)?")
 REFERENCE = re.compile(r"\$\{\s*([A-Za-z_]\w*(?:\.\w+)*)\s*\}")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Parse overrides with Hydra's grammar; raise ConfigError for one that does not fit it."""
+    """Parse overrides with Hydra's grammar; raise ConfigError for one that does not match it."""
     parser = OverridesParser.create()
     parsed: list[Override] = []
     for text in overrides:
@@ -44,7 +32,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed += parser.parse_overrides([text])
         except HydraException as error:
             raise ConfigError(f"{format_value(text)}: {_unreadable(text)}") from error
-        except ValueError as error:  # a number of 5,000 digits
+        except ValueError as error:  # such as a number of 5,000 digits
             raise ConfigError(f"{format_value(text)}: {one_line(str(error))}") from error
         except RecursionError as error:
             raise ConfigError(f"{format_value(text)}: is nested too deeply") from error
@@ -52,7 +40,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _unreadable(text: str) -> str:
-    """Return why an override does not fit Hydra's grammar.
+    """Return why an override does not match Hydra's grammar.
 
     Hydra's own message only names tokens of the grammar.
     """
@@ -121,17 +109,17 @@ def _check_hydra_word(override: Override) -> None:
 
 
 def _words_of_lightning() -> tuple[tuple[str, object], ...]:
-    """Return the overrides that Lightning adds for a process that it starts for a device."""
+    """Return the overrides that Lightning adds when it starts a process for a device."""
     rank = os.environ["LOCAL_RANK"]
     return ("hydra.job.name", f"train_ddp_process_{rank}"), ("hydra.output_subdir", None)
 
 
 def words_taken_over(words: object, given: Collection[str], where: str) -> list[str]:
-    """Return the overrides of a recorded run that this call keeps.
+    """Return the overrides of a recorded run that this call reuses.
 
     None of them evaluates an interpolation on this machine. An override with a hidden secret or
     such an interpolation must be given again. given: the settings that this call's own overrides
-    set. where: the run's name, for the error. Raises InputError for an override that can't be kept.
+    set. where: the run's name, for the error. Raises InputError for an override that can't be used.
     """
     kept: list[str] = []
     for word in words if isinstance(words, list) else [words]:
@@ -151,7 +139,7 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
 
 
 def check_outside_words(words: object, where: str) -> list[str]:
-    """Return the overrides of a run from outside, none of which evaluates an interpolation here.
+    """Return the overrides of an untrusted run, none of which evaluates an interpolation here.
 
     The names of their settings are checked later, when a config is composed from them. where: the
     run's name, for the error. Raises InputError for an override that can't be used.
@@ -169,7 +157,7 @@ def check_outside_words(words: object, where: str) -> list[str]:
 
 
 def _outside_word(word: object, where: str) -> Override:
-    """Parse an override from outside; raise InputError if it does not set anything."""
+    """Parse an untrusted override; raise InputError if it does not set anything."""
     try:
         if not isinstance(word, str) or word.startswith("-"):
             raise ConfigError("no setting")
@@ -182,21 +170,21 @@ def _outside_word(word: object, where: str) -> Override:
 def _is_evaluated(word: str) -> bool:
     """Return whether an override's value evaluates an interpolation.
 
-    The override is parsed, since its text alone does not show it: Hydra reads `\\$\\{` as `${`.
+    The override is parsed, because its text alone does not show it: Hydra reads `\\$\\{` as `${`.
     """
     (override,) = parse([word])
     return any(evaluates(text) for text in _texts(override._value))
 
 
 def check_outside_values(content: Any, where: str) -> None:
-    """Raise InputError if values from outside hold an interpolation that is evaluated here."""
+    """Raise InputError if untrusted values hold an interpolation that is evaluated here."""
     references = [text for text in _texts(content) if "${" in text]
     for text in references:
         if evaluates(text):
             raise InputError(
                 f"{where}: holds {format_value(text)}, which would be looked up on this machine"
             )
-    if len(references) > MAX_REFERENCES:  # references to references grow without bound
+    if len(references) > MAX_REFERENCES:  # nested references could expand without limit
         raise InputError(
             f"{where}: holds {len(references)} references to other settings; "
             f"at most {MAX_REFERENCES} are followed"
@@ -208,14 +196,11 @@ def evaluates(text: str) -> bool:
     match = REFERENCE.fullmatch(text)
     if match is None:
         return "${" in text
-    key = match[1]
-    return key.split(".")[0] not in REFERRED_TO or any(
-        key == place or key.startswith(f"{place}.") for place in PLACES
-    )
+    return role_of(match[1]) not in REFERABLE
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in a value, including keys."""
+    """Yield every string in a value, including keys."""
     if isinstance(value, QuotedString):
         yield value.text
     elif isinstance(value, str):

@@ -1,9 +1,9 @@
 """Turn the files of a data set into batches.
 
-sources       the data sets: each one's shape, classes, images and labels
-download      files checked by digest and downloaded once, from the first source that works
-batches       batches gathered by index from memory, in an order that depends on (seed, epoch) only
-augmentation  random changes of a batch on its device, different for each image
+sources       the data sets, with their shapes, classes, images and labels
+download      checks files by their digests, and downloads them from the first source that works
+batches       gathers batches from memory, in an order that depends only on (seed, epoch)
+augmentation  random changes to the images of a batch, computed on its device
 module        the LightningDataModule: split, loaders, scaling
 """
 
@@ -24,7 +24,7 @@ MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class at its first use, since only the data module needs Lightning."""
+    """Import a class on first use, because only the data module needs Lightning."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)

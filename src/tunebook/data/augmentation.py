@@ -1,7 +1,7 @@
-"""Change each image of a batch at random, on the batch's device.
+"""Apply random changes to each image of a batch, on the batch's device.
 
 An augmentation is called with float images (B, C, H, W) in [0, 1], each sample's index int64 (B,),
-and a key made of (seed, epoch). The change of a sample is a function of (key, index) only.
+and a key made of (seed, epoch). The change to a sample depends only on (key, index).
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tunebook.checks import Fraction, NonNegative, SettingError, validate_args
 from tunebook.randomness import uniform
 
-Scale = Annotated[float, Field(ge=0.01, le=100)]  # beyond, nothing of an image is visible
+Scale = Annotated[float, Field(ge=0.01, le=100)]  # outside, no part of an image is visible
 
 
 class NoAugmentation(nn.Module):
@@ -29,8 +29,9 @@ class NoAugmentation(nn.Module):
 class Affine(nn.Module):
     """Rotate, scale, shear and shift each image by amounts that are drawn uniformly.
 
-    rotation, shear: the most degrees, in either direction. scale_min, scale_max: factors. shift:
-    the most, in either direction, as a fraction of the side. What lies outside an image is black.
+    Pixels from outside the image are black.
+    rotation, shear: the maximum in either direction, in degrees. scale_min, scale_max: factors.
+    shift: the maximum in either direction, as a fraction of the side.
     """
 
     @validate_args

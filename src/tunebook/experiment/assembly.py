@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
@@ -25,24 +24,21 @@ from tunebook.checks import (
     validate_value,
 )
 from tunebook.classifier import Classifier
+from tunebook.config import Settings
 from tunebook.data import ImageDataModule
 from tunebook.recovery import VerifiedCheckpoints
-from tunebook.secrets import learn, redacted
 from tunebook.targets import make, resolve
 from tunebook.tracking import Tracker
 from tunebook.training import make_trainer
 
 __all__ = [
     "RunComponents",
-    "Settings",
     "build",
     "make",
     "make_schedule",
-    "plain",
     "steps_of",
     "trainer_for",
 ]
-Settings = dict[str, Any]
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
 TYPES: dict[str, Any] = {
     "seed": Seed,
@@ -54,25 +50,9 @@ TYPES: dict[str, Any] = {
 }
 
 
-def plain(cfg: DictConfig) -> Settings:
-    """Return a config as plain values, with every interpolation resolved.
-
-    Its secrets are remembered, so that they are hidden wherever text is written.
-    """
-    settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    learn(settings)
-    return {str(key): value for key, value in settings.items()}
-
-
-def without_secrets(cfg: DictConfig) -> str:
-    """Return a config as YAML, with interpolations unresolved and secrets hidden."""
-    return OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg, resolve=False))))
-
-
 @dataclass
 class RunComponents:
-    """Hold the objects that a config describes, all but the Trainer."""
+    """Hold the objects that a config describes, except the Trainer."""
 
     settings: Settings
     data: ImageDataModule
@@ -83,20 +63,20 @@ class RunComponents:
 
     @property
     def objective(self) -> str | None:
-        """Return the metric that picks the best epoch, or None where no epoch may be picked.
+        """Return the metric that selects the best epoch, or None if no epoch may be selected.
 
-        None may where validation is on images of the test set or of the training set.
+        No epoch may be selected if the validation images are also used for training or testing.
         """
         return str(self.settings["objective"]) if self.data.validate_on == "split" else None
 
     @property
     def mode(self) -> str:
-        """Return "max" or "min", whichever value of the objective is the best."""
+        """Return "max" if a higher objective is better, else "min"."""
         return MODES[self.settings["objective"]]
 
 
 def build(settings: Settings) -> RunComponents:
-    """Return every object of a run but its Trainer.
+    """Return every object of a run except its Trainer.
 
     Raises SettingError for a setting that can't be used.
     """
@@ -161,7 +141,7 @@ def _make_callbacks(settings: Settings, objective: str) -> list[pl.Callback]:
 
 
 def _require_split(data: ImageDataModule, selecting: bool) -> None:
-    """Raise SettingError where something is selected by figures other than a validation split's."""
+    """Raise SettingError if something is selected by metrics that are not a validation split's."""
     if data.validate_on != "split" and selecting:
         message = (
             f"nothing may be selected by {data.validate_on} figures: "

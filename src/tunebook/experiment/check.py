@@ -1,35 +1,34 @@
-"""Check that a config can run, before anything is loaded or made.
+"""Check that a config can run, before anything is loaded or created.
 
 Shapes are tried on torch's meta device, which allocates no memory.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook import machine
 from tunebook.checks import LARGEST_FLOAT, SettingError
+from tunebook.config import RunConfig
 from tunebook.experiment import resume
-from tunebook.experiment.assembly import RunComponents, build, plain, steps_of, trainer_for
+from tunebook.experiment.assembly import RunComponents, build, steps_of, trainer_for
 from tunebook.experiment.memory import check_memory
 from tunebook.recovery import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
-SIMULATED_STEPS = 5000  # the most steps of a schedule that are tried
-WORKERS_A_PROCESSOR = 4  # more of data.num_workers would only wait for one another
+SIMULATED_STEPS = 5000  # at most this many steps of a schedule are tried
+WORKERS_A_PROCESSOR = 4  # more data loader workers would only wait for one another
 
 
-def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Raise SettingError where `cfg` can't run.
-
-    choices: the chosen option of each config group.
-    """
-    settings = plain(cfg)
-    if settings["data"].get("validate_on") == "test" and choices.get("experiment") != NOTEBOOK:
+def check(config: RunConfig) -> None:
+    """Raise SettingError if `config` can't run."""
+    settings = config.settings
+    if (
+        settings["data"].get("validate_on") == "test"
+        and config.choices.get("experiment") != NOTEBOOK
+    ):
         raise SettingError(
             "data.validate_on",
             "test",
@@ -45,7 +44,7 @@ def check(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
     _check_schedule(parts)
     parts.data.source.check(parts.data.root)
     parts.tracker.check()
-    resume.check(settings, choices)
+    resume.check(config)
 
 
 def _check_limits(parts: RunComponents) -> None:
@@ -85,9 +84,9 @@ def _check_shapes(parts: RunComponents) -> None:
 
 
 def _check_schedule(parts: RunComponents) -> None:
-    """Raise SettingError where the schedule fails or gives a learning rate that can't be used.
+    """Raise SettingError if the schedule fails or gives an unusable learning rate.
 
-    The schedule is stepped through the run on stand-in weights. The learning rate must stay
+    The schedule is stepped through the whole run with dummy weights. The learning rate must stay
     between 0 and the largest float32.
     """
     where, name = "scheduler", parts.settings["scheduler"]["_target_"]

@@ -14,12 +14,12 @@ from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
 
 TIMES = ("time/", "speed/", "system/")  # metrics that differ from run to run
-ORDER = ("lr", "train/", "val/", "best/", "test/")  # in which an epoch's metrics are logged
+ORDER = ("lr", "train/", "val/", "best/", "test/")  # the order in which metrics are logged
 # Tags that say where a run came from, as the `version.<package>` tags do.
 ORIGIN = ("host", "cpu", "python", "precision", "git.commit", "git.dirty")
 PACKAGES = "config/requirements.txt"
-SHOWN = 5  # of the final figures, the largest differences first
-SHOWN_PACKAGES = 10  # of the packages that no tag names
+SHOWN = 5  # final figures, those with the largest differences first
+SHOWN_PACKAGES = 10  # packages that no tag names
 
 Point = tuple[int, str]  # epoch and metric
 
@@ -38,9 +38,9 @@ class RunSnapshot:
 
 
 def from_mlflow(run: FinishedRun, folder: Path) -> RunSnapshot:
-    """Return the account of a finished run.
+    """Return the snapshot of a finished run.
 
-    folder: where its artifacts are downloaded to.
+    folder: the folder for downloaded artifacts.
     """
     points = {
         (step, metric): _finite(value)
@@ -56,7 +56,7 @@ def from_mlflow(run: FinishedRun, folder: Path) -> RunSnapshot:
 
 
 def from_journal(file: Path) -> RunSnapshot:
-    """Return the account of the run in this process, from its journal.
+    """Return the snapshot of the run in this process, from its journal.
 
     The journal can be read even when the tracking store can't be reached.
     """
@@ -78,7 +78,7 @@ def from_journal(file: Path) -> RunSnapshot:
 
 
 def _finite(value: float) -> float:
-    """Return a value as a database stores it: the largest number for an infinite one."""
+    """Return a value as a database stores it: infinity becomes the largest finite number."""
     return max(-sys.float_info.max, min(sys.float_info.max, value))
 
 
@@ -119,7 +119,7 @@ class Comparison:
 
     @property
     def first(self) -> str:
-        """Return the first difference: metric, epoch and both values; "" where there is none."""
+        """Return the first difference: metric, epoch and both values; "" if there is none."""
         for point in self.differing:
             step, metric = point
             return (
@@ -136,9 +136,9 @@ class Comparison:
         return {"reproduction": "different", "reproduction.first_difference": self.first}
 
     def lines(self, more: list[str]) -> list[str]:
-        """Return the verdict for the user, a line each.
+        """Return the verdict for the user, as lines.
 
-        more: what else is known to differ, a line each.
+        more: lines with other known differences.
         """
         points = self.points
         if self.same:
@@ -164,7 +164,7 @@ class Comparison:
         ]
 
     def _finals(self) -> list[str]:
-        """Return the final figures that differ, a line each, largest relative difference first."""
+        """Return a line for each final figure that differs, largest relative difference first."""
         last = [
             {metric: account.points[step, metric] for step, metric in sorted(account.points)}
             for account in (self.then, self.now)

@@ -1,6 +1,6 @@
 """Check that a checkpoint's state fits the objects of a run.
 
-State that doesn't fit would cause an error in the middle of the run, or make it another run.
+State that doesn't fit would cause an error in the middle of the run, or change its result.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from tunebook.recovery.checkpoint import CheckpointError, Content
 from tunebook.recovery.contents import is_count, misfit
 from tunebook.recovery.position import Position
 
-# The whole numbers in a schedule's state that change during a run.
+# The integers in a schedule's state that change during a run.
 MOVING = ("last_epoch", "_step_count", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
 
 
 def require_fit(content: Content, parts: RunComponents, changed: set[str], name: str) -> None:
-    """Raise CheckpointError where the state of optimizer, schedule or callbacks doesn't fit.
+    """Raise CheckpointError if the state of optimizer, schedule or callbacks doesn't fit.
 
     It must have the shape that the settings of `parts` give it.
     changed: the settings that differ from the run's, with the user's permission.

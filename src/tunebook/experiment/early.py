@@ -1,6 +1,6 @@
-"""Check what torch alone can check of a config, before Lightning is imported.
+"""Check what can be checked with torch alone, before Lightning is imported.
 
-Importing Lightning and the rest takes several times as long as importing torch.
+Importing Lightning and the other packages takes several times as long as importing torch.
 """
 
 import json
@@ -16,17 +16,17 @@ CLASSES = 10  # any number will do: no setting depends on the data's number of c
 
 
 class EarlyCheck:
-    """Check the seed, the learning rate and the network of many configs, equal networks once.
+    """Check the seed, learning rate and network of many configs; equal networks are checked once.
 
-    The optimizer is left out: making one imports torch's compiler, which takes as long as torch
-    itself.
+    The optimizer is not checked: creating one imports torch's compiler, which takes as long as
+    importing torch itself.
     """
 
     def __init__(self) -> None:
         self._done: set[str] = set()
 
     def __call__(self, settings: Mapping[str, Any]) -> None:
-        """Raise SettingError where the seed, the learning rate or the network can't be used.
+        """Raise SettingError if the seed, the learning rate or the network can't be used.
 
         All settings are checked later, by `tunebook.experiment.check`.
         """

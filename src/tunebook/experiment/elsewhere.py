@@ -1,9 +1,10 @@
 """Resume a run that is not in this `outputs` folder.
 
-Either MLflow knows the run, or there is only a checkpoint's file or address. Its files are fetched
-into a temporary folder with the layout of a run's folder, where they are checked like any other's;
-only then are they copied into `outputs`. A run that MLflow knows resumes as the same MLflow run. A
-checkpoint alone resumes as a new run, in which the epochs so far are logged again.
+The run is either recorded in MLflow, or given as a checkpoint's path or address. Its files are
+fetched into a temporary folder with the layout of a run's folder, and checked like those of any
+other run. Only then are they copied into `outputs`. A run that is recorded in MLflow resumes as the
+same MLflow run. A checkpoint alone resumes as a new run, in which the epochs so far are logged
+again.
 """
 
 import atexit
@@ -19,7 +20,8 @@ from omegaconf import DictConfig
 from tunebook.checks import InputError, format_value
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.words import check_outside_words
-from tunebook.experiment.places import ADDRESSES, LOCATION_KEYS
+from tunebook.config.roles import OF_THIS_CALL, role_of
+from tunebook.experiment.places import ADDRESSES
 from tunebook.experiment.restore import fetch
 from tunebook.recovery import checkpoint
 from tunebook.recovery.contents import require_state
@@ -36,8 +38,8 @@ from tunebook.untrusted import read_regular, require_key
 def fetch_external(name: str, cfg: DictConfig) -> RunFolder | None:
     """Return a temporary folder with the files of the checkpoint or MLflow run `name`.
 
-    Returns None where neither has that name.
-    Raises InputError where the files can't be fetched or are not what they should be.
+    Returns None if there is neither with that name.
+    Raises InputError if the files can't be fetched or are invalid.
     """
     is_address = name.startswith(ADDRESSES)
     if is_address or Path(name).is_file():
@@ -70,17 +72,17 @@ def _of_checkpoint(file: Path, name: str, folder: RunFolder) -> RunFolder:
 
 
 def settings_of(overrides: object, where: str) -> list[str]:
-    """Return those overrides of a run from outside that may be used here.
+    """Return the overrides of an untrusted run that may be used here.
 
-    They are not trusted: places are left out, and InputError is raised for flags and for anything
-    that would be evaluated on this machine.
+    Overrides that name locations are left out. InputError is raised for flags and for anything that
+    would be evaluated on this machine.
     where: the setting that named the run, for the error's message.
     """
     kept: list[str] = []
     for override in overrides if isinstance(overrides, list) else [overrides]:
         if not isinstance(override, str) or override.startswith("-"):
             raise InputError(f"{where}: holds {format_value(override)}, which is no setting")
-        if override.lstrip("+~").startswith(LOCATION_KEYS):
+        if role_of(override) in OF_THIS_CALL:
             continue
         kept += check_outside_words([override], where)
     return kept
@@ -123,8 +125,8 @@ def fetch_checkpoints(
 ) -> None:
     """Download a run's checkpoints from MLflow.
 
-    The best one may be missing, since some runs must not pick a best epoch.
-    Raises RunNotFound where the last one is missing.
+    The best checkpoint may be missing, because some runs must not select a best epoch.
+    Raises RunNotFound if the last checkpoint is missing.
     """
     checkpoints.mkdir(exist_ok=True)
     for name in names:
@@ -135,7 +137,7 @@ def fetch_checkpoints(
 def _take_over_journal(told: list[Record], to: Path) -> None:
     """Write a new journal with the run's description and points, so that none is logged twice.
 
-    Its files are not here, and everything else is in MLflow already.
+    The run's artifacts are not on this machine, and MLflow already has everything else.
     """
     written = Journal(to)
     for record in told:

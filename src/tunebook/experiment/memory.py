@@ -1,4 +1,4 @@
-"""Estimate how much memory a network needs, on the meta device, which allocates nothing."""
+"""Estimate a network's memory use on torch's meta device, which allocates nothing."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tunebook.training import device_kind
 
 
 def check_memory(parts: RunComponents) -> None:
-    """Raise SettingError where training or evaluation takes more memory than there is.
+    """Raise SettingError if training or evaluation needs more memory than there is.
 
     parts: made on the meta device.
     """
@@ -42,7 +42,7 @@ def check_memory(parts: RunComponents) -> None:
 
 
 def check_weights(parts: RunComponents) -> None:
-    """Raise SettingError where the weights alone take more memory than there is.
+    """Raise SettingError if the weights alone need more memory than there is.
 
     parts: made on the meta device.
     """
@@ -94,7 +94,7 @@ def _optimizer_bytes(parts: RunComponents, weights: list[nn.Parameter]) -> int:
 def evaluation_bytes(network: nn.Module, shape: tuple[int, ...]) -> int:
     """Return the bytes that an evaluation step needs.
 
-    These are the weights, and the inputs and outputs of the layer where they take the most.
+    These are the weights, and the inputs and outputs of the layer that needs the most for them.
     """
     most = 0
 

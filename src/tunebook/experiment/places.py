@@ -9,12 +9,14 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.checks import InputError, format_value
+from tunebook.config.roles import Role, key_of, role_of
 from tunebook.runfolder import RUNS, RunFolder
 
 ADDRESSES = ("http://", "https://")  # beginnings of a checkpoint that is to be downloaded
-# Settings of a run that another machine or call does not take over.
-LOCATION_KEYS = ("data.root", "tracking", "outputs", "hydra", "resume")
-PLACES = ("data.root", "tracking.uri", "outputs", "hydra")
+# Settings of a tracking store that say what is sent to it, not where it is.
+NO_PLACES = tuple(
+    f"tracking.{key}" for key in ("patience_s", "save_model", "save_pictures", "system_metrics")
+)
 OPTIONS = ("off", "mlflow")  # of the config group `tracking`
 
 
@@ -27,11 +29,11 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
     link = Path(str(cfg.outputs)) / RUNS / folder.key
     if link.is_symlink() and link.resolve() == folder.path.resolve():
         return  # a process of this user has run in it before
-    given = {_key(override) for override in overrides}
+    given = {key_of(override) for override in overrides}
     foreign = [
         override
         for override in folder.overrides
-        if _key(override) not in given and _names_a_place(override, cfg)
+        if key_of(override) not in given and _names_a_place(override, cfg)
     ]
     if foreign:
         said = "; ".join(format_value(override) for override in foreign[:3])
@@ -42,16 +44,12 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
         raise InputError(f"resume={format_value(cfg.resume)}: {message}")
 
 
-def _key(override: str) -> str:
-    return override.partition("=")[0].strip().lstrip("+~")
-
-
 def _names_a_place(override: str, cfg: DictConfig) -> bool:
-    key, value = _key(override), override.partition("=")[2].strip()
+    key, value = key_of(override), override.partition("=")[2].strip()
+    if role_of(key) != Role.LOCATION:
+        return False
     if key == "tracking":
         return value not in OPTIONS
-    if not any(
-        key == place or key.startswith((f"{place}.", f"{place}/", f"{place}@")) for place in PLACES
-    ):
+    if key in NO_PLACES:
         return False
     return str(OmegaConf.select(cfg, key, default=None)) != value.strip("'\"")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from tunebook.checks import InputError
 from tunebook.experiment import restore
@@ -38,9 +40,9 @@ class Prediction:
 def predict(cfg: DictConfig) -> bool:
     """Log each image's most probable class, and return whether all images could be read.
 
-    Where `output` is set, all probabilities are written as CSV. An image of a folder that can't be
-    read gets a line on standard error and a row without figures. Raises InputError where a single
-    image is asked for and can't be read.
+    If `output` is set, all probabilities are written as CSV. An image of a folder that can't be
+    read is reported on standard error and gets a row without figures. Raises InputError if
+    `images` is a single file that can't be read.
     """
     paths = image_files(str(cfg.images))
     output = None if cfg.output is None else check_output(str(cfg.output), paths)
@@ -85,12 +87,24 @@ def _predictions(
                 problems[path] = str(error)
         rows: dict[Path, list[float]] = {}
         if read:
-            pixels = torch.from_numpy(np.stack(list(read.values()))).permute(0, 3, 1, 2)
-            scaled = pixels.to(device, torch.float32).div(255)
-            with torch.inference_mode():
-                logits = network(1 - scaled if cfg.invert else scaled)
-            rows = dict(zip(read, logits.float().softmax(dim=1).tolist(), strict=True))
+            found = probabilities(network, np.stack(list(read.values())), device, cfg.invert)
+            rows = dict(zip(read, found, strict=True))
         yield from (Prediction(path, rows.get(path, ()), problems.get(path, "")) for path in chosen)
+
+
+def probabilities(
+    network: nn.Module, pixels: npt.NDArray[np.uint8], device: torch.device, invert: bool
+) -> list[list[float]]:
+    """Return the class probabilities of a batch of images.
+
+    network: in evaluation mode, on `device`. pixels: (B, H, W, C), 0 to 255. invert: whether black
+    and white are exchanged first.
+    """
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device, torch.float32).div(255)
+    with torch.inference_mode():
+        logits = network(1 - values if invert else values)
+    found: list[list[float]] = logits.float().softmax(dim=1).tolist()
+    return found
 
 
 def _table(found: Sequence[Prediction], class_names: Sequence[str]) -> str:

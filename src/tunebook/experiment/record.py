@@ -5,7 +5,6 @@ import json
 import logging
 import shlex
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import Any
 
 import psutil
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from tunebook.commandline.names import default_choices, with_choices
-from tunebook.experiment.assembly import RunComponents, plain, without_secrets
+from tunebook.config import RunConfig, plain
+from tunebook.config.roles import LOGGED, with_role
+from tunebook.experiment.assembly import RunComponents
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
 from tunebook.runfolder import BEST, LAST, PREVIOUS, RunFolder
@@ -29,39 +29,26 @@ from tunebook.training import EpochLogger
 log = logging.getLogger(__name__)
 
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's terms
-# Places, display and loading: settings that a user doesn't vary to compare results.
-NOT_VARIED = (
-    "data.source.",
-    "data.root",
-    "data.eval_batch_size",
-    "data.num_workers",
-    "tracking.",
-    "trainer.progress_bar",
-    "experiment_name",
-    "outputs",
-    "checkpoint_every_s",
-    "resume",
-    "sweep",
-)
 
 
 def describe_run(
-    parts: RunComponents, cfg: DictConfig, precision: str, folder: RunFolder, trial: Trial
+    parts: RunComponents, config: RunConfig, precision: str, folder: RunFolder, trial: Trial
 ) -> None:
     """Record the name, the parameters and the tags of a new run.
 
     precision: what "auto" became.
     """
-    chosen = HydraConfig.get().runtime.choices
     choices = {
-        group: str(chosen[group])
+        group: str(config.choices[group])
         for group in default_choices()
-        if chosen.get(group) and group not in ("tracking", "sweep")
+        if config.choices.get(group) and group not in ("tracking", "sweep")
     }
-    settings, defaults = hyperparameters(plain(cfg)), hyperparameters(plain(with_choices(choices)))
+    settings = hyperparameters(config.settings)
+    defaults = hyperparameters(plain(with_choices(choices)))
     tracker = parts.tracker
-    words = [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")]
-    tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), words) | dict(trial.tags)
+    script, *arguments = config.command
+    words = [word for word in arguments if not word.startswith("hydra.run.dir=")]
+    tags = describe.tags(ROOT, Path(script).resolve(), words) | dict(trial.tags)
     tracker.describe(
         experiment=parts.settings["experiment_name"],
         name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
@@ -77,7 +64,7 @@ def describe_run(
 
 
 def save_inputs(
-    parts: RunComponents, cfg: DictConfig, digests: Mapping[str, str], folder: RunFolder
+    parts: RunComponents, config: RunConfig, digests: Mapping[str, str], folder: RunFolder
 ) -> None:
     """Record the config and the data of a run that begins.
 
@@ -85,8 +72,7 @@ def save_inputs(
     digests: of the images and labels of each split.
     """
     tracker = parts.tracker
-    cfg = OmegaConf.merge(cfg, {"resume": None})
-    tracker.save_text(without_secrets(cfg), "config/config.yaml")
+    tracker.save_text(config.text, "config/config.yaml")
     tracker.save_text(OmegaConf.to_yaml(redacted(folder.overrides)), "config/overrides.yaml")
     _log_datasets(parts, digests)
     folder.name = tracker.run_name
@@ -132,8 +118,8 @@ def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {
         key: value
-        for key, value in _flat(settings).items()
-        if not key.startswith(NOT_VARIED) and not key.endswith("_target_")
+        for key, value in with_role(_flat(settings), LOGGED).items()
+        if not key.endswith("_target_")
     }
     return dict(sorted(found.items(), key=lambda item: "." not in item[0]))
 
@@ -278,8 +264,6 @@ def _where_to_look(parts: RunComponents, folder: RunFolder) -> str:
 
 def close_run(parts: RunComponents, output_dir: Path, status: Status) -> None:
     """Save train.log with the run, and end the run in the record."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
     log_file = output_dir / "train.log"
     if log_file.is_file():
         parts.tracker.save_text(log_file.read_text(errors="replace"), "log/train.log")

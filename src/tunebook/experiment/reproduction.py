@@ -8,7 +8,6 @@ overrides, which go through every check that a user's own overrides go through. 
 import json
 import logging
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,20 +15,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from tunebook.checks import InputError, format_value, validate_value
-from tunebook.commandline.entry import start
+from tunebook.commandline.entry import open_output
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, compose_config, leaves
+from tunebook.config import RunConfig
+from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
 from tunebook.experiment import check as settings_check
 from tunebook.experiment import comparison, elsewhere
 from tunebook.experiment.comparison import Comparison, RunSnapshot
-from tunebook.experiment.places import LOCATION_KEYS
 from tunebook.experiment.requested_run import PRUNED, require_finished
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
@@ -48,8 +46,6 @@ from tunebook.untrusted import read_regular
 log = logging.getLogger(__name__)
 
 CONFIG = "config"  # the config that train.py composes
-OURS = ("tracking", "outputs", "hydra.")  # settings of this call that apply to the new run
-NOT_TAKEN = (*LOCATION_KEYS, "sweep")  # settings of the stored run that don't apply
 KEY = re.compile(r"\w+(\.\w+)*")
 Threads = Annotated[int, Field(ge=1, le=4096)]
 
@@ -58,13 +54,13 @@ Threads = Annotated[int, Field(ge=1, le=4096)]
 class Original:
     """Hold the run to reproduce, verified.
 
-    words: the overrides that make its config here. threads: None where they are not recorded.
+    cfg: its config here. threads: None where they are not recorded.
     notes: what else differs, a line each.
     """
 
     run: FinishedRun
     account: RunSnapshot
-    words: list[str]
+    cfg: DictConfig
     threads: int | None
     notes: list[str]
 
@@ -108,35 +104,19 @@ def reproduce(cfg: DictConfig) -> bool:
     """
     with tempfile.TemporaryDirectory() as folder:
         original = read(cfg, Path(folder))
-    called, threads, found = list(sys.argv), torch.get_num_threads(), []
-
-    def task(composed: DictConfig) -> None:
-        # The record names it as the run's command, and Lightning starts other devices' processes
-        # with it.
-        sys.argv = called
-        torch.set_num_threads(original.threads or threads)
-        trial = Reproduction(original, Path(HydraConfig.get().runtime.output_dir))
-        run(composed, trial)
-        if trial.comparison:
-            log.info(
-                "\n".join(
-                    [
-                        "",
-                        f"reproduces     {original.run.run_id}",
-                        *trial.comparison.lines(original.notes),
-                    ]
-                )
-            )
-            found.append(trial.comparison.same)
-
-    GlobalHydra.instance().clear()  # this call's own, since there can't be two
-    sys.argv = [called[0], *original.words]
+    open_output(original.cfg)
+    config, threads = RunConfig.of(original.cfg), torch.get_num_threads()
+    trial = Reproduction(original, config.folder)
     try:
-        start(task, CONFIG)
+        torch.set_num_threads(original.threads or threads)
+        run(config, trial)
     finally:
-        sys.argv = called
         torch.set_num_threads(threads)
-    return all(found)  # it is empty in the process of another device
+    if trial.comparison is None:  # in the process of another device
+        return True
+    lines = [f"reproduces     {original.run.run_id}", *trial.comparison.lines(original.notes)]
+    log.info("\n".join(["", *lines]))
+    return trial.comparison.same
 
 
 def read(cfg: DictConfig, folder: Path) -> Original:
@@ -146,23 +126,25 @@ def read(cfg: DictConfig, folder: Path) -> Original:
     """
     finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
     require_finished(finished.run_id, finished.run.info.status, finished.tags)
-    asked = HydraConfig.get().overrides
+    asked = cfg.hydra.overrides
     # Hydra itself adds its mode to the overrides.
     words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]
-    places = [word for word in words if word.lstrip("+~").startswith(OURS)]
+    places = [word for word in words if role_of(word) == Role.LOCATION]
     if cfg.data_root:
         places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
-    words, notes = _words(finished, places, folder)
+    made, notes = _composed(finished, places, folder)
     threads = _threads(finished, folder)
     if threads is None:
         notes.append(f"threads: not recorded -> {torch.get_num_threads()}")
-    return Original(finished, comparison.from_mlflow(finished, folder), words, threads, notes)
+    return Original(finished, comparison.from_mlflow(finished, folder), made, threads, notes)
 
 
-def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list[str], list[str]]:
-    """Return the overrides that make the stored config here, and notes, a line each.
+def _composed(
+    finished: FinishedRun, places: list[str], folder: Path
+) -> tuple[DictConfig, list[str]]:
+    """Return the stored config as it is composed here, and notes, a line each.
 
-    The config that they make is checked as any run's is. The notes name the settings that the
+    It is checked as any run's is. The notes name the settings that the
     stored config does not have yet.
     """
     where = f"run={finished.run_id}"
@@ -174,7 +156,7 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
     stored = {
         key: value
         for key, value in leaves(OmegaConf.create(config))
-        if not key.startswith(NOT_TAKEN)
+        if role_of(key) not in NOT_OF_A_TRIAL
     }
     stored["trainer.precision"] = validate_value(
         "precision", finished.tags.get("precision"), Precision
@@ -182,7 +164,7 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
     words = [
         word
         for word in elsewhere.settings_of(overrides, where)
-        if not word.lstrip("+~").startswith("sweep")
+        if role_of(word) not in NOT_OF_A_TRIAL
     ] + places
     words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
     if hidden := [word for word in words if HIDDEN in word and word not in places]:
@@ -192,12 +174,9 @@ def _words(finished: FinishedRun, places: list[str], folder: Path) -> tuple[list
     for key, value in stored.items():
         if repr(made.get(key)) != repr(value):
             raise InputError(f"{where}: holds {format_value(f'{key}={value}')}, which can't be set")
-    new = [key for key in made if key not in stored and not key.startswith(NOT_TAKEN)]
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    settings_check.check(cfg, choices)
-    return words, [f"{key}: no such setting -> {format_value(made[key])}" for key in new]
+    new = [key for key in made if key not in stored and role_of(key) not in NOT_OF_A_TRIAL]
+    settings_check.check(RunConfig.of(cfg))
+    return cfg, [f"{key}: no such setting -> {format_value(made[key])}" for key in new]
 
 
 def _check_targets(config: object, where: str) -> None:

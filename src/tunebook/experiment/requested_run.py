@@ -1,6 +1,6 @@
 """Check the settings of evaluate, predict and reproduce before torch is imported.
 
-Above all, find the run that they name.
+The most important check is that the requested run exists.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ NAMES_OF_RUNS = (
 )
 
 
-def check_evaluation(cfg: DictConfig, choices: object) -> None:
-    """Raise SettingError or InputError where evaluate's settings can't be used.
+def check_evaluation(cfg: DictConfig) -> None:
+    """Raise SettingError or InputError if evaluate's settings can't be used.
 
     The run that they name must exist.
     """
@@ -39,8 +39,8 @@ def check_evaluation(cfg: DictConfig, choices: object) -> None:
     _check_accelerator(cfg)
 
 
-def check_prediction(cfg: DictConfig, choices: object) -> None:
-    """Raise SettingError or InputError where predict's settings can't be used.
+def check_prediction(cfg: DictConfig) -> None:
+    """Raise SettingError or InputError if predict's settings can't be used.
 
     The run and the images that they name must exist.
     """
@@ -55,8 +55,8 @@ def check_prediction(cfg: DictConfig, choices: object) -> None:
     _check_accelerator(cfg)
 
 
-def check_reproduction(cfg: DictConfig, choices: object) -> None:
-    """Raise SettingError or InputError where reproduce's settings can't be used.
+def check_reproduction(cfg: DictConfig) -> None:
+    """Raise SettingError or InputError if reproduce's settings can't be used.
 
     The run that they name must exist and be finished.
     """
@@ -69,7 +69,7 @@ def check_reproduction(cfg: DictConfig, choices: object) -> None:
 def find(cfg: DictConfig) -> str | Path | FoundRun:
     """Return what `cfg.run` names: a checkpoint's address or file, a run's folder or an MLflow run.
 
-    Raises RunNotFound, AmbiguousRun, or InputError where the tracking store can't be read.
+    Raises RunNotFound, AmbiguousRun, or InputError if the tracking store can't be read.
     """
     name = str(cfg.run)
     if name.startswith(ADDRESSES):
@@ -82,9 +82,9 @@ def find(cfg: DictConfig) -> str | Path | FoundRun:
 
 
 def require_finished(run_id: str, status: str, tags: Mapping[str, str]) -> None:
-    """Raise InputError where a run can't be reproduced.
+    """Raise InputError if a run can't be reproduced.
 
-    Only a finished run can be, and only if all of it had the same config.
+    A run can be reproduced only if it is finished, and if its config was the same throughout.
     """
     where = f"run={run_id}"
     if tags.get("sweep.kind") == "sweep":
@@ -122,9 +122,9 @@ def _require_trained(cfg: DictConfig) -> None:
 
 
 def _check_accelerator(cfg: DictConfig) -> None:
-    """Raise SettingError where a GPU is asked for and there is none.
+    """Raise SettingError if a GPU is requested and there is none.
 
-    torch is imported only where one is asked for.
+    torch is imported only if a GPU is requested.
     """
     if cfg.accelerator == "gpu":
         from tunebook.training import device_kind

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from tunebook.checks import InputError, format_value
 from tunebook.commandline.words import words_taken_over
-from tunebook.experiment.places import ADDRESSES, LOCATION_KEYS, require_own_places
+from tunebook.config.roles import OF_THIS_CALL, key_of, role_of
+from tunebook.experiment.places import ADDRESSES, require_own_places
 from tunebook.orphans import is_first_process
 from tunebook.runfolder import BEST, LAST, LOCK, PREVIOUS, RunFolder, folders, held
 from tunebook.secrets import redact
@@ -24,7 +25,6 @@ from tunebook.tracking.run_reader import open_reader
 from tunebook.tracking.store import RunNotFound
 
 REPLACED = ("resume", "hydra.run.dir")  # overrides that `resolve_resume` writes itself
-OWN_KEYS = (*REPLACED, "resume_changes")  # settings of this call, not of the run
 
 
 def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
@@ -54,7 +54,7 @@ def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
             f"resume={format_value(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
             f"allowed: {known}{_hint(name, cfg)}"
         )
-    if is_first_process() and folder.is_alive:
+    if is_first_process() and folder.is_running:
         raise InputError(f"resume={cfg.resume}: the run is still running, as process {folder.pid}")
     _require_usable(folder, cfg, overrides, is_here=bool(places))
     if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
@@ -62,9 +62,9 @@ def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
             f"resume={cfg.resume}: the run is finished; "
             "trainer.max_epochs=<more> resume_changes=true trains it on"
         )
-    given = {override.partition("=")[0].lstrip("+") for override in overrides}
+    given = {key_of(override) for override in overrides}
     earlier = words_taken_over(folder.overrides, given, f"resume={format_value(cfg.resume)}")
-    now = [override for override in overrides if override.partition("=")[0] not in REPLACED]
+    now = [override for override in overrides if key_of(override) not in REPLACED]
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 
 
@@ -94,12 +94,7 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
     """
     if has_checkpoint(folder.path):
         return
-    asked = [
-        text
-        for text in overrides
-        if text.partition("=")[0] not in OWN_KEYS
-        and not text.lstrip("+~").startswith(LOCATION_KEYS)
-    ]
+    asked = [text for text in overrides if role_of(text) not in OF_THIS_CALL]
     if new := [text for text in asked if redact(text) not in folder.overrides]:
         message = "has no checkpoint yet, and begins again with the settings that it had"
         raise InputError(

@@ -1,6 +1,6 @@
 """Rebuild a run's model and data from its MLflow run, its folder or a checkpoint alone.
 
-All three are files from outside, which are not trusted.
+None of the three is trusted.
 """
 
 import shutil
@@ -17,8 +17,9 @@ from tunebook.checks import InputError, SettingError, format_value
 from tunebook.commandline.files import read_yaml
 from tunebook.commandline.names import check_targets, with_choices
 from tunebook.commandline.words import check_outside_values
+from tunebook.config import plain
 from tunebook.experiment import requested_run
-from tunebook.experiment.assembly import RunComponents, build, plain
+from tunebook.experiment.assembly import RunComponents, build
 from tunebook.experiment.memory import check_weights
 from tunebook.recovery.checkpoint import Content, load_weights, read
 from tunebook.secrets import learn, redact
@@ -31,8 +32,8 @@ TIMEOUT_S = 30
 class Restored:
     """Hold a run's objects, with its weights loaded.
 
-    weights: "best" or "last", or "" where that is not known.
-    finished: its MLflow run, or None where a file was asked for.
+    weights: "best" or "last", or "" if that is not known.
+    finished: its MLflow run, or None if a file was requested.
     """
 
     parts: RunComponents
@@ -44,8 +45,8 @@ class Restored:
 def restore(cfg: DictConfig, folder: Path) -> Restored:
     """Return the run that `cfg.run` names, with its weights loaded.
 
-    folder: where its files are downloaded to.
-    Raises InputError where they can't be fetched or are not what they should be.
+    folder: the folder for downloaded files.
+    Raises InputError if the files can't be fetched or are invalid.
     """
     name, found = str(cfg.run), requested_run.find(cfg)
     finished = None
@@ -74,7 +75,7 @@ def _weights(cfg: DictConfig, tested: str) -> str:
 def fetch(address: str, to: Path, key: str) -> Path:
     """Download the file at an address to the path `to`, and return that path.
 
-    key: the setting that named it, for the text of the InputError where it can't be fetched.
+    key: the setting that named it, for the InputError that is raised if it can't be fetched.
     """
     learn(address)
     try:
@@ -89,7 +90,7 @@ def fetch(address: str, to: Path, key: str) -> Path:
 
 
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
-    """Return the run's settings, with the places and the accelerator of this call."""
+    """Return the run's settings, with the locations and the accelerator of this call."""
     where = f"run={format_value(name)}"
     try:
         recorded = read_yaml(str(content["tunebook"]["config"]), where)

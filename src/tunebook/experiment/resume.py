@@ -11,23 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from pytorch_lightning import Callback
 
 from tunebook.checks import InputError, format_value, validate_value
 from tunebook.classifier import Classifier
+from tunebook.config import RunConfig, Settings
 from tunebook.experiment import elsewhere
-from tunebook.experiment.assembly import RunComponents, Settings, build, plain, without_secrets
+from tunebook.experiment.assembly import RunComponents, build
 from tunebook.experiment.changes import adapt_checkpoint, history
 from tunebook.experiment.compatibility import require_fit
 from tunebook.experiment.record import data_digests, hyperparameters
-from tunebook.experiment.resolve_resume import (
-    OWN_KEYS,
-    has_checkpoint,
-    is_record_lost,
-    moved_checkpoints,
-)
+from tunebook.experiment.resolve_resume import has_checkpoint, is_record_lost, moved_checkpoints
 from tunebook.precision import Precision
 from tunebook.recovery.checkpoint import (
     CheckpointError,
@@ -39,7 +33,7 @@ from tunebook.recovery.checkpoint import (
 from tunebook.recovery.contents import require_state
 from tunebook.recovery.position import Position
 from tunebook.runfolder import BEST, LAST, RunFolder
-from tunebook.secrets import redact, redacted
+from tunebook.secrets import redacted
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.finished import FinishedRun
@@ -118,30 +112,28 @@ class Resumed:
             callback.load_state_dict(self.content["callbacks"][callback.state_key])
 
 
-def folder_of(output_dir: Path, cfg: DictConfig, uri: str) -> RunFolder:
+def folder_of(config: RunConfig, uri: str) -> RunFolder:
     """Return the run's folder: a new one, or for a resumed run the folder as it was left."""
-    if cfg.resume is None:
-        return RunFolder(output_dir, Path(str(cfg.outputs)), overrides=_asked_for(), uri=uri)
-    folder = RunFolder.read(Path(str(cfg.resume)))
+    settings, overrides = config.settings, list(config.overrides)
+    outputs = Path(settings["outputs"])
+    if settings["resume"] is None:
+        return RunFolder(config.folder, outputs, overrides=overrides, uri=uri)
+    folder = RunFolder.read(Path(settings["resume"]))
     # It may have finished since this process looked for it.
-    if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
+    if (
+        folder.status == "FINISHED"
+        and not settings["resume_changes"]
+        and not is_record_lost(folder)
+    ):
         raise InputError(f"{folder.path}: another process has finished this run meanwhile")
-    folder.outputs, folder.uri = Path(str(cfg.outputs)), uri  # this call's, whatever the file says
-    is_brought = folder.path.resolve() != output_dir.resolve()
+    folder.outputs, folder.uri = outputs, uri  # this call's, whatever the file says
+    is_brought = folder.path.resolve() != config.folder.resolve()
     if is_brought:
-        folder = elsewhere.install(folder, output_dir, folder.outputs)
+        folder = elsewhere.install(folder, config.folder, outputs)
         folder.uri = uri
-    if cfg.resume_changes or is_brought:
-        folder.overrides = _asked_for()  # from here on they are the run's
+    if settings["resume_changes"] or is_brought:
+        folder.overrides = overrides  # from here on they are the run's
     return folder
-
-
-def _asked_for() -> list[str]:
-    return [
-        redact(text)
-        for text in HydraConfig.get().overrides.task
-        if text.partition("=")[0] not in OWN_KEYS
-    ]
 
 
 def load(settings: Settings) -> Resumed | None:
@@ -181,18 +173,16 @@ def _require_usable_content(content: Content, name: str) -> None:
     require_state(content, name)
 
 
-def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
-    """Raise what `load` and `apply_changes` would raise, before anything is made.
-
-    choices: the chosen option of each config group.
-    """
+def check(config: RunConfig) -> None:
+    """Raise what `load` and `apply_changes` would raise, before anything is made."""
+    settings = config.settings
     resumed = load(settings)
     if resumed is None:
         return
     differences = _differences(
         resumed.run_metadata,
         {
-            "settings": _compared(settings, choices),
+            "settings": _compared(config),
             "environment": {"threads": torch.get_num_threads()},
         },
     )
@@ -206,7 +196,7 @@ def check(settings: Settings, choices: Mapping[str, str | None]) -> None:
     require_fit(resumed.content, parts, set(differences), str(resumed.path))
 
 
-def run_metadata(parts: RunComponents, cfg: DictConfig, precision: str) -> dict[str, Any]:
+def run_metadata(parts: RunComponents, config: RunConfig, precision: str) -> dict[str, Any]:
     """Return what every checkpoint of a run holds beside its state.
 
     It serves to rebuild the run and to check that it is still the same one. It consists of plain
@@ -214,21 +204,22 @@ def run_metadata(parts: RunComponents, cfg: DictConfig, precision: str) -> dict[
     """
     return {
         "format": FORMAT,
-        "overrides": _asked_for(),
-        "config": without_secrets(cfg),
-        "settings": _compared(plain(cfg), HydraConfig.get().runtime.choices),
+        "overrides": list(config.overrides),
+        "config": config.text,
+        "settings": _compared(config),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
         "versions": {"torch": str(torch.__version__)},
         "data": data_digests(parts),
     }
 
 
-def _compared(settings: Settings, choices: Mapping[str, str | None]) -> dict[str, str]:
+def _compared(config: RunConfig) -> dict[str, str]:
     chosen = {
-        group: str(choices[group])
+        group: str(config.choices[group])
         for group in ("data", "augmentation", "model", "optimizer", "scheduler")
     }
-    return chosen | {key: str(value) for key, value in hyperparameters(redacted(settings)).items()}
+    settings = hyperparameters(redacted(config.settings))
+    return chosen | {key: str(value) for key, value in settings.items()}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
 from tunebook import precision
 from tunebook.checks import Seed, validate_value
 from tunebook.classifier import NonFiniteLoss
+from tunebook.config import RunConfig, Settings
 from tunebook.experiment import record, resume
-from tunebook.experiment.assembly import RunComponents, Settings, build, plain, trainer_for
+from tunebook.experiment.assembly import RunComponents, build, trainer_for
 from tunebook.experiment.trial import PruningCallback, Trial
 from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.recovery import CheckpointCallback, GracefulShutdown, Stopped, VerifiedCheckpoints
@@ -48,23 +47,22 @@ class RunContext:
         return self.output_dir / "checkpoints"
 
 
-def run(cfg: DictConfig, trial: Trial | None = None) -> float | None:
-    """Execute the run that `cfg` describes, and return the objective of its best epoch.
+def run(config: RunConfig, trial: Trial | None = None) -> float | None:
+    """Execute the run that `config` describes, and return the objective of its best epoch.
 
     The objective is a figure of the validation data. Only the first process returns it.
     trial: the run's place in a sweep, where it has one.
     Raises SettingError, InputError, Stopped and whatever training raises. The status of the MLflow
     run agrees with the outcome.
     """
-    output_dir = Path(HydraConfig.get().runtime.output_dir)
     if not is_first_process():
-        return _run(cfg, trial, output_dir)
-    with held(output_dir):
-        return _run(cfg, trial, output_dir)
+        return _run(config, trial)
+    with held(config.folder):
+        return _run(config, trial)
 
 
-def _run(cfg: DictConfig, trial: Trial | None, output_dir: Path) -> float | None:
-    settings = plain(cfg)
+def _run(config: RunConfig, trial: Trial | None) -> float | None:
+    settings = config.settings
     if not is_first_process():
         logging.getLogger().setLevel(logging.WARNING)  # the first process logs for all
     logging.raiseExceptions = False  # a full disk, which takes no log, must not stop the run
@@ -74,32 +72,32 @@ def _run(cfg: DictConfig, trial: Trial | None, output_dir: Path) -> float | None
     chosen = choose_precision(settings, resumed)
     pl.seed_everything(validate_value("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
-    job = RunContext(parts, output_dir, GracefulShutdown(), trial or Trial(), resumed=resumed)
+    job = RunContext(parts, config.folder, GracefulShutdown(), trial or Trial(), resumed=resumed)
     with job.stop.listening():
         parts.data.prepare_data()
-        job.run_metadata = resume.run_metadata(parts, cfg, chosen.precision)
+        job.run_metadata = resume.run_metadata(parts, config, chosen.precision)
         if resumed:
             resume.apply_changes(resumed, parts, job.run_metadata)
         if not is_first_process():
             fit(job)
             return None
-        return execute(job, cfg, chosen.precision)
+        return execute(job, config, chosen.precision)
 
 
-def execute(job: RunContext, cfg: DictConfig, chosen_precision: str) -> float:
+def execute(job: RunContext, config: RunConfig, chosen_precision: str) -> float:
     """Train and test with the run's folder and record open, and return the objective.
 
     Whatever happens, both are closed with the status that the run ended with.
     """
     parts = job.parts
-    folder = resume.folder_of(job.output_dir, cfg, parts.tracker.uri)
+    folder = resume.folder_of(config, parts.tracker.uri)
     folder.open()
     new = parts.tracker.open(folder)
     try:
         if new:
-            record.describe_run(parts, cfg, chosen_precision, folder, job.trial)
+            record.describe_run(parts, config, chosen_precision, folder, job.trial)
         if new or not job.resumed:
-            record.save_inputs(parts, cfg, job.run_metadata["data"], folder)
+            record.save_inputs(parts, config, job.run_metadata["data"], folder)
         if job.resumed:
             job.resumed.say(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)
@@ -173,7 +171,7 @@ def train_and_test(job: RunContext) -> dict[str, float]:
     A run that was pruned, or whose sweep doesn't allow it, is not tested.
     """
     report, checkpoints = fit(job)
-    job.trial.epochs = len(report.history)
+    job.trial.epochs, job.trial.history = len(report.history), report.history
     figures: dict[str, float] = {}
     if job.trial.tests and not job.trial.pruned_at_epoch:
         if job.parts.settings["tested_weights"] == "best":

@@ -1,37 +1,38 @@
-"""Connect a run with the sweep that it belongs to, if there is one."""
+"""Connect a run to the sweep that it belongs to, if there is one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Trial:
-    """Describe a run's place in a sweep; this base class is for a run in none.
+    """Describe a run's place in a sweep; this base class is for a run without a sweep.
 
-    name: of its MLflow run; "" names it after the settings that differ from the defaults.
-    parent: the key of the sweep's own run.
-    tests: whether the test set may be used. A search compares its trials by validation figures,
+    name: the name of the MLflow run; "" names it after the settings that differ from the defaults.
+    parent: the key of the sweep's parent run.
+    tests: whether the test set may be used. A search compares its trials by validation metrics,
     and only the trial that is chosen in the end is tested.
     """
 
     name = parent = ""
-    option = ""  # of the config group `sweep`, where it is in one
-    epochs = 0  # how many were trained, once training is over
+    option = ""  # the option of the config group `sweep`, if the run is in a sweep
+    epochs = 0  # the number of trained epochs, set after training
     tags: Mapping[str, str] = {}
     tests = True
     pruned_at_epoch = 0  # the epoch at which the run was pruned; 0 where it was not
     figures: Mapping[str, float] = {}  # of the test, once it is over
+    history: Sequence[Mapping[str, float]] = ()  # each epoch's figures, once training is over
 
     def report(self, epoch: int, value: float) -> bool:
-        """Report an epoch's objective, and return whether the run is to be pruned.
+        """Report an epoch's objective, and return whether to prune the run.
 
         epoch: counted from 1.
         """
         return False
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
-        """Return the tags that the run gets at its end.
+        """Return the tags that are added to the run at its end.
 
         status: FINISHED, FAILED or KILLED. error: what ended the run, if not FINISHED.
         """
@@ -39,7 +40,7 @@ class Trial:
 
 
 class PruningCallback(Callback):
-    """End training after an epoch where the sweep prunes the run."""
+    """End training after the epoch at which the sweep prunes the run."""
 
     def __init__(self, trial: Trial, objective: str | None) -> None:
         self.trial, self.objective = trial, objective
@@ -53,14 +54,14 @@ class PruningCallback(Callback):
         self.trial.pruned_at_epoch = state_dict["pruned_at_epoch"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the epoch's objective, since validation is over here, and stop where pruned."""
+        """Report the objective, which is known after validation, and stop if the run is pruned."""
         if self.objective is None:
             return
         epoch = trainer.current_epoch + 1
         stop = trainer.is_global_zero and self.trial.report(
             epoch, float(trainer.callback_metrics[self.objective])
         )
-        # The processes of all devices must stop together, or some would wait for ever.
+        # The processes of all devices must stop together, or some would wait forever.
         if trainer.world_size > 1:
             stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop and epoch < (trainer.max_epochs or 0):

@@ -1,8 +1,8 @@
-"""Let a run survive interruptions: trusted checkpoints, bit-exact resuming and orderly stops.
+"""Let a run survive interruptions: verified checkpoints, bit-exact resuming and clean stops.
 
-checkpoint   reads and writes the file: plain values and a digest, written whole or not at all
-contents     checks what such a file holds, since anybody can write one
-position     records where in a run a checkpoint was taken, in Lightning's terms
+checkpoint   reads and writes checkpoint files: plain values and a digest, written atomically
+contents     checks the content of such a file, which is not trusted
+position     records the position in a run at which a checkpoint was taken, as Lightning needs it
 keeping      decides when checkpoints are written and which are kept
 signals      stops a run on SIGTERM and Ctrl-C
 """

@@ -1,9 +1,9 @@
-"""Read and write checkpoint files, whose content a digest verifies.
+"""Read and write checkpoint files, whose content is verified by a digest.
 
 A file is what `torch.save` writes, with its SHA-256 in the zip archive's comment, which
-`torch.load` ignores. It holds plain values only (tensors, numbers, text, lists and dicts), so that
-it can't run code. torch's own reader notices neither a flipped bit nor a file that a full disk cut
-short; the digest does.
+`torch.load` ignores. It holds only plain values (tensors, numbers, text, lists and dicts), so that
+loading it can't run code. torch's own reader detects neither a flipped bit nor a file that was
+truncated by a full disk; the digest detects both.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ SHOWN = 3  # differences named in a message
 
 
 class CheckpointError(InputError):
-    """Report a file that is no checkpoint, is damaged or does not fit.
+    """Report a file that is not a checkpoint, is damaged, or does not fit the run.
 
     The text is one line for a user.
     """
@@ -55,7 +55,7 @@ def encode(content: Content) -> bytes:
 def decode(data: bytes, name: str) -> Content:
     """Return the content of a checkpoint file.
 
-    Raises CheckpointError where the file is not as it was written, or holds more than plain values.
+    Raises CheckpointError if the file is not as it was written, or holds more than plain values.
     name: the file's name for the error's text.
     """
     body, comment = data[:-COMMENT_BYTES], data[-COMMENT_BYTES:]
@@ -73,7 +73,7 @@ def decode(data: bytes, name: str) -> Content:
         raise CheckpointError(
             f"{name}: holds more than plain values, and is not opened ({type(error).__name__})"
         ) from None
-    except Exception as error:  # in a file from outside, anything may be missing or wrong
+    except Exception as error:  # in an untrusted file, anything may be missing or wrong
         raise CheckpointError(f"{name}: can't be read ({type(error).__name__})") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{name}: holds no weights")
@@ -86,7 +86,7 @@ def decode(data: bytes, name: str) -> Content:
 
 
 def _require_uncompressed(data: bytes, name: str) -> None:
-    """Raise CheckpointError where the archive would unpack to more than its own size.
+    """Raise CheckpointError if the archive would unpack to more than its own size.
 
     torch stores the archive's files uncompressed.
     """
@@ -113,9 +113,9 @@ def is_plain_tensor(value: object) -> bool:
 
 
 def write(path: Path, content: Content, keep: Path | None = None) -> None:
-    """Write a checkpoint file, which replaces `path` as a whole or leaves it as it is.
+    """Write a checkpoint file atomically: `path` is either replaced or left unchanged.
 
-    keep: the new name of the file that it replaces. Raises OSError where it can't be written.
+    keep: the new name of the file that it replaces. Raises OSError if it can't be written.
     """
     write_atomically(path, encode(content), keep)
 
@@ -123,13 +123,13 @@ def write(path: Path, content: Content, keep: Path | None = None) -> None:
 def read(path: Path) -> Content:
     """Return the verified content of a checkpoint file.
 
-    Raises CheckpointError where it can't be used, and also where there is no such file.
+    Raises CheckpointError if it can't be used or does not exist.
     """
     try:
         with open_regular(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - COMMENT_BYTES))
-            # The mark is checked before all of the file is read, since it may be of any size.
+            # The digest's mark is checked before the whole file, which may be of any size, is read.
             if not file.read().startswith(MARK):
                 raise CheckpointError(f"{path}: is no checkpoint of Tunebook, or was cut short")
             if size > psutil.virtual_memory().available:
@@ -146,9 +146,9 @@ def newest(
 ) -> tuple[Path, Content, list[str]]:
     """Return the newest usable checkpoint in a run's `checkpoints/`, its content, and problems.
 
-    The problems are a line for each newer checkpoint that can't be used.
-    require: raises CheckpointError where a content can't be used.
-    Raises CheckpointError where no checkpoint is left.
+    The problems are one line for each newer checkpoint that can't be used.
+    require: a function that raises CheckpointError if a content can't be used.
+    Raises CheckpointError if no checkpoint can be used.
     """
     problems: list[str] = []
     for path in (folder / LAST, folder / PREVIOUS):
@@ -168,7 +168,7 @@ def newest(
 
 
 def require_same_network(module: nn.Module, content: Content, name: str) -> None:
-    """Raise CheckpointError where a checkpoint's weights don't fit `module`, naming what differs.
+    """Raise CheckpointError if a checkpoint's weights don't fit `module`, naming what differs.
 
     name: the checkpoint's name for the error's text.
     """
@@ -194,7 +194,7 @@ def require_same_network(module: nn.Module, content: Content, name: str) -> None
 def load_weights(module: nn.Module, content: Content, name: str) -> None:
     """Load a checkpoint's weights into `module`.
 
-    Raises CheckpointError where they are another network's, naming what differs.
+    Raises CheckpointError if they belong to another network, and names what differs.
     """
     require_same_network(module, content, name)
     module.load_state_dict(content["state_dict"])
@@ -214,7 +214,7 @@ class VerifiedCheckpoints(CheckpointIO):
     """Make Lightning write and read checkpoints with a digest.
 
     A new `last.ckpt` leaves the one before it as `previous.ckpt`.
-    resumed: a checkpoint's content that Lightning gets, whatever path it asks for.
+    resumed: the content that Lightning gets when it loads a checkpoint, whatever the path.
     """
 
     def __init__(self, resumed: Content | None = None) -> None:
@@ -224,7 +224,7 @@ class VerifiedCheckpoints(CheckpointIO):
     def save_checkpoint(self, checkpoint: Content, path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint, and put the error of a failed write into `problem`.
 
-        It is not raised, since the processes of other devices wait for this one.
+        The error is not raised, because the processes of other devices wait for this one.
         """
         path = Path(path)
         try:
@@ -236,7 +236,7 @@ class VerifiedCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None
     ) -> Content:
-        """Return a verified content of plain values, whatever `weights_only` asks for."""
+        """Return verified content of plain values, whatever `weights_only` is."""
         return read(Path(path)) if self.resumed is None else self.resumed
 
     def remove_checkpoint(self, path: Any) -> None:

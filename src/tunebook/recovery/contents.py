@@ -1,9 +1,9 @@
-"""Check what a checkpoint holds, since anybody can write one.
+"""Check the content of a checkpoint, which is not trusted.
 
-A digest proves that a file is whole, not that a run wrote it. `require_state` checks what does not
-depend on the run's settings. `require_fit`, in `tunebook.experiment.compatibility`, compares the
-rest with objects that were made from the settings. Both raise CheckpointError, which names the
-place.
+A digest proves that a file is complete, not that a run has written it. `require_state` checks what
+does not depend on the run's settings. `require_fit`, in `tunebook.experiment.compatibility`,
+compares the rest with objects that were created from the settings. Both raise CheckpointError,
+which names the invalid entry.
 """
 
 import math
@@ -31,7 +31,7 @@ FIGURES = {
     "val/acc",
 }
 LARGEST = 2**53  # limit of a count: a float represents all integers up to it
-MAX_STEPS = 10**8  # of a run; a changed schedule is stepped through all of them again
+MAX_STEPS = 10**8  # of a run; a changed schedule is stepped through all of them
 MAX_TEXT = 1 << 20
 MAX_ITEMS = 1 << 20
 
@@ -39,7 +39,7 @@ Check = Callable[[Any], bool]
 
 
 def is_count(value: object) -> bool:
-    """Return whether a value is an integer that is not negative, below LARGEST."""
+    """Return whether a value is a non-negative integer below LARGEST."""
     return type(value) is int and 0 <= value < LARGEST
 
 
@@ -128,7 +128,7 @@ def _find(content: Any, path: str) -> Any:
 def require_state(content: Content, name: str) -> None:
     """Raise CheckpointError unless the content is the state of a run.
 
-    Entries that a run doesn't need are deleted from it, and the loops' counters are written anew.
+    Entries that a run doesn't need are deleted, and the loops' counters are written again.
     """
     for path, fits in [*REQUIRED.items(), *OPTIONAL.items()]:
         try:
@@ -168,9 +168,9 @@ def _require_order(content: Content, name: str) -> None:
 
 
 def _require_loops(content: Content, name: str) -> None:
-    """Raise CheckpointError where the loops' counters differ in structure from a new Trainer's.
+    """Write the loops' counters from the position.
 
-    Then write them from the position.
+    Before that, raise CheckpointError if their structure differs from that of a new Trainer.
     """
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -195,7 +195,7 @@ def _require_loops(content: Content, name: str) -> None:
 
 
 def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> str:
-    """Return where a value holds NaN or is nested too deeply; "" where it is neither.
+    """Return where a value contains NaN or is nested too deeply; "" if neither is the case.
 
     infinite_too: whether infinity in a tensor counts as well.
     """
@@ -228,9 +228,9 @@ def _not_finite(value: Any, where: str, infinite_too: bool, depth: int = 0) -> s
 def misfit(template: Any, value: Any, where: str) -> str:
     """Return how a value differs in structure from a template, or "" if it fits.
 
-    The template consists of plain values and tensors. Where it has an integer that is not negative,
-    the value must not be negative either. Integers and floats fit in place of each other. None,
-    text and any number fit where it has None.
+    The template consists of plain values and tensors. Where it has a non-negative integer, the
+    value must not be negative either. Integers and floats can replace each other. None, text and
+    any number fit where it has None.
     """
     if isinstance(template, dict):
         if not isinstance(value, dict):

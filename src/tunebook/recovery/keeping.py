@@ -1,4 +1,4 @@
-"""Decide when checkpoints are written and which are kept: the last two and the best."""
+"""Decide when checkpoints are written and which ones are kept: the last two and the best."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from tunebook.runfolder import BEST, LAST
 
 log = logging.getLogger(__name__)
 
-TRY_AGAIN_S = 10.0  # after a save that the disk refused
+TRY_AGAIN_S = 10.0  # after a failed write
 
 
 class CheckpointCallback(Callback):
@@ -28,8 +28,8 @@ class CheckpointCallback(Callback):
     only, is written when an epoch's `objective` is the best so far. A failed write does not stop
     the run: the file before it is kept, and the write is tried again.
 
-    objective: None keeps no best. mode: "max" or "min".
-    facts: plain values that every checkpoint holds beside the state.
+    objective: None keeps no best checkpoint. mode: "max" or "min".
+    run_metadata: plain values that are saved in every checkpoint in addition to the state.
     """
 
     @validate_args
@@ -66,25 +66,25 @@ class CheckpointCallback(Callback):
         self.best_score = state_dict["best_score"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Create the folder, and remove the unfinished files that a killed run has left in it."""
+        """Create the folder, and remove unfinished files of a killed run from it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.remove_partial_files(self.folder)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the facts and the position to what Lightning saves."""
+        """Add the metadata and the position to what Lightning saves."""
         checkpoint["tunebook"] = dict(self.run_metadata)
         write_progress(checkpoint, self._position)
 
     def save(self, trainer: Trainer, done: int, epoch: int | None = None) -> None:
         """Write `last.ckpt`.
 
-        done: how many training batches of the epoch are done. epoch: None is the trainer's current
-        epoch.
+        done: the number of completed training batches of the epoch. epoch: None means the trainer's
+        current epoch.
         """
         if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
-            return  # no run can resume from these weights; the loss will show it
+            return  # no run can resume from these weights; the next loss will reveal it
         self._position = Position(
             trainer.current_epoch if epoch is None else epoch,
             done,
@@ -106,7 +106,7 @@ class CheckpointCallback(Callback):
         self.unsaved = problem
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save a checkpoint before the first step, so that there always is one."""
+        """Save a checkpoint before the first step, so that there is always one."""
         if trainer.global_step == 0:
             self.save(trainer, 0)
         self._next_save = time.monotonic() + self.every_s
@@ -159,12 +159,12 @@ class CheckpointCallback(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make a resumed epoch end like any other.
 
-        Otherwise Lightning would leave out the step of a plateau schedule.
+        Otherwise Lightning would skip the step of a plateau schedule.
         """
         trainer.fit_loop.restarting = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save a checkpoint at the end of training, since the test may be interrupted."""
+        """Save a checkpoint at the end of training, because the test may be interrupted."""
         self._save_best(trainer)
         self.run_metadata["trained"] = True
         self.save(trainer, 0, epoch=trainer.current_epoch)

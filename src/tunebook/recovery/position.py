@@ -1,9 +1,10 @@
-"""Record where in a run a checkpoint was taken, so that Lightning resumes exactly there.
+"""Record the position in a run at which a checkpoint was taken.
 
-Lightning saves its loops' counters as they are in the hook that saves. Resumed from some hooks, it
-skips a validation, a scheduler's step or an epoch's shuffling. This module writes the counters from
-the position alone, in the two forms from which Lightning 2.6 resumes without skipping anything: in
-the middle of an epoch, and in the middle of its validation, which then starts again.
+Lightning saves the counters of its loops as they are in the hook that saves. After some hooks, a
+resumed run skips a validation, a scheduler step or the shuffling of an epoch. This module writes
+the counters from the position alone, in the two forms from which Lightning 2.6 resumes without
+skipping anything: in the middle of an epoch, and in the middle of its validation, which is then
+repeated.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class Position:
-    """Hold a position in a run: `batch` of the epoch's `batches` training batches are done.
+    """Hold a position in a run: `batch` of the `batches` training batches of the epoch are done.
 
     Epochs are counted from 0. When all batches are done, the epoch's validation comes next.
     """
@@ -23,20 +24,20 @@ class Position:
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Self:
-        """Return the position that a checkpoint holds."""
+        """Return the position that is stored in a checkpoint."""
         found = content["tunebook"]["position"]
         return cls(int(found["epoch"]), int(found["batch"]), int(found["batches"]))
 
     @property
     def step(self) -> int:
-        """Return the number of optimizer steps that are done."""
+        """Return the number of completed optimizer steps."""
         return self.epoch * self.batches + self.batch
 
     def __str__(self) -> str:
         return f"epoch {self.epoch + 1}, step {self.step}"
 
     def told(self, epochs: str) -> str:
-        """Return as text for a user where a run resumes from this position.
+        """Return a text for the user that says where a run resumes.
 
         epochs: how many epochs the run has.
         """

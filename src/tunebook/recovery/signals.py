@@ -6,6 +6,7 @@ that a shell expects.
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
@@ -33,7 +34,13 @@ Handler = Callable[[int, FrameType | None], None]
 
 @contextmanager
 def handling(handler: Handler) -> Iterator[None]:
-    """Handle SIGTERM and SIGINT with `handler` until the block is left."""
+    """Handle SIGTERM and SIGINT with `handler` until the block is left.
+
+    Outside the main thread, which alone receives signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
     try:
         yield
@@ -43,9 +50,9 @@ def handling(handler: Handler) -> Iterator[None]:
 
 
 class GracefulShutdown(Callback):
-    """Stop a run at the end of the current training or validation batch, and elsewhere at once.
+    """Stop a run at the end of the current training or validation batch, or else immediately.
 
-    A second signal ends the process immediately.
+    A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
@@ -68,10 +75,10 @@ class GracefulShutdown(Callback):
     def _check(self, trainer: Trainer, done: int) -> None:
         """Save a checkpoint and raise Stopped if a signal has been received.
 
-        done: how many training batches of this epoch are done.
+        done: the number of completed training batches of this epoch.
         """
         asked = self.signum is not None
-        # All processes must stop at the same batch, or some would wait for ever.
+        # All processes must stop at the same batch, or some would wait forever.
         if trainer.world_size > 1:
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if not asked:
@@ -85,8 +92,9 @@ class GracefulShutdown(Callback):
 
         With Lightning's handler, a killed run would exit with status 0.
         """
-        for signum in SIGNALS:
-            signal.signal(signum, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for signum in SIGNALS:
+                signal.signal(signum, self._handle)
         self.in_loop = True
         if self.signum is not None:
             raise Stopped(self.signum)
@@ -110,7 +118,7 @@ class GracefulShutdown(Callback):
         self._check(trainer, int(trainer.num_training_batches))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let signals stop the run at once from here on."""
+        """Let signals stop the run immediately from now on."""
         self.in_loop = False
         if self.signum is not None:
             raise Stopped(self.signum)

@@ -1,4 +1,4 @@
-"""Report what MLflow's runs show: in a terminal, and as a page, plots and a table.
+"""Report what runs in MLflow show: in a terminal, and as a web page, plots and a table.
 
 requested_runs  checks the settings of compare.py, and that the sweep or experiment exists
 read            reads the runs of a sweep, a filter or an experiment as plain values
@@ -6,7 +6,7 @@ sweep_record    reads what a sweep recorded about itself: its request, its error
 params          finds which settings vary among runs, and which all of them share
 paired          compares two values of one setting over runs that share all other settings
 terminal        prints the leaderboard, the findings and what to run next
-page            writes the same with plots as one HTML page (page.html), and the leaderboard as CSV
+page            writes the same as one HTML page with plots (page.html), and the leaderboard as CSV
 pictures        draws the plots
 compare         runs all of the above, for compare.py
 """

@@ -1,4 +1,4 @@
-"""Run compare.py: from its settings to its answer."""
+"""Run compare.py, from its settings to its report."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ from tunebook.tracking.store import add_artifacts, folder_name, require_store
 
 log = logging.getLogger(__name__)
 
-ARTIFACTS = "report"  # folder of artifacts of the sweep's own run
+ARTIFACTS = "report"  # artifact folder of the sweep's parent run
 
 
 def compare(
@@ -30,17 +30,11 @@ def compare(
 ) -> None:
     """Print what the runs show, and write the report.
 
-    The report goes into the folder `reports`, and to the sweep's own run in MLflow.
+    The report is written to the folder `reports` and to the sweep's parent run in MLflow.
     """
-    require_store(uri)
-    within = None if runs is not None else experiment
-    study = (
-        read_runs(uri, within, runs, metric)
-        if sweep is None
-        else read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
-    )
+    study = read_study(uri, sweep, runs, experiment, metric)
     in_pairs = None if paired is None else pairs(study, paired)
-    start = Start(study.stem, study.fixed, _places(sys.argv[1:]), study.finalists)
+    start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists)
     found = findings(study.results, start=start)
     terminal.say(study, found)
     if in_pairs is not None:
@@ -49,7 +43,17 @@ def compare(
         _report(uri, study, found, reports / folder_name(study.results.name))
 
 
-def _places(words: Sequence[str]) -> tuple[str, ...]:
+def read_study(
+    uri: str, sweep: str | None, runs: str | None, experiment: str, metric: str | None
+) -> Study:
+    """Return the runs of a sweep, of MLflow's filter `runs`, or of an experiment."""
+    require_store(uri)
+    if sweep is not None:
+        return read_sweep(uri, find_sweep(uri, sweep).run_id, metric)
+    return read_runs(uri, None if runs is not None else experiment, runs, metric)
+
+
+def places(words: Sequence[str]) -> tuple[str, ...]:
     """Return the arguments of this call that say where the runs are.
 
     The suggested commands get them, too.

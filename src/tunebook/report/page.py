@@ -1,6 +1,6 @@
 """Write the report: one HTML page, its plots as PNG, and the leaderboard as CSV.
 
-The page needs no other file.
+The page is self-contained.
 """
 
 import csv
@@ -34,7 +34,7 @@ MAX_ROWS = 50  # in the tables of the page; the CSV has all of them
 
 @dataclass(frozen=True)
 class Row:
-    """Hold a configuration as the tables show it.
+    """Hold a configuration as it is shown in the tables.
 
     tested: the median of test/acc over the runs that learned and were tested, or "".
     """
@@ -120,7 +120,7 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
 def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
     """Return the page as text.
 
-    What comes from runs, such as names and errors, is escaped.
+    Text from runs, such as names and errors, is escaped.
     """
     shown = rows(study, findings)
     environment = Environment(
@@ -151,15 +151,15 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
 def _as_shown(value: object) -> object:
     """Return text with visible escapes for control and direction-changing characters.
 
-    Pictures stay as they are.
+    Pictures are returned unchanged.
     """
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _csv(study: Study, findings: Findings) -> str:
-    """Return one line per configuration, with numbers in full.
+    """Return one line per configuration, with numbers in full precision.
 
-    A spreadsheet takes no cell for a formula.
+    Cells are escaped, so that a spreadsheet does not read any of them as a formula.
     """
     names = [setting.name for setting in study.results.settings]
     text = io.StringIO()

@@ -61,8 +61,8 @@ class Paired:
 def pairs(study: Study, setting: str) -> Paired:
     """Return the comparison of complete runs that differ in `setting` only.
 
-    If it is an option, its own settings may differ, too. Raise InputError where the runs do not
-    have exactly two values of the setting, or where there is no pair.
+    If it is an option, its own settings may differ, too. Raise InputError if the runs do not
+    have exactly two values of the setting, or if there is no pair.
     """
     known = {name for params in study.params.values() for name in params}
     if setting not in known:

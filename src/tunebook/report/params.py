@@ -1,6 +1,6 @@
 """Find which settings vary among runs, and which all of them share.
 
-The sources are the parameters and the commands of MLflow's runs.
+The sources are the parameters and the commands of the runs in MLflow.
 """
 
 import shlex
@@ -11,22 +11,18 @@ from mlflow.entities import Run as MLflowRun
 
 from tunebook.analysis.commands import in_full
 from tunebook.analysis.results import Setting, Value
+from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
 
 # A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
 GEOMETRIC = 4.0
-NOT_SETTINGS = ("seed", "sweep", "objective", "tested_weights", "experiment", "debug")
-# How a run is executed, not what it computes: settings only where times are compared.
-EXECUTION = ("trainer", "trainer.accelerator", "trainer.strategy")
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
-# Keys that do not affect what a run computes.
-PLACES = ("tracking", "outputs", "sweep", "hydra", "resume")
 
 
 def listed(name: str, values: Sequence[Value]) -> Setting:
     """Return the setting with these values.
 
-    It is numeric where all values are numbers, else categorical.
+    It is numeric if all values are numbers, otherwise categorical.
     """
     numbers = [
         value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
@@ -48,12 +44,12 @@ def params_of(run: MLflowRun) -> dict[str, str]:
 def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...]:
     """Return the parameters in which runs differ.
 
-    Those that follow from an option are left out, unless a command gave them: for example
-    `model.filters`, where all runs with the same model have the same value.
+    Those that follow from an option are left out, unless they were given in a command. An example
+    is `model.filters` if all runs with the same model have the same value.
     """
     params = [params_of(run) for run in runs]
-    left_out = {*NOT_SETTINGS, *(() if objective.startswith(TIMES) else EXECUTION)}
-    names = sorted({name for of_run in params for name in of_run} - left_out)
+    roles = COMPARED | ({Role.DEVICE} if objective.startswith(TIMES) else set())
+    names = sorted({name for of_run in params for name in of_run if role_of(name) in roles})
     texts = {name: [of_run.get(name) for of_run in params] for name in names}
     varying = [name for name in names if len(set(texts[name])) > 1]
     given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
@@ -74,14 +70,14 @@ def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence
 
 
 def as_value(text: str) -> Value:
-    """Return a parameter as it was before MLflow turned it into text."""
+    """Return a parameter as the value that it was before MLflow converted it to text."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
     if isinstance(value, str):
         try:
-            # YAML takes 1e-3 for text.
+            # YAML reads 1e-3 as text.
             return float(value) if value.lower() not in ("nan", "inf", "-inf") else value
         except ValueError:
             return value
@@ -96,11 +92,7 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for word in words:
         key, is_setting, text = word.partition("=")
-        if (
-            is_setting
-            and key != "seed"
-            and not key.lstrip("+~").startswith((*PLACES, "experiment_name"))
-        ):
+        if is_setting and key != "seed" and role_of(key) not in SHARED_IN_A_SWEEP:
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             # YAML reads `on` as true.
@@ -111,7 +103,7 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
 def _words(run: MLflowRun) -> list[str]:
     """Return the arguments of the command that started the run.
 
-    Empty where no command was recorded, and where it is no shell command.
+    Empty if no command was recorded, or if it is not a shell command.
     """
     try:
         return shlex.split(run.data.tags.get("command", ""))[2:]
@@ -122,8 +114,8 @@ def _words(run: MLflowRun) -> list[str]:
 def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
     """Return the overrides that some command contains and that are true of all runs.
 
-    Places, sweeps and seeds are left out. An override of a parameter is shared where the parameter
-    is the same in all runs; any other override is shared where all commands contain it.
+    Places, sweeps and seeds are left out. An override of a parameter is shared if the parameter
+    is the same in all runs; any other override is shared if all commands contain it.
     """
     commands = [_words(run) for run in runs]
     params = [params_of(run) for run in runs]
@@ -141,8 +133,8 @@ def _is_shared(
 ) -> bool:
     name, _, value = word.lstrip("+").partition("=")
     if (
-        word.startswith(("-", *PLACES))
-        or name == "seed"
+        word.startswith("-")
+        or role_of(word) in NOT_OF_A_TRIAL | {Role.SEED}
         or "=" not in word
         or (name == PRECISION and value == "auto")
     ):

@@ -1,4 +1,4 @@
-"""Read MLflow's runs into results: those of a sweep, of a filter, or of an experiment."""
+"""Read runs from MLflow as results: those of a sweep, of a filter, or of an experiment."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ STATES = {
     "RUNNING": "running",
     "SCHEDULED": "running",
 }
-# Learning curves that are read where no run was pruned: of the best runs, and of those that failed.
+# Learning curves that are read if no run was pruned: of the best runs, and of those that failed.
 CURVES = 20
 TESTED, VALIDATED = "test/acc", "val/acc"
 
@@ -37,7 +37,7 @@ class Study:
     """Hold results and where they come from.
 
     fixed: overrides that all runs share.
-    parent: the id of the sweep's own run, or "".
+    parent: the id of the sweep's parent run, or "".
     params: run id -> its MLflow parameters.
     tested: run id -> test/acc, for runs that were tested.
     stem: the beginning of the names of further sweeps.
@@ -54,9 +54,9 @@ class Study:
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> Study:
-    """Return the trials of the sweep with this name, or whose own run has this id.
+    """Return the trials of the sweep with this name, or whose parent run has this id.
 
-    Of several sweeps with the same name, it is the newest. Raise InputError where there is none.
+    If several sweeps have the name, the newest is used. Raise InputError if there is none.
     """
     client = open_client(uri)
     parent = _sweeps_own_run(client, name)
@@ -96,7 +96,7 @@ def read_runs(
 ) -> Study:
     """Return the runs of an experiment, or all those that match MLflow's filter.
 
-    Raise InputError where there is none.
+    Raise InputError if there is none.
     """
     client = open_client(uri)
     ids = _experiment_ids(client, uri, experiment)
@@ -106,7 +106,7 @@ def read_runs(
         raise InputError(
             f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})"
         ) from None
-    # A sweep's own run is not one of its runs.
+    # A sweep's parent run is not one of its trials.
     runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]
     if not runs:
         raise InputError(
@@ -133,7 +133,7 @@ def read_runs(
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
     """Return the id of the experiment with this name, or the ids of all for None.
 
-    Raise InputError where there is no such experiment.
+    Raise InputError if there is no such experiment.
     """
     experiments = list(client.search_experiments())
     if experiment is not None:
@@ -150,7 +150,7 @@ def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> l
 
 
 def _named(rows: Sequence[Run], words: Sequence[str]) -> list[Run]:
-    """Return the runs; where no setting varies among them, with the settings in `words`.
+    """Return the runs; if no setting varies among them, with the settings in `words`.
 
     words: the overrides of their command.
     """
@@ -162,8 +162,8 @@ def _named(rows: Sequence[Run], words: Sequence[str]) -> list[Run]:
 def _objective(runs: Sequence[MLflowRun]) -> str:
     """Return the metric by which runs are compared.
 
-    It is the validation metric that all of them name. It is a test metric only where there is
-    nothing else.
+    It is the validation metric that is the objective of all runs. It is a test metric only if there
+    is nothing else.
     """
     asked = {run.data.params.get("objective", VALIDATED) for run in runs}
     objective = asked.pop() if len(asked) == 1 else VALIDATED
@@ -174,9 +174,9 @@ def _objective(runs: Sequence[MLflowRun]) -> str:
 
 
 def _classes(runs: Sequence[MLflowRun]) -> int | None:
-    """Return how many classes the images have, as the runs' data sets say.
+    """Return the number of classes of the images, as recorded in the runs' data sets.
 
-    None where they do not say it, or contradict each other.
+    None if it is not recorded, or differs among the runs.
     """
     found: set[int] = set()
     for run in runs:
@@ -197,14 +197,14 @@ def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowR
             page_token=token,
             order_by=["attributes.start_time ASC"],
         )
-        # A reproduction is the same run again, and not another seed.
+        # A reproduction repeats the same run, and is not another seed.
         found += [run for run in page if "reproduces" not in run.data.tags]
         token = page.token or ""
     return found
 
 
 def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
-    """Return a sweep's own run, found by its id or by the sweep's name."""
+    """Return a sweep's parent run, found by its id or by the sweep's name."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     there = _search(client, ids, "tags.`sweep.kind` = 'sweep'")
     found = [run for run in there if name in (run.info.run_id, run.data.tags.get("sweep.name"))]
@@ -265,8 +265,8 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
 def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> list[Run]:
     """Return the runs with their learning curves, each of which takes a request.
 
-    They are read for all runs where some were pruned, and otherwise for the best runs and for those
-    that failed.
+    They are read for all runs if some were pruned, otherwise for the best runs and the failed
+    ones.
     """
     if objective not in MODES:
         return list(rows)

@@ -17,10 +17,10 @@ TYPES: dict[str, Any] = {
 }
 
 
-def check(cfg: Any, choices: object) -> None:
-    """Raise SettingError or InputError where a setting can't be used.
+def check(cfg: Any) -> None:
+    """Raise SettingError or InputError if a setting can't be used.
 
-    The same is true where the sweep or the experiment does not exist.
+    This includes a sweep or an experiment that does not exist.
     """
     for key, kind in TYPES.items():
         value = cfg[key]

@@ -19,7 +19,7 @@ from tunebook.report.params import listed
 
 log = logging.getLogger(__name__)
 
-# Parameters of a sweep's own run that say how the sweep was made.
+# Parameters of a sweep's parent run that describe the sweep itself.
 OF_A_SWEEP = re.compile(r"(sweep|space)(\.|$)")
 
 
@@ -27,7 +27,7 @@ OF_A_SWEEP = re.compile(r"(sweep|space)(\.|$)")
 class Dimension:
     """Hold a setting that a sweep varied, as the sweep recorded it.
 
-    when: the (key, option) that it depends on; None where it always varies.
+    when: the (key, option) that it depends on; None if it always varies.
     """
 
     setting: Setting
@@ -40,7 +40,7 @@ class Dimension:
 
 
 def request(client: MlflowClient, parent: MLflowRun) -> dict[str, Any]:
-    """Return what the sweep was asked for, as it recorded it; {} where there is no record."""
+    """Return the request for the sweep, as the sweep recorded it; {} if there is no record."""
     text = _artifact(client, parent, "sweep/request.json")
     try:
         found = json.loads(text) if text else {}
@@ -66,7 +66,7 @@ def _artifact(client: MlflowClient, run: MLflowRun, path: str) -> str | None:
 def dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
     """Return the dimensions in a sweep's request.
 
-    Empty where it has none, or none that can be read.
+    Empty if it has none, or if they can't be read.
     """
     try:
         return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")

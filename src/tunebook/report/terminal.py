@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -13,24 +14,24 @@ from tunebook.report.read import Study
 from tunebook.text_output import printable
 
 MAX_ROWS = 20  # of the leaderboard
-PLAIN_WIDTH = 160  # characters of a line where there is no terminal
+PLAIN_WIDTH = 160  # characters per line without a terminal
 
 
-def say(study: Study, findings: Findings) -> None:
-    """Print the leaderboard, the findings, and what to run next."""
-    console = Console(
-        file=sys.stdout,
-        width=None if sys.stdout.isatty() else PLAIN_WIDTH,
-        highlight=False,
-        markup=False,
-    )
+def say(study: Study, findings: Findings, file: TextIO | None = None) -> None:
+    """Print the leaderboard, the findings, and what to run next.
+
+    file: where to; the standard output if it is None.
+    """
+    file = file or sys.stdout
+    whole = not file.isatty()  # one line per sentence, for programs that read them
+    width = PLAIN_WIDTH if whole else None
+    console = Console(file=file, width=width, highlight=False, markup=False)
     shown = rows(study, findings)
     if shown:
         console.print(_table(study.results.objective, shown[:MAX_ROWS]))
         if len(shown) > MAX_ROWS:
             console.print(f"... and {len(shown) - MAX_ROWS} more")
         console.print()
-    whole = not sys.stdout.isatty()  # one line per sentence, for programs that read them
     for sentence in findings.sentences:
         console.print(Text("- " + printable(sentence)), soft_wrap=whole)
     for warning in findings.warnings:
@@ -38,7 +39,7 @@ def say(study: Study, findings: Findings) -> None:
     if findings.next_commands:
         console.print("\nnext")
         for command in findings.next_commands:
-            console.print(Text("  " + command), soft_wrap=True)  # to be copied
+            console.print(Text("  " + command), soft_wrap=True)  # so that it can be copied
 
 
 def _table(objective: str, shown: Sequence[Row]) -> Table:

@@ -13,7 +13,7 @@ from tunebook.report import requested_runs
 from tunebook.schema.classes import arguments, closed, kind_definitions
 from tunebook.schema.notes import Notes, files_of, group_comments, notes, targets_of
 from tunebook.schema.values import INTERPOLATION, Schema, setting, value_schema
-from tunebook.sweep import outside, request
+from tunebook.sweeps import outside, request
 from tunebook.targets import KINDS
 from tunebook.tracking import ui
 from tunebook.training import make_trainer

@@ -11,7 +11,7 @@ from tunebook.text_output import counted
 FOLDER = CONF / ".schema"
 
 
-def check(cfg: Any, choices: object) -> None:
+def check(cfg: Any) -> None:
     """Raise SettingError if a setting can't be used."""
     validate_value("check", cfg.check, bool)
 

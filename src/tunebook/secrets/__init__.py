@@ -3,14 +3,14 @@
 These are passwords in addresses, and the values of settings and environment variables that are
 named like secrets.
 
-names       decides which names are those of secrets
+names       decides which names belong to secrets
 addresses   finds the secrets in an address
 values      decides whether a value reveals a secret
-views       undoes the escapes in a text
+views       decodes the escapes in a text
 encodings   matches a text in every form in which programs write it
 packed      finds a secret in hexadecimal, base64 and base32
-known       hides the secrets that this process knows, in whatever form they were encoded
-pairs       finds values beside the name of a secret: in settings, on a command line
+known       hides the secrets that this process knows, in any encoding
+pairs       finds values next to the name of a secret: in settings, on a command line
 markup      finds secrets in XML, and private keys
 patterns    finds what looks like a secret that this process does not know
 redaction   hides both kinds, in texts and in settings

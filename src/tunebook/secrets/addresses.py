@@ -1,7 +1,8 @@
 """Find the secrets in an address: a password, a token, a parameter of its query.
 
-A password may hold characters that should be encoded in an address, and libraries differ in how
-they parse those. So every reading counts: each `@` may be the one that ends the password.
+A password may contain characters that should be encoded in an address, and libraries parse such
+addresses differently. So every interpretation counts: each `@` may be the one that ends the
+password.
 """
 
 import re
@@ -15,18 +16,18 @@ from tunebook.secrets.values import is_interpolation
 SCHEME = re.compile(r"[A-Za-z][\w+.-]*$")
 MAX_SCHEME = 40
 END_OF_AUTHORITY = re.compile(r"[/?#\\]")
-TOKEN_USERS = ("http", "https")  # a user without a password is a token there
-NO_PASSWORDS = ("", "x-oauth-basic")  # what stands in a password's place beside a token
-LONG = 20  # characters; a user name as long as this is more likely a token
-MAX_READINGS = 16  # places of `@` that are considered in one address
+TOKEN_USERS = ("http", "https")  # schemes in which a user without a password is a token
+NO_PASSWORDS = ("", "x-oauth-basic")  # what is in place of the password if the user is a token
+LONG = 20  # characters; a user name of this length is more likely a token
+MAX_READINGS = 16  # positions of `@` that are considered in one address
 PORT = re.compile(r"\d{0,5}")
 
 
 @dataclass(frozen=True)
 class Secret:
-    """Hold the place of a secret, text[start:end], and how it may be written elsewhere.
+    """Hold the position of a secret, text[start:end], and how it may be written elsewhere.
 
-    values: the texts that are to be hidden elsewhere. user: the user whose password it is.
+    values: the texts to hide elsewhere. user: the user whose password it is.
     """
 
     start: int
@@ -64,7 +65,7 @@ def secrets_in(text: str, at: int, is_setting: bool) -> Iterator[Secret]:
 def _possible_ends(rest: str, is_web: bool, is_setting: bool) -> list[int]:
     """Return the positions of all `@` at which user and password may end.
 
-    There are none where every `@` belongs to a path.
+    There are none if every `@` belongs to a path.
     """
     ends = [match.start() for match in re.finditer("@", rest)]
     ends = [*ends[: MAX_READINGS - 1], ends[-1]] if len(ends) > MAX_READINGS else ends
@@ -112,5 +113,5 @@ def _in_query(text: str, start: int) -> Iterator[Secret]:
 
 
 def _decoded(values: list[str]) -> list[str]:
-    """Return the values as they are written, and as they read once they are decoded."""
+    """Return the values as they are written, and in decoded form."""
     return list(dict.fromkeys([*values, *map(unquote, values), *map(unquote_plus, values)]))

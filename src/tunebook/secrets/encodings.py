@@ -1,4 +1,4 @@
-"""Match a text in every form in which programs write it, by a regular expression."""
+"""Make regular expressions that match a text in every form in which programs write it."""
 
 import re
 
@@ -10,7 +10,7 @@ QUOTES = (
     rf"(?:{BACKSLASH}|['\"]|%(?:25){{0,3}}2[27]"
     r"|&(?:amp;){0,2}(?:quot|apos|#0{0,4}3[49]|#x0{0,4}2[27]);|\\u002[27]|\\x2[27])"
 )
-ESCAPES = BACKSLASH + "{0,8}"  # as many as three levels of quoting put before a character
+ESCAPES = BACKSLASH + "{0,8}"  # the number that three levels of quoting put before a character
 ESCAPE = BACKSLASH + "{1,8}"
 PERCENT = "%(?:25){0,3}"
 HTML = {"&": "amp", "<": "lt", ">": "gt"}

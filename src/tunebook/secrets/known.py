@@ -1,8 +1,8 @@
 """Hide the secrets that this process knows, in whatever form they are encoded.
 
-Encoders leave letters and digits alone, and each writes the other characters in its own way: %2F,
+Encoders do not change letters and digits, and each writes the other characters in its own way: %2F,
 \\/, \\u002f, &#47;. So a secret is searched for character by character, each in any of these forms.
-That is done in the text itself and in the text with its escapes undone. Beside that, a secret is
+This is done in the text itself and in the text with its escapes decoded. In addition, a secret is
 searched for in hexadecimal, base64 and base32.
 """
 
@@ -21,12 +21,12 @@ from tunebook.secrets.pairs import in_settings
 from tunebook.secrets.values import HIDDEN, NOT_VALUES, is_interpolation
 from tunebook.secrets.views import View, readings
 
-# In characters. A shorter value is more likely a word, and is hidden in its own place only.
+# In characters. A shorter value is probably a word, and is hidden only in its setting or address.
 SHORTEST = 6
-# In characters. A value that is as long as this is hidden even inside a longer word.
+# In characters. A value of this length is hidden even inside a longer word.
 STRONG = 8
 WORD = re.compile(r"\w{3,}", re.ASCII)
-# Passwords that are also words of this project and its tools: hidden in their own place only.
+# Passwords that are also words of this project and its tools: hidden only in their setting.
 COMMON = {
     "password", "passwd", "secret", "secrets", "username", "postgres", "postgresql", "mlflow",
     "optuna", "sqlite", "tunebook", "default", "required", "enabled", "disabled", "localhost",
@@ -59,7 +59,7 @@ class _Known:
         self.code = "" if before else packed.hex_of(value)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Yield the (start, end) of each place where the secret stands in `text`."""
+        """Yield the (start, end) of each occurrence of the secret in `text`."""
         if self.anchor in text:
             if self._pattern is None:
                 self._pattern = re.compile(self._text)
@@ -67,7 +67,7 @@ class _Known:
 
 
 class KnownSecrets:
-    """Hold the secrets that were learned so far, and hide them in texts."""
+    """Hold the secrets that are known so far, and hide them in texts."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str], _Known] = {}
@@ -111,9 +111,9 @@ class KnownSecrets:
     def learn_environment(self, environment: Mapping[str, str]) -> None:
         """Add the secrets in environment variables.
 
-        A call costs little where nothing has changed since the last one.
+        A call is fast if nothing has changed since the last one.
         """
-        # The dictionary that os.environ wraps: to read it through the wrapper takes too long.
+        # The dictionary that os.environ wraps: reading it through the wrapper takes too long.
         now = getattr(environment, "_data", environment)
         if now == self._environment:
             return
@@ -128,7 +128,7 @@ class KnownSecrets:
         )
         if user and password:
             self._learn_basic(user, password)
-        self._environment = seen  # last: until then, other threads learn for themselves
+        self._environment = seen  # last: until then, other threads add the secrets, too
 
     def learn_words(self, words: Iterable[str]) -> None:
         """Add the secrets in the arguments of a command line."""
@@ -177,21 +177,21 @@ class KnownSecrets:
             self.add(text[start:end])
 
     def _learn_basic(self, user: str, password: str) -> None:
-        """Add what HTTP basic authentication makes of a user and a password.
+        """Add the form of a user and a password in HTTP basic authentication.
 
-        It is found even where the password is too short to be searched for by itself.
+        It is found even if the password is too short to be searched for by itself.
         """
         self.add(base64.b64encode(f"{user}:{password}".encode(errors="surrogateescape")).decode())
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Yield what a value on the command line may stand for.
+    """Yield the possible meanings of a value on the command line.
 
-    That is the value as it is written, with each escape undone, and as Hydra reads it in quotes.
+    These are the value as it is written, with its escapes decoded, and as Hydra reads it in quotes.
     """
     yield text
     is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
     inner = text[1:-1] if is_quoted else text
     yield re.sub(r"\\(.)", r"\1", inner)
-    if is_quoted:  # there, a backslash escapes only a quote, or a backslash before one
+    if is_quoted:  # in quotes, a backslash escapes only a quote, or a backslash before one
         yield re.sub(rf"(\\+)(?={text[0]}|$)", lambda found: found[1][: len(found[1]) // 2], inner)

@@ -10,7 +10,7 @@ LONGEST = 20_000  # characters of a value or of a key
 TAG = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})?(?<!/)>")
 TAG_WITH_VALUE = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})/?>")
 ATTRIBUTE = re.compile(r"([\w.:-]{1,100})\s{0,8}=\s{0,8}(?:\"([^\"]{0,4000})\"|'([^']{0,4000})')")
-# Attributes and elements that name what stands beside them.
+# Attributes and elements that name the value next to them.
 NAMING = {"name", "key", "id", "type", "property", "td", "th", "dt", "label"}
 VALUE_OF = {"value", "default"}
 # <key>password</key><string>...</string>
@@ -25,7 +25,7 @@ KEY_BEGINS = re.compile(
     rf"PRIVATE[ +]KEY(?:[ +]BLOCK)?[ +]?{DASHES}"
 )
 KEY_ENDS = re.compile(rf"{DASHES}[ +]?(?:(END)|BEGIN)[ +]")
-# The lines that are left of a key whose end was cut off.
+# The remaining lines of a key whose end was cut off.
 LINES_OF_KEY = re.compile(
     r"(?:[\s\"',+>|]{0,40}[A-Za-z0-9+/=]{16,2000})+(?:\s{1,40}[A-Za-z0-9+/=]{1,76}(?!\S))?"
 )
@@ -51,7 +51,7 @@ def in_markup(text: str) -> Iterator[tuple[int, int]]:
 def in_keys(text: str) -> Iterator[tuple[int, int]]:
     """Yield the span of each private key's body.
 
-    Where the end of a key was cut off, these are the lines that are left of it.
+    If the end of a key was cut off, the remaining lines are used.
     """
     for found in KEY_BEGINS.finditer(text):
         ends = KEY_ENDS.search(text, found.end(), found.end() + LONGEST)
@@ -66,7 +66,7 @@ def in_keys(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _last(name: str) -> str:
-    """Return a name in lower case, without the namespace before it."""
+    """Return a name in lower case, without its namespace."""
     return name.rpartition(":")[2].lower()
 
 
@@ -90,7 +90,7 @@ def _values(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _content(text: str, tag: str, start: int) -> Iterator[tuple[int, int]]:
     """Yield the span between an element's tags.
 
-    Nothing is yielded where the element is not closed, as in `login <password>`.
+    Nothing is yielded if the element is not closed, as in `login <password>`.
     """
     end = text.find(f"</{tag}", start, start + LONGEST)
     content = text[start : max(start, end)]

@@ -1,4 +1,4 @@
-"""Decide which names are those of secrets.
+"""Decide which names belong to secrets.
 
 A name is split into words at `_`, `-`, `.` and capitals, so that COMPASS is not taken for a `pass`.
 """
@@ -8,26 +8,26 @@ import itertools
 import re
 
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
-# They mark a secret wherever they stand in its name, also as the end of a word: PGPASSWORD,
+# Words that mark a secret anywhere in its name, even at the end of a longer word: PGPASSWORD,
 # sslpassword, authtoken.
 ENDINGS = (
     "password", "passwords", "passwd", "passphrase", "passcode", "secret", "secrets", "token",
     "credential", "credentials", "apikey", "accesskey", "secretkey", "privatekey", "accountkey",
     "connectionstring", "accesskeyid",
 )  # fmt: skip
-# They mark a secret only as the last word of its name: SSH_AUTH_SOCK is not a secret.
+# Words that mark a secret only as the last word of its name: SSH_AUTH_SOCK is not a secret.
 LAST = {
     "pass", "dbpass", "userpass", "pwd", "pw", "pat", "auth", "authorization", "bearer", "dsn",
     "cookie", "webhook",
 }  # fmt: skip
-# Two words that mark a secret where one follows the other in its name.
+# Pairs of words that mark a secret if one follows the other in its name.
 PAIRS = {
     ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("account", "key"),
     ("storage", "key"), ("shared", "key"), ("signing", "key"), ("license", "key"),
     ("encryption", "key"), ("master", "key"), ("auth", "key"), ("auth", "header"),
     ("connection", "string"), ("conn", "str"), ("amz", "signature"), ("goog", "signature"),
 }  # fmt: skip
-# Last words of names that describe a secret and do not reveal it.
+# Last words of names that describe a secret without revealing it.
 ABOUT = {
     "file", "path", "dir", "directory", "folder", "sock", "socket", "store", "name", "type", "kind",
     "method", "mode", "provider", "user", "username", "url", "uri", "endpoint", "host", "length",

@@ -1,4 +1,4 @@
-"""Redact what goes to the terminal and to the log."""
+"""Redact what is written to the terminal and to the log."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ from tunebook.secrets.redaction import redact
 class RedactingFormatter(logging.Formatter):
     """Format log records without secrets.
 
-    The text of an error may hold the address that it came from, with its password.
+    The text of an error may contain the address that caused it, with its password.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -22,7 +22,7 @@ class RedactingFormatter(logging.Formatter):
 class RedactingStream:
     """Wrap a text stream, and redact what is written to it.
 
-    All else is left to the wrapped stream.
+    Everything else is passed on to the wrapped stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -43,9 +43,9 @@ class RedactingStream:
 
 
 def redact_output() -> None:
-    """Redact whatever is written to standard output and standard error from now on.
+    """Redact everything that is written to standard output and standard error from now on.
 
-    It makes no difference whether this package, a library or a traceback writes it.
+    This includes the output of libraries and tracebacks.
     """
     if not isinstance(sys.stdout, RedactingStream):
         sys.stdout = cast(TextIO, RedactingStream(sys.stdout))

@@ -1,7 +1,7 @@
 """Find secrets in hexadecimal, base64 and base32.
 
-The first and last characters of a secret in base64 depend on what stands beside it in the text, so
-only the characters between them are searched for. Line breaks may stand anywhere in such text.
+The first and last characters of a secret in base64 depend on the text around it, so only the
+characters between them are searched for. Line breaks may occur anywhere in such text.
 """
 
 import base64
@@ -31,9 +31,9 @@ def hex_of(text: str) -> str:
 
 
 def in_hex(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield the spans in which a text holds one of the wanted codes in hexadecimal.
+    """Yield the spans in which a text contains one of the wanted codes in hexadecimal.
 
-    The digits may be of either case, with or without gaps between the bytes.
+    The digits may have either case, with or without separators between the bytes.
     """
     for run in DIGITS.finditer(text):
         digits, begins = run[0].lower(), None
@@ -53,7 +53,7 @@ def in_hex(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def in_base64(view: View, cores: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the runs of base64 in which one of the cores stands."""
+    """Yield the spans of the base64 sequences that contain one of the cores."""
     text = view.text
     joined = view.replaced(BREAK, lambda found: "") if "\n" in text or "\r" in text else None
     searched = text if joined is None else joined.text
@@ -71,9 +71,9 @@ def in_base64(view: View, cores: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 def cores(text: str) -> tuple[str, ...]:
-    """Return what every text that holds `text` has in common in base64 and in base32.
+    """Return the characters that the base64 and base32 forms of every text with `text` in it share.
 
-    There is one core for each position that its first byte may have in a group.
+    There is one core for each position that the first byte may have in a group.
     """
     data = text.encode(errors="surrogatepass")
     found: dict[str, None] = {}
@@ -88,8 +88,8 @@ def cores(text: str) -> tuple[str, ...]:
 
 
 def _core(whole: str, shift: int, length: int, bits: int) -> str:
-    """Return the characters that no byte before or after the text changes.
+    """Return the characters that do not depend on the bytes before or after the text.
 
-    bits: how many each character encodes.
+    bits: the number of bits that each character encodes.
     """
     return whole[-(-shift * 8 // bits) : (shift + length) * 8 // bits]

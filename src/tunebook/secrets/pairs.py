@@ -1,4 +1,4 @@
-"""Find values beside the name of a secret: in settings, in YAML, on a command line."""
+"""Find values next to the name of a secret: in settings, in YAML, on a command line."""
 
 import re
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import is_told
 
-# Each name of a secret has one of these in it: a text without any of them is not searched.
+# Each name of a secret contains one of these: a text without any of them is not searched.
 IN_NAMES = (
     "pass", "pw", "secret", "token", "key", "cred", "auth", "bearer", "pat", "dsn", "cookie",
     "webhook", "string", "conn", "signature",
 )  # fmt: skip
 SPACE = r"\s{0,8}"
 QUOTE = r"\\{0,8}[\"'`]"
-# What stands between name and value in YAML, JSON, shells, Go, make, Pascal, Ruby, PHP, Perl and R.
+# The separators of name and value in YAML, JSON, shells, Go, make, Pascal, Ruby, PHP, Perl and R.
 SIGN = rf"{SPACE}(?:[:+?|]{{0,2}}={{1,3}}[>~]?|:{{1,2}}|[-~]>|<-|%3[dD]){SPACE}"
 NAME = re.compile(
     rf"(?<![\w.-])(?<!//)(?P<name>[\w.-]{{1,100}})(?P<quote>(?:{QUOTE})?)\]?(?P<sign>{SIGN})"
@@ -25,7 +25,7 @@ VALUE = re.compile(
     r"|(?!(?P=open))(?:\\[^\r\n]|[^\r\n\\])){0,4000})"
     r"|(?P<plain>(?:\$\{[^{}\s]{1,200}\}|(?!\\{1,8}[\"'])[^\s,'\"&}]){1,4000})"
 )
-# YAML: indented lines follow. An escaped line end is found again once its escape is undone.
+# YAML: indented lines follow. An escaped line end is found again once its escape is decoded.
 BLOCK = re.compile(
     r"[|>][-+\d]{0,3}[ \t]{0,8}(?:#[^\r\n]{0,200})?(?:\r?\n|\r|(?P<escaped>\\[rn\\]))"
 )
@@ -34,10 +34,10 @@ ITEMS = re.compile(r"(?:[ \t]*-[ \t][^\r\n]*(?:\r?\n|\r|$))+")  # YAML: a list, 
 LIST = re.compile(r"\[[^\[\]\r\n]{0,4000}\]")
 MARGIN = re.compile(r"[ \t]*(?:[-?] +)*")
 LINE = re.compile(r"([ \t]*)([^\r\n]*)(?:\r?\n|\r|$)")
-# What stands between two arguments of a command, or between two items of a list of arguments.
+# The separators of the arguments of a command, or of the items of a list of arguments.
 NEXT_WORD = rf"(?:\s{{1,8}}|{QUOTE},\s{{0,8}}(?={QUOTE}))"
 FLAG = re.compile(rf"(?<![\w-])--(?P<name>[\w-]{{1,60}}){NEXT_WORD}(?=[^\s-])")
-IN_PROSE = {"pass", "pat", "auth"}  # words that a colon follows in plain English too
+IN_PROSE = {"pass", "pat", "auth"}  # words that may be followed by a colon in plain English as well
 
 # A user and a password: curl -u me:password. Two numbers, or the same word twice, are the user and
 # group of an operating system instead.
@@ -80,7 +80,7 @@ def in_settings(text: str) -> Iterator[tuple[int, int]]:
 
 
 def in_logins(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the passwords in user:password, as curl and similar programs take it."""
+    """Yield the spans of the passwords in user:password, as curl and similar programs accept it."""
     if "-" not in text:
         return
     yield from (match.span("password") for match in LOGIN_FLAG.finditer(text))
@@ -113,7 +113,7 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
 def _lines(text: str, begin: int, at: int) -> tuple[int, int] | None:
     """Return the span of the lines from text[at] whose indentation exceeds that of text[begin].
 
-    Return None where they do not reveal a secret.
+    Return None if the lines do not reveal a secret.
     """
     margin = MARGIN.match(text, max(text.rfind("\n", 0, begin), text.rfind("\r", 0, begin)) + 1)
     assert margin is not None

@@ -1,7 +1,7 @@
 """Find what looks like a secret that this process does not know.
 
-It may stand in an error of a library, or in a file that another program wrote. Every repetition is
-bounded, so that a hostile text takes time in proportion to its length.
+It may be in an error of a library, or in a file that another program has written. Every repetition
+is bounded, so that the time for a hostile text is proportional to its length.
 """
 
 import base64
@@ -34,7 +34,7 @@ TOKEN = re.compile(
 
 
 def hide(text: str) -> str:
-    """Return `text` with *** in place of whatever looks like a secret."""
+    """Return `text` with *** in place of everything that looks like a secret."""
     return without(text, list(_spans(text)))
 
 

@@ -1,4 +1,4 @@
-"""Redact texts and settings, and remember the secrets that this process has met."""
+"""Redact texts and settings, and remember the secrets that this process has seen."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -10,14 +10,14 @@ from tunebook.secrets.names import is_secret
 from tunebook.secrets.values import HIDDEN, is_told
 
 PROCESS = KnownSecrets()
-# A text is redacted until nothing changes, so that redacting the result again changes nothing.
+# A text is redacted until it no longer changes, so that redacting it again has no effect.
 MAX_PASSES = 5
 
 
 def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
     """Return `text` with every secret replaced by ***.
 
-    environment: the variables whose secrets are hidden, in place of the process's own.
+    environment: the variables whose secrets are hidden, instead of the process's own.
     """
     sources = [PROCESS]
     if environment is None:
@@ -38,7 +38,7 @@ def redact(text: str, environment: Mapping[str, str] | None = None) -> str:
 def redacted(value: Any, name: str = "") -> Any:
     """Return a plain value with every text in it redacted.
 
-    name: the key that holds the value. Below a key that is named like a secret, all is hidden.
+    name: the key that holds the value. Everything below a secret's key is hidden.
     """
     if isinstance(value, dict):
         return {
@@ -65,7 +65,7 @@ def learn_words(words: Iterable[str]) -> None:
 
 
 def fits(kept: str, address: str) -> bool:
-    """Return whether `address` is the one that was written as `kept`, without its secrets."""
+    """Return whether `kept` is `address` written without its secrets."""
     if kept == address:
         return True
     rest = address

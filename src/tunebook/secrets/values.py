@@ -1,6 +1,6 @@
 """Decide whether a value reveals a secret.
 
-An empty value does not, and neither does an interpolation, which names the place of a value.
+An empty value does not, and neither does an interpolation, which only refers to a value.
 """
 
 import re
@@ -11,7 +11,7 @@ INTERPOLATION = re.compile(r"\$\{[\w.:@-]{1,200}\}")  # without a default, which
 
 
 def is_interpolation(text: str) -> bool:
-    """Return whether a text names a value without revealing it, as ${oc.env:DB_PASSWORD} does."""
+    """Return whether a text only refers to a value, as ${oc.env:DB_PASSWORD} does."""
     return INTERPOLATION.fullmatch(text) is not None
 
 

@@ -1,7 +1,7 @@
-"""Undo the escapes in a text, and find where each part of the result stands in the text.
+"""Decode the escapes in a text, and map each part of the result to its position in the text.
 
-A character may be escaped even where it need not be: `\\u0068`, `%68` and `&#104;` are all an h. So
-a secret is searched for in the text itself, then with one level of escapes undone, then with two
+A character may be escaped even if it need not be: `\\u0068`, `%68` and `&#104;` are all an h. So
+a secret is searched for in the text itself, then with one level of escapes decoded, then with two
 levels, and so on.
 """
 
@@ -22,7 +22,7 @@ SIMPLE = {
 def _bytes_after(mark: str) -> str:
     """Return a regular expression for the escaped bytes of one UTF-8 character, or one other byte.
 
-    mark: the regular expression of what stands before each byte's two digits.
+    mark: the regular expression for the prefix of each byte's two digits.
     """
     more = f"(?:{mark}[89abAB]{H})"
     longer = rf"{mark}[cdCD]{H}{more}|{mark}[eE]{H}{more}{{2}}|{mark}[fF]{H}{more}{{3}}"
@@ -41,7 +41,7 @@ ESCAPE = re.compile(
 
 
 def _meaning(found: re.Match[str]) -> str | None:
-    """Return the characters that an escape stands for, or None where it stands for none."""
+    """Return the characters that an escape stands for, or None if it stands for none."""
     kind = found.lastgroup or ""
     told = found[kind]
     try:
@@ -69,7 +69,7 @@ def _decoded(data: bytes) -> str:
 
 
 class View:
-    """Hold a text with escapes undone, and how its positions map to the view that it was made of.
+    """Hold a text with decoded escapes, and map its positions to the view that it was made from.
 
     For each replaced piece, `_begins` holds where it begins in this view. `_marks` holds where it
     ends in this view, and where it began and ended in the inner view.
@@ -86,7 +86,7 @@ class View:
     ) -> "View | None":
         """Return a new view in which each match is replaced by its meaning.
 
-        A match whose meaning is None stays as it is. Return None where nothing is replaced.
+        A match whose meaning is None stays as it is. Return None if nothing is replaced.
         """
         view = View("", self)
         pieces: list[str] = []
@@ -105,11 +105,11 @@ class View:
         return view if pieces else None
 
     def inside(self, start: int, end: int) -> tuple[int, int]:
-        """Return where the characters start to end stand in the inner view."""
+        """Return the positions of the characters start to end in the inner view."""
         return self._place(start)[0], self._place(end - 1)[1]
 
     def origin(self, span: tuple[int, int]) -> tuple[int, int]:
-        """Return where a span of this view stands in the original text."""
+        """Return the position of a span of this view in the original text."""
         view = self
         while view._inner is not None:
             span, view = view.inside(*span), view._inner

@@ -1,4 +1,4 @@
-"""Record runs for MLflow: what a run holds, and how it reaches the tracking store.
+"""Record runs in MLflow: what is recorded, and how it reaches the tracking store.
 
 tracker         the Lightning logger that training sees: opens a run, records it and closes it
 journal         a run's append-only record on disk, which survives a kill
@@ -13,12 +13,12 @@ finished        reads a finished run back
 address         checks the address of a store
 store           opens and checks a store, and creates the local sqlite file
 describe        builds a run's name and tags from plain settings
-git             asks git for the commit and its state, and runs no command that a repository names
+git             asks git for the commit and its state, without running a repository's own commands
 model           writes and sends the network as an MLflow model
 tunebook_exported_model  loads that model in a process that does not have Tunebook
-pictures        confusion matrix, learning curves, the worst-classified images
+pictures        draws the confusion matrix, learning curves and worst-classified images
 system_metrics  samples CPU, memory, disk, network and GPU
-view            what MLflow's page of runs shows first
+view            defines the initial view of MLflow's page of runs
 ui              serves MLflow's UI on this machine only
 bound_server    runs a server that ends with the process that started it
 """
@@ -27,8 +27,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-# Set before mlflow is imported: no telemetry, no progress bars of MLflow's own between ours, and
-# few retries, so that a missing server is noticed within seconds. What the user has set stays.
+# Set before mlflow is imported: no telemetry, no progress bars of MLflow between ours, and few
+# retries, so that a missing server is noticed within seconds. Variables of the user are kept.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

@@ -1,4 +1,4 @@
-"""Parse the address of a tracking store, and say what is wrong with it before it is opened."""
+"""Check the address of a tracking store before the store is opened."""
 
 import re
 from urllib.parse import unquote, urlsplit
@@ -37,7 +37,7 @@ def what_is_wrong(uri: str) -> str:
 def without_user(uri: str) -> str:
     """Return an address without the user and the password in it.
 
-    Meant for an address that can't be parsed: all that stands before the last "@" is hidden.
+    It is for an address that can't be parsed: everything before the last "@" is hidden.
     """
     return re.sub(r"://.*@", "://***@", uri)
 

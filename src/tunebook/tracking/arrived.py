@@ -1,4 +1,4 @@
-"""Remember how much of a run's journal a store has received, in the file `delivered.json`.
+"""Remember in the file `delivered.json` how much of a run's journal a store has received.
 
 When the file is read, it is checked against the journal that it refers to.
 """
@@ -24,7 +24,7 @@ class Arrived:
     """Hold what the store at `uri` (written without its secrets) has received of a run.
 
     offset: bytes of the journal that have arrived.
-    uncertain: whether an earlier call may have arrived without our knowing.
+    uncertain: whether an earlier call may have arrived without being recorded here.
     rebuilt: whether part of the journal was lost and recorded again. The store may then hold points
     that will be sent again with another timestamp.
     """
@@ -41,7 +41,7 @@ class Arrived:
     def read(cls, folder: Path, uri: str) -> Self:
         """Return what a folder's `delivered.json` says of the store at `uri`.
 
-        Where the file is missing, damaged or about another store, nothing counts as arrived.
+        If the file is missing, damaged or about another store, nothing counts as arrived.
         """
         fresh = cls(redact(uri))
         # Until it is known what has arrived, a run is looked for before it is created.
@@ -67,7 +67,7 @@ class Arrived:
             )
             log.warning(message, folder / JOURNAL)
             said.offset, said.uncertain, said.rebuilt = 0, True, True
-            said.write(folder)  # before the journal grows and looks complete again
+            said.write(folder)  # before the journal grows and appears to be complete again
         return said
 
     def write(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run a Python module until it ends or the process that started this one ends.
+"""Run a Python module until it ends, or until the process that started this one ends.
 
 Usage: `python bound_server.py mlflow ui ...`. The starting process holds the other end of standard
 input and never writes to it. When that process dies, even by `kill -9`, the pipe is closed; then
@@ -18,7 +18,7 @@ GRACE_S = 3.0  # between SIGTERM and SIGKILL
 def _watch() -> None:
     """Wait until standard input is closed, then end the process group.
 
-    It runs in a process of its own, which ignores the signals that ask the others to end.
+    It runs in a separate process, which ignores the signals that ask the others to end.
     """
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)

@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 LOCK = ".delivery.lock"
 SHOWN = 3  # reasons in one line
-TRIES = 3  # before a refusal is believed
+TRIES = 3  # before a refusal is accepted
 # Kind -> the field that two records have in common if the later one replaces the earlier one.
 REPLACED_BY = {"artifact": "file", "model": "folder"}
 
 
 def alone(folder: Path) -> FileLock:
-    """Return the lock that one process at a time holds to deliver a folder.
+    """Return the lock that a process must hold to deliver a folder.
 
     Entering it raises filelock.Timeout if another process holds it.
     """
@@ -38,9 +38,9 @@ def alone(folder: Path) -> FileLock:
 
 
 class Delivery:
-    """Send what the store at `uri` has not received yet of a run's folder.
+    """Send the part of a run's folder that the store at `uri` has not received yet.
 
-    One process at a time delivers a folder: see `alone`.
+    Only one process at a time delivers a folder: see `alone`.
     writing: the lock that is held while a file of the folder is put in place or removed.
     """
 
@@ -50,7 +50,7 @@ class Delivery:
         self.reload()
 
     def reload(self) -> None:
-        """Read from the disk what has arrived, as another process may have delivered meanwhile."""
+        """Read from the disk what has arrived; another process may have delivered something."""
         self.arrived = Arrived.read(self.folder, self.uri)
         self._sender = Sender(self.folder, self.uri, self.arrived, self.writing)
         self._is_checked = not self.arrived.run_id
@@ -97,7 +97,7 @@ class Delivery:
     def send(self) -> None:
         """Send the waiting records.
 
-        Raises whatever MLflow raises. What has arrived by then is remembered.
+        Raises whatever MLflow raises. The records that arrived before the error are remembered.
         """
         self._require_our_run()
         path, given_up = self.folder / JOURNAL, list[str]()
@@ -143,7 +143,7 @@ class Delivery:
 
         Raising an error for what MLflow refuses would hold up all the records that follow.
         MLflow also refuses to insert a row (a data set that is new to the experiment) that another
-        run inserts at the same moment. Another try finds that row, so there are several.
+        run inserts at the same moment. A retry finds that row, so refused calls are retried.
         """
         if problem := problem_of(records[0]):
             return f"a record of kind {str(records[0].get('kind'))[:20]!r} {problem}"
@@ -176,7 +176,7 @@ def _identity(record: Record) -> tuple[str, str] | None:
 def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Record], int]]:
     """Yield (kind, records, offset after them) for each call to MLflow.
 
-    Neighbouring records of points share a call. Every other record has a call of its own.
+    Neighbouring records of points share a call. Every other record has its own call.
     """
 
     def group_of(item: tuple[int, tuple[Record, int]]) -> tuple[str, int]:

@@ -24,8 +24,8 @@ def run_name(
 ) -> str:
     """Return a run's name: what differs from the default, e.g. "adadelta filters=16 seed=3".
 
-    The name of the optimizer is always in it, other options where they are not the default ones.
-    The changed values follow.
+    It always contains the name of the optimizer. Other options follow if they are not the default,
+    and then the changed values.
     settings, defaults: flat, with dotted keys. defaults holds the values of the same options.
     """
     words = [

@@ -10,7 +10,7 @@ from tunebook.tracking.store import RunNotFound, open_client, require_store
 
 
 class FinishedRun:
-    """Give access to what an MLflow run holds.
+    """Give access to the content of an MLflow run.
 
     Raises RunNotFound if there is no such store or run.
     """
@@ -44,7 +44,7 @@ class FinishedRun:
     def digests(self) -> dict[str, str]:
         """Return the digest of each part of the data.
 
-        The keys say what the part was for: training, validation, testing.
+        The keys are the purposes of the parts: training, validation, testing.
         """
         inputs = self.run.inputs.dataset_inputs if self.run.inputs else []
         return {

@@ -1,6 +1,6 @@
 """Ask git for the commit and the state of a repository.
 
-The repository may be a stranger's, so no command that it names is run.
+The repository is not trusted, so no command that its configuration names is run.
 """
 
 import os
@@ -20,7 +20,7 @@ NEUTRAL = {
     "core.attributesFile": os.devnull,
     "credential.helper": "",
     "diff.external": "",
-    "safe.bareRepository": "explicit",  # a stranger's folder may hide a bare repository
+    "safe.bareRepository": "explicit",  # an untrusted folder may contain a bare repository
 }
 ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",  # objects that are missing are not fetched
@@ -44,7 +44,7 @@ def commit_and_state(root: Path) -> tuple[str, bool | None]:
     names = _git(root, {}, "config", "--list", "--name-only", "-z")
     if names is None:
         return commit, None
-    # Submodules have configurations of their own, which the settings given here do not override.
+    # Submodules have their own configurations, which the settings given here do not override.
     changed = _git(
         root,
         _without_filters(names.split("\0")),

@@ -1,8 +1,8 @@
-"""Keep a run's journal: a file of all that is to be logged to MLflow, one record per line.
+"""Keep a run's journal: a file with everything to be logged to MLflow, one record per line.
 
-The records are in the order in which they were made. Training only appends to the file, so a slow
-server can't hold it up. A line is a CRC-32 of the rest, a space and JSON. A line that was cut short
-by a kill or damaged on the disk is recognised and never sent.
+The records are in chronological order. Training only appends to the file, so a slow server can't
+hold it up. A line is a CRC-32 of the rest, a space and JSON. A line that was truncated by a kill
+or damaged on the disk is recognized and never sent.
 """
 
 import json
@@ -23,13 +23,13 @@ BLOCK = 1 << 16  # bytes read at once from the end
 
 
 def encode(record: Record) -> bytes:
-    """Return the line that stores a record."""
+    """Return a record as a line of the journal."""
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
 def decode(line: bytes) -> Record | None:
-    """Return the record that a line stores, or None if the line is damaged."""
+    """Return the record on a line, or None if the line is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
         return None
@@ -64,7 +64,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each finished line; of a line that is too long to be ours, yield the last part."""
+    """Yield each finished line, but only the last part of a line that is too long to be valid."""
     while line := file.readline(MAX_LINE):
         while not line.endswith(b"\n"):
             more = file.readline(MAX_LINE)
@@ -82,7 +82,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._waiting: list[bytes] = []  # what a full disk has not taken yet
+        self._waiting: list[bytes] = []  # records that are not written yet because the disk is full
         self._lock = threading.Lock()
         self._file = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
@@ -91,7 +91,7 @@ class Journal:
         os.ftruncate(self._file, self._size)  # removes a line that a kill cut short
 
     def append(self, record: Record) -> None:
-        """Hand a record to the operating system, so that a kill of this process can't lose it.
+        """Pass a record to the operating system, so that it is not lost if this process is killed.
 
         If the disk is full, the record is kept in memory and written once there is space.
         """
@@ -100,7 +100,7 @@ class Journal:
             self._write()
 
     def flush(self) -> int:
-        """Try again to write what a full disk has not taken.
+        """Retry writing the records that were kept in memory because the disk was full.
 
         Returns the number of records that are still not written.
         """
@@ -114,13 +114,13 @@ class Journal:
             if data and os.write(self._file, data) != len(data):
                 raise OSError("short write")
         except OSError:
-            os.ftruncate(self._file, self._size)  # half a line would spoil the next one
+            os.ftruncate(self._file, self._size)  # half a line would damage the next one
             return
         self._size += len(data)
         self._waiting.clear()
 
     def sync(self) -> None:
-        """Wait until what was appended is on the disk, so that a power cut can't lose it."""
+        """Flush the appended records to the disk, so that a power failure can't lose them."""
         os.fsync(self._file)
 
     def close(self) -> None:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 RUN_TAG = "tunebook.run"
 DESCRIPTION = "MLmodel"  # MLflow's name for the file that describes a model
-# The module's name in the model's code folder, where it is in no package.
+# The name of the module in the model's code folder, in which there are no packages.
 LOADER = "tunebook_exported_model"
 
 
 def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write a network in MLflow's pt2 format: images -> class probabilities.
 
-    The model has a signature and an input example, takes any batch size and holds no pickle.
-    It brings its own loader: MLflow's loader needs Lightning and torchvision, which a process that
-    serves the model may not be able to import.
+    The model has a signature and an input example, accepts any batch size and contains no pickle.
+    It comes with its own loader: MLflow's loader needs Lightning and torchvision, which a process
+    that serves the model may not be able to import.
     example: at least two images, float32 (B, C, H, W).
     """
     import mlflow
@@ -37,7 +37,7 @@ def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
     model = nn.Sequential(network, nn.Softmax(dim=1)).cpu().float().eval()
     with torch.no_grad():
         signature = infer_signature(example.numpy(), model(example).numpy())
-    shutil.rmtree(folder, ignore_errors=True)  # left by an earlier try that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by an earlier attempt that was killed
     mlflow.pytorch.save_model(
         model,
         path=str(folder),

@@ -34,7 +34,7 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
         layout="constrained",
     )
     axes = figure.subplots()
-    # The square root makes the few errors visible beside a diagonal that is close to 1.
+    # The square root makes the few errors visible next to a diagonal that is close to 1.
     axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=1)
     if classes <= LABELS_AT_MOST:
         for row, column in np.argwhere(counts):

@@ -1,4 +1,4 @@
-"""Check what the records of a journal hold.
+"""Check the content of the records in a journal.
 
 A journal may come from another person, and its checksums do not prove who wrote it.
 """
@@ -22,7 +22,7 @@ def _is_text(value: object) -> bool:
         return False
     try:
         value.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # one half of a surrogate pair
         return False
     return "\0" not in value
 
@@ -64,7 +64,7 @@ def _is_place(value: object) -> bool:
 def _is_view(value: object) -> bool:
     """Return whether a value holds only tags that make up a view.
 
-    Other tags would change what the experiment says of itself.
+    Other tags would change the experiment's own information.
     """
     return (
         isinstance(value, dict)

@@ -22,7 +22,7 @@ SWEEP_NAME, REPRODUCES = "sweep.name", "reproduces"  # tags
 
 
 class AmbiguousRun(InputError):
-    """Report that a name or the first digits of an id fit more than one run.
+    """Report that a name or the first digits of an id match more than one run.
 
     Its text is one line that lists these runs.
     """
@@ -49,7 +49,7 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
     if ID.fullmatch(digits) and (run := reader.get(digits)):
         return run
     found = reader.search(Query.id_prefix(digits)) if SHORT_ID.fullmatch(digits) else []
-    with contextlib.suppress(NotReadable):  # MLflow's filter can't express every name
+    with contextlib.suppress(NotReadable):  # MLflow's filter syntax can't express every name
         found += reader.search(Query.name(text))
     return _only_one(
         found,

@@ -1,7 +1,7 @@
 """Read which runs a store holds, without MLflow's client, which takes seconds to import.
 
-A sqlite store is read directly and not written to. A tracking server is asked over its REST API.
-Where neither is possible (another database, a server that wants a password), MLflow's client reads.
+A sqlite store is read directly and never written to. A tracking server is queried over its REST
+API. If neither is possible (another database, a server with a password), MLflow's client is used.
 """
 
 import os
@@ -16,9 +16,9 @@ from tunebook.secrets import redact
 from tunebook.tracking.store import open_client, require_store, sqlite_path
 
 ID = re.compile("[0-9a-f]{32}")
-LIMIT = 200  # runs that a search returns
+LIMIT = 200  # the most runs that a search returns
 TIMEOUT_S = (3.0, 10.0)  # for a server to accept the connection, and to answer
-# Environment variables that only MLflow's client follows.
+# Environment variables that only MLflow's client supports.
 CLIENT_SETTINGS = re.compile("MLFLOW_TRACKING_(?!URI$)")
 SWEEP_KIND = "sweep.kind"  # tag of a sweep's parent run
 NEWEST_FIRST = ["attributes.start_time DESC"]
@@ -30,7 +30,7 @@ class NotReadable(InputError):
 
 @dataclass(frozen=True)
 class FoundRun:
-    """Hold what the store lists of a run."""
+    """Hold what the store lists about a run."""
 
     run_id: str
     name: str
@@ -39,7 +39,7 @@ class FoundRun:
 
     @property
     def is_sweep(self) -> bool:
-        """Return whether this is a sweep's parent run, which has trained nothing itself."""
+        """Return whether this is a sweep's parent run, which does no training itself."""
         return self.tags.get(SWEEP_KIND) == "sweep"
 
 

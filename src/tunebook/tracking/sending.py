@@ -1,7 +1,7 @@
-"""Send each kind of record to MLflow, in a way that may be repeated.
+"""Send each kind of record to MLflow, in a way that can safely be repeated.
 
-A call that failed may have arrived all the same. So a run is looked for by its key before it is
-created again, a point that is sent twice is stored once, and an artifact replaces itself.
+A call that failed may still have arrived. So a run is searched for by its key before it is created
+again, a point that is sent twice is stored once, and an artifact replaces itself.
 """
 
 import contextlib
@@ -29,13 +29,13 @@ KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
 # How long a trial waits for its sweep's parent run, which may be in another store.
 MAX_ORPHAN_S = 3600.0
-# MLflow's error codes for a request that would fail again later.
+# MLflow's error codes for a request that would fail again.
 REFUSALS = (
     "INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "RESOURCE_DOES_NOT_EXIST",
     "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED",
 )  # fmt: skip
 REFUSING_STATUSES = (400, 405, 411, 413, 414, 415, 422, 431)  # HTTP, from an artifact server
-# Errors of the operating system that may pass, and are not the record's fault.
+# Operating-system errors that may be temporary and are not the record's fault.
 PASSING = (
     errno.EMFILE,
     errno.ENFILE,
@@ -59,7 +59,7 @@ class UnsendableError(ValueError):
 def _local(name: object) -> Iterator[None]:
     """Turn an error about a file of the run's folder into UnsendableError.
 
-    An error that may pass is raised as it is.
+    An error that may be temporary is raised unchanged.
     """
     try:
         yield
@@ -71,7 +71,7 @@ def _local(name: object) -> Iterator[None]:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Return whether sending the same record again can't help."""
+    """Return whether it is pointless to send the same record again."""
     if isinstance(error, UnsendableError) or getattr(error, "error_code", None) in REFUSALS:
         return True
     return getattr(getattr(error, "response", None), "status_code", None) in REFUSING_STATUSES
@@ -211,10 +211,10 @@ class Sender:
             file = inside(self.folder, record["file"])
             before = _identity(file)
         if before is None:
-            return  # it arrived, and was removed here before that could be remembered
+            return  # it arrived, and was removed here before this could be recorded
         self.client.log_artifact(self.run_id, str(file), record["folder"] or None)
         if record["move"]:
-            with self.writing:  # else a newer file, written meanwhile, could be removed
+            with self.writing:  # otherwise a newer file, written meanwhile, could be removed
                 if _identity(file) == before:
                     file.unlink()
 
@@ -233,7 +233,7 @@ class Sender:
         with _local(record["folder"]):
             folder = inside(self.folder, record["folder"])
             if not os.path.lexists(folder):
-                return  # it arrived, as above in `_artifact`
+                return  # it has already arrived, as in `_artifact`
             require_plain(folder, tuple(entry.name for entry in os.scandir(folder)))
             before, description = folder.stat().st_ino, read_description(folder)
         send_model(

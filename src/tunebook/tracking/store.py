@@ -1,7 +1,7 @@
 """Check the tracking store before a run starts, and create the local sqlite file.
 
 The file is created once, however many processes start together. MLflow is imported where it is
-used: that takes seconds, which a run then spends during its first steps and not before them.
+used: importing it takes seconds, which overlap with the first steps of a run.
 """
 
 import hashlib
@@ -40,8 +40,8 @@ def check_address(uri: str) -> None:
 def refuse_unusable(uri: str) -> None:
     """Raise InputError if a sqlite store can't be written or is not of the installed MLflow.
 
-    It takes milliseconds and creates nothing. A server is not asked, because a run can do without
-    its server for as long as that is down.
+    This takes milliseconds and creates nothing. A server is not contacted, because a run does not
+    need its server while it is training.
     """
     path = sqlite_path(uri)
     if path is None:
@@ -70,7 +70,7 @@ def _check_schema(uri: str, path: Path) -> None:
             connection.close()
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            return  # another process is writing, so this is a store
+            return  # another process is writing to it, so this is a store
         raise InputError(f"tracking.uri={uri}: is not an MLflow store ({error})") from None
     except sqlite3.DatabaseError as error:
         raise InputError(f"tracking.uri={uri}: is not an MLflow store ({error})") from None
@@ -113,11 +113,11 @@ def _revisions() -> tuple[set[str], str]:
 
 
 def _quiet() -> None:
-    """Silence what MLflow logs about each migration, and about each error that it raises anyway."""
+    """Silence MLflow's log lines about migrations, and about errors that it raises anyway."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    # It warns of each try that failed; the error of the last one is raised anyway.
+    # It warns about each failed attempt; the error of the last one is raised anyway.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 
 
@@ -136,9 +136,9 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def artifact_folder(uri: str) -> Path | None:
-    """Return the folder of a local store's artifacts, which is `mlruns/` beside the file.
+    """Return the folder of a local store's artifacts, which is `mlruns/` next to the file.
 
-    None for a server, which chooses the place itself.
+    None for a server, which chooses the folder itself.
     """
     path = sqlite_path(uri)
     return path.parent / "mlruns" if path else None
@@ -155,7 +155,7 @@ def add_artifacts(uri: str, run_id: str, folder: Path, name: str) -> None:
 
 
 class RunNotFound(InputError):
-    """Report that a store or a run does not exist, or lacks what was asked of it.
+    """Report that a store or a run does not exist, or lacks what was requested.
 
     Its text is one line for a user.
     """
@@ -190,12 +190,12 @@ def require_mlflow(cfg: Any) -> None:
 def _ping(uri: str) -> None:
     """Raise InputError if no server answers.
 
-    A server that asks for a password has answered.
+    A server that requires a password has answered, too.
     """
     try:
         if uri.startswith("http"):
             parts = urlsplit(uri)
-            # urllib would take a password for a part of the host.
+            # urllib would read a password as a part of the host.
             address = parts._replace(netloc=parts.netloc.rpartition("@")[2])
             urllib.request.urlopen(address.geturl(), timeout=CONNECT_TIMEOUT_S).close()
         elif "://" in uri:
@@ -204,7 +204,7 @@ def _ping(uri: str) -> None:
             sqlalchemy.create_engine(uri).connect().close()
     except urllib.error.HTTPError:
         return
-    except Exception as error:  # whatever a driver raises
+    except Exception as error:  # a driver may raise anything
         reason = " ".join(redact(str(error)).split())
         raise InputError(f"tracking.uri={redact(uri)}: can't be reached ({reason[:200]})") from None
 
@@ -212,9 +212,9 @@ def _ping(uri: str) -> None:
 def ensure_store(uri: str) -> None:
     """Create a sqlite store that does not exist yet; do nothing for a server.
 
-    Several processes that migrate one new file would corrupt it. So the store is made under a lock,
-    in a temporary file that is then renamed: no process ever sees half a store.
-    WAL lets the UI read while runs write.
+    Several processes that migrate the same new file would corrupt it. So the store is created under
+    a lock, in a temporary file that is then renamed: no process ever sees an incomplete store.
+    WAL mode lets the UI read while runs write.
     """
     path = sqlite_path(uri)
     if path is None or path.exists():
@@ -264,7 +264,7 @@ def experiment_id(client: "MlflowClient", name: str, uri: str) -> str:
             location = (folder / folder_name(name)).as_uri() if folder else None
             return str(client.create_experiment(name, artifact_location=location, tags=view.tags()))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
+            found = client.get_experiment_by_name(name)  # another process has just created it
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":

@@ -1,6 +1,7 @@
-"""Record a run as training sees it: it is opened, logged to, and closed with its final status.
+"""Define the loggers that training uses: a run is opened, logged to and closed with a status.
 
-Nothing here waits for a store. What is logged goes to the run's journal, and the uploader sends it.
+Nothing here waits for a store. Everything that is logged is written to the run's journal, and the
+uploader sends it.
 """
 
 import logging
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-DIGITS = 7  # significant digits: what a float32 holds; more would only fill the UI's columns
-ROOM_EVERY_S = 0.5  # between two tries to write to a full disk
+DIGITS = 7  # significant digits, the precision of a float32; more would only fill the UI's columns
+ROOM_EVERY_S = 0.5  # between two attempts to write to a full disk
 MODEL = "model"
 
 
@@ -50,13 +51,13 @@ class Tracker(Logger, ABC):
     run_id = ""
     run_name = ""
     experiment_id = ""
-    patience_s = 0.0  # how long the end of a run waits for a store that receives nothing
-    unwritten = 0  # records that a full disk did not take until the end
-    wants_model = wants_pictures = False  # making them takes seconds
+    patience_s = 0.0  # how long a run waits at its end for a store that accepts nothing
+    unwritten = 0  # records that could not be written by the end because the disk was full
+    wants_model = wants_pictures = False  # creating them takes seconds
 
     @property
     def name(self) -> str:
-        """Return the run's name; Lightning asks for it by this property."""
+        """Return the run's name, as Lightning expects it in this property."""
         return self.run_name
 
     @property
@@ -92,7 +93,7 @@ class Tracker(Logger, ABC):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log one point of each metric.
 
-        If `metrics` has Lightning's "epoch" (from 0), the step is that plus 1, and else `step`.
+        If `metrics` has Lightning's "epoch" (from 0), the step is that plus 1, otherwise `step`.
         """
 
     @abstractmethod
@@ -185,7 +186,7 @@ class MLflowTracker(Tracker):
     """Record a run in an MLflow store: a sqlite file or a tracking server.
 
     A sqlite file that does not exist is created.
-    patience_s: how many seconds the end of a run waits for a store that receives nothing.
+    patience_s: how many seconds a run waits at its end for a store that accepts nothing.
     """
 
     @validate_args
@@ -203,7 +204,7 @@ class MLflowTracker(Tracker):
         self.address, self.uri = uri, redact(uri)
         self.system_metrics, self.patience_s = system_metrics, patience_s
         self.wants_model, self.wants_pictures = save_model, save_pictures
-        self.unsaved: list[str] = []  # artifacts that the disk did not take
+        self.unsaved: list[str] = []  # artifacts that could not be written to the disk
         self._known: set[tuple[str, int]] = set()
 
     def check(self) -> None:
@@ -226,7 +227,7 @@ class MLflowTracker(Tracker):
         # A run that was killed before it was described is still new.
         new = all(record["kind"] != "run" for record in earlier)
         self._journal = Journal(path)
-        # Created before anything is appended, because it looks for what is missing.
+        # Created before anything is appended, because it checks what is missing.
         self._uploader = Uploader(folder, self.address, self._journal)
         if not new:
             self._journal.append({"kind": "again"})
@@ -287,9 +288,9 @@ class MLflowTracker(Tracker):
 
     @contextmanager
     def _artifact(self, path: str) -> Iterator[Path]:
-        """Yield the path to write a new artifact to, and record it for sending afterwards.
+        """Yield the path for a new artifact, and afterwards record the artifact for sending.
 
-        If the disk is full, the artifact is lost, but not the run.
+        If the disk is full, the artifact is lost, but the run continues.
         """
         file = self.folder.path / ARTIFACTS / path
         # The uploader may be sending an earlier artifact from the path of the new one.
@@ -311,7 +312,7 @@ class MLflowTracker(Tracker):
             file.write_text(redact(text))
 
     def save_file(self, file: Path, folder: str, move: bool = False) -> None:
-        """Record a file for sending from where it is."""
+        """Record a file for sending, without moving it."""
         self._append_record(
             "artifact", file=str(file.relative_to(self.folder.path)), folder=folder, move=move
         )
@@ -324,7 +325,7 @@ class MLflowTracker(Tracker):
     def save_model(self, network: nn.Module, example: Tensor) -> None:
         """Save the network as the MLflow model `runs:/<run id>/model`.
 
-        It has a signature and an input example, takes any batch size and holds no pickle.
+        It has a signature and an input example, accepts any batch size and contains no pickle.
         """
         from tunebook.tracking.model import write_model
 
@@ -353,10 +354,10 @@ class MLflowTracker(Tracker):
         self._append_record("view", tags=dict(tags))
 
     def close(self, status: Status) -> bool:
-        """End the run, after a limited wait for space on the disk and for the store.
+        """End the run, after a limited wait for disk space and for the store.
 
-        What has not arrived is delivered by the next start or by sync. `unwritten` then holds the
-        number of records that are in no file, and so are lost.
+        What has not arrived is delivered by the next run or by sync. `unwritten` is then the number
+        of records that could not be written to a file and are lost.
         """
         if self._samples is not None:
             self._samples.close()

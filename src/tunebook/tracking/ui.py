@@ -22,7 +22,7 @@ from tunebook.tracking.store import open_client, require_mlflow, require_store, 
 HOST = "127.0.0.1"
 TYPES: dict[str, Any] = {"port": Annotated[int, Field(ge=1, le=65535)], "browser": bool}
 MAX_SHOWN = 6
-MAX_END_S = 5.0  # that the server may take to end by itself
+MAX_END_S = 5.0  # that the server may take to shut down by itself
 # Without these, MLflow starts a dozen processes that take 3 GB, runs pickles from the models that
 # it shows, and sends telemetry.
 SETTINGS = {
@@ -32,7 +32,7 @@ SETTINGS = {
 }
 
 
-def check(cfg: Any, choices: object) -> None:
+def check(cfg: Any) -> None:
     """Raise SettingError or InputError if a setting can't be used."""
     for key, kind in TYPES.items():
         validate_value(key, cfg[key], kind)
@@ -136,7 +136,7 @@ def _show(
 
 
 def has_screen() -> bool:
-    """Return whether this machine has a screen to show a browser on."""
+    """Return whether this machine has a display for a browser."""
     return sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -1,6 +1,6 @@
-"""Send a run's journal to MLflow in a background thread, and deliver what earlier runs have left.
+"""Send a run's journal to MLflow in a background thread.
 
-`make sync` delivers what earlier runs have left, too.
+What earlier runs have not delivered is delivered as well, here and by `make sync`.
 """
 
 import logging
@@ -38,24 +38,24 @@ log = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"
 SEND_EVERY_S = 1.0  # short epochs share a call
-MAX_WAIT_S = 30.0  # between two tries, while a store can't be reached
+MAX_WAIT_S = 30.0  # between two attempts, while a store can't be reached
 
 
 class Uploader(threading.Thread):
     """Deliver the journal of this process's run while it grows.
 
-    A second thread delivers what earlier runs have left.
+    A second thread delivers what earlier runs have not delivered.
     """
 
     def __init__(self, folder: RunFolder, uri: str, written: Journal) -> None:
         super().__init__(name="uploader", daemon=True)
-        self.writing = threading.Lock()  # held while an artifact is put in its place
+        self.writing = threading.Lock()  # held while an artifact is put in place
         self.folder, self.delivery, self.journal = (
             folder,
             Delivery(folder.path, uri, self.writing),
             written,
         )
-        self.problem = ""  # why the last try failed
+        self.problem = ""  # why the last attempt failed
         self._left_over = threading.Thread(
             target=self._upload_pending, args=(uri,), name="left over", daemon=True
         )
@@ -70,7 +70,7 @@ class Uploader(threading.Thread):
         while not lock.is_locked:
             try:
                 lock.acquire()
-            except Timeout:  # another process is delivering what an earlier one left here
+            except Timeout:  # another process is delivering an earlier part of this run
                 if self._closing.wait(SEND_EVERY_S) and not self.delivery.waiting:
                     return
                 self.problem = "another process delivers this run"
@@ -81,7 +81,7 @@ class Uploader(threading.Thread):
                 try:
                     if self._deliver():
                         wait_s, warned = SEND_EVERY_S, False
-                except Exception as error:  # no failure of the store may stop the training
+                except Exception as error:  # no failure of the store may stop training
                     self.problem = line(error)
                     if not warned:
                         log.warning(
@@ -129,7 +129,7 @@ class Uploader(threading.Thread):
         return True
 
 
-def check(cfg: Any, choices: object) -> None:
+def check(cfg: Any) -> None:
     """Raise SettingError if there is no store to deliver to."""
     from tunebook.tracking.store import require_mlflow
 
@@ -138,7 +138,7 @@ def check(cfg: Any, choices: object) -> None:
 
 @dataclass
 class LeftOver:
-    """Hold the result of delivering what earlier runs have left.
+    """Hold the result of delivering earlier runs.
 
     delivered: the number of runs that were delivered.
     problems: one line for each run that could not be delivered.
@@ -149,7 +149,7 @@ class LeftOver:
 
 
 def upload_pending(outputs: Path, uri: str) -> LeftOver:
-    """Deliver what the runs of dead processes have left, and set the status of killed runs.
+    """Deliver the rest of runs whose process has ended, and set the status of killed runs.
 
     It delivers only to the store at `uri`. A run's folder names a store too, but the folder may
     come from another person, and MLflow would send the user's password or token to any server that
@@ -158,7 +158,7 @@ def upload_pending(outputs: Path, uri: str) -> LeftOver:
     found = LeftOver()
     learn(uri)
     for folder in folders(outputs, PENDING):
-        if folder.is_elsewhere or folder.is_alive:
+        if folder.is_elsewhere or folder.is_running:
             continue
         if not fits(folder.uri, uri):
             secret = ", whose secret is given again" if HIDDEN in folder.uri else ""
@@ -171,21 +171,21 @@ def upload_pending(outputs: Path, uri: str) -> LeftOver:
                 found.delivered += _deliver_dead(folder, uri)
         except Timeout:
             continue  # another process is delivering it
-        except Exception as error:  # a store may fail in any way; the next run may succeed
+        except Exception as error:  # a store may fail in any way; other runs may still succeed
             found.problems.append(f"{folder.path}: {line(error)}")
     return found
 
 
 def _deliver_dead(folder: RunFolder, uri: str) -> bool:
-    """Deliver the folder of a dead process, and return whether that was done.
+    """Deliver the folder of a process that has ended, and return whether this was done.
 
-    The folder's own lock is held for moments only, because the run may be resumed meanwhile.
+    The folder's lock is held only briefly, because the run may be resumed meanwhile.
     """
     try:
         with held(folder.path, patience_s=0):
             outputs, folder = folder.outputs, RunFolder.read(folder.path)
             folder.outputs = outputs
-            if folder.is_alive:
+            if folder.is_running:
                 return False
             delivery = Delivery(folder.path, uri)
             _tell_the_end(folder, delivery)
@@ -216,7 +216,7 @@ def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
     is_lost = not last and delivery.run_id and not delivery.has_ended
     if (not last and not is_lost) or last == "end":
         return
-    # The run's last sign of life. Opening the journal for writing would change it.
+    # The run's last activity. Opening the journal for writing would change this time.
     died = file.stat().st_mtime if file.exists() else time.time()
     written = Journal(file)
     if (folder.path / LAST_CHECKPOINT).exists():  # so that another machine can resume from it
@@ -229,7 +229,7 @@ def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
 
 
 def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
-    """End the MLflow runs of trials that began on a lost machine and were finished on another.
+    """End the MLflow runs of trials that started on a lost machine and were finished on another.
 
     No other process can end these runs. If the store can't be reached, they stay as they are.
     sweep: the sweep's name. numbers: the numbers of its trials that are over.

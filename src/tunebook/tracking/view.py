@@ -1,4 +1,4 @@
-"""Define what MLflow's page of runs shows first: metrics, parameters and learning curves.
+"""Define the initial view of MLflow's page of runs: metrics, parameters and learning curves.
 
 By default MLflow's table shows neither metrics nor parameters, and its page opens on traces. A view
 that a user shares from the UI is an experiment tag that holds compressed JSON. This module writes

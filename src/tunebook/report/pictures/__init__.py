@@ -1,4 +1,4 @@
-"""Draw the findings.
+"""Draw the pictures of the findings.
 
 style      defines how pictures look, and writes them as SVG and PNG
 axes       sets limits and ticks

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox, TransformedBbox
 
 MAX_TICKS = 7  # on a logarithmic axis
 UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
-MAX_IN_A_UNIT = 120.0  # from this value on, the next unit is used
+MAX_IN_A_UNIT = 120.0  # from this value on, the next larger unit is used
 
 
 def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
@@ -54,7 +54,7 @@ def log_scale(axes: Axes, name: str) -> None:
 def log_ticks(low: float, high: float) -> list[float]:
     """Return some round numbers between two positive ends.
 
-    They are 1, 2 and 5, or 1 and 3, or 1 alone, times powers of ten; where few of these are in the
+    They are 1, 2 and 5, or 1 and 3, or 1 alone, times powers of ten; if few of these are in the
     range, they are evenly spaced.
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -71,7 +71,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def plain(value: float) -> str:
     """Return a number in plain notation: `0.0001`, `6`, `20,000`.
 
-    It has an exponent only where it would be very long otherwise.
+    It has an exponent only if it would be very long otherwise.
     """
     if value == 0 or not 1e-6 <= abs(value) < 1e7:
         return f"{value:.3g}"

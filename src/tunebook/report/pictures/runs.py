@@ -1,6 +1,6 @@
-"""Draw runs: the leaderboard, learning curves, times and the history of all runs.
+"""Draw pictures of runs: the leaderboard, learning curves, times and the history of all runs.
 
-The importance of each setting is drawn here, too.
+The importance of each setting is drawn here as well.
 """
 
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def _draw_configuration(axes: Axes, place: int, one: Configuration, factor: floa
 def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
     """Limit the x axis to the runs, without the full width of wide intervals.
 
-    It is logarithmic where values are positive and far apart.
+    It is logarithmic if values are positive and far apart.
     """
     left_out = in_the_tail(values, results.direction)
     kept = values[~left_out]
@@ -181,7 +181,7 @@ def curves(results: Results) -> Picture:
     figure, axes = axes_of(3.4)
     _draw_curves(axes, factor, top, failed, others)
     legend_below(figure)
-    if top:  # otherwise, values of the others that are far off could compress these into a line
+    if top:  # otherwise, extreme values of other runs could compress these into a line
         ys = np.array([factor * value for run in top for _, value in run.curve])
         below, above = (0.6, 0.08) if results.direction == "max" else (0.08, 0.6)
         axes.set_ylim(
@@ -259,7 +259,7 @@ def time(results: Results) -> Picture:
 def _front(points: Sequence[tuple[float, float]], sign: int) -> list[tuple[float, float]]:
     """Return the points that no other beats in both time and objective, the fastest first.
 
-    points: (time, objective). sign: 1 where a higher objective is better, else -1.
+    points: (time, objective). sign: 1 if a higher objective is better, else -1.
     """
     front: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):

@@ -1,4 +1,4 @@
-"""Draw settings: one at a time, two at a time, all together."""
+"""Draw pictures of settings: one at a time, two at a time, and all together."""
 
 import itertools
 import math
@@ -43,7 +43,7 @@ MAX_AXES = 9
 
 
 def of_setting(results: Results, findings: Findings, effect: Effect, place: int) -> Picture:
-    """Draw the value of every run by one setting."""
+    """Draw the objective of every run against one setting."""
     factor, label = shown(results.objective)
     setting, runs, values = effect.setting, findings.compared.runs, findings.compared.values
     rows = [run.values for run in runs]
@@ -147,7 +147,7 @@ def _envelope(
 def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:
     """Draw a heat map for each of the most important pairs of settings.
 
-    These are the first three that interact, or else the two strongest settings.
+    These are the first three pairs that interact, or else the two strongest settings.
     """
     factor, label = shown(results.objective)
     rows = [run.values for run in findings.compared.runs]
@@ -200,7 +200,7 @@ def _draw_cells(
 def _strongest_pair(tested: Sequence[Effect], rows: Sequence[Any]) -> tuple[Setting, Setting]:
     """Return the pair of settings that apply to the same runs most often.
 
-    It is one of the four strongest settings; of equal pairs, the first.
+    The pair is chosen among the four strongest settings; of equal pairs, it is the first.
     """
     pairs = list(itertools.combinations([effect.setting for effect in tested[:4]], 2))
     return max(
@@ -272,9 +272,9 @@ def _draw_axis(axes: Axes, x: int, marks: Sequence[tuple[float, str]]) -> None:
 
 
 def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:
-    """Return the place of each run on the axis of these settings, 0 to 1.
+    """Return the position of each run on the axis of these settings, 0 to 1.
 
-    At most one of the settings applies to a run. NaN where none does.
+    At most one of the settings applies to a run. NaN if none does.
     """
     found = [math.nan] * len(rows)
     for setting in settings:

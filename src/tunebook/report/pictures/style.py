@@ -33,7 +33,7 @@ BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#2F93D0",
     "#888888",
 )
-INK, PAPER = "#010203", "#fefdfc"  # stand for the page's text and background colours
+INK, PAPER = "#010203", "#fefdfc"  # placeholders for the page's text and background colours
 SMALLEST = 9  # points, of any text
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "tunebook",
@@ -72,8 +72,8 @@ MAX_LABEL, MAX_UPRIGHT, MAX_TITLE = 24, 26, 60  # characters
 class Picture:
     """Hold a picture and its texts on the page.
 
-    name: of its file.
-    caption: what to see in it.
+    name: the name of its file.
+    caption: what it shows.
     is_wide: whether it takes the full width of the page.
     """
 
@@ -98,7 +98,7 @@ class Picture:
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
         svg, kind = text.getvalue(), "wide" if self.is_wide else "narrow"
-        # Ids get the picture's name, since several pictures share a page.
+        # Ids get the picture's name, because several pictures share a page.
         svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg[svg.index("<svg") :])
         return (
             svg.replace(INK, "currentColor")
@@ -152,13 +152,13 @@ def ink_on(colour: Sequence[float]) -> str:
 
 
 def shown(objective: str) -> tuple[float, str]:
-    """Return the factor and the label of the objective's axis; accuracies are in per cent."""
+    """Return the factor and the label of the objective's axis; accuracies are in percent."""
     label = clipped(objective, MAX_TITLE)
     return (100.0, f"{label}, %") if objective.endswith("acc") else (1.0, label)
 
 
 def clipped(text: str, longest: int = MAX_LABEL) -> str:
-    """Return the text on one line, its middle left out where it is longer than `longest`."""
+    """Return the text on one line, without its middle if it is longer than `longest`."""
     shown = printable(text)
     if len(shown) <= longest:
         return shown
@@ -167,9 +167,9 @@ def clipped(text: str, longest: int = MAX_LABEL) -> str:
 
 
 def on_two_lines(text: str, longest: int) -> str:
-    """Return the text on one line, or on two where it is longer than `longest`.
+    """Return the text on one line, or on two if it is longer than `longest`.
 
-    It is broken at a space. Where two lines are not enough, it is clipped to one.
+    It is broken at a space. If two lines are not enough, it is clipped to one.
     """
     shown = printable(text)
     lines = textwrap.wrap(shown, longest, break_long_words=False, break_on_hyphens=False)
@@ -181,7 +181,7 @@ def on_two_lines(text: str, longest: int) -> str:
 
 
 def legend_below(figure: Figure) -> None:
-    """Put the legend of the figure below its axes, where it covers nothing."""
+    """Put the legend of the figure below its axes, so that it covers nothing."""
     figure.legend(
         loc="outside lower center", ncols=4, handlelength=1.4, columnspacing=1.2, handletextpad=0.5
     )
@@ -198,7 +198,7 @@ def short(name: str) -> str:
 def named(values: Mapping[str, Value], first: Sequence[str]) -> str:
     """Return a configuration in about 60 characters, such as `adam lr=0.001 filters=16`.
 
-    Options come before other settings, and among each, those in `first` before the rest.
+    Options come before other settings; within each group, those in `first` come first.
     """
     order = sorted(
         values, key=lambda name: ("." in name, first.index(name) if name in first else len(first))
@@ -235,7 +235,7 @@ def in_the_tail(values: Any, direction: str) -> Any:
 def are_far_apart(values: Any) -> bool:
     """Return whether the values need a logarithmic axis.
 
-    They do where all are positive and of very different sizes, such as losses of 0.1 and 1e30.
+    They do if all are positive and of very different sizes, such as losses of 0.1 and 1e30.
     """
     return bool(len(values) and values.min() > 0 and values.max() > FAR_APART * values.min())
 
@@ -244,7 +244,7 @@ def clip_outliers(axes: Axes, ys: Any, direction: str) -> None:
     """Limit the y axis to values that are not in the tail, and say how many are left out.
 
     Otherwise, runs at chance level would compress all others into a line. The axis is logarithmic
-    where the values are far apart.
+    if the values are far apart.
     """
     left_out = in_the_tail(ys, direction)
     kept = ys[~left_out]

@@ -1,61 +1,60 @@
-"""Keep workers busy until the study has all its trials, whatever becomes of each."""
+"""Keep workers busy until all trials of the study are done, whether or not they fail."""
 
 import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from optuna.trial import TrialState
 
+from tunebook.config import RunConfig
 from tunebook.experiment.run import choose_precision
 from tunebook.paths import ROOT
 from tunebook.recovery.signals import handling
 from tunebook.runfolder import RunFolder
 from tunebook.secrets import redact
-from tunebook.sweep.endings import ORPHANED, SETBACKS, Setbacks
-from tunebook.sweep.executors.base import Executor, NoWorkers, Worker
-from tunebook.sweep.parent import Parent, mark
-from tunebook.sweep.request import Request, differences
-from tunebook.sweep.show import Display
-from tunebook.sweep.space import in_short
-from tunebook.sweep.storage import StudyUnavailable, open_storage, set_damaged_aside
-from tunebook.sweep.study import BEGUN, Next, Study
-from tunebook.sweep.worker import LOG as WORKER_LOG
-from tunebook.sweep.worker import PATIENCE_S, TrialSpec, result_from_journal
+from tunebook.sweeps.endings import ORPHANED, SETBACKS, Setbacks
+from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
+from tunebook.sweeps.parent import Parent, mark
+from tunebook.sweeps.request import Request, differences
+from tunebook.sweeps.show import Display
+from tunebook.sweeps.space import in_short
+from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_aside
+from tunebook.sweeps.study import BEGUN, Next, Study
+from tunebook.sweeps.worker import LOG as WORKER_LOG
+from tunebook.sweeps.worker import PATIENCE_S, TrialSpec, result_from_journal
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-MAX_LOSSES = 3  # machines lost under a trial, after which the trial is held to be at fault
+MAX_LOSSES = 3  # machines lost by one trial, after which the trial is considered at fault
 
 
 @dataclass
 class Driver:
-    """Run a sweep: start its trials, and record what becomes of them."""
+    """Run a sweep: start its trials, and record how they end."""
 
     request: Request
-    settings: dict[str, Any]
+    config: RunConfig  # that all trials start from
     folder: Path
     executor: Executor
     workers: list[Worker] = field(default_factory=list)
     signum: int = 0
-    works: bool = False  # whether a worker has ever begun a trial
-    failures: int = 0  # trials that failed since this process began
+    works: bool = False  # whether any worker has ever started a trial
+    failures: int = 0  # trials that failed since this process started
 
     def run(self) -> int:
         """Run the sweep, and return its exit status.
 
-        The status is 0 where every trial is done and none failed, 130 or 143 where a signal ended
-        the sweep, and else 1.
+        The status is 0 if every trial is done and none failed, 130 or 143 if a signal ended
+        the sweep, and 1 otherwise.
         """
         self._open_study()
         self._choose_threads()
@@ -65,7 +64,7 @@ class Driver:
             self.study.retry_failed()
         self.parent = Parent(
             self.request,
-            self.settings,
+            self.config,
             self.folder,
             self.study,
             joins=self.request.settings["join"],
@@ -77,7 +76,7 @@ class Driver:
                 self._work()
             status = "KILLED" if self.signum else "FINISHED"
         except NoWorkers:
-            if not self.signum:  # a signal to the process group ends the fork server too
+            if not self.signum:  # a signal to the process group also ends the fork server
                 raise
             status = "KILLED"
         except (StudyUnavailable, OSError):
@@ -108,9 +107,9 @@ class Driver:
         )
 
     def _open_study(self) -> None:
-        """Open the study's database, or make it.
+        """Open the study's database, or create it.
 
-        A damaged one in the sweep's own folder is set aside.
+        A damaged database in the sweep's own folder is renamed.
         """
         own = self.folder / "study.db"
         self.address = self.request.settings["storage"] or f"sqlite:///{own}"
@@ -127,7 +126,7 @@ class Driver:
         self.study.begin()
 
     def _choose_threads(self) -> None:
-        """Choose how many threads each trial has, which should be as many as before."""
+        """Choose the number of threads per trial, which should be the same as before."""
         self.threads_at_first = int(self.study.remember("threads", self.executor.threads))
         self.threads = min(self.threads_at_first, self.executor.threads)
         if self.threads != self.threads_at_first:
@@ -138,7 +137,7 @@ class Driver:
             )
 
     def _let_workers_stop(self) -> None:
-        """Ask all workers to stop, and wait a while until they have saved their state."""
+        """Ask all workers to stop, and wait some time for them to save their state."""
         for worker in self.workers:
             self.executor.stop(worker, at_once=False)
         until = time.monotonic() + PATIENCE_S
@@ -161,16 +160,16 @@ class Driver:
             )
 
     def _fixed(self) -> tuple[str, ...]:
-        """Return the overrides that every trial is given, with one precision for all of them.
+        """Return the overrides that every trial gets, with the same precision for all of them.
 
-        A trial that probed the precision beside other workers might choose another one.
+        A trial that probes the precision while other workers are running might choose another one.
         """
         fixed, key = self.request.fixed, "trainer.precision"
         varies = any(dimension.key == key for dimension in self.request.space.dimensions)
-        if self.settings["trainer"]["precision"] != "auto" or varies:
+        if self.config.settings["trainer"]["precision"] != "auto" or varies:
             return fixed
         precision = self.study.remember(
-            "precision", choose_precision(self.settings, None).precision
+            "precision", choose_precision(self.config.settings, None).precision
         )
         return (*fixed, f"{key}={precision}")
 
@@ -197,9 +196,9 @@ class Driver:
                 time.sleep(0.1)  # until a worker can be started again
 
     def _wait_for_its_end(self, number: int) -> None:
-        """Wait until the process of a trial is gone whose driver or machine is lost.
+        """Wait until the process of a trial is gone after its driver or machine was lost.
 
-        That process notices the loss, and stops.
+        The process notices the loss, and stops.
         """
         try:
             run = RunFolder.read(folder_of(self.folder, number))
@@ -212,12 +211,12 @@ class Driver:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(run.pid, signal.SIGKILL)
         if run.is_elsewhere and run.status == "RUNNING":
-            time.sleep(PATIENCE_S)  # whether it is alive can't be seen from here
+            time.sleep(PATIENCE_S)  # this machine can't see whether it is alive
 
     def _start_what_can(self) -> bool:
-        """Start trials while workers can be started.
+        """Start trials as long as workers can be started.
 
-        Return whether there may be more trials, for which no worker can be started now.
+        Return whether there may be more trials for which no worker can be started now.
         """
         most = self.request.settings["max_failures"]
         while not self.signum and (most is None or self.failures <= most):
@@ -235,9 +234,9 @@ class Driver:
         return False
 
     def _was_done(self, number: int, trial_id: int) -> bool:
-        """Record a trial that was done, but whose process was killed before it could report that.
+        """Record a trial that was done when its process was killed, before it could report that.
 
-        Return whether it was done.
+        Return whether the trial was done.
         """
         found = result_from_journal(folder_of(self.folder, number), self.request.objective)
         if found is not None:
@@ -247,8 +246,8 @@ class Driver:
     def _order(self, trial: Next) -> TrialSpec:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
         return TrialSpec(
-            script=str(Path(sys.argv[0]).resolve()), storage=self.address, sweep=self.request.name,
-            trial_id=trial.trial_id, number=trial.number, overrides=words,
+            script=str(Path(self.config.command[0]).resolve()), storage=self.address,
+            sweep=self.request.name, trial_id=trial.trial_id, number=trial.number, overrides=words,
             folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
             tests=self.request.tests,
@@ -257,9 +256,9 @@ class Driver:
         )  # fmt: skip
 
     def _handle_exit(self, worker: Worker) -> None:
-        """Record what became of a worker's trial.
+        """Record how a worker's trial ended.
 
-        Where the worker could not report it, it follows from how its process ended.
+        If the worker could not report it, it is inferred from how the process ended.
         """
         trial = self.study.study._storage.get_trial(worker.order.trial_id)
         if not trial.state.is_finished() and self._was_done(trial.number, worker.order.trial_id):
@@ -301,7 +300,7 @@ class Driver:
         self.display.ended(worker, trial)
 
     def _record_failure(self, worker: Worker, timed_out: bool) -> None:
-        """Record that a trial failed whose worker could not report it."""
+        """Record the failure of a trial whose worker could not report it."""
         error = (
             f"timed out after {worker.seconds:.0f} s"
             if timed_out
@@ -330,7 +329,7 @@ def folder_of(sweep: Path, number: int) -> Path:
 def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:
     """Return whether a new trial's folder holds another run.
 
-    It does where the study's database was removed and made anew.
+    It does if the study's database was removed and created again.
     """
     try:
         there = RunFolder.read(folder).overrides

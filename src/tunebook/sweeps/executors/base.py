@@ -1,6 +1,7 @@
-"""Define what a sweep's driver needs of the place where its workers run.
+"""Define the interface between a sweep's driver and the executor that runs its workers.
 
-The driver hands out trials, and learns how their processes ended. The study records all else.
+The driver hands out trials, and learns how their processes ended. The study records everything
+else.
 """
 
 import time
@@ -10,23 +11,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunebook.checks import SettingError
-from tunebook.sweep.worker import TrialSpec
+from tunebook.sweeps.worker import TrialSpec
 
 
 class NoWorkers(RuntimeError):
-    """Signal that no worker can be started, or that all of them end before they begin a trial.
+    """Signal that no worker can be started, or that all of them end before they start a trial.
 
-    No trial is at fault then, and none is spent on finding out.
+    No trial is at fault, and none is marked as failed.
     """
 
 
 @dataclass
 class Worker:
-    """Hold a trial that is running, on whatever machine.
+    """Hold a trial that is running on this or another machine.
 
-    handle: what its executor identifies it by. asked_to_stop: the time.monotonic() of that request.
-    ending: how its process ended; "" while it runs or where all went well, else SIGKILL, status 1,
-    and so on. is_lost: whether its machine was lost, so that the trial is not at fault.
+    handle: the executor's object for it. asked_to_stop: the time.monotonic() of that request.
+    ending: how its process ended, such as SIGKILL or status 1; "" while it is running and after a
+    success. is_lost: whether its machine was lost, so that the trial is not at fault.
     """
 
     order: TrialSpec
@@ -38,14 +39,14 @@ class Worker:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds since it began."""
+        """Return the seconds since it started."""
         return time.monotonic() - self.begun
 
 
 class Executor(Protocol):
     """Start workers, and watch them.
 
-    count: how many run at the same time; threads: how many each has.
+    count: how many run at the same time. threads: the number of threads of each.
     """
 
     count: int
@@ -54,25 +55,25 @@ class Executor(Protocol):
     def open(self, folder: Path) -> None:
         """Prepare to start workers.
 
-        folder: the sweep's own folder.
+        folder: the sweep's folder.
         """
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
-        """Return whether one more worker can be started beside these.
+        """Return whether one more worker can be started in addition to these.
 
-        Raise NoWorkers where none can ever be started.
+        Raise NoWorkers if no worker can ever be started.
         """
 
     def start(self, order: TrialSpec) -> Worker:
         """Start a worker that runs the trial, and return it."""
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Ask a worker to stop at the end of its batch, or end it at once."""
+        """Ask a worker to stop at the end of its batch, or end it immediately."""
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Return the workers that have ended, as soon as there is one.
 
-        Return none of them after `timeout_s` seconds.
+        Return an empty list after `timeout_s` seconds.
         """
 
     def close(self) -> None:

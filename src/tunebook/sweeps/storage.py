@@ -1,8 +1,8 @@
-"""Wait for the study's database where it can't be used.
+"""Open the study's database, and wait while it can't be used.
 
-It may be removed, locked, damaged or on a full disk while a sweep is running. Each call is tried
-again until the database answers or patience ends. A call is one transaction, so that trying again
-does no harm.
+The database may be removed, locked or damaged while a sweep is running, or the disk may be full.
+Each call is retried until the database answers or the time limit is reached. A call is one
+transaction, so that a retry does no harm.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from tunebook.checks import InputError
 from tunebook.secrets import learn, redact
-from tunebook.sweep.outside import sqlite_file
+from tunebook.sweeps.outside import sqlite_file
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 LOCK_TIMEOUT_S = 10.0  # how long SQLite itself waits for another process's transaction
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# The methods that Optuna's cache and a study call.
+# The methods that Optuna's cache and its studies call.
 CALLS = (
     "create_new_study", "delete_study", "set_study_user_attr", "set_study_system_attr",
     "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
@@ -43,26 +43,26 @@ CALLS = (
 
 
 class StudyUnavailable(RuntimeError):
-    """Signal that the study's database can't be used, and that patience has ended.
+    """Signal that the study's database can't be used, and that the time limit is reached.
 
     Nothing is lost: the same command resumes the sweep.
     """
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error says that there was no space for what was to be written."""
+    """Return whether an error says that there was no space left on the disk."""
     return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 class _Missing(RuntimeError):
-    """Signal that the database's file is not there, or that it holds another study."""
+    """Signal that the database file is missing, or that it holds another study."""
 
 
 class PatientStorage(RDBStorage):
-    """Wait while the database can't be used, and else do what Optuna's storage does.
+    """Act as Optuna's storage, and wait while the database can't be used.
 
-    patience_s: how long a call waits. gives_up: a function that is asked meanwhile whether to wait
-    no longer.
+    patience_s: how many seconds a call waits. gives_up: a function that is called meanwhile, and
+    returns whether to stop waiting.
     """
 
     def __init__(self, address: str, patience_s: float = 0.0, must_exist: bool = False) -> None:
@@ -82,12 +82,12 @@ class PatientStorage(RDBStorage):
             self._inode = _inode(self._file)
 
     def belongs_to(self, study: optuna.Study) -> None:
-        """Remember the study: a file that takes this one's place must hold it as well."""
+        """Remember the study, which a file that replaces this one must hold as well."""
         self._study = (study.study_name, study._study_id)
 
     @contextlib.contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
-        """Set how many seconds each call within the block waits."""
+        """Set how many seconds each call within the block may wait."""
         before, self.patience_s = self.patience_s, seconds
         try:
             yield
@@ -100,9 +100,9 @@ class PatientStorage(RDBStorage):
             self.get_study_id_from_name(self._study[0])
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a method of Optuna's storage, again and again while that fails.
+        """Call a method of Optuna's storage, and retry it while it fails.
 
-        Raise StudyUnavailable where patience ends.
+        Raise StudyUnavailable if the time limit is reached.
         """
         began, said = time.monotonic(), False
         while True:
@@ -110,7 +110,7 @@ class PatientStorage(RDBStorage):
                 self._look_at_file()
                 return method(self, *args, **kwargs)
             except IntegrityError:
-                raise  # the database works: two processes wrote the same
+                raise  # the database works: two processes wrote the same thing
             except (StorageInternalError, SQLAlchemyError, _Missing) as error:
                 reason = why(error)
             if time.monotonic() - began >= self.patience_s or self.gives_up():
@@ -122,9 +122,9 @@ class PatientStorage(RDBStorage):
             time.sleep(RETRY_S)
 
     def _look_at_file(self) -> None:
-        """Open the file anew where another one took its place.
+        """Reopen the file if another one has replaced it.
 
-        A connection would still use the old file.
+        An open connection would still use the old file.
         """
         if self._file is None:
             return
@@ -133,7 +133,7 @@ class PatientStorage(RDBStorage):
         except OSError:
             raise _Missing(f"{self._file} is not there") from None
         if inode != self._inode:
-            # None until the new file is known to hold the study: the old one may be put back while
+            # None until the new file is known to hold the study: the old file may be put back while
             # connections to the new one are open.
             self._inode = None
             self.engine.dispose()
@@ -169,20 +169,20 @@ for _name in CALLS:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason in a few words, which are the database driver's own where it gave any."""
+    """Return the reason in a few words, if possible those of the database driver."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     cause = getattr(cause, "orig", None) or cause or error
     return " ".join(redact(str(cause)).split())[:150] or type(cause).__name__
 
 
 def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
-    """Return the database at `address`; a file that does not exist is made.
+    """Return the database at `address`; a file that does not exist is created.
 
-    Raise InputError where it can't be opened.
+    Raise InputError if it can't be opened.
     """
     try:
         return PatientStorage(address, patience_s)
-    except Exception as error:  # whatever a database driver raises
+    except Exception as error:  # a database driver may raise anything
         reason = why(error)
         if isinstance(error, ImportError) and "postgres" in address:
             reason = "needs the package psycopg, which is an extra: pip install '.[postgresql]'"
@@ -191,9 +191,9 @@ def open_storage(address: str, patience_s: float = 0.0) -> PatientStorage:
 
 
 def open_existing(address: str, patience_s: float) -> PatientStorage:
-    """Return a database that another process made.
+    """Return a database that another process has created.
 
-    Raise StudyUnavailable where it does not answer in time.
+    Raise StudyUnavailable if it does not answer in time.
     """
     began = time.monotonic()
     while True:
@@ -207,10 +207,10 @@ def open_existing(address: str, patience_s: float) -> PatientStorage:
 
 
 def set_damaged_aside(file: Path) -> Path | None:
-    """Rename a file that is not an intact SQLite database, so that a new one can be made.
+    """Rename a file that is not an intact SQLite database, so that a new one can be created.
 
-    Return its new name, or None where it is intact. A file that is locked or can't be read is left
-    where it is, since it may be intact.
+    Return its new name, or None if it is intact. A file that is locked or can't be read is not
+    renamed, because it may be intact.
     """
     if not file.is_file():
         return None

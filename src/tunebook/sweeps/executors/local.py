@@ -1,6 +1,6 @@
 """Run workers on this machine, with one process for each trial.
 
-The processes are forked from one that has imported everything. A crash costs only one trial.
+The processes are forked from one that has imported everything. A crash affects only one trial.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ import psutil
 
 from tunebook.machine import cores
 from tunebook.paths import ROOT
-from tunebook.sweep.endings import ORPHANED
-from tunebook.sweep.executors.base import NoWorkers, Worker
-from tunebook.sweep.worker import TrialSpec, work
+from tunebook.sweeps.endings import ORPHANED
+from tunebook.sweeps.executors.base import NoWorkers, Worker
+from tunebook.sweeps.worker import TrialSpec, work
 from tunebook.training import device_kind
 
-# Modules that a run imports, which takes most of the time of a short run.
+# Modules that a run imports. Importing them takes most of the time of a short run.
 PRELOADED = (
-    "tunebook.sweep.worker", "tunebook.experiment.check",
+    "tunebook.sweeps.worker", "tunebook.experiment.check",
     "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
     "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg",
 )  # fmt: skip
 
-MAX_STARTS = 3  # attempts to start a trial's process, where the fork server is killed
-UNKNOWN_STATUS = 255  # what multiprocessing reports of a process whose fork server is gone
-POLL_S = 0.2  # between two looks at a process whose end nobody reports
+MAX_STARTS = 3  # attempts to start a trial's process if the fork server is killed
+UNKNOWN_STATUS = 255  # what multiprocessing reports for a process whose fork server is gone
+POLL_S = 0.2  # between two checks of a process whose end is not reported
 RESTART_S = 0.5  # between two attempts to start a process
 
 
@@ -41,8 +41,8 @@ RESTART_S = 0.5  # between two attempts to start a process
 class TrialProcess:
     """Hold the process of a trial.
 
-    parent_pipe: a pipe that breaks where this process ends. gpu: the only GPU that the trial sees;
-    "" for all. watched: the process as psutil knows it.
+    parent_pipe: a pipe that breaks when this process ends. gpu: the only GPU that the trial sees;
+    "" for all. watched: the process as a psutil object.
     """
 
     process: BaseProcess
@@ -52,7 +52,7 @@ class TrialProcess:
 
     @property
     def is_orphan(self) -> bool:
-        """Return whether it still runs although the fork server, its parent, is gone.
+        """Return whether it is still running although its parent, the fork server, is gone.
 
         The fork server would have reported its end.
         """
@@ -67,7 +67,7 @@ class TrialProcess:
 class LocalExecutor:
     """Start workers on this machine.
 
-    count, threads: None for as many as the cores (or the GPUs) serve best.
+    count, threads: None for the number that uses the cores (or the GPUs) best.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
         with importable():
-            # It imports while this process checks the trials.
+            # It imports these modules while this process checks the trials.
             multiprocessing.forkserver.ensure_running()
 
     def open(self, folder: Path) -> None:
-        """Do nothing, since there is nothing to prepare."""
+        """Do nothing, because there is nothing to prepare."""
 
     def has_room(self, workers: Sequence[Worker]) -> bool:
         """Return whether fewer than `count` workers are running."""
@@ -94,12 +94,12 @@ class LocalExecutor:
     def start(self, order: TrialSpec) -> Worker:
         """Start a process that runs the trial, and return its worker.
 
-        Where there are several GPUs, it runs on the one that the fewest workers use. Raise
-        NoWorkers where no process can be started.
+        If there are several GPUs, it runs on the one that the fewest workers use. Raise
+        NoWorkers if no process can be started.
         """
         gpu = min(self._gpus, key=self._used.count) if len(self._gpus) > 1 else ""
         for _ in range(MAX_STARTS - 1):
-            # Where the fork server was killed, the next attempt starts another one.
+            # If the fork server was killed, the next attempt starts another one.
             with contextlib.suppress(EOFError, ConnectionError):
                 return self._start(order, gpu)
             time.sleep(RESTART_S)  # until the system has noticed its end
@@ -115,13 +115,13 @@ class LocalExecutor:
             target=work, args=(order, theirs, gpu), name=f"trial {order.number}"
         )
         try:
-            with importable():  # a new fork server has to find the package as well
+            with importable():  # a new fork server has to find the package, too
                 process.start()
             watched = psutil.Process(process.pid)
         except psutil.NoSuchProcess:
             watched = None
         except BaseException:
-            ours.close()  # this stops the process, where there is one
+            ours.close()  # this stops the process, if there is one
             raise
         finally:
             theirs.close()
@@ -129,7 +129,7 @@ class LocalExecutor:
         return Worker(order, TrialProcess(process, ours, gpu, watched))
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Send SIGTERM to the worker's process, or SIGKILL where it is to end at once."""
+        """Send SIGTERM to the worker's process, or SIGKILL to end it immediately."""
         trial = worker.handle
         if trial.process.pid and (trial.process.is_alive() or trial.is_orphan):
             with contextlib.suppress(ProcessLookupError):
@@ -163,14 +163,14 @@ class LocalExecutor:
         return found
 
     def close(self) -> None:
-        """Do nothing, since there is nothing to clean up."""
+        """Do nothing, because there is nothing to clean up."""
 
 
 @contextlib.contextmanager
 def importable() -> Iterator[None]:
-    """Let processes that are started within the block find this package.
+    """Make this package importable in processes that are started within the block.
 
-    They find it whatever script started this process.
+    This does not depend on which script started this process.
     """
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))

@@ -1,6 +1,7 @@
-"""Show a sweep to its user.
+"""Show the progress and the results of a sweep.
 
-In a terminal, that is a live table; elsewhere, a line for each trial. In the end, it is all trials.
+A terminal shows a live table; other outputs get one line per trial. In the end, all trials are
+listed.
 """
 
 import logging
@@ -20,18 +21,18 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.sentences import DEFAULTS
-from tunebook.sweep.executors.base import Worker
-from tunebook.sweep.request import TESTED, Request
-from tunebook.sweep.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
-from tunebook.sweep.space import as_text, in_short
-from tunebook.sweep.study import EPOCHS, ERROR, HOW, SECONDS, Study
-from tunebook.sweep.worker import TrialSpec
+from tunebook.sweeps.executors.base import Worker
+from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
+from tunebook.sweeps.space import as_text, in_short
+from tunebook.sweeps.study import EPOCHS, ERROR, HOW, SECONDS, Study
+from tunebook.sweeps.worker import TrialSpec
 from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS = 200  # in the last table
-PLAIN_WIDTH = 160  # characters of a line where there is no terminal
+MAX_ROWS = 200  # in the final table
+PLAIN_WIDTH = 160  # characters per line without a terminal
 # Settings that later commands about this sweep need as well.
 PLACES = ("tracking.uri=", "outputs=", "sweep.storage=", "experiment_name=")
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
@@ -45,23 +46,23 @@ def state_of(trial: FrozenTrial) -> str:
 def epochs_of(trial: FrozenTrial) -> int:
     """Return how many epochs a trial was trained.
 
-    It says so itself at its end; until then, the epochs that it reported count.
+    The trial records the number at its end; until then, the epochs that it reported count.
     """
     return int(trial.user_attrs.get(EPOCHS, max(trial.intermediate_values, default=0)))
 
 
 def written(metric: str, value: float | None) -> str:
-    """Return a figure as text for reading; an accuracy is in percent."""
+    """Return a metric's value as text; an accuracy is in percent."""
     if value is None:
         return ""
     return f"{100 * value:.2f} %" if metric.endswith("acc") else f"{value:.4f}"
 
 
 def value_of(trial: FrozenTrial, request: Request) -> float | None:
-    """Return the figure by which a trial is reported, or None where it has none.
+    """Return the metric by which a trial is reported, or None if it has none.
 
-    Trials of a final sweep are reported by the test, since they were trained on the validation
-    images.
+    Trials of a final sweep are reported by a test metric, because they were trained on the
+    validation images as well.
     """
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         return None
@@ -72,7 +73,7 @@ def value_of(trial: FrozenTrial, request: Request) -> float | None:
 
 
 def table(study: Study) -> list[list[str]]:
-    """Return a row for each trial, below the names of the columns.
+    """Return a row for each trial, preceded by the names of the columns.
 
     The columns are number, state, figure, epochs trained, seconds, values and error.
     """
@@ -106,7 +107,7 @@ def duration(seconds: float) -> str:
 
 
 def _typed(word: str) -> str:
-    """Return an argument as a shell takes it, in double quotes where that is easier to read."""
+    """Return an argument quoted for a shell, in double quotes if that is easier to read."""
     return (
         f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
     )
@@ -154,7 +155,7 @@ class Display:
             self.live.stop()
 
     def began(self, order: TrialSpec) -> None:
-        """Show that a worker begins a trial."""
+        """Show that a worker has started a trial."""
         if self.live is None:
             log.info("trial %s begins", order.name)
 
@@ -179,7 +180,7 @@ class Display:
             )
 
     def update(self, workers: list[Worker]) -> None:
-        """Draw the live table anew."""
+        """Redraw the live table."""
         if self.live is not None:
             self.live.update(self._drawn(workers))
 
@@ -191,7 +192,7 @@ class Display:
             f"{counts['complete']} complete   {counts['pruned']} pruned   {failed} failed   "
             f"{counts['running']} running   of {self.study.request.trials}   {self._left()}",
         ]
-        if not self.study.request.is_final:  # its seeds are no candidates
+        if not self.study.request.is_final:  # its seeds do not compete
             lines.append(self._best_so_far())
         shown = Table(box=None, pad_edge=False)
         shown.add_column(
@@ -238,9 +239,9 @@ class Display:
         return in_short([*self.study.request.winner, *self.study.space.overrides(trial.params)])
 
     def say_how_it_ended(self, folder: Path) -> None:
-        """Show all trials, the errors of those that failed, and where everything is."""
+        """Show all trials, the errors of failed trials, and where everything is stored."""
         rows = table(self.study)[1:]
-        if not is_one_configuration(self.study.request):  # its seeds stay in order of their numbers
+        if not is_one_configuration(self.study.request):  # its seeds stay in trial order
             rows.sort(key=lambda row: self._rank(row[2]))
         self._say_trials(rows)
         self._say_over_seeds()
@@ -292,9 +293,9 @@ class Display:
             log.info("... and %d more", len(rows) - MAX_ROWS)
 
     def _say_result(self) -> None:
-        """Log the best configuration, or the best trial where each configuration has one seed.
+        """Log the best configuration, or the best trial if each configuration has one seed.
 
-        Of a single configuration, log the median over its seeds.
+        For a single configuration, log the median over its seeds.
         """
         request, over = self.study.request, self._over_seeds()
         if over is not None and is_one_configuration(request):
@@ -328,7 +329,7 @@ class Display:
             )
 
     def _say_what_next(self) -> None:
-        """Log the commands that come next, with the places that this one was given."""
+        """Log the commands to run next, with the locations that this command was given."""
         request = self.study.request
         places = [word for word in self.places if word.startswith(("tracking.uri=", "outputs="))]
         if self.tracks:
@@ -348,7 +349,7 @@ class Display:
     def _over_seeds(self) -> OverSeeds | None:
         """Return a summary of the trials that differ only in their seed.
 
-        Return None where no trials do.
+        Return None if there are no such trials.
         """
         if not has_seeds(self.study.request):
             return None
@@ -356,7 +357,7 @@ class Display:
         return over if over.is_worth_telling else None
 
     def _say_over_seeds(self) -> None:
-        """Show median and 95 % interval of each configuration, and what did not learn."""
+        """Show the median and 95 % interval of each configuration, and which runs did not learn."""
         over = self._over_seeds()
         if over is None:
             return

@@ -1,9 +1,9 @@
-"""Describe what varies in a sweep: settings and their values, in Hydra's override syntax.
+"""Define a sweep's search space: settings and their values, in Hydra's override syntax.
 
 They come from the command line and from the sweep's YAML. `optimizer=adam,sgd`, `choice(...)` and
 `range(...)` are lists of values. `interval(a, b)`, `int(interval(a, b))` and
 `tag(log, interval(a, b))` are ranges for a search. In YAML, a nested `optimizer=adam: {...}` holds
-what varies only where that option is chosen.
+what varies only if that option is chosen.
 """
 
 import itertools
@@ -23,10 +23,10 @@ from tunebook.secrets import HIDDEN, is_secret, redact
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-MAX_TRIALS = 10_000  # of a sweep; to check more of them would take hours
+MAX_TRIALS = 10_000  # of a sweep; checking more of them would take hours
 MAX_NUMBER = 1e18  # a float holds every integer up to 9e15
 Value = str | int | float | bool | None
-Point = dict[str, Value]  # a value for each dimension that applies, by its name
+Point = dict[str, Value]  # the name of each dimension that applies -> its value
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Dimension:
     """Hold one setting that varies.
 
     values: the list, or None for the range from `low` to `high`. when: the (key, option) that it
-    depends on. is_shipped: whether it comes from an option of conf/sweep/, so that nobody typed it.
+    depends on. is_shipped: whether it comes from an option of conf/sweep/, not from the user.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Dimension:
         return f"{self.key} ({self.when[0]}={self.when[1]})" if self.when else self.key
 
     def written(self) -> dict[str, Any]:
-        """Return the fields as plain values, for whoever reads what was tried."""
+        """Return the fields as plain values, for the record of the sweep."""
         fields = {key: value for key, value in vars(self).items() if key != "is_shipped"}
         return {**fields, "name": self.name}
 
@@ -66,7 +66,7 @@ class Dimension:
         return replace(self, values=values, text=text)
 
     def suggest(self, trial: "Trial") -> Value:
-        """Return a value that the study's sampler draws."""
+        """Return a value drawn by the study's sampler."""
         if self.values is not None:
             drawn: Value = trial.suggest_categorical(self.name, self.values)
             return drawn
@@ -75,15 +75,15 @@ class Dimension:
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def applies(self, chosen: Mapping[str, Value]) -> bool:
-        """Return whether the setting varies where these keys have these values."""
+        """Return whether the setting applies when these keys have these values."""
         return self.when is None or str(chosen.get(self.when[0])) == self.when[1]
 
 
 @dataclass(frozen=True)
 class Space:
-    """Hold every setting that varies, with those first that others depend on.
+    """Hold every setting that varies; settings that others depend on come first.
 
-    given: the values of all other settings, as far as something depends on them.
+    given: the values of the other settings that something depends on.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -109,7 +109,7 @@ class Space:
     def without_unfit(self, key: str, value: object) -> "Space | None":
         """Return the space without a shipped value that can't run.
 
-        Return None where the value is not a shipped one, or is the only one of its setting.
+        Return None if the value is not shipped, or is the only one of its setting.
         """
         for number, one in enumerate(self.dimensions):
             fits = one.is_shipped and one.key == key and one.values is not None
@@ -125,7 +125,7 @@ class Space:
     def points(self) -> list[Point]:
         """Return every combination of values.
 
-        Raise SettingError where a setting has a range, or where there are too many combinations.
+        Raise SettingError if a setting has a range, or if there are too many combinations.
         """
         for dimension in self.dimensions:
             if dimension.values is None:
@@ -157,9 +157,9 @@ class Space:
             )
 
     def corners(self, most: int) -> list[Point]:
-        """Return points that together hold each value and each end of a range, for a check.
+        """Return points that together contain each value and each end of a range, for a check.
 
-        There are at most `most` of them, so that a large space is not covered in full.
+        There are at most `most` of them, so a large space is not covered completely.
         """
         whole = list(itertools.islice(self._combinations(0, dict(self.given), {}), 20_000))
         found: list[Point] = []
@@ -175,14 +175,14 @@ class Space:
         return [f"{d.key}={as_text(point[d.name])}" for d in self.dimensions if d.name in point]
 
     def described(self) -> dict[str, str]:
-        """Return what each parameter varies over, as text by its name."""
+        """Return the name of each parameter -> its values or range, as text."""
         return {dimension.name: dimension.text for dimension in self.dimensions}
 
 
 def as_text(value: Value) -> str:
-    """Return a value as the command line takes it.
+    """Return a value as the command line accepts it.
 
-    Texts are kept as they were written there.
+    Text is kept as it was written there.
     """
     if value is None:
         return "null"
@@ -198,13 +198,13 @@ def as_text(value: Value) -> str:
 def as_value(value: object) -> Value:
     """Return a plain value as it is, and anything else as text.
 
-    Numbers stay numbers, so that a sampler knows their order.
+    Numbers remain numbers, so that a sampler knows their order.
     """
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
 def in_short(words: Sequence[str]) -> str:
-    """Return overrides in short, for reading; of a key that is given twice, the last counts.
+    """Return overrides in a short form for display; if a key is given twice, the last one counts.
 
     `optimizer.lr=0.00123456` becomes `lr=0.001235`, and `optimizer=adam` becomes `adam`.
     """
@@ -218,7 +218,7 @@ def in_short(words: Sequence[str]) -> str:
 
 
 def shortened(value: str) -> str:
-    """Return a number to four digits, and anything else as it is."""
+    """Return a number with four digits, and anything else unchanged."""
     try:
         return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
     except ValueError:
@@ -226,7 +226,7 @@ def shortened(value: str) -> str:
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
-    """Return the overrides that hold for the whole sweep, and those that vary.
+    """Return the overrides that apply to the whole sweep, and those that vary.
 
     Raise SettingError for an override that can't be parsed.
     """
@@ -244,7 +244,7 @@ def split(overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
 def _parsed(text: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
-    # An integer with thousands of digits is a ValueError.
+    # An integer with thousands of digits causes a ValueError.
     except (HydraException, ValueError) as error:
         raise SettingError(
             text.partition("=")[0], text.partition("=")[2], " ".join(str(error).split())
@@ -259,7 +259,7 @@ def make_space(
     given: Mapping[str, str],
     is_shipped: bool = False,
 ) -> Space:
-    """Return what varies; a key on the command line takes the place of the one in YAML.
+    """Return the search space; a key on the command line replaces the one in YAML.
 
     written: the sweep's `space`. fixed: settings of the command line, which don't vary. given: the
     chosen options. is_shipped: whether `written` is unchanged from conf/sweep/.
@@ -336,13 +336,13 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
 
 
 def _refuse_secrets(key: str, text: str) -> None:
-    """Raise SettingError where the values are secrets.
+    """Raise SettingError if the values are secrets.
 
-    The study's database holds what varies as it is.
+    The study's database stores these values unredacted.
     """
     allowed = "can't vary in a sweep, whose study keeps every value"
     if set(text.replace(" ", "").lower().split(",")) <= {"true", "false", "null"}:
-        return  # a switch reveals nothing
+        return  # a boolean reveals nothing
     if is_secret(key):
         raise SettingError(key, HIDDEN, f"is named like a secret, and {allowed}")
     if redact(text) != text:
@@ -350,7 +350,7 @@ def _refuse_secrets(key: str, text: str) -> None:
 
 
 def _same(value: Value) -> tuple[str, object]:
-    """Return a key that tells values apart: 1 and 1.0 are the same setting, 1 and true are not."""
+    """Return a key that distinguishes values: 1 and 1.0 are equal, 1 and true are not."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return ("number", value) if is_number else (type(value).__name__, str(value))
 
@@ -369,14 +369,14 @@ def _range(key: str, text: str, value: IntervalSweep, when: tuple[str, str] | No
 
 
 def _is_number(value: object) -> bool:
-    """Return whether a value is a number that may end a range."""
+    """Return whether a value is a number that may be the end of a range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) and abs(value) < MAX_NUMBER
 
 
 def _check_length(key: str, text: str, value: RangeSweep) -> None:
-    """Raise SettingError for a range that has no end, or too many values to be listed."""
+    """Raise SettingError for a range that has no end, or too many values to list."""
     start, stop, step = value.start, value.stop, value.step
     if not (_is_number(start) and _is_number(stop) and _is_number(step)) or not step:
         raise SettingError(

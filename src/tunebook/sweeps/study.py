@@ -1,6 +1,6 @@
 """Keep a sweep's Optuna study.
 
-It is the only record of which trials there are, what they are made of and what became of them.
+It is the only record of the trials, their settings and their results.
 """
 
 import logging
@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunebook import targets
 from tunebook.checks import InputError, SettingError
-from tunebook.sweep.outside import sqlite_file
-from tunebook.sweep.request import Request, differences
-from tunebook.sweep.space import MAX_TRIALS, Space
-from tunebook.sweep.storage import PatientStorage, StudyUnavailable, open_storage
+from tunebook.sweeps.outside import sqlite_file
+from tunebook.sweeps.request import Request, differences
+from tunebook.sweeps.space import MAX_TRIALS, Space
+from tunebook.sweeps.storage import PatientStorage, StudyUnavailable, open_storage
 
 log = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -34,11 +34,11 @@ RETRY_OF, BEGUN, ERROR, HOW, SECONDS, NOT_BEGUN, LOSSES = (
     "not begun",
     "losses",
 )
-EPOCHS = "epochs"  # trained; recorded even where no epoch's figures may be compared
+EPOCHS = "epochs"  # trained; recorded even if no epoch's figures may be compared
 
 
 def check(request: Request) -> None:
-    """Raise an error where the sampler, the pruner or the storage can't be used.
+    """Raise an error if the sampler, the pruner or the storage can't be used.
 
     It is a SettingError or an InputError.
     """
@@ -46,12 +46,12 @@ def check(request: Request) -> None:
     make(request.settings["pruner"], "sweep.pruner")
     address = request.settings["storage"]
     file = None if address is None else sqlite_file(address)
-    if address is not None and (file is None or file.exists()):  # to open it would make the file
+    if address is not None and (file is None or file.exists()):  # opening it would create the file
         open_storage(address).remove_session()
 
 
 def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
-    """Return a sampler or a pruner from its settings; None where there are none."""
+    """Create a sampler or a pruner from its settings; return None if there are none."""
     if settings is None:
         return None
     for key, value in settings.items() if isinstance(settings, Mapping) else ():
@@ -62,16 +62,16 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
                 f"must be at most {MAX_TRIALS}, as many as a sweep may have trials",
             )
     with warnings.catch_warnings():
-        # TPE is known to do better with some experimental options.
+        # TPE is known to perform better with some experimental options.
         warnings.simplefilter("ignore", ExperimentalWarning)
         return targets.make(settings, kind, **given)
 
 
 @dataclass(frozen=True)
 class Result:
-    """Hold what a trial achieved.
+    """Hold the results of a trial.
 
-    curve: the objective of each epoch. figures: those of the test.
+    curve: the objective of each epoch. figures: the test metrics.
     """
 
     state: TrialState
@@ -82,9 +82,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Next:
-    """Hold a trial that is to be run now.
+    """Hold the trial to run next.
 
-    is_new: False where an earlier process began it.
+    is_new: False if an earlier process has started it.
     """
 
     number: int
@@ -96,7 +96,7 @@ class Next:
 class Study:
     """Hold the study of one sweep.
 
-    Several processes may ask it for trials at the same time; each trial goes to one of them.
+    Several processes may request trials at the same time; each trial is given to one of them.
     """
 
     def __init__(self, request: Request, storage: optuna.storages.BaseStorage) -> None:
@@ -110,13 +110,13 @@ class Study:
         )
         if isinstance(storage, PatientStorage):
             storage.belongs_to(self.study)
-        # Trials that an earlier process began and did not end.
+        # Trials that an earlier process started and did not finish.
         self.interrupted: list[FrozenTrial] = []
 
     def begin(self) -> None:
-        """Make sure that the study is that of this sweep, and that it holds every point of a grid.
+        """Make sure that the study belongs to this sweep, and that it holds every point of a grid.
 
-        Raise InputError where it is the study of another sweep.
+        Raise InputError if it belongs to another sweep.
         """
         identity, known = self.request.identity(), self.study.user_attrs.get("identity")
         if known is not None and (changed := differences(known, identity)):
@@ -136,7 +136,7 @@ class Study:
     def remember(self, key: str, value: Any) -> Any:
         """Return the value that `key` has for the whole sweep.
 
-        It is the one that was given first.
+        It is the value that was given first.
         """
         if key not in self.study.user_attrs:
             self.study.set_user_attr(key, value)
@@ -145,7 +145,7 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials but those that were never begun, which are not worth showing."""
+        """Return all trials except those that were never started, which are not worth showing."""
         return [
             trial
             for trial in self.study.get_trials(deepcopy=False)
@@ -153,7 +153,7 @@ class Study:
         ]
 
     def last_of_each(self) -> list[FrozenTrial]:
-        """Return the trials without those that were run again."""
+        """Return the trials, without those that were run again under another number."""
         again = {
             trial.user_attrs[RETRY_OF] for trial in self.trials if RETRY_OF in trial.user_attrs
         }
@@ -165,16 +165,16 @@ class Study:
         return {state: states.count(state) for state in TrialState}
 
     def retry_failed(self) -> int:
-        """Enqueue the trials that failed, and return how many those are."""
+        """Enqueue the failed trials again, and return their number."""
         failed = [trial for trial in self.last_of_each() if trial.state == TrialState.FAIL]
         for trial in failed:
             self.study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
         return len(failed)
 
     def next(self) -> Next | None:
-        """Return the next trial, or None where there is none left.
+        """Return the next trial, or None if there is none left.
 
-        It is one that was interrupted, one that waits, or a new draw.
+        It is an interrupted trial, an enqueued trial, or a new draw.
         """
         while self.interrupted:
             trial = self.interrupted.pop(0)
@@ -182,7 +182,7 @@ class Study:
                 return Next(
                     trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False
                 )
-            # The process was killed after it asked for the trial and before it drew all values.
+            # The process was killed after it requested the trial and before it drew all values.
             self.end(trial._trial_id, TrialState.FAIL, NOT_BEGUN)
         left = self.request.trials - sum(
             count for state, count in self.counts().items() if state != TrialState.WAITING
@@ -196,10 +196,10 @@ class Study:
         return Next(asked.number, asked._trial_id, self.space.overrides(asked.params), is_new=True)
 
     def _sampler(self) -> BaseSampler:
-        """Return a new sampler for the next trial, seeded with the number of trials as well.
+        """Return a new sampler for the next trial, whose seed depends on the number of trials.
 
-        A sampler with the same seed would draw the same values again after a restart. But a
-        quasi-random one keeps its place in the study, and needs the same seed.
+        A sampler with the same seed would draw the same values again after a restart. A
+        quasi-random sampler keeps its position in the study, and needs the same seed each time.
         """
         settings, seed = self.request.settings, int(self.request.settings["seed"])
         if settings["sampler"] is None:
@@ -217,9 +217,9 @@ class Study:
         return seeded
 
     def requeue(self, trial: FrozenTrial, most: int) -> bool:
-        """Let a trial resume that was lost with its machine, and return whether it may.
+        """Let a trial resume after its machine was lost, and return whether this is allowed.
 
-        It may not where that has happened `most` times.
+        It is not allowed if this has happened `most` times.
         """
         losses = int(trial.user_attrs.get(LOSSES, 0)) + 1
         self.study._storage.set_trial_user_attr(trial._trial_id, LOSSES, losses)
@@ -228,18 +228,18 @@ class Study:
         return losses < most
 
     def put_back(self, trial_id: int) -> None:
-        """Let a trial resume later, or begin later where it could not begin."""
+        """Let a trial resume later, or start later if it could not be started."""
         self.interrupted.append(self.study._storage.get_trial(trial_id))
 
     def pass_over(self, trial_id: int) -> None:
-        """Leave a trial's number unused, and enqueue its point again where it is one of a grid."""
+        """Leave a trial's number unused, and enqueue its point again if it belongs to a grid."""
         params = self.study._storage.get_trial(trial_id).params
         self.end(trial_id, TrialState.FAIL, NOT_BEGUN)
         if self.request.is_grid:
             self.study.enqueue_trial(params)
 
     def complete(self, trial_id: int, result: Result) -> None:
-        """Record a trial's results, where its worker could not."""
+        """Record the results of a trial whose worker could not do so."""
         storage = self.study._storage
         reported = storage.get_trial(trial_id).intermediate_values
         for epoch, value in result.curve.items():
@@ -250,7 +250,7 @@ class Study:
         storage.set_trial_state_values(trial_id, result.state, [result.value])
 
     def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
-        """Record what became of a trial, where its worker could not."""
+        """Record the end of a trial whose worker could not do so."""
         storage = self.study._storage
         if storage.get_trial(trial_id).state.is_finished():
             return
@@ -261,7 +261,7 @@ class Study:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """Return the best of the trials that were trained to their end, or None without any."""
+        """Return the best complete trial, or None if there is none."""
         done = [
             trial
             for trial in self.trials
@@ -272,7 +272,7 @@ class Study:
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's values, also where it still waits to be run."""
+    """Return a trial's values, even if it is still waiting to be run."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
 
 
@@ -281,7 +281,7 @@ def _key(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_whole(trial: FrozenTrial, space: Space) -> bool:
-    """Return whether every setting that applies has been drawn."""
+    """Return whether a value has been drawn for every setting that applies."""
     chosen: dict[str, Any] = dict(space.given)
     for dimension in space.dimensions:
         if dimension.applies(chosen):
@@ -292,9 +292,10 @@ def _is_whole(trial: FrozenTrial, space: Space) -> bool:
 
 
 class TrialHandle:
-    """Hold a trial as the worker that runs it sees it.
+    """Give the worker that runs a trial access to it in the study.
 
-    Training does not wait for the study: an epoch that can't be reported is reported with the next.
+    Training does not wait for the study: an epoch that can't be reported is reported with the next
+    one.
     """
 
     def __init__(
@@ -313,7 +314,7 @@ class TrialHandle:
         self.number = self._trial.number
 
     def report(self, epoch: int, value: float) -> bool:
-        """Report an epoch's objective, and return whether the trial is to be pruned."""
+        """Report an epoch's objective, and return whether to prune the trial."""
         said = bool(self._untold)
         self._untold[epoch] = value
         try:
@@ -328,7 +329,7 @@ class TrialHandle:
     def _tell_epochs(self) -> None:
         told = self._cached.get_trial(self._id).intermediate_values
         for epoch, value in list(self._untold.items()):
-            if epoch not in told:  # an epoch that is trained again after a kill is reported already
+            if epoch not in told:  # after a kill, an epoch may already have been reported
                 self._trial.report(value, epoch)
             del self._untold[epoch]
 

@@ -1,14 +1,13 @@
-"""Keep a sweep's own run in MLflow.
+"""Record a sweep's parent run in MLflow.
 
-It holds what was asked for and, in the end, the table of trials. It has no metrics, since it is
-not a result itself.
+It holds the request and, in the end, the table of trials. It has no metrics, because it is not a
+result itself.
 """
 
 import contextlib
 import csv
 import io
 import json
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from tunebook.config import RunConfig
 from tunebook.experiment.assembly import make
 from tunebook.paths import ROOT
 from tunebook.runfolder import RunFolder
-from tunebook.sweep.request import Request
-from tunebook.sweep.show import table
-from tunebook.sweep.storage import StudyUnavailable
-from tunebook.sweep.study import Study
+from tunebook.sweeps.request import Request
+from tunebook.sweeps.show import table
+from tunebook.sweeps.storage import StudyUnavailable
+from tunebook.sweeps.study import Study
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.tracker import Status
@@ -30,14 +30,20 @@ from tunebook.tracking.uploader import JOURNAL, end_lost_trials, upload_pending
 
 
 class Parent:
-    """Record a sweep in its own MLflow run.
+    """Record a sweep in its parent run in MLflow.
 
-    joins: whether another process keeps that run, so that only its key is used here.
+    joins: whether another process records that run, so that only its key is used here.
     """
 
     def __init__(
-        self, request: Request, settings: dict[str, Any], folder: Path, study: Study, joins: bool
+        self,
+        request: Request,
+        config: RunConfig,
+        folder: Path,
+        study: Study,
+        joins: bool,
     ) -> None:
+        settings = config.settings
         self.request = request
         self.tracker: Tracker = _tracker(settings)
         try:
@@ -46,26 +52,26 @@ class Parent:
             self.folder = RunFolder(
                 folder, Path(settings["outputs"]), kind="sweep", uri=self.tracker.uri
             )
-        # From the study, since a process that joins may be without the folder.
+        # From the study, because a process that joins may not have the folder.
         self.key = str(study.remember("parent", self.folder.key))
         self.joins = joins
         if self.joins:
             return
         self.folder.open()
         if self.tracker.open(self.folder):
-            self._describe(settings)
+            self._describe(config)
         self.folder.name = self.tracker.run_name
 
-    def _describe(self, settings: dict[str, Any]) -> None:
+    def _describe(self, config: RunConfig) -> None:
         identity = self.request.identity()
         steering = {
             f"sweep.{key}": value
             for key, value in self.request.settings.items()
             if key not in ("space", "join", "dry_run", "storage")
         }
-        tags = describe.tags(ROOT, Path(sys.argv[0]).resolve(), sys.argv[1:])
+        tags = describe.tags(ROOT, Path(config.command[0]).resolve(), config.command[1:])
         self.tracker.describe(
-            experiment=settings["experiment_name"],
+            experiment=config.settings["experiment_name"],
             name=self.request.name,
             params={
                 "sweep": self.request.option,
@@ -101,7 +107,7 @@ class Parent:
         """
         if not self.joins:
             self._end(study, status)
-        # Trials that were killed could not log their end. A server that is away is not waited for.
+        # Killed trials could not log their end. An unreachable server is not waited for.
         if self.tracker.uri:
             told = threading.Thread(
                 target=upload_pending,
@@ -144,7 +150,7 @@ class Parent:
 
 
 def _as_key(name: str) -> str:
-    """Return a name in the characters that MLflow allows in a key.
+    """Return a name with only those characters that MLflow allows in a key.
 
     Names such as `space.optimizer.lr (optimizer=adam)` have others as well.
     """
@@ -154,7 +160,7 @@ def _as_key(name: str) -> str:
 def _tracker(settings: dict[str, Any]) -> Tracker:
     tracking = dict(settings["tracking"])
     if "system_metrics" in tracking:
-        tracking["system_metrics"] = False  # a sweep's own run has no metrics
+        tracking["system_metrics"] = False  # a sweep's parent run has no metrics
     tracker: Tracker = make(tracking, "tracking")
     return tracker
 
@@ -166,7 +172,7 @@ def _csv(study: Study) -> str:
 
 
 def mark(folder: Path, tags: dict[str, str]) -> None:
-    """Add tags to a run whose process is gone, before the run's end is logged."""
+    """Add tags to a run whose process has ended, before the run's end is logged."""
     path = folder / JOURNAL
     if any(True for _ in journal.read(path)):
         written = Journal(path)

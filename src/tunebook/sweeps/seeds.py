@@ -1,6 +1,6 @@
-"""Take together the trials of a sweep that differ only in their seed.
+"""Group the trials of a sweep that differ only in their seed.
 
-As in compare.py, that gives medians, intervals and failures.
+As in compare.py, each group has a median, an interval and a number of failures.
 """
 
 import itertools
@@ -21,14 +21,15 @@ from tunebook.analysis.sentences import DEFAULTS, failures_text, learning_text, 
 from tunebook.checks import InputError, SettingError
 from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config
-from tunebook.sweep.request import PLACES, TESTED, Request
-from tunebook.sweep.space import as_text, in_short
+from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
+from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.space import as_text, in_short
 from tunebook.targets import make
 
 CONFIG = "config"
 SEED = "seed"
 CLASSES = "classes"  # the study's attribute for how many classes the images have
-DECIDE_ON_DATA = ("data", "data.source", "experiment", "debug")  # keys that may choose the images
+DECIDE_ON_DATA = (Role.DATA, Role.PRESET)
 
 
 def has_seeds(request: Request) -> bool:
@@ -45,16 +46,14 @@ def is_one_configuration(request: Request) -> bool:
 
 
 def classes_of(request: Request) -> int | None:
-    """Return how many classes the images of all trials have.
+    """Return the number of classes that the images of all trials have.
 
-    Return None where trials differ in that, or where the data of one can't be made.
+    Return None if it differs among trials, or if the data module of one can't be created.
     """
     varied = [
         one
         for one in request.space.dimensions
-        if one.values
-        and one.when is None
-        and (one.key in DECIDE_ON_DATA or one.key.startswith("data.source."))
+        if one.values and one.when is None and role_of(one.key) in DECIDE_ON_DATA
     ]
     found: set[int] = set()
     for values in itertools.product(*(one.values or () for one in varied)):
@@ -69,7 +68,7 @@ def classes_of(request: Request) -> int | None:
                 )
             )
         except (ConfigError, SettingError, InputError, OmegaConfBaseException):
-            # These settings fit only together with others that vary, as they do in each trial.
+            # These settings are valid only together with others that vary, as in each trial.
             return None
     return found.pop() if len(found) == 1 else None
 
@@ -82,10 +81,10 @@ def over_seeds(
     *,
     is_final: bool = False,
 ) -> Results:
-    """Return the complete trials of a sweep as the results that compare.py would read of it.
+    """Return the complete trials of a sweep as the results that compare.py would read.
 
-    The numbers of the trials stand in for the ids of runs. Trials of a final sweep were trained on
-    the validation images, so that only the figures of the test count.
+    Trial numbers are used in place of run ids. Trials of a final sweep were trained on the
+    validation images as well, so that only their test metrics count.
     """
     runs: list[Run] = []
     for trial in trials:
@@ -103,7 +102,7 @@ def over_seeds(
 class OverSeeds:
     """Summarise a sweep with several seeds.
 
-    classes: how many classes the images have; None where that is not known.
+    classes: the number of classes of the images; None if that is not known.
     """
 
     trials: Sequence[FrozenTrial]
@@ -112,7 +111,7 @@ class OverSeeds:
 
     @cached_property
     def results(self) -> Results:
-        """Return the trials that were trained to their end."""
+        """Return the complete trials."""
         request = self.request
         return over_seeds(
             self.trials,
@@ -129,21 +128,17 @@ class OverSeeds:
 
     @property
     def is_worth_telling(self) -> bool:
-        """Return whether some configuration has several seeds, or the only one has any."""
+        """Return whether a configuration has several seeds, or the only configuration has any."""
         return any(one.n > 1 or is_one_configuration(self.request) for one in self.board)
 
     def words(self, one: Configuration) -> list[str]:
         """Return the settings of a configuration, as overrides.
 
-        They are those that vary or, where only the seed does, those that the command line gave.
+        They are those that vary or, if only the seed varies, those given on the command line.
         """
         request = self.request
         varied = [*request.winner, *request.space.overrides(dict(one.values))]
-        fixed = [
-            word
-            for word in request.fixed
-            if not word.lstrip("+~").startswith((*PLACES, "experiment_name="))
-        ]
+        fixed = [word for word in request.fixed if role_of(word) not in SHARED_IN_A_SWEEP]
         return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:
@@ -151,9 +146,9 @@ class OverSeeds:
         return measured_text(self.results.objective, one)
 
     def failures(self) -> str:
-        """Return the sentence of compare.py that says how many runs did not learn.
+        """Return compare.py's sentence on how many runs did not learn.
 
-        It is "" where all of them did.
+        It is "" if all of them learned.
         """
         return learning_text(self.results, self.board)
 
@@ -163,9 +158,9 @@ class OverSeeds:
         return f"{subject}over seeds (n of them): median +- 95 % interval"
 
     def table(self) -> list[list[str]]:
-        """Return the rows of the table, below the names of the columns.
+        """Return the rows of the table, preceded by the names of the columns.
 
-        The columns are n, the objective, test/acc where there is one, and the settings.
+        The columns are n, the objective, test/acc if there is one, and the settings.
         """
         tests = {
             str(trial.number): float(trial.user_attrs[TESTED])
@@ -199,7 +194,7 @@ def best_over_seeds(
 ) -> FrozenTrial | None:
     """Return a trial of the configuration with the best median over its seeds.
 
-    Return None where no trial is complete. remembered: the attributes of the study.
+    Return None if no trial is complete. remembered: the attributes of the study.
     """
     classes = remembered.get(CLASSES)
     results = over_seeds(

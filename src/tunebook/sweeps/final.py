@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tunebook.checks import InputError, SettingError, suggest
 from tunebook.commandline.words import check_outside_words
-from tunebook.sweep.space import as_text
+from tunebook.sweeps.space import as_text
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Winner:
     """Hold the best trial of a sweep.
 
-    words: the overrides that make it. varied: those of them in which the sweep's trials differ.
+    words: the overrides of the trial. varied: those of them in which the sweep's trials differ.
     """
 
     words: list[str]
@@ -30,11 +30,11 @@ class Winner:
 def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     """Return the winner of the sweep `name`.
 
-    Raise InputError where there is no such sweep, or none of its trials was trained to its end.
+    Raise InputError if there is no such sweep, or if none of its trials is complete.
     """
     import optuna
 
-    from tunebook.sweep.storage import open_storage
+    from tunebook.sweeps.storage import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = outputs / "sweeps" / name
@@ -73,14 +73,14 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
 
 
 def _best(study: "Study") -> "FrozenTrial":
-    """Return the best trial, or one of the best configuration where the seed varies.
+    """Return the best trial, or one of the best configuration if the seed varies.
 
-    Raise ValueError where no trial was trained to its end.
+    Raise ValueError if no trial is complete.
     """
     best = study.best_trial
     if "seed" not in best.params:
         return best
-    from tunebook.sweep.seeds import best_over_seeds  # imports statistics, needed only here
+    from tunebook.sweeps.seeds import best_over_seeds  # imports statistics, needed only here
 
     objective, direction = (
         str(study.user_attrs["identity"]["objective"]),

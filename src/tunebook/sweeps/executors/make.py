@@ -1,7 +1,7 @@
-"""Make the executor that `sweep.executor` names.
+"""Create the executor that `sweep.executor` names.
 
-This module alone knows which kinds there are. Each is imported when it is asked for, since Ray and
-submitit are extras.
+Only this module knows all kinds of executors. Each is imported when it is requested, because Ray
+and submitit are optional dependencies.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunebook.checks import InputError
-from tunebook.sweep.executors.base import Executor
+from tunebook.sweeps.executors.base import Executor
 
 
 def make_executor(
@@ -17,31 +17,31 @@ def make_executor(
 ) -> Executor:
     """Return the executor that `sweep.executor` names; no worker is started yet.
 
-    Raise InputError or SettingError where it can't be used. settings: the group `sweep`. trials:
-    how many are to be run at most. accelerator: as `trainer` has it. addresses: those of the
-    databases that workers write to, by the name of their setting.
+    Raise InputError or SettingError if it can't be used. settings: the group `sweep`. trials: the
+    largest number of trials to run. accelerator: as in `trainer`. addresses: those of the databases
+    that workers write to, by the name of their setting.
     """
     kind = settings["executor"]
     if kind == "local":
-        from tunebook.sweep.executors.local import LocalExecutor
+        from tunebook.sweeps.executors.local import LocalExecutor
 
         return LocalExecutor(settings["workers"], settings["threads"], trials, accelerator)
     own = settings[kind]
     if kind == "ray":
         require("ray", "ray")
-        from tunebook.sweep.executors.ray import RayExecutor
+        from tunebook.sweeps.executors.ray import RayExecutor
 
         return RayExecutor(
             settings["workers"], settings["threads"], trials, accelerator, own["address"], addresses
         )
     require("submitit", "slurm")
-    from tunebook.sweep.executors.slurm import SlurmExecutor
+    from tunebook.sweeps.executors.slurm import SlurmExecutor
 
     return SlurmExecutor(settings["workers"], settings["threads"], addresses=addresses, **own)
 
 
 def require(package: str, extra: str) -> None:
-    """Raise InputError, which names the extra, where an optional package is not installed."""
+    """Raise InputError, which names the pip extra, if an optional package is not installed."""
     try:
         importlib.import_module(package)
     except ImportError:

@@ -18,17 +18,16 @@ from tunebook.commandline.names import (
     leaves,
     with_choices,
 )
+from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
 from tunebook.paths import CONF
-from tunebook.sweep.final import Winner, find_winner
-from tunebook.sweep.outside import check_storage
-from tunebook.sweep.request import Request, Trials, make_request
-from tunebook.sweep.space import Space, make_space, split
+from tunebook.sweeps.final import Winner, find_winner
+from tunebook.sweeps.outside import check_storage
+from tunebook.sweeps.request import Request, Trials, make_request
+from tunebook.sweeps.space import Space, make_space, split
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config"
-# Settings that hold for a whole sweep, and can't vary in it.
-WHOLE = ("sweep", "hydra", "outputs", "tracking", "resume", "experiment_name")
 MANY = 50  # trials, whose checks take a second or more
 MAX_CORNERS = 64  # points of a search that are checked
 
@@ -170,7 +169,7 @@ def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) 
             override.get_key_element().lstrip("+~"),
             (override.input_line or "").partition("=")[2],
         )
-        if key.startswith(WHOLE):
+        if role_of(key) in SHARED_IN_A_SWEEP:
             raise SettingError(key, text, "holds for the whole sweep, and can't vary in it")
         if override.is_delete():
             raise SettingError(f"~{key}", text, "a setting is taken away for the whole sweep: ~key")

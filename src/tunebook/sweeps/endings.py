@@ -1,13 +1,13 @@
-"""Wait where workers end and their trials are not at fault.
+"""Wait after workers have ended through no fault of their trials.
 
-A sweep does so for a limited time.
+A sweep waits only for a limited time.
 """
 
 import logging
 import time
 from dataclasses import dataclass
 
-from tunebook.sweep.storage import StudyUnavailable
+from tunebook.sweeps.storage import StudyUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,9 @@ PAUSE_S = 2.0  # before the next trial is started after a setback
 
 @dataclass
 class Setbacks:
-    """Keep count of workers that could not work, for which no trial is at fault.
+    """Keep track of setbacks: workers that could not work through no fault of their trials.
 
-    patience_s: the seconds for which that may go on without a break.
+    patience_s: the seconds for which setbacks may follow each other without a success.
     """
 
     patience_s: float
@@ -32,9 +32,9 @@ class Setbacks:
     _until: float = 0.0
 
     def hit(self, ending: str) -> None:
-        """Wait a while before the next trial is started.
+        """Delay the start of the next trial.
 
-        Raise StudyUnavailable where that has gone on for too long.
+        Raise StudyUnavailable if setbacks have continued for too long.
         """
         now = time.monotonic()
         if self._since is None:
@@ -47,10 +47,10 @@ class Setbacks:
         self._until = now + PAUSE_S
 
     def over(self) -> None:
-        """Forget the past setbacks, since a worker has worked."""
+        """Forget past setbacks, because a worker has worked again."""
         self._since, self._until = None, 0.0
 
     @property
     def pauses(self) -> bool:
-        """Return whether no trial is to be started now."""
+        """Return whether no trial may be started now."""
         return time.monotonic() < self._until

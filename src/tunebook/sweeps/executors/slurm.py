@@ -1,8 +1,8 @@
 """Run workers as Slurm jobs, submitted by submitit.
 
 A job keeps a warm process, and forks one trial after another from it. The driver and a job
-exchange small files in a folder of the sweep's. Slurm's machines must share that folder, which
-submitit needs as well.
+exchange small files in a subfolder of the sweep's folder. All machines must share that folder;
+submitit needs this as well.
 """
 
 import logging
@@ -21,24 +21,24 @@ import submitit
 from tunebook.checks import SettingError
 from tunebook.runfolder import write_atomically
 from tunebook.secrets import learn_words, redact, redact_output
-from tunebook.sweep.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweep.executors.local import LocalExecutor, importable
-from tunebook.sweep.outside import slurm_parameters
-from tunebook.sweep.worker import PATIENCE_S, TrialSpec
+from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
+from tunebook.sweeps.executors.local import LocalExecutor, importable
+from tunebook.sweeps.outside import slurm_parameters
+from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
 
 log = logging.getLogger(__name__)
 
-# Names within a sweep's folder: that of the jobs' folder, then those of files in it.
+# Names in a sweep's folder: the folder of the jobs, and then the files in it.
 JOBS, BEAT, READY, LEAVE, LEFT = "jobs", "driver", "ready", "leave", "left"
 POLL_S = 0.5
-BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for that long is gone
+BEATS_EVERY_S, DEAD_AFTER_S = 10.0, 120.0  # a driver that is silent for so long is considered dead
 MAX_FAILURES = 3  # jobs that end before they are ready, after which the sweep ends
 
 
 def serve(job: Path) -> None:
-    """Run the orders that come into a job's folder.
+    """Run the trials that the driver puts into a job's folder.
 
-    The job ends where it is told to leave, or where the driver is gone.
+    The job ends if it is told to leave, or if the driver is dead.
     """
     redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
@@ -60,7 +60,7 @@ def serve(job: Path) -> None:
 
 
 def _read_order(file: Path) -> TrialSpec:
-    """Return the order, and leave its file without the secrets that carrying it out needs."""
+    """Return the order, and remove from its file the secrets that the trial needs."""
     text = file.read_text()
     order = TrialSpec.from_text(text)
     learn_words([*order.overrides, f"sweep.storage={order.storage}"])
@@ -73,7 +73,7 @@ def _run(
 ) -> str:
     """Run the trial of an order, and return how its process ended.
 
-    Whatever ends this job (its time is up, it is cancelled) stops the trial first.
+    If this job ends (its time is up, or it is cancelled), the trial is stopped first.
     """
     worker = executor.start(order)
     asked = False
@@ -86,7 +86,7 @@ def _run(
             ):
                 executor.stop(worker, at_once=False)
                 asked = True
-    except BaseException:  # submitit raises it at the end of the job's time
+    except BaseException:  # submitit raises one at the end of the job's time
         executor.stop(worker, at_once=False)
         executor.ended([worker], PATIENCE_S)
         raise
@@ -95,9 +95,9 @@ def _run(
 
 @dataclass
 class Heartbeat:
-    """Watch whether the driver still writes into its file.
+    """Watch whether the driver still writes to its file.
 
-    The content of the file counts and not its time, since the clocks of machines differ.
+    The content of the file is compared, not its time, because the clocks of machines differ.
     """
 
     file: Path
@@ -106,7 +106,7 @@ class Heartbeat:
 
     @property
     def lives(self) -> bool:
-        """Return whether the driver has written something new lately."""
+        """Return whether the driver has written something new recently."""
         try:
             now = self.file.read_text()
         except OSError:
@@ -120,7 +120,7 @@ class Heartbeat:
 class SlurmJob:
     """Hold a job as the driver sees it.
 
-    orders: how many orders it was given.
+    orders: the number of orders that it was given.
     """
 
     folder: Path
@@ -132,7 +132,7 @@ class SlurmJob:
 class JobsTrial:
     """Hold a trial that a job runs.
 
-    number: which of the job's orders it is.
+    number: the number of the order within the job.
     """
 
     job: SlurmJob
@@ -142,9 +142,9 @@ class JobsTrial:
 class SlurmExecutor:
     """Start workers as Slurm jobs.
 
-    count: how many jobs; threads: None for one. cluster: `slurm`, or `local` for processes of this
-    machine that submitit starts. timeout_min: minutes that a job may take. more: further resources,
-    of those that `outside` allows.
+    count: the number of jobs. threads: None for one. cluster: `slurm`, or `local` for processes
+    that submitit starts on this machine. timeout_min: the time limit of a job in minutes. more:
+    further resources, of those that `outside` allows.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class SlurmExecutor:
             self._submitter(Path(unused))
         self._free: list[SlurmJob] = []
         self._coming: list[SlurmJob] = []
-        self._jobs: list[SlurmJob] = []  # all that were ever submitted
+        self._jobs: list[SlurmJob] = []  # all jobs that were ever submitted
         self._failures, self._ever, self._beats, self._beat_at = 0, False, 0, 0.0
 
     def _submitter(self, folder: Path) -> submitit.AutoExecutor:
@@ -191,9 +191,9 @@ class SlurmExecutor:
         return submitter
 
     def open(self, folder: Path) -> None:
-        """End the jobs that a killed driver left, and submit new ones.
+        """End the jobs that a killed driver has left, and submit new ones.
 
-        Each job is used as soon as it runs.
+        Each job is used as soon as it is running.
         """
         jobs = folder / JOBS
         _end_left(jobs)
@@ -209,7 +209,7 @@ class SlurmExecutor:
         try:
             with importable():
                 handle = self._submitter(job / "log").submit(serve, job)
-        except (RuntimeError, OSError) as error:  # its text is that of sbatch
+        except (RuntimeError, OSError) as error:  # its text comes from sbatch
             raise NoWorkers(
                 f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; "
                 "no trial is lost"
@@ -225,7 +225,7 @@ class SlurmExecutor:
     def has_room(self, workers: Sequence[Worker]) -> bool:
         """Return whether a job is free.
 
-        Raise NoWorkers where all jobs end before they are ready.
+        Raise NoWorkers if all jobs end before they are ready.
         """
         self._beat()
         for job in list(self._coming):
@@ -242,7 +242,7 @@ class SlurmExecutor:
                         "no trial is lost"
                     )
                 self._submit()
-        # The time of a job may be up while it has nothing to do.
+        # The time of an idle job may be up.
         for job in [job for job in self._free if job.handle.done()]:
             self._free.remove(job)
             self._submit()
@@ -257,7 +257,7 @@ class SlurmExecutor:
         return worker
 
     def stop(self, worker: Worker, at_once: bool) -> None:
-        """Make a file that the worker's job looks for, which then stops the trial."""
+        """Create a file that the worker's job looks for; the job then stops the trial."""
         (
             worker.handle.job.folder / f"{'kill' if at_once else 'stop'}-{worker.handle.number}"
         ).touch()
@@ -265,7 +265,7 @@ class SlurmExecutor:
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
         """Return the workers whose job has reported their end or is gone, as soon as there is one.
 
-        Return none of them after `timeout_s` seconds.
+        Return an empty list after `timeout_s` seconds.
         """
         until = time.monotonic() + timeout_s
         while True:
@@ -278,7 +278,7 @@ class SlurmExecutor:
 
     def _has_ended(self, worker: Worker) -> bool:
         said = worker.handle.job.folder / f"ended-{worker.handle.number}"
-        # Asked first, so that what the job reported before it ended is found below.
+        # Checked first, so that what the job reported before it ended is found below.
         is_gone = worker.handle.job.handle.done()
         if said.exists():
             worker.ending = said.read_text()
@@ -293,7 +293,7 @@ class SlurmExecutor:
         return bool(is_gone)
 
     def close(self) -> None:
-        """Tell the jobs to leave, and cancel those that still wait in Slurm's queue."""
+        """Tell the jobs to leave, and cancel those that are still waiting in Slurm's queue."""
         for job in self._coming:
             job.handle.cancel()
         for job in self._jobs:
@@ -301,7 +301,7 @@ class SlurmExecutor:
 
 
 def _end_left(jobs: Path) -> None:
-    """Tell jobs whose driver is gone to leave, and wait until they have.
+    """Tell jobs whose driver is dead to leave, and wait until they have left.
 
     They may be running trials.
     """

@@ -1,42 +1,49 @@
 """Check every trial of a sweep, and its folder, before its driver starts."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from tunebook.checks import InputError, SettingError
-from tunebook.commandline.entry import fail
-from tunebook.experiment.assembly import build, plain
+from tunebook.config import RunConfig
+from tunebook.experiment.assembly import build
 from tunebook.experiment.check import check
 from tunebook.machine import cores
 from tunebook.secrets import redact
-from tunebook.sweep.driver import Driver
-from tunebook.sweep.executors.base import Executor, NoWorkers
-from tunebook.sweep.executors.make import make_executor
-from tunebook.sweep.points import fitting
-from tunebook.sweep.preview import say_what_would_run
-from tunebook.sweep.request import Request
-from tunebook.sweep.storage import StudyUnavailable, is_disk_full
-from tunebook.sweep.study import check as check_study
+from tunebook.sweeps.driver import Driver
+from tunebook.sweeps.executors.base import Executor, NoWorkers
+from tunebook.sweeps.executors.make import make_executor
+from tunebook.sweeps.points import fitting
+from tunebook.sweeps.preview import say_what_would_run
+from tunebook.sweeps.request import Request
+from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_storage
+from tunebook.sweeps.study import Study
+from tunebook.sweeps.study import check as check_study
 
 LOCK = ".driver.lock"
 
 
-def drive(request: Request, base: DictConfig) -> int:
+class SweepStopped(RuntimeError):
+    """Report that a sweep could not continue; its text is one line that says how it will."""
+
+    exit_code = 1
+
+
+def drive(request: Request, base: DictConfig, command: Sequence[str] | None = None) -> int:
     """Run the sweep, and return the exit status.
 
-    Raise SettingError or InputError before anything is made. base: the config that all trials start
-    from.
+    Raise SettingError or InputError before anything is made, and SweepStopped where the sweep can't
+    continue. base: the config that all trials start from. command: that of this process if it is
+    None.
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
-    request = fitting(request, base, _check)
-    with open_dict(base):
-        del base["hydra"]
-    settings = plain(base)
+    request = fitting(request, base, lambda cfg: check(RunConfig.of(cfg)))
+    config = RunConfig.of(base, command)
+    settings = config.settings
     check_study(request)
     if not request.is_grid and (used := build(settings).data.validate_on) != "split":
         raise SettingError(
@@ -53,28 +60,36 @@ def drive(request: Request, base: DictConfig) -> int:
     folder = (Path(settings["outputs"]) / "sweeps" / request.name).absolute()
     try:
         with _exclusive_lock(folder, request):
-            return Driver(request, settings, folder, executor).run()
+            return Driver(request, config, folder, executor).run()
     except NoWorkers as error:
-        fail(str(error), 1)
+        raise SweepStopped(str(error)) from None
     except StudyUnavailable as error:
-        fail(f"{error}; no trial is lost: the same command goes on", 1)
+        raise SweepStopped(f"{error}; no trial is lost: the same command goes on") from None
     except OSError as error:
         if not is_disk_full(error):
             raise
-        fail(
-            f"the disk is full ({error.filename or folder}); "
-            "no trial is lost: the same command goes on",
-            1,
-        )
+        where = error.filename or folder
+        raise SweepStopped(
+            f"the disk is full ({where}); no trial is lost: the same command goes on"
+        ) from None
     finally:
         executor.close()
+
+
+def open_study(request: Request, outputs: Path) -> Study:
+    """Return the study of a sweep that has begun.
+
+    outputs: the folder of all runs' folders.
+    """
+    own = outputs.absolute() / "sweeps" / request.name / "study.db"
+    return Study(request, open_storage(request.settings["storage"] or f"sqlite:///{own}"))
 
 
 def _executor(request: Request, base: DictConfig) -> Executor:
     addresses = {"sweep.storage": request.settings["storage"]}
     if "uri" in base.tracking:
         addresses["tracking.uri"] = str(base.tracking.uri)
-        # MLflow and Optuna would each take the other's schema for an old one of its own.
+        # MLflow and Optuna would each mistake the other's schema for an old version of its own.
         if addresses["sweep.storage"] == addresses["tracking.uri"]:
             message = (
                 "must be another database than tracking.uri: MLflow and Optuna can't share one"
@@ -83,19 +98,11 @@ def _executor(request: Request, base: DictConfig) -> Executor:
     return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
 
 
-def _check(cfg: DictConfig) -> None:
-    """Check the config of a trial like that of a single run."""
-    choices = dict(cfg.hydra.runtime.choices)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    check(cfg, choices)
-
-
 @contextlib.contextmanager
 def _exclusive_lock(folder: Path, request: Request) -> Iterator[None]:
     """Allow only one driver for the sweep within the block, except for those that join it.
 
-    Raise InputError where another driver is running, or where there is no sweep to join.
+    Raise InputError if another driver is running, or if there is no sweep to join.
     """
     if request.settings["join"]:
         if not folder.is_dir() and request.settings["storage"] is None:

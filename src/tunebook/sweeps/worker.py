@@ -16,23 +16,25 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from omegaconf import DictConfig
 from optuna.trial import TrialState
 
 from tunebook.classifier import NonFiniteLoss
-from tunebook.commandline.entry import quiet, start
+from tunebook.commandline.entry import open_output, quiet
+from tunebook.commandline.names import recompose
+from tunebook.config import RunConfig
 from tunebook.experiment.run import run
 from tunebook.experiment.trial import Trial
 from tunebook.recovery import Stopped
 from tunebook.runfolder import FILE as RUN_FILE
 from tunebook.secrets import learn_words, redact, redact_output
-from tunebook.sweep.endings import NO_ROOM, NO_STUDY
-from tunebook.sweep.storage import StudyUnavailable, is_disk_full, open_existing
-from tunebook.sweep.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
+from tunebook.sweeps.endings import NO_ROOM, NO_STUDY
+from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_existing
+from tunebook.sweeps.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
 from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.uploader import JOURNAL
 
+CONFIG = "config"  # the config that train.py composes
 LOG = "worker.log"  # output that goes nowhere else, such as a crash in a library
 PATIENCE_S = 15.0  # for a run to stop in, before its process is killed
 MAX_ERROR = 300  # characters
@@ -134,14 +136,12 @@ def work(order: TrialSpec, parent_pipe: Connection, gpu: str) -> None:
 
 def _train(order: TrialSpec, trial: StudyTrial) -> None:
     begun = time.monotonic()
-    sys.argv = [order.script, *order.overrides, *_places(order.folder)]
-    found: list[float] = []
-
-    def task(cfg: DictConfig) -> None:
-        found.append(run(cfg, trial) or 0.0)
-
+    overrides = [*order.overrides, *_places(order.folder)]
+    sys.argv = [order.script, *overrides]  # the record's command; other devices' processes run it
     try:
-        start(task, "config")
+        cfg = recompose(CONFIG, overrides)
+        open_output(cfg)
+        best = run(RunConfig.of(cfg), trial) or 0.0
     except Stopped as stopped:
         sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep resumes it
     except Exception as error:
@@ -154,7 +154,7 @@ def _train(order: TrialSpec, trial: StudyTrial) -> None:
         trial.study.tell(TrialState.FAIL)
         sys.exit(1)
     trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCHS: trial.epochs, **trial.figures})
-    trial.study.tell(TrialState.PRUNED if trial.pruned_at_epoch else TrialState.COMPLETE, found[0])
+    trial.study.tell(TrialState.PRUNED if trial.pruned_at_epoch else TrialState.COMPLETE, best)
 
 
 def result_from_journal(folder: Path, objective: str) -> Result | None:

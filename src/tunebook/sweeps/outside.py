@@ -1,8 +1,8 @@
-"""Check what a sweep hands to other programs.
+"""Check what a sweep passes to other programs.
 
-Slurm's options become lines of a batch script, submitit's further ones become shell commands, Ray
-imports the module that an address names, and SQLAlchemy loads the driver that one names. So each
-of them is compared with a list of what is known to be harmless.
+Slurm's options become lines of a batch script, and other options of submitit become shell commands.
+Ray imports the module that an address names, and SQLAlchemy loads the driver that an address names.
+So each of them is compared with a list of what is known to be harmless.
 """
 
 import re
@@ -73,7 +73,7 @@ def slurm_parameters(more: object) -> dict[str, Any]:
 
 
 def _resource(where: str, value: object, kind: Any) -> Any:
-    """Return the value where it is of the given kind, and raise SettingError otherwise.
+    """Return the value if it is of the given kind, and raise SettingError otherwise.
 
     kind: a type, or the pattern that a text must match.
     """
@@ -115,7 +115,7 @@ def _port(address: str) -> int:
 
 
 def check_storage(address: str | None) -> None:
-    """Raise SettingError where `sweep.storage` is not the address of a supported database."""
+    """Raise SettingError if `sweep.storage` is not the address of a supported database."""
     if address is None:
         return
     validate_value("sweep.storage", address, Name)

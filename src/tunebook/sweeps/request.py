@@ -23,18 +23,14 @@ from tunebook.checks import (
     SettingError,
     validate_value,
 )
+from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
 from tunebook.secrets import redacted
-from tunebook.sweep.outside import check_cluster, check_storage
-from tunebook.sweep.space import MAX_TRIALS, Space
+from tunebook.sweeps.outside import check_cluster, check_storage
+from tunebook.sweeps.space import MAX_TRIALS, Space
 
 Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
 WORKERS_A_PROCESSOR = 4  # with more, the workers only take turns
 
-# Settings for how a sweep is run and how far. Other values of them don't make it another sweep.
-EXECUTION_KEYS = (
-    "name", "trials", "executor", "workers", "threads", "storage", "trial_timeout", "max_failures",
-    "retry_failed", "join", "dry_run", "ray", "slurm", "patience_s",
-)  # fmt: skip
 TYPES: dict[str, Any] = {
     "name": Name | None, "trials": Trials | None, "executor": Literal["local", "ray", "slurm"],
     "workers": Count | None, "threads": Count | None, "storage": Name | None, "seed": Seed,
@@ -42,12 +38,6 @@ TYPES: dict[str, Any] = {
     "max_failures": NonNegativeInt | None, "retry_failed": bool, "join": bool, "dry_run": bool,
     "test": bool,
 }  # fmt: skip
-PLACES = (
-    "tracking",
-    "outputs",
-    "sweep",
-    "hydra",
-)  # settings that are not part of a trial's configuration
 MAX_NAME, MAX_WORDS = 60, 4  # characters, and names of settings, before the digest
 TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
@@ -117,11 +107,11 @@ class Request:
         steering = {
             key: value
             for key, value in self.settings.items()
-            if key not in (*EXECUTION_KEYS, "space")
+            if key != "space" and role_of(f"sweep.{key}") == Role.SWEEP
         }
         if steering["test"]:
             del steering["test"]  # as in sweeps that began before this setting existed
-        own = sorted(text for text in self.fixed if not text.lstrip("+~").startswith(PLACES))
+        own = sorted(text for text in self.fixed if role_of(text) not in NOT_OF_A_TRIAL)
         space = dict(sorted(self.space.described().items()))
         found: dict[str, Any] = redacted(
             {"space": space, "settings": own, "sweep": steering, "objective": self.objective}

@@ -1,4 +1,4 @@
-"""Say what a sweep would run, and how long that would take: `sweep.dry_run=true`."""
+"""Show what a sweep would run and how long it would take, for `sweep.dry_run=true`."""
 
 import logging
 import statistics
@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 
 from tunebook.checks import InputError, SettingError
-from tunebook.sweep.request import Request
-from tunebook.sweep.show import duration
-from tunebook.sweep.study import Study
+from tunebook.sweeps.request import Request
+from tunebook.sweeps.show import duration
+from tunebook.sweeps.study import Study
 from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ START_S = 2.0  # from the start of a trial's process until its run begins in the
 def say_what_would_run(
     request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int
 ) -> None:
-    """Log the trials, and how long they would take, judging by the runs in the store."""
+    """Log the trials, and an estimate of their duration from the runs in the store."""
     study = Study(request, optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
@@ -57,7 +57,7 @@ def say_what_would_run(
 def _seconds_of_earlier_runs(
     uri: str | None, choices: Mapping[str, str]
 ) -> list[tuple[float, float]]:
-    """Return (seconds an epoch, other seconds) of each run of the same data and network."""
+    """Return (seconds per epoch, other seconds) of each run with the same data and network."""
     from tunebook.tracking.store import open_client, require_store
 
     if uri is None:

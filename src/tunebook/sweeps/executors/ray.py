@@ -14,13 +14,13 @@ from typing import Any
 
 from tunebook.checks import InputError, SettingError
 from tunebook.secrets import redact
-from tunebook.sweep.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweep.executors.local import LocalExecutor
-from tunebook.sweep.worker import TrialSpec
+from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
+from tunebook.sweeps.executors.local import LocalExecutor
+from tunebook.sweeps.worker import TrialSpec
 
-# Otherwise Ray sends usage statistics of each cluster to its makers.
+# Otherwise Ray sends usage statistics of each cluster to its developers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# A worker without a GPU of its own keeps the value of CUDA_VISIBLE_DEVICES that it has.
+# A worker without its own GPU keeps its value of CUDA_VISIBLE_DEVICES.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -28,13 +28,13 @@ from ray.exceptions import RayError
 
 log = logging.getLogger(__name__)
 
-SAID_AFTER_S = 15.0  # without a free worker, until that is logged
+SAID_AFTER_S = 15.0  # without a free worker, before this is logged
 CONNECT_TIMEOUT_S = 10.0  # timeout of a first connection to a cluster's address
-MAX_FAILURES = 3  # actors that never get ready, after which the sweep ends
+MAX_FAILURES = 3  # actors that never become ready, after which the sweep ends
 
 
 class Host:
-    """Run one trial after another as a Ray actor, each in a process of its own."""
+    """Run one trial after another as a Ray actor, each in its own process."""
 
     def __init__(self) -> None:
         self._executor = LocalExecutor(1, 1, 1, "cpu")
@@ -64,7 +64,7 @@ class Host:
 class RayTrial:
     """Hold a trial that runs on an actor.
 
-    host: the actor's handle. answer: the reference to how the trial's process will have ended.
+    host: the actor's handle. answer: the Ray reference to the text that says how the process ended.
     """
 
     host: Any
@@ -75,8 +75,8 @@ class RayExecutor:
     """Start workers on the Ray cluster at `address`.
 
     address: None for RAY_ADDRESS, for the cluster that runs on this machine, or for one that is
-    started and ended here. count: None for as many as the cluster's processors (or GPUs) allow.
-    threads: None for one. addresses: see make_executor.
+    started here for the sweep. count: None for as many as the cluster's processors (or GPUs)
+    allow. threads: None for one. addresses: see make_executor.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class RayExecutor:
     def has_room(self, workers: Sequence[Worker]) -> bool:
         """Return whether an actor is free.
 
-        The successor of a lost actor gets ready once the cluster has resources for it. Raise
-        NoWorkers where no actor ever gets ready.
+        The replacement of a lost actor becomes ready once the cluster has resources for it. Raise
+        NoWorkers if no actor ever becomes ready.
         """
         ready, _ = (
             ray.wait(list(self._coming), num_returns=len(self._coming), timeout=0)
@@ -173,7 +173,7 @@ class RayExecutor:
         worker.handle.host.stop.remote(at_once)
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
-        """Return the workers whose actor has answered or is gone, as soon as there is one."""
+        """Return the workers whose actor has answered or is lost, as soon as there is one."""
         by_answer = {worker.handle.answer: worker for worker in workers}
         ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=timeout_s)
         found = [by_answer[answer] for answer in ready]
@@ -190,9 +190,9 @@ class RayExecutor:
         return found
 
     def close(self) -> None:
-        """Leave the cluster, which ends the actors.
+        """Disconnect from the cluster, which ends the actors.
 
-        A cluster that was started here ends as well.
+        A cluster that was started here is shut down.
         """
         ray.shutdown()
 
@@ -200,7 +200,7 @@ class RayExecutor:
 def _join(address: str | None) -> None:
     try:
         host, _, port = (address or os.environ.get("RAY_ADDRESS", "")).rpartition(":")
-        if host and port.isdigit() and "/" not in host:  # Ray itself would try for many minutes
+        if host and port.isdigit() and "/" not in host:  # Ray itself would retry for many minutes
             socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
         ray.init(
             address=address,

@@ -1,0 +1,385 @@
+"""Train, sweep, load and compare from Python, with the same results as on the command line.
+
+Overrides are the same as well: `tunebook.train("optimizer=adam", "seed=3")`. Errors are exceptions
+whose text is one line.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+from torch import nn
+
+from tunebook.analysis.commands import Start
+from tunebook.analysis.findings import Findings, findings
+from tunebook.checks import InputError
+from tunebook.commandline.entry import quiet
+from tunebook.commandline.names import compose_config
+from tunebook.config import RunConfig
+from tunebook.config.roles import Role, key_of, role_of
+from tunebook.experiment import requested_run, restore
+from tunebook.experiment.check import check
+from tunebook.experiment.images import pixels_of
+from tunebook.experiment.prediction import BATCH, probabilities
+from tunebook.experiment.resolve_resume import resolve_resume
+from tunebook.experiment.run import run, test
+from tunebook.experiment.trial import Trial
+from tunebook.paths import ROOT
+from tunebook.recovery import Stopped
+from tunebook.report import requested_runs
+from tunebook.report.compare import places, read_study
+from tunebook.report.read import Study as RunsOfStudy
+from tunebook.report.terminal import say
+from tunebook.runfolder import RunFolder
+from tunebook.secrets import RedactingFormatter
+from tunebook.sweeps.command import read_checked
+from tunebook.sweeps.show import table
+from tunebook.sweeps.start import drive, open_study
+from tunebook.text_output import quoted
+from tunebook.tracking.arrived import run_id_of
+from tunebook.tracking.finished import FinishedRun
+
+SCRIPT = str(ROOT / "src" / "train.py")
+TIMED = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Metrics that are logged once for a run, not once for an epoch.
+ONCE = ("test/", "best/", "system/", "time/fit_s", "time/first_step_s")
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """Hold a run that is over.
+
+    id: of its MLflow run; "" where it is not tracked. settings: as MLflow has them, as text.
+    metrics: the last value of each. history: a row for each epoch, from 1.
+    """
+
+    id: str
+    name: str
+    status: str
+    settings: dict[str, str]
+    metrics: dict[str, float]
+    history: pd.DataFrame
+    source: tuple[str, ...]  # overrides that name the run to `evaluate`
+
+    def __repr__(self) -> str:
+        """Return the name, the id and the most important metrics."""
+        chosen = {
+            name: value
+            for name, value in self.metrics.items()
+            if name.startswith(("best/", "test/"))
+        }
+        return f"Run({self.name!r}, id={self.id!r}, {self.status}, {chosen})"
+
+    def model(self) -> nn.Module:
+        """Return the network with the weights that were tested, in evaluation mode on the CPU.
+
+        It takes images (B, C, H, W) of 0 to 1, and returns logits (B, classes).
+        """
+        return self._restored().parts.classifier.network.eval()
+
+    def evaluate(self) -> dict[str, float]:
+        """Test the run's weights again, and return the metrics."""
+        with tempfile.TemporaryDirectory() as folder:
+            return test(self._restored().parts, Path(folder))
+
+    def predict(self, images: Any, invert: bool = False) -> pd.DataFrame:
+        """Return a row for each image: its most probable class, and the probability of each class.
+
+        images: a file, a folder, or a list of files, of PIL images or of arrays (H, W) or (H, W, C)
+        of 0 to 255. invert: whether black and white are exchanged first. Raises InputError for an
+        image that can't be read.
+        """
+        source = (restored := self._restored()).parts.data.source
+        network = restored.parts.classifier.network.eval()
+        names, pixels = pixels_of(images, source.image_shape)
+        rows: list[list[float]] = []
+        for start in range(0, len(pixels), BATCH):
+            batch = np.stack(pixels[start : start + BATCH])
+            rows += probabilities(network, batch, torch.device("cpu"), invert)
+        frame = pd.DataFrame(rows, columns=list(source.class_names), index=names)
+        frame.insert(0, "class", frame.idxmax(axis=1))
+        return frame
+
+    @property
+    def pictures(self) -> dict[str, Image.Image]:
+        """Return the pictures of the run: the confusion matrix, learning curves, worst images."""
+        finished, found = self._finished(), dict[str, Image.Image]()
+        with tempfile.TemporaryDirectory() as folder:
+            for file in sorted(finished.download("pictures", Path(folder)).glob("*.png")):
+                with Image.open(file, formats=("PNG",)) as opened:
+                    found[file.stem] = opened.copy()
+        return found
+
+    def _restored(self) -> restore.Restored:
+        with tempfile.TemporaryDirectory() as folder:
+            return restore.restore(_asked(*self.source), Path(folder))
+
+    def _finished(self) -> FinishedRun:
+        if not self.id:
+            raise InputError(f"{self.name}: has no pictures, since it is not tracked")
+        return FinishedRun(str(_asked(*self.source).tracking.uri), self.id)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Hold what runs have shown.
+
+    leaderboard: a row for each configuration, the best first. sentences: the findings, the most
+    useful first. warnings: what biases them. next_commands: what to run next, for a shell.
+    """
+
+    study: RunsOfStudy = field(repr=False)
+    found: Findings = field(repr=False)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Return the findings, the most useful first."""
+        return self.found.sentences
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what biases the findings."""
+        return self.found.warnings
+
+    @property
+    def next_commands(self) -> tuple[str, ...]:
+        """Return the commands that would answer what is still open."""
+        return self.found.next_commands
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """Return a row for each configuration, the best first."""
+        rows: list[dict[str, Any]] = []
+        for one in self.found.leaderboard:
+            tested = one.figures(self.study.tested)
+            figures = {
+                "n": one.n, "median": one.median, "sd": one.sd, "half_width": one.half_width,
+                "test/acc": statistics.median(tested) if tested else None, "seconds": one.seconds,
+            }  # fmt: skip
+            rows.append({**one.values, **figures})
+        return pd.DataFrame(rows)
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """Return a row for each run: its id, name, state, settings, objective and seconds."""
+        objective = self.study.results.objective
+        return pd.DataFrame(
+            [
+                {
+                    "id": one.run_id, "name": one.name, "state": one.state, "seed": one.seed,
+                    **one.values, objective: one.objective, "seconds": one.seconds,
+                }
+                for one in self.study.results.runs
+            ]
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        """Return what compare prints in a terminal."""
+        text = io.StringIO()
+        say(self.study, self.found, text)
+        return text.getvalue()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Hold a sweep that is over, or as far as it came.
+
+    trials: a row for each trial, with its state and its figure.
+    """
+
+    name: str
+    folder: Path
+    objective: str
+    trials: pd.DataFrame = field(repr=False)
+    best_trial: int | None
+    source: tuple[str, ...] = field(repr=False)  # overrides that say where its runs are
+
+    @property
+    def best(self) -> Run:
+        """Return the trial with the best figure; raise InputError where none has one."""
+        if self.best_trial is None:
+            raise InputError(f"sweep {self.name}: no trial was trained to its end")
+        return load(str(self.folder / f"{self.best_trial:04d}"), *self.source)
+
+    def findings(self) -> Comparison:
+        """Return what the sweep shows; raise InputError where it is not tracked."""
+        return compare(f"sweep={self.name}", *self.source)
+
+
+def train(*overrides: str) -> Run:
+    """Train and test the run that the overrides describe, and return it.
+
+    Raises SettingError, ConfigError or InputError where it can't run, before anything is made, and
+    KeyboardInterrupt after Ctrl-C, when the run can be resumed with `resume=last`.
+    """
+    quiet()
+    cfg = compose_config("config", overrides)
+    if cfg.resume is not None:
+        cfg = compose_config("config", resolve_resume(cfg, overrides))
+    config, trial = RunConfig.of(cfg, [SCRIPT, *overrides]), Trial()
+    check(config)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic on a GPU
+    config.folder.mkdir(parents=True, exist_ok=True)
+    with _logged(config.folder / "train.log"), _interruptible():
+        run(config, trial)
+    source = _places(overrides)
+    if "uri" in config.settings["tracking"] and run_id_of(config.folder):
+        return load(str(config.folder), *source)
+    history = pd.DataFrame(trial.history).set_index("epoch")
+    return Run(
+        "", RunFolder.read(config.folder).name, "FINISHED", _as_texts(config), dict(trial.figures),
+        history, (_named(str(config.folder)),),
+    )  # fmt: skip
+
+
+def sweep(*overrides: str) -> Sweep:
+    """Run the sweep that `train.py -m <overrides>` would run, and return it.
+
+    The same call continues a sweep that was interrupted. Raises SettingError, ConfigError or
+    InputError where it can't run, SweepStopped where it can't continue, and KeyboardInterrupt after
+    Ctrl-C.
+    """
+    quiet()
+    with _logged(None), _interruptible():
+        request, base = read_checked(overrides)
+        outputs = Path(str(base.outputs))
+        status = drive(request, base, [SCRIPT, "-m", *overrides])
+    if status == 128 + signal.SIGINT:
+        raise KeyboardInterrupt
+    study = open_study(request, outputs)
+    header, *rows = table(study)
+    trials = pd.DataFrame(rows, columns=header).set_index("trial")
+    for column in trials.columns.difference(["state", "error"]):
+        with contextlib.suppress(ValueError, TypeError):
+            trials[column] = pd.to_numeric(trials[column].replace("", None))
+    best = None if study.best is None else study.best.number
+    return Sweep(
+        request.name, (outputs / "sweeps" / request.name).absolute(), request.figure, trials, best,
+        _places(request.fixed),
+    )  # fmt: skip
+
+
+def load(name: str, *overrides: str) -> Run:
+    """Return an earlier run.
+
+    name: "last", an MLflow run's id, its first digits or its name, or a run's folder. overrides:
+    where the runs are, such as `tracking.uri=...`; other places are of no use here. Raises
+    RunNotFound, with the nearest match, where there is no such run.
+    """
+    tracking = [text for text in overrides if not _is_other_place(text)]
+    cfg = _asked(_named(name), *tracking)
+    found = requested_run.find(cfg)
+    if isinstance(found, Path) and (run_id := run_id_of(found)):
+        finished = FinishedRun(str(cfg.tracking.uri), run_id)
+    elif isinstance(found, str | Path):
+        raise InputError(
+            f"run={name}: is no run in MLflow; its weights are for evaluate and predict"
+        )
+    else:
+        finished = FinishedRun(str(cfg.tracking.uri), found.run_id)
+    return _of_mlflow(finished, (_named(finished.run_id), *tracking))
+
+
+def compare(*overrides: str) -> Comparison:
+    """Return what runs have shown.
+
+    overrides: `sweep=last`, `runs=...` or `experiment_name=...`, as for compare.py. Raises
+    SettingError or InputError where there are no such runs.
+    """
+    cfg = compose_config("compare", overrides)
+    requested_runs.check(cfg)
+    texts = [None if value is None else str(value) for value in (cfg.sweep_name, cfg.runs)]
+    metric = None if cfg.metric is None else str(cfg.metric)
+    study = read_study(str(cfg.tracking.uri), *texts, str(cfg.experiment_name), metric)
+    start = Start(study.stem, study.fixed, places(overrides), study.finalists)
+    return Comparison(study, findings(study.results, start=start))
+
+
+def _of_mlflow(finished: FinishedRun, source: tuple[str, ...]) -> Run:
+    columns = {
+        metric: finished.history(metric)
+        for metric in finished.metrics
+        if not metric.startswith(ONCE)
+    }
+    history = pd.DataFrame(columns).sort_index().rename_axis("epoch")
+    data, info = finished.run.data, finished.run.info
+    return Run(
+        finished.run_id, str(info.run_name), str(info.status), dict(data.params), finished.metrics,
+        history, source,
+    )  # fmt: skip
+
+
+def _asked(*overrides: str) -> DictConfig:
+    """Return the settings of `evaluate`, which name a run and where it is."""
+    return compose_config("evaluate", overrides)
+
+
+def _named(name: str) -> str:
+    return f"run={quoted(name)}"
+
+
+def _places(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides that say where runs are."""
+    return tuple(text for text in overrides if role_of(text) == Role.LOCATION)
+
+
+def _is_other_place(text: str) -> bool:
+    """Return whether an override names a place other than the tracking store."""
+    return role_of(text) == Role.LOCATION and not key_of(text).startswith("tracking")
+
+
+def _as_texts(config: RunConfig) -> dict[str, str]:
+    from tunebook.experiment.record import hyperparameters
+
+    return {key: str(value) for key, value in hyperparameters(config.settings).items()}
+
+
+@contextlib.contextmanager
+def _logged(file: Path | None) -> Iterator[None]:
+    """Print what Tunebook logs, and write it to `file`, until the block is left.
+
+    The caller's own logging stays as it is.
+    """
+    log, handlers = logging.getLogger("tunebook"), list[logging.Handler]()
+    handlers.append(logging.StreamHandler(sys.stdout))
+    handlers[0].setFormatter(RedactingFormatter("%(message)s"))
+    if file is not None:
+        handlers.append(logging.FileHandler(file))
+        handlers[1].setFormatter(RedactingFormatter(TIMED))
+    before = log.level, log.propagate
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in handlers:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.level, log.propagate = before
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt where a run was stopped by Ctrl-C."""
+    try:
+        yield
+    except Stopped as stopped:
+        if stopped.exit_code != 128 + signal.SIGINT:
+            raise
+        raise KeyboardInterrupt(str(stopped)) from None

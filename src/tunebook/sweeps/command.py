@@ -1,0 +1,55 @@
+"""Run the sweep that `train.py -m` requests.
+
+Names are checked before torch is imported, which takes seconds. Everything else is checked later.
+"""
+
+import gc
+import logging
+import sys
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from tunebook.config.run_config import plain, without_hydra
+from tunebook.secrets import RedactingFormatter
+from tunebook.sweeps.points import fitting, read, to_check
+from tunebook.sweeps.request import Request
+
+
+def sweep(overrides: Sequence[str]) -> int:
+    """Run the sweep that `train.py -m <overrides>` requests, and return the exit status.
+
+    Raise SettingError, ConfigError or InputError before anything is made, and SweepStopped where it
+    can't continue.
+    """
+    _log_to_terminal()
+    request, base = read_checked(overrides)
+
+    from tunebook.sweeps.start import drive  # imports all the rest
+
+    gc.enable()  # see `entry`
+    return drive(request, base)
+
+
+def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
+    """Return the sweep that is asked for, without unfit shipped values, and its trials' config.
+
+    Raise SettingError, ConfigError or InputError where it can't be run.
+    """
+    request, base = read(overrides)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    next(iter(to_check(request, base, composed)), None)  # finds a wrong name without torch
+
+    from tunebook.experiment.early import EarlyCheck
+
+    check = EarlyCheck()
+    request = fitting(request, base, lambda cfg: check(plain(without_hydra(cfg))), composed)
+    return request, base
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # A terminal or a log file that can't be written to is no reason to stop.
+    logging.raiseExceptions = False

@@ -1,0 +1,8 @@
+"""Start a sweep's workers on this machine, on a Ray cluster or as Slurm jobs.
+
+base       the interface between the driver and an executor
+make       creates the executor that `sweep.executor` names
+local      processes on this machine, forked from one that has imported torch
+ray        actors on a Ray cluster
+slurm      Slurm jobs, through submitit
+"""
