@@ -45,5 +45,5 @@ bench: install ## what the framework costs beside a plain loop; let nothing else
 	$(BIN)/python src/bench.py
 
 clean: ## removes .venv and caches; data/, outputs/, mlruns/ and mlflow.db stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

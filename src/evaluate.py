@@ -1,23 +1,6 @@
-"""Test a finished run's weights again, using only its MLflow run.
+"""The script of the command `evaluate`; see src/tunebook/commands/evaluate.py."""
 
-Example: `python src/evaluate.py run=<run id>`.
-"""
-
-from typing import TYPE_CHECKING
-
-from tunebook.commandline import command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-
-@command("evaluate", check="tunebook.experiment.requested_run:check_evaluation")
-def main(cfg: "DictConfig") -> None:
-    """Test the run's weights and print the metrics."""
-    from tunebook.experiment.evaluation import evaluate
-
-    evaluate(cfg)
-
+from tunebook.commands.evaluate import main
 
 if __name__ == "__main__":
     main()

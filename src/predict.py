@@ -1,27 +1,6 @@
-"""Classify image files with a finished run's weights.
+"""The script of the command `predict`; see src/tunebook/commands/predict.py."""
 
-Example: `python src/predict.py run=<run id> images=photo.png`.
-"""
-
-from typing import TYPE_CHECKING
-
-from tunebook.commandline import command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-
-@command("predict", check="tunebook.experiment.requested_run:check_prediction")
-def main(cfg: "DictConfig") -> None:
-    """Print one line for each image, or write them as CSV to the file `output`.
-
-    The exit status is 1 if an image could not be read.
-    """
-    from tunebook.experiment.prediction import predict
-
-    if not predict(cfg):
-        raise SystemExit(1)
-
+from tunebook.commands.predict import main
 
 if __name__ == "__main__":
     main()

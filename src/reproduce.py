@@ -1,24 +1,6 @@
-"""Train a finished run's stored config again and compare every metric.
+"""The script of the command `reproduce`; see src/tunebook/commands/reproduce.py."""
 
-Example: `python src/reproduce.py run=<run id>`.
-"""
-
-from typing import TYPE_CHECKING
-
-from tunebook.commandline import command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-
-@command("reproduce", check="tunebook.experiment.requested_run:check_reproduction")
-def main(cfg: "DictConfig") -> None:
-    """Print whether the metrics are the same; the exit status is 1 if one differs."""
-    from tunebook.experiment.reproduction import reproduce
-
-    if not reproduce(cfg):
-        raise SystemExit(1)
-
+from tunebook.commands.reproduce import main
 
 if __name__ == "__main__":
     main()

@@ -1,25 +1,6 @@
-"""Train, test and record one experiment, or several with -m.
+"""The script of the command `train`; see src/tunebook/commands/train.py."""
 
-Example: `python src/train.py optimizer=adam model.filters=16`.
-"""
-
-from tunebook.commandline import command
-from tunebook.config import RunConfig
-
-
-@command(
-    "config",
-    read=RunConfig.of,
-    check="tunebook.experiment.check:check",
-    resolve_resume="tunebook.experiment.resolve_resume:resolve_resume",
-    sweep="tunebook.sweeps.command:sweep",
-)
-def main(config: RunConfig) -> float | None:
-    """Run the experiment and return its objective, which a sweep optimizes."""
-    from tunebook.experiment.run import run
-
-    return run(config)
-
+from tunebook.commands.train import main
 
 if __name__ == "__main__":
     main()

@@ -1,23 +1,6 @@
-"""Serve the MLflow UI on this machine and open it at the newest view.
+"""The script of the command `ui`; see src/tunebook/commands/ui.py."""
 
-Usage: `python src/ui.py`, or `make ui`.
-"""
-
-from typing import TYPE_CHECKING
-
-from tunebook.commandline import command
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-
-@command("ui", check="tunebook.tracking.ui:check")
-def main(cfg: "DictConfig") -> None:
-    """Serve until Ctrl-C."""
-    from tunebook.tracking.ui import serve
-
-    serve(cfg.tracking.uri, cfg.port, cfg.browser)
-
+from tunebook.commands.ui import main
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tunebook.commands.dispatch import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "tunebook"
 FOUNDATION = {
@@ -18,7 +20,7 @@ FOUNDATION = {
     "secrets",
     "torchvision_operators",
 }
-FOUNDATION |= {"untrusted", "orphans", "text_output", "config"}
+FOUNDATION |= {"untrusted", "orphans", "text_output", "config", "program"}
 LEAVES = {
     "networks",
     "schedules",
@@ -30,10 +32,11 @@ LEAVES = {
     "tracking",
     "analysis",
 }
-UPPER = {"experiment", "commandline", "report", "sweeps", "api", "schema"}
+UPPER = {"experiment", "commandline", "report", "sweeps", "api", "schema", "commands"}
+ENTRIES = {"__init__", "__main__"}
 # The classifier's input is the batch that a data loader returns: a type without behaviour.
 TYPES_SHARED = {("classifier", "data")}
-KNOW_HYDRA = {"api", "schema", "config", "experiment", "commandline", "sweeps"}
+KNOW_HYDRA = {"api", "schema", "config", "experiment", "commandline", "commands", "sweeps"}
 MAX_FILE, MAX_FUNCTION = 400, 40
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -68,7 +71,7 @@ class TestFile:
     def test_imports_point_one_way(self, path: Path) -> None:
         here = package_of(path)
         allowed = FOUNDATION
-        if here in UPPER or here == "__init__":
+        if here in UPPER | ENTRIES:
             allowed = FOUNDATION | LEAVES | UPPER
         if here == "commandline":
             allowed = FOUNDATION  # a typo is reported before torch is imported
@@ -76,6 +79,8 @@ class TestFile:
             allowed = allowed - {"sweeps", "report", "schema"}
         if here == "report":
             allowed = FOUNDATION | {"tracking", "analysis"}
+        if here not in ENTRIES:
+            allowed = allowed - {"commands"}
         wrong = {
             other for other in packages_used(path) - allowed if (here, other) not in TYPES_SHARED
         }
@@ -137,24 +142,18 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_every_package_is_on_the_map() -> None:
     map_text = (PACKAGE / "__init__.py").read_text()
-    packages = {package_of(path) for path in FILES} - {"__init__"}
+    packages = {package_of(path) for path in FILES} - ENTRIES
     assert packages == FOUNDATION | LEAVES | UPPER
     for name in packages:
         assert f"\n{name} " in map_text, f"{name} is not on the map"
 
 
 def test_scripts_are_thin() -> None:
-    for script in (
-        "train.py",
-        "evaluate.py",
-        "predict.py",
-        "reproduce.py",
-        "compare.py",
-        "sync.py",
-        "ui.py",
-        "schema.py",
-    ):
-        assert len((ROOT / "src" / script).read_text().splitlines()) <= 40
+    scripts = {path.stem: path for path in (ROOT / "src").glob("*.py")}
+    assert set(scripts) == set(COMMANDS)
+    for name, path in scripts.items():
+        assert imports(path) == {f"tunebook.commands.{name}"}
+        assert len(path.read_text().splitlines()) <= 10
 
 
 def test_top_level_holds_the_design_and_nothing_else() -> None:

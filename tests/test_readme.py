@@ -13,7 +13,7 @@ from tunebook.sweeps import points
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
-COMMAND = re.compile(r"python src/(train|compare|schema)\.py([^\n`|#]*)")
+COMMAND = re.compile(r"(?:python src/|tunebook )(train|compare|schema)(?:\.py)?\b( [^\n`|#]*|)")
 COMMANDS = sorted({found for text in TEXTS.values() for found in COMMAND.findall(text)})
 REFUSED = ("sweep.of=", "adadleta", "kernel_size=3,15", "--help")
 MAX_README_LINES = 150

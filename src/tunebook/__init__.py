@@ -13,6 +13,7 @@ text_output    makes untrusted text safe to print and to write into tables
 runfolder      a run's folder: the record `run.json`, and the lock of the process that uses it
 untrusted      reads files, names and YAML that are not trusted
 orphans        ends child processes when the process that started them ends
+program        how this process was called, and how the user calls other commands
 torchvision_operators   makes torchvision importable with a torch that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
@@ -29,11 +30,12 @@ experiment     one run from config to result; only this package builds objects f
 commandline    from the command line's arguments to a checked config, and --help
 sweeps         many runs: an Optuna study, and workers that run its trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
-schema         describes the files of conf/ to an editor
 api            the same from Python: train, sweep, load, compare
+schema         describes the files of conf/ to an editor
+commands       train, evaluate and so on, and the command `tunebook` that runs any of them
 
-Imports point one way: scripts -> commandline, sweeps, report, schema -> experiment -> the
-packages of the second block -> those of the first. tests/test_architecture.py checks it.
+Imports point one way: commands -> commandline, sweeps, report, schema -> experiment -> the packages
+of the second block -> those of the first. tests/test_architecture.py checks it.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,11 +1,28 @@
-"""Define the project's folders, and check whether a folder is writable."""
+"""Define the project's folders, and check whether a folder is writable.
+
+In a checkout, all of them are below its top, whatever the working directory. An installed wheel
+holds conf/ itself, and data, runs and results are below the working directory.
+"""
 
 import contextlib
+import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
+
+def _working_directory() -> Path:
+    """Return the working directory; end the process if it has been deleted, which nothing mends."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        print("error: the working directory does not exist any more", file=sys.stderr)
+        sys.exit(2)
+
+
+PACKAGE = Path(__file__).resolve().parent
+IS_WHEEL = (PACKAGE / "conf").is_dir()  # a checkout has conf/ at its top
+ROOT = _working_directory() if IS_WHEEL else PACKAGE.parents[1]
+CONF = PACKAGE / "conf" if IS_WHEEL else ROOT / "conf"
 
 
 def why_unwritable(folder: Path) -> str:

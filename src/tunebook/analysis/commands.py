@@ -16,9 +16,9 @@ from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import Pair
 from tunebook.analysis.results import Results, Setting, Value
+from tunebook.program import call
 from tunebook.text_output import quoted
 
-SCRIPT, COMPARE = "python src/train.py", "python src/compare.py"
 BEYOND, FINALIST, WINNER = "beyond", "finalist", "winner"  # follow the stem in a sweep's name
 UNTESTED = "sweep.test=false"
 NOT_IN_A_NAME = re.compile(r"[^\w.,=+ -]+")
@@ -89,13 +89,13 @@ def command(start: Start, parts: Sequence[str], kind: str, first: Sequence[str] 
     last = {word.partition("=")[0]: word for word in [*start.fixed, *start.places, *parts]}
     digest = hashlib.sha256("\n".join(last.values()).encode()).hexdigest()[:6]
     name = f"sweep.name={quoted(f'{start.stem} {kind} {digest}')}"
-    return shlex.join([*shlex.split(SCRIPT), "-m", *first, *last.values(), name])
+    return shlex.join([*call("train"), "-m", *first, *last.values(), name])
 
 
 def comparison(start: Start, kind: str) -> str:
     """Return the command that compares the runs of all sweeps of this kind."""
     found = f'runs=tags."sweep.name" LIKE "{start.stem} {kind} %"'
-    return shlex.join([*shlex.split(COMPARE), found, *start.places])
+    return shlex.join([*call("compare"), found, *start.places])
 
 
 def next_commands(

@@ -29,6 +29,7 @@ from tunebook.commandline.files import ConfigError
 from tunebook.commandline.names import compose_config
 from tunebook.commandline.quotes import spelt
 from tunebook.paths import CONF
+from tunebook.program import call
 from tunebook.secrets import learn_words, redact, redact_output
 
 BAD_INPUT = 2
@@ -148,8 +149,10 @@ def _prepare(
 def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
     try:
         if sweep is None:
+            train = call("train")
             raise ConfigError(
-                "-m: trains many runs, which is what train.py does: python src/train.py -m ..."
+                f"-m: trains many runs, which is what {Path(train[-1]).name} does: "
+                f"{' '.join(train)} -m ..."
             )
         _refuse_other_configs(arguments)
         quiet()

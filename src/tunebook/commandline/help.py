@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tunebook.commandline.names import default_choices, options
 from tunebook.paths import CONF
+from tunebook.program import own_call
 
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<comment>.*))?$")
 
@@ -110,7 +111,7 @@ def help_text(config_name: str, cfg: DictConfig, script: str) -> str:
     return "\n".join(
         [
             (
-                f"usage: python {script} [group=option ...] [group.key=value ...] "
+                f"usage: {' '.join(own_call(script))} [group=option ...] [group.key=value ...] "
                 "[-m: every combination of a,b,c]"
             ),
             "       --cfg job: show the config and end    --hydra-help: Hydra's own flags",

@@ -20,6 +20,7 @@ from tunebook.config.roles import LOGGED, with_role
 from tunebook.experiment.assembly import RunComponents
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
+from tunebook.program import call, has_scripts
 from tunebook.runfolder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.secrets import redact, redacted
 from tunebook.tracking import describe, view
@@ -224,7 +225,7 @@ def say_where(parts: RunComponents, folder: RunFolder) -> None:
     if not parts.tracker.run_id:
         log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
         return
-    evaluate = command("evaluate.py", f"run={parts.tracker.run_id}", folder, "tracking.uri=")
+    evaluate = command("evaluate", f"run={parts.tracker.run_id}", folder, "tracking.uri=")
     lines = [
         f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
         "",
@@ -234,15 +235,14 @@ def say_where(parts: RunComponents, folder: RunFolder) -> None:
     log.info("\n".join(lines))
 
 
-def command(script: str, word: str, folder: RunFolder, *places: str) -> str:
+def command(name: str, word: str, folder: RunFolder, *places: str) -> str:
     """Return a command that continues from a run.
 
     places: beginnings of overrides, such as `outputs=`, that are copied from the run's own.
     """
     return shlex.join(
         [
-            "python",
-            f"src/{script}",
+            *call(name),
             word,
             *(text for text in folder.overrides if text.startswith(places)),
         ]
@@ -258,7 +258,7 @@ def _where_to_look(parts: RunComponents, folder: RunFolder) -> str:
     if uri.startswith("http"):
         return f"{uri.rstrip('/')}{page}"
     given = [text for text in folder.overrides if text.startswith("tracking.uri=")]
-    serve = shlex.join(["python", "src/ui.py", *given]) if given else "make ui"
+    serve = shlex.join([*call("ui"), *given]) if given or not has_scripts() else "make ui"
     return f"{serve}   (MLflow's pages; it prints their addresses)"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from tunebook import precision
+from tunebook import precision, program
 from tunebook.checks import Seed, validate_value
 from tunebook.classifier import NonFiniteLoss
 from tunebook.config import RunConfig, Settings
@@ -138,7 +138,7 @@ def close(
     if status != "FINISHED":
         word = f"resume={job.parts.tracker.run_id or folder.path}"
         log.info(
-            "resume with: %s", record.command("train.py", word, folder, "tracking.uri=", "outputs=")
+            "resume with: %s", record.command("train", word, folder, "tracking.uri=", "outputs=")
         )
 
 
@@ -209,7 +209,7 @@ def fit(job: RunContext) -> tuple[EpochLogger, CheckpointCallback]:
     trainer = trainer_for(
         parts, job.output_dir, [*parts.callbacks, report, give_up, checkpoints, job.stop], files
     )
-    with naming_the_parent():
+    with naming_the_parent(), program.repeatable():
         trainer.fit(
             parts.classifier,
             datamodule=parts.data,

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.sentences import DEFAULTS
+from tunebook.program import call
 from tunebook.sweeps.executors.base import Worker
 from tunebook.sweeps.request import TESTED, Request
 from tunebook.sweeps.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
@@ -338,13 +339,11 @@ class Display:
                 *(["metric=test/acc"] if request.is_final else []),
                 *places,
             ]
-            log.info("findings       python src/compare.py %s", shlex.join(words))
+            log.info("findings       %s", shlex.join([*call("compare"), *words]))
         if self.study.best is not None and not request.is_grid:
             of = f"sweep.of='{request.name}'"
             words = ["-m", "sweep=final", of, *self.places]
-            log.info(
-                "next           python src/train.py %s", " ".join(_typed(word) for word in words)
-            )
+            log.info("next           %s", " ".join([*call("train"), *map(_typed, words)]))
 
     def _over_seeds(self) -> OverSeeds | None:
         """Return a summary of the trials that differ only in their seed.

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunebook.paths import IS_WHEEL
+from tunebook.program import own_call
 from tunebook.secrets import redact
 from tunebook.tracking import git
 
@@ -47,11 +49,11 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
 
     They hold the git commit and its state, the host, the versions and the command that repeats it.
     """
-    commit, changed = git.commit_and_state(root)
+    # A wheel is no part of the repository that it may be installed in, or called in.
+    commit, changed = ("", None) if IS_WHEEL else git.commit_and_state(root)
     command = shlex.join(
         [
-            "python",
-            str(script.relative_to(root) if script.is_relative_to(root) else script),
+            *own_call(str(script.relative_to(root) if script.is_relative_to(root) else script)),
             *arguments,
         ]
     )
@@ -67,7 +69,8 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
     }
     if commit:
         found["mlflow.source.git.commit"] = commit
-    return found | {f"version.{name}": importlib.metadata.version(name) for name in PACKAGES}
+    names = (*PACKAGES, "tunebook") if IS_WHEEL else PACKAGES  # in place of a commit
+    return found | {f"version.{name}": importlib.metadata.version(name) for name in names}
 
 
 def package_versions() -> str:

@@ -16,6 +16,7 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from tunebook.checks import InputError, SettingError, validate_value
+from tunebook.program import has_scripts
 from tunebook.tracking import bound_server, view
 from tunebook.tracking.store import open_client, require_mlflow, require_store, sqlite_path
 
@@ -48,9 +49,9 @@ def check(cfg: Any) -> None:
         try:
             taken.bind((HOST, cfg.port))
         except OSError:
-            raise InputError(
-                f"port={cfg.port}: is in use; another one: make ui PORT={cfg.port + 1}"
-            ) from None
+            other = cfg.port + 1
+            how = f"make ui PORT={other}" if has_scripts() else f"tunebook ui port={other}"
+            raise InputError(f"port={cfg.port}: is in use; another one: {how}") from None
 
 
 def views(uri: str) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import Timeout
 
 from tunebook.checks import InputError
+from tunebook.program import call
 from tunebook.runfolder import LAST_CHECKPOINT, PENDING, RunFolder, folders, held
 from tunebook.secrets import HIDDEN, fits, learn
 from tunebook.tracking import records
@@ -162,7 +163,7 @@ def upload_pending(outputs: Path, uri: str) -> LeftOver:
             continue
         if not fits(folder.uri, uri):
             secret = ", whose secret is given again" if HIDDEN in folder.uri else ""
-            how = f"python src/sync.py tracking.uri={folder.uri}{secret}, delivers it"
+            how = f"{' '.join(call('sync'))} tracking.uri={folder.uri}{secret}, delivers it"
             found.problems.append(f"{folder.path}: is to be delivered to another store: {how}")
             continue
         try:

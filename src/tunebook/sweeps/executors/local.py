@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from tunebook.machine import cores
-from tunebook.paths import ROOT
+from tunebook.paths import IS_WHEEL, ROOT
 from tunebook.sweeps.endings import ORPHANED
 from tunebook.sweeps.executors.base import NoWorkers, Worker
 from tunebook.sweeps.worker import TrialSpec, work
@@ -170,8 +170,11 @@ class LocalExecutor:
 def importable() -> Iterator[None]:
     """Make this package importable in processes that are started within the block.
 
-    This does not depend on which script started this process.
+    This does not depend on which script started this process. A wheel is importable anyway.
     """
+    if IS_WHEEL:
+        yield
+        return
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))
     try:

@@ -3,6 +3,7 @@
 An actor keeps a warm process on its machine, and forks each trial from it.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -34,9 +35,14 @@ MAX_FAILURES = 3  # actors that never become ready, after which the sweep ends
 
 
 class Host:
-    """Run one trial after another as a Ray actor, each in its own process."""
+    """Run one trial after another as a Ray actor, each in its own process.
 
-    def __init__(self) -> None:
+    folder: the driver's working directory, below which an installed wheel looks for data.
+    """
+
+    def __init__(self, folder: str) -> None:
+        with contextlib.suppress(OSError):  # another machine may be without it
+            os.chdir(folder)
         self._executor = LocalExecutor(1, 1, 1, "cpu")
         self._worker: Worker | None = None
 
@@ -124,7 +130,7 @@ class RayExecutor:
         actor = ray.remote(
             num_cpus=self.threads, num_gpus=self._gpus, max_concurrency=2, max_restarts=0
         )(Host)
-        host = actor.remote()
+        host = actor.remote(os.getcwd())
         self._coming[host.machine.remote()] = host
 
     def has_room(self, workers: Sequence[Worker]) -> bool:

@@ -1,0 +1,17 @@
+"""The commands, each with a `main` that takes its arguments from sys.argv.
+
+dispatch   the command `tunebook`, which runs the others as its subcommands
+
+train      trains, tests and records one experiment, or runs a sweep
+evaluate   tests a finished run's weights again
+reproduce  trains a finished run again, and compares every figure
+predict    classifies images
+compare    says what finished runs show
+ui         serves MLflow's pages
+sync       delivers to MLflow what it has not received
+schema     describes the files of conf/ to an editor
+bench      measures what the framework costs
+
+The script of the same name in src/ runs each of them too. The first line of a command's docstring
+is its line in `tunebook --help`. Each imports what takes long within its function.
+"""
