@@ -254,6 +254,16 @@ def test_wrong_argument_is_told_in_one_line(cli: Cli, argument: str) -> None:
     assert result.err.startswith("error: ")
 
 
+def test_folder_that_cannot_be_written_is_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(files, "FOLDER", tmp_path / "file" / ".schema")
+    result = cli("schema.py")
+    assert result.code == 2
+    assert "cannot be written" in result.err
+
+
 @pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])
 def test_no_help_shows_the_editors_line(cli: Cli, flags: tuple[str, ...]) -> None:
     result = cli("train.py", "experiment=keras_notebook", *flags)
