@@ -11,6 +11,7 @@ from tests import faults
 from tests.conftest import Cli, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.strangers import make_half
+from tests.test_delivery import lock
 from tests.test_left_over import assert_nothing_is_pending
 from tunebook.tracking.arrived import JOURNAL
 
@@ -66,7 +67,9 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
 
     Nothing of it had arrived, and it no longer says which run it belongs to.
     """
+    connection = lock(tmp_path)
     folder = make_half(tmp_path)
+    connection.close()
     if how == "headless":
         file = folder / JOURNAL
         file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
