@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,12 @@ def schema_of(path: Path) -> Path:
 
 def errors(schema: str, text: str) -> list[str]:
     """Return what the schema of this name has against a YAML text."""
+    return errors_of(schema, read_yaml(text, "a test") or None)
+
+
+def errors_of(schema: str, content: Any) -> list[str]:
     validator = Draft7Validator({"$ref": f"{schema}.json"}, registry=REGISTRY)
-    found = validator.iter_errors(read_yaml(text, "a test") or None)
-    return [error.message for error in found]
+    return [error.message for error in validator.iter_errors(content)]
 
 
 def test_files_are_what_the_command_writes() -> None:
@@ -135,6 +139,25 @@ WRONG = {
 @pytest.mark.parametrize(("schema", "text"), WRONG.values(), ids=list(WRONG))
 def test_wrong_file_is_refused(schema: str, text: str) -> None:
     assert errors(schema, text)
+
+
+def misspelt(content: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the content once for each key, with this key misspelt."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        rest = {other: value for other, value in content.items() if other != key}
+        yield f"{where}{key}", {**rest, f"{key}x": value}
+        for path, changed in misspelt(value, f"{where}{key}."):
+            yield path, {**content, key: changed}
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(CONF)))
+def test_each_misspelt_key_of_a_file_is_refused(path: Path) -> None:
+    schema = schema_of(path).stem
+    for key, changed in misspelt(read_yaml(path.read_text(), path.name)):
+        # A callback has any name; what varies in a sweep, and Hydra's settings, are free.
+        if key.startswith(("space.", "hydra.")) or (schema == "callbacks" and "." not in key):
+            continue
+        assert errors_of(schema, changed), key
 
 
 RIGHT = {
@@ -235,14 +258,15 @@ def test_command_writes_what_has_changed_and_removes_what_is_left_over(
     monkeypatch.setattr(files, "FOLDER", folder)
     result = cli("schema.py", "check=true")
     assert result.code == 1
-    assert result.out.startswith("conf/.schema: 19 files, 19 out of date\n")
+    count = len(SCHEMAS)
+    assert result.out.startswith(f"conf/.schema: {count} files, {count} out of date\n")
     assert not folder.exists()
     assert cli("schema.py").code == 0
     assert {path.name: json.loads(path.read_text()) for path in folder.iterdir()} == SCHEMAS
     (folder / "model.json").write_text("{}")
     (folder / "old.json").write_text("{}")
     result = cli("schema.py")
-    assert result.out == "conf/.schema: 19 files, 2 written\nmodel.json\nold.json\n"
+    assert result.out == f"conf/.schema: {count} files, 2 written\nmodel.json\nold.json\n"
     assert cli("schema.py", "check=true").code == 0
 
 
@@ -252,6 +276,16 @@ def test_wrong_argument_is_told_in_one_line(cli: Cli, argument: str) -> None:
     assert result.code == 2
     assert result.err.count("\n") == 1
     assert result.err.startswith("error: ")
+
+
+def test_folder_that_cannot_be_written_is_told(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(files, "FOLDER", tmp_path / "file" / ".schema")
+    result = cli("schema.py")
+    assert result.code == 2
+    assert "cannot be written" in result.err
 
 
 @pytest.mark.parametrize("flags", [("--help",), ("--cfg", "job")])

@@ -152,5 +152,5 @@ def _either(schemas: list[Any]) -> Any:
     choices: list[Schema] = []
     for schema in schemas:
         choices += [choice for choice in schema["anyOf"] if choice not in choices]
-    said = {key: s[key] for s in reversed(schemas) for key in ("description",) if key in s}
-    return {**said, "anyOf": choices}
+    comments = [schema["description"] for schema in schemas if "description" in schema]
+    return {**({"description": comments[0]} if comments else {}), "anyOf": choices}

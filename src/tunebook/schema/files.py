@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from tunebook.checks import validate_value
-from tunebook.paths import CONF
+from tunebook.checks import InputError, validate_value
+from tunebook.paths import CONF, why_unwritable
 from tunebook.schema.configs import all_schemas
 from tunebook.text_output import counted
 
@@ -12,8 +12,10 @@ FOLDER = CONF / ".schema"
 
 
 def check(cfg: Any) -> None:
-    """Raise SettingError if a setting can't be used."""
+    """Raise SettingError or InputError if the files can't be written as the settings say."""
     validate_value("check", cfg.check, bool)
+    if not cfg.check and (reason := why_unwritable(FOLDER)):
+        raise InputError(f"{FOLDER}: cannot be written: {reason}")
 
 
 def texts() -> dict[str, str]:
