@@ -13,5 +13,6 @@ schema     describes the files of conf/ to an editor
 bench      measures what the framework costs
 
 The script of the same name in src/ runs each of them too. The first line of a command's docstring
-is its line in `tunebook --help`. Each imports what takes long within its function.
+is its line in `tunebook --help`. All but bench import what takes long within their function, so
+that bad input is told at once.
 """
