@@ -45,7 +45,7 @@ def describe_run(
         if config.choices.get(group) and group not in ("tracking", "sweep")
     }
     settings = hyperparameters(config.settings)
-    defaults = hyperparameters(plain(with_choices(choices)))
+    defaults = hyperparameters(plain(with_choices(config.choices)))
     tracker = parts.tracker
     script, *arguments = config.command
     words = [word for word in arguments if not word.startswith("hydra.run.dir=")]
