@@ -128,6 +128,7 @@ def test_images_that_are_none(trained: tunebook.Run, images: object, said: str) 
         (("resume=nothing",), InputError),
         (("nonsense",), ConfigError),
         (("seed=1,2",), ConfigError),
+        (("sweep=tpe",), ConfigError),
     ],
 )
 def test_bad_input_is_an_exception_and_makes_nothing(

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
 from tunebook.checks import InputError
-from tunebook.commandline.entry import quiet
+from tunebook.commandline.entry import quiet, require_one_run
 from tunebook.commandline.names import compose_config
 from tunebook.config import RunConfig
 from tunebook.config.roles import Role, key_of, role_of
@@ -230,6 +230,7 @@ def train(*overrides: str) -> Run:
     """
     quiet()
     cfg = compose_config("config", overrides)
+    require_one_run(overrides, "call tunebook.sweep")
     if cfg.resume is not None:
         cfg = compose_config("config", resolve_resume(cfg, overrides))
     config, trial = RunConfig.of(cfg, [SCRIPT, *overrides]), Trial()

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -119,14 +119,8 @@ def _prepare(
             _show_by_hydra(config_name)
             return None
         cfg = compose_config(config_name, arguments.overrides)
-        if (
-            sweeps
-            and not arguments.multirun
-            and (
-                idle := [word for word in arguments.overrides if re.match(r"[+~]*sweep[.=]", word)]
-            )
-        ):
-            raise ConfigError(f"{idle[0]}: is for many runs: add -m")
+        if sweeps and not arguments.multirun:
+            require_one_run(arguments.overrides, "add -m")
         if resolve_resume is not None and cfg.resume is not None:
             cfg = _resumed(cfg, arguments, config_name, resolve_resume)
         if arguments.help:
@@ -144,6 +138,13 @@ def _prepare(
         return cfg
     except (ConfigError, SettingError, InputError, OmegaConfBaseException) as error:
         fail(str(error).strip().splitlines()[0], BAD_INPUT)
+
+
+def require_one_run(overrides: Sequence[str], advice: str) -> None:
+    """Raise ConfigError if an override is a setting of sweeps, which one run does not use."""
+    for word in overrides:
+        if re.match(r"[+~]*sweep[.=]", word):
+            raise ConfigError(f"{word}: is for many runs: {advice}")
 
 
 def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
