@@ -19,8 +19,8 @@ def main(cfg: "DictConfig") -> None:
     from tunebook.report.compare import compare
 
     reports = Path(str(cfg.outputs)) / "reports" if cfg.report else None
-    texts = (
+    sweep, runs, experiment, metric, paired = (
         None if value is None else str(value)
         for value in (cfg.sweep_name, cfg.runs, cfg.experiment_name, cfg.metric, cfg.paired)
     )
-    compare(str(cfg.tracking.uri), *texts, reports)
+    compare(str(cfg.tracking.uri), sweep, runs, experiment, metric, paired, reports)

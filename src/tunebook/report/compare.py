@@ -23,7 +23,7 @@ def compare(
     uri: str,
     sweep: str | None,
     runs: str | None,
-    experiment: str,
+    experiment: str | None,
     metric: str | None,
     paired: str | None,
     reports: Path | None,
