@@ -88,12 +88,13 @@ def serve(uri: str, port: int, browser: bool) -> None:
     ]
     command = [sys.executable, bound_server.__file__, *mlflow]
     _end_on_signals()
-    with tempfile.TemporaryFile() as said:  # the server's output, for an error message
+    # Ctrl-C may come before the server is waited for. It ends by itself then, without its input.
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryFile() as said:
         server = subprocess.Popen(
             command,
             env={**os.environ, **SETTINGS},
             stdin=subprocess.PIPE,
-            stdout=said,
+            stdout=said,  # for an error message
             stderr=said,
             start_new_session=True,
         )
