@@ -139,7 +139,15 @@ def test_bad_input_is_an_exception_and_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("overrides", [("seed=1",), ("seed=1,2", "sweep=nosuch"), ("model=a,b",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("seed=1",),
+        ("seed=1,2", "sweep=nosuch"),
+        ("model=a,b",),
+        ("seed=1,2", "sweep.dry_run=true"),
+    ],
+)
 def test_a_bad_sweep_is_an_exception_and_makes_nothing(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -237,11 +245,13 @@ def test_the_python_in_the_documentation_runs(
 
 @pytest.mark.slow
 def test_a_sweep_and_what_it_shows(tmp_path: Path, trained: tunebook.Run) -> None:
-    words = (*RUN, "optimizer=adam,adadelta", *with_store(tmp_path))
+    places = (f"data.root={tmp_path}", f"sweep.storage=sqlite:///{tmp_path}/study.db")
+    words = (*RUN, "optimizer=adam,adadelta", *places, *with_store(tmp_path))
     sweep = tunebook.sweep(*words)
     assert list(sweep.trials["state"]) == ["complete", "complete"]
     assert set(sweep.trials["optimizer"]) == {"adam", "adadelta"}
     best = sweep.best
+    assert best.evaluate()["test/acc"] == best.metrics["test/acc"]
     assert best.metrics["best/val_acc"] == pytest.approx(sweep.trials["val/acc"].max())
     assert any("Best" in sentence for sentence in sweep.findings().sentences)
     adadelta = next(

@@ -32,7 +32,7 @@ LEAVES = {
     "tracking",
     "analysis",
 }
-UPPER = {"experiment", "commandline", "report", "sweeps", "api", "schema", "commands"}
+UPPER = {"experiment", "commandline", "report", "sweeps", "api", "schema", "commands", "session"}
 ENTRIES = {"__init__", "__main__"}
 # The classifier's input is the batch that a data loader returns: a type without behaviour.
 TYPES_SHARED = {("classifier", "data")}

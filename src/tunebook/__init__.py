@@ -30,6 +30,7 @@ experiment     one run from config to result; only this package builds objects f
 commandline    from the command line's arguments to a checked config, and --help
 sweeps         many runs: an Optuna study, and workers that run its trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
+session        printing, logging and Ctrl-C in a notebook or a script
 api            the same from Python: train, sweep, load, compare
 schema         describes the files of conf/ to an editor
 commands       train, evaluate and so on, and the command `tunebook` that runs any of them

@@ -6,13 +6,10 @@ whose text is one line.
 
 import contextlib
 import io
-import logging
-import os
 import signal
 import statistics
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,10 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
-from tqdm import tqdm
 
 from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
-from tunebook.checks import InputError
+from tunebook.checks import InputError, SettingError
 from tunebook.commandline.entry import quiet, require_one_run
 from tunebook.commandline.names import compose_config
 from tunebook.config import RunConfig
@@ -40,13 +36,12 @@ from tunebook.experiment.resolve_resume import resolve_resume
 from tunebook.experiment.run import run, test
 from tunebook.experiment.trial import Trial
 from tunebook.paths import ROOT
-from tunebook.recovery import Stopped
 from tunebook.report import requested_runs
 from tunebook.report.compare import places, read_study
 from tunebook.report.read import Study as RunsOfStudy
 from tunebook.report.terminal import say
 from tunebook.runfolder import RunFolder
-from tunebook.secrets import RedactingFormatter
+from tunebook.session import interruptible, logged
 from tunebook.sweeps.command import read_checked
 from tunebook.sweeps.show import table
 from tunebook.sweeps.start import drive, open_study
@@ -55,7 +50,6 @@ from tunebook.tracking.arrived import run_id_of
 from tunebook.tracking.finished import FinishedRun
 
 SCRIPT = str(ROOT / "src" / "train.py")
-TIMED = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Metrics that are logged once for a run, not once for an epoch.
 ONCE = ("test/", "best/", "system/", "time/fit_s", "time/first_step_s")
 
@@ -64,7 +58,8 @@ ONCE = ("test/", "best/", "system/", "time/fit_s", "time/first_step_s")
 class Run:
     """Hold a run that is over.
 
-    id: of its MLflow run; "" where it is not tracked. settings: as MLflow has them, as text.
+    id: of its MLflow run; "" where it is not tracked, or has not arrived there yet.
+    settings: as MLflow has them, as text.
     metrics: the last value of each. history: a row for each epoch, from 1.
     """
 
@@ -132,7 +127,7 @@ class Run:
 
     def _finished(self) -> FinishedRun:
         if not self.id:
-            raise InputError(f"{self.name}: has no pictures, since it is not tracked")
+            raise InputError(f"{self.name}: is not tracked, so that there are no pictures")
         return FinishedRun(str(_asked(*self.source).tracking.uri), self.id)
 
 
@@ -219,7 +214,9 @@ class Sweep:
 
     def findings(self) -> Comparison:
         """Return what the sweep shows; raise InputError where it is not tracked."""
-        return compare(f"sweep={self.name}", *self.source)
+        known = ("tracking", "outputs")
+        places = [text for text in self.source if key_of(text).partition(".")[0] in known]
+        return compare(f"sweep={self.name}", *places)
 
 
 def train(*overrides: str) -> Run:
@@ -235,17 +232,18 @@ def train(*overrides: str) -> Run:
         cfg = compose_config("config", resolve_resume(cfg, overrides))
     config, trial = RunConfig.of(cfg, [SCRIPT, *overrides]), Trial()
     check(config)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic on a GPU
     config.folder.mkdir(parents=True, exist_ok=True)
-    with _logged(config.folder / "train.log"), _interruptible():
+    log_file = cfg.hydra.job_logging.handlers.file
+    log_format = str(cfg.hydra.job_logging.formatters[log_file.formatter].format)
+    with logged(config.folder / "train.log", log_format), interruptible():
         run(config, trial)
-    source = _places(overrides)
+    places = _places(overrides)
     if "uri" in config.settings["tracking"] and run_id_of(config.folder):
-        return load(str(config.folder), *source)
+        return load(str(config.folder), *places)
     history = pd.DataFrame(trial.history).set_index("epoch")
     return Run(
         "", RunFolder.read(config.folder).name, "FINISHED", _as_texts(config), dict(trial.figures),
-        history, (_named(str(config.folder)),),
+        history, _source(str(config.folder), places),
     )  # fmt: skip
 
 
@@ -257,8 +255,10 @@ def sweep(*overrides: str) -> Sweep:
     Ctrl-C.
     """
     quiet()
-    with _logged(None), _interruptible():
+    with logged(), interruptible():
         request, base = read_checked(overrides)
+        if base.sweep.dry_run:
+            raise SettingError("sweep.dry_run", True, "only prints: python src/train.py -m ...")
         outputs = Path(str(base.outputs))
         status = drive(request, base, [SCRIPT, "-m", *overrides])
     if status == 128 + signal.SIGINT:
@@ -280,11 +280,10 @@ def load(name: str, *overrides: str) -> Run:
     """Return an earlier run.
 
     name: "last", an MLflow run's id, its first digits or its name, or a run's folder. overrides:
-    where the runs are, such as `tracking.uri=...`; other places are of no use here. Raises
+    where the runs and the data are, such as `tracking.uri=...` or `data.root=...`. Raises
     RunNotFound, with the nearest match, where there is no such run.
     """
-    tracking = [text for text in overrides if not _is_other_place(text)]
-    cfg = _asked(_named(name), *tracking)
+    cfg = _asked(*_source(name, overrides))
     found = requested_run.find(cfg)
     if isinstance(found, Path) and (run_id := run_id_of(found)):
         finished = FinishedRun(str(cfg.tracking.uri), run_id)
@@ -294,7 +293,7 @@ def load(name: str, *overrides: str) -> Run:
         )
     else:
         finished = FinishedRun(str(cfg.tracking.uri), found.run_id)
-    return _of_mlflow(finished, (_named(finished.run_id), *tracking))
+    return _of_mlflow(finished, _source(finished.run_id, overrides))
 
 
 def compare(*overrides: str) -> Comparison:
@@ -329,66 +328,28 @@ def _asked(*overrides: str) -> DictConfig:
     return compose_config("evaluate", overrides)
 
 
-def _named(name: str) -> str:
-    return f"run={quoted(name)}"
+def _source(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the overrides with which `evaluate` finds a run and its data.
+
+    overrides: as for `train`. Of its places, `evaluate` knows the tracking store and, by another
+    name, the folder of the data.
+    """
+    found = [f"run={quoted(name)}"]
+    for text in overrides:
+        key = key_of(text)
+        if key == "data.root":
+            found.append(f"data_root={text.partition('=')[2]}")
+        elif role_of(key) != Role.LOCATION or key.partition(".")[0] == "tracking":
+            found.append(text)
+    return tuple(found)
 
 
 def _places(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Return the overrides that say where runs are."""
+    """Return the overrides that say where runs and data are."""
     return tuple(text for text in overrides if role_of(text) == Role.LOCATION)
-
-
-def _is_other_place(text: str) -> bool:
-    """Return whether an override names a place other than the tracking store."""
-    return role_of(text) == Role.LOCATION and not key_of(text).startswith("tracking")
 
 
 def _as_texts(config: RunConfig) -> dict[str, str]:
     from tunebook.experiment.record import hyperparameters
 
     return {key: str(value) for key, value in hyperparameters(config.settings).items()}
-
-
-class _Printed(logging.Handler):
-    """Print log lines above a progress bar, if there is one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
-        tqdm.write(self.format(record), file=sys.stdout)
-
-
-@contextlib.contextmanager
-def _logged(file: Path | None) -> Iterator[None]:
-    """Print what Tunebook logs, and write it to `file`, until the block is left.
-
-    The caller's own logging stays as it is.
-    """
-    log, handlers = logging.getLogger("tunebook"), list[logging.Handler]()
-    handlers.append(_Printed())
-    handlers[0].setFormatter(RedactingFormatter("%(message)s"))
-    if file is not None:
-        handlers.append(logging.FileHandler(file))
-        handlers[1].setFormatter(RedactingFormatter(TIMED))
-    before = log.level, log.propagate
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    for handler in handlers:
-        log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.level, log.propagate = before
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt where a run was stopped by Ctrl-C."""
-    try:
-        yield
-    except Stopped as stopped:
-        if stopped.exit_code != 128 + signal.SIGINT:
-            raise
-        raise KeyboardInterrupt(str(stopped)) from None

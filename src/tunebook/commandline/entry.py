@@ -218,8 +218,6 @@ def open_output(cfg: DictConfig) -> None:
     HydraConfig.instance().set_config(cfg)
     Path(cfg.hydra.runtime.output_dir).mkdir(parents=True, exist_ok=True)
     configure_log(cfg.hydra.job_logging, cfg.hydra.verbose)
-    # Needed for deterministic matrix products on a GPU.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def _run(task: Task, read: Callable[[DictConfig], Any], cfg: DictConfig) -> None:

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.checks import SettingError, suggest
@@ -146,27 +146,18 @@ def default_choices(config_name: str = "config") -> dict[str, str | None]:
     return {group: choice for group, choice in pairs.items() if not group.startswith("override ")}
 
 
-def with_choices(
-    choices: Mapping[str, str | None], config_name: str = "config", hydra: bool = False
-) -> DictConfig:
-    """Return the config of these options with no overrides: all keys and their defaults.
-
-    hydra: include Hydra's own node.
-    """
+def with_choices(choices: Mapping[str, str | None], config_name: str = "config") -> DictConfig:
+    """Return the config of these options with no overrides: all keys and their defaults."""
     chosen = tuple(
         f"{group}={choices[group]}" for group in default_choices(config_name) if choices.get(group)
     )
-    return _composed(config_name, chosen)[1 if hydra else 0]
+    return _composed(config_name, chosen)
 
 
-@functools.cache  # the trials of a sweep use the same few
-def _composed(config_name: str, chosen: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+@functools.cache  # all trials of a sweep ask for the same few
+def _composed(config_name: str, chosen: tuple[str, ...]) -> DictConfig:
     with _hydra():
-        whole = compose(config_name, list(chosen), return_hydra_config=True)
-    without = whole.copy()
-    with open_dict(without):
-        del without["hydra"]
-    return without, whole
+        return compose(config_name, list(chosen))
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,8 @@ def run(config: RunConfig, trial: Trial | None = None) -> float | None:
     Raises SettingError, InputError, Stopped and whatever training raises. The status of the MLflow
     run agrees with the outcome.
     """
+    # Needed for deterministic matrix products on a GPU, before the first of them.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if not is_first_process():
         return _run(config, trial)
     with held(config.folder):
