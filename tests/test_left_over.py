@@ -37,19 +37,32 @@ def kill_once_there_is(outputs: str, pattern: str) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def kill_at_the_end_of(moment: str) -> None:
+    """Kill this process when its log is saved, or when the end of its run is recorded as well."""
+    from tunebook.tracking.tracker import MLflowTracker
+
+    owner = {"log": MLflowTracker, "end": RunFolder}[moment]
+    faults.at_call(owner, "close", 1, faults.send(signal.SIGKILL))
+
+
 def assert_nothing_is_pending(folder: Path) -> None:
     assert [path.name for path in (folder / "out" / PENDING).iterdir()] == []
 
 
+# By a thread that waits for a file where there is time for that; else at a call, since a thread
+# could come too late.
 CLOSING = [
-    "artifacts/log/train.log",
-    pytest.param("model/MLmodel", marks=pytest.mark.slow),
-    pytest.param("artifacts/config/requirements.txt", marks=pytest.mark.slow),
+    (kill_at_the_end_of, "log"),
+    (kill_at_the_end_of, "end"),
+    pytest.param(kill_once_there_is, "model/MLmodel", marks=pytest.mark.slow),
+    pytest.param(kill_once_there_is, "artifacts/config/requirements.txt", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize("pattern", CLOSING)
-def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, pattern: str) -> None:
+@pytest.mark.parametrize(("kill", "at"), CLOSING)
+def test_a_kill_in_the_closing_phase_jams_nothing(
+    cli: Cli, tmp_path: Path, kill: Callable[..., None], at: str
+) -> None:
     """A run that is killed in its closing phase and resumed is delivered once.
 
     The store is locked meanwhile, so the resumed run records its model and files again.
@@ -57,10 +70,10 @@ def test_a_kill_in_the_closing_phase_jams_nothing(cli: Cli, tmp_path: Path, patt
     connection = lock(tmp_path)
     log = tmp_path / "log.txt"
     words = (*RUN, "tracking.save_model=true", "tracking.patience_s=0", *with_store(tmp_path))
-    assert (
-        faults.run_train(words, log, kill_once_there_is, f"{tmp_path}/out", pattern)
-        == -signal.SIGKILL
-    ), log.read_text()
+    where = (f"{tmp_path}/out", at) if kill is kill_once_there_is else (at,)
+    assert faults.run_train(words, log, kill, *where) == -signal.SIGKILL, log.read_text()
+    if kill is kill_at_the_end_of:
+        assert (folder_of_run(tmp_path) / "artifacts" / "log" / "train.log").exists()
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     connection.close()
     assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not\n"
