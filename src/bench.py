@@ -1,6 +1,6 @@
-"""The script of the command `bench`; see src/tunebook/commands/bench.py."""
+"""The script of the command `bench`; see src/tunebook/cli/bench.py."""
 
-from tunebook.commands.bench import main
+from tunebook.cli.bench import main
 
 if __name__ == "__main__":
     main()

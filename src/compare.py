@@ -1,6 +1,6 @@
-"""The script of the command `compare`; see src/tunebook/commands/compare.py."""
+"""The script of the command `compare`; see src/tunebook/cli/compare.py."""
 
-from tunebook.commands.compare import main
+from tunebook.cli.compare import main
 
 if __name__ == "__main__":
     main()

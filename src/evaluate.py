@@ -1,6 +1,6 @@
-"""The script of the command `evaluate`; see src/tunebook/commands/evaluate.py."""
+"""The script of the command `evaluate`; see src/tunebook/cli/evaluate.py."""
 
-from tunebook.commands.evaluate import main
+from tunebook.cli.evaluate import main
 
 if __name__ == "__main__":
     main()

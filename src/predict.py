@@ -1,6 +1,6 @@
-"""The script of the command `predict`; see src/tunebook/commands/predict.py."""
+"""The script of the command `predict`; see src/tunebook/cli/predict.py."""
 
-from tunebook.commands.predict import main
+from tunebook.cli.predict import main
 
 if __name__ == "__main__":
     main()

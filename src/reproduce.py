@@ -1,6 +1,6 @@
-"""The script of the command `reproduce`; see src/tunebook/commands/reproduce.py."""
+"""The script of the command `reproduce`; see src/tunebook/cli/reproduce.py."""
 
-from tunebook.commands.reproduce import main
+from tunebook.cli.reproduce import main
 
 if __name__ == "__main__":
     main()

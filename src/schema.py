@@ -1,6 +1,6 @@
-"""The script of the command `schema`; see src/tunebook/commands/schema.py."""
+"""The script of the command `schema`; see src/tunebook/cli/schema.py."""
 
-from tunebook.commands.schema import main
+from tunebook.cli.schema import main
 
 if __name__ == "__main__":
     main()

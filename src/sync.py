@@ -1,6 +1,6 @@
-"""The script of the command `sync`; see src/tunebook/commands/sync.py."""
+"""The script of the command `sync`; see src/tunebook/cli/sync.py."""
 
-from tunebook.commands.sync import main
+from tunebook.cli.sync import main
 
 if __name__ == "__main__":
     main()

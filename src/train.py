@@ -1,6 +1,6 @@
-"""The script of the command `train`; see src/tunebook/commands/train.py."""
+"""The script of the command `train`; see src/tunebook/cli/train.py."""
 
-from tunebook.commands.train import main
+from tunebook.cli.train import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
-"""The script of the command `ui`; see src/tunebook/commands/ui.py."""
+"""The script of the command `ui`; see src/tunebook/cli/ui.py."""
 
-from tunebook.commands.ui import main
+from tunebook.cli.ui import main
 
 if __name__ == "__main__":
     main()

@@ -17,8 +17,8 @@ import tunebook  # noqa: F401  (mends the import of torchvision)
 # Modules that a run imports late. Importing them takes most of the time of a small run.
 PRELOADED = (
     "matplotlib.backends.backend_agg", "mlflow.pytorch", "mlflow.store.tracking.sqlalchemy_store",
-    "sklearn.datasets", "sklearn.model_selection", "tunebook.experiment.check",
-    "tunebook.experiment.run", "tunebook.commandline.names",
+    "sklearn.datasets", "sklearn.model_selection", "tunebook.runs.check",
+    "tunebook.runs.execute", "tunebook.config.compose",
 )  # fmt: skip
 for module in PRELOADED:
     importlib.import_module(module)
@@ -88,13 +88,13 @@ def send(signum: int) -> Callable[[], None]:
 
 
 def signal_in_training(signum: int, count: int) -> None:
-    from tunebook.classifier import Classifier
+    from tunebook.task import Classifier
 
     at_call(Classifier, "training_step", count, send(signum))
 
 
 def signal_in_validation(signum: int, count: int) -> None:
-    from tunebook.classifier import Classifier
+    from tunebook.task import Classifier
 
     at_call(Classifier, "validation_step", count, send(signum))
 
@@ -137,8 +137,8 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: s
     The first trial raises in training, the second is killed, the third diverges and the fifth
     hangs.
     """
-    from tunebook.classifier import Classifier
     from tunebook.sweeps.worker import work
+    from tunebook.task import Classifier
 
     def raise_a_fault() -> None:
         raise RuntimeError("a fault")

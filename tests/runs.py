@@ -13,8 +13,8 @@ import torch
 from mlflow import MlflowClient
 
 from tests.conftest import in_folder, runs_in
-from tunebook.recovery.checkpoint import read
 from tunebook.tracking.store import ensure_store
+from tunebook.training.checkpoint import read
 
 RUN = (
     "data=digits", "trainer=cpu", "model.filters=4", "trainer.max_epochs=3", "data.batch_size=128",

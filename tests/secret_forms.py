@@ -12,8 +12,8 @@ from urllib.parse import quote, quote_plus
 import yaml
 from hypothesis import strategies as st
 
-from tunebook.secrets import redact
-from tunebook.secrets.known import COMMON
+from tunebook.redaction import redact
+from tunebook.redaction.known import COMMON
 from tunebook.text_output import quoted
 
 NASTY = "/@#?'\"` ,&%=+;:!$\\|<>[]{}()*~^-_.éß漢😀\t"

@@ -18,8 +18,8 @@ from PIL import Image
 import tunebook
 from tests.conftest import ROOT, Cli, runs_in
 from tests.runs import RUN, TIMES, in_folder, with_store
-from tunebook.checks import InputError, SettingError
-from tunebook.commandline.files import ConfigError
+from tunebook.config.files import ConfigError
+from tunebook.config.validation import InputError, SettingError
 from tunebook.tracking.store import RunNotFound
 
 ONE_LINE = r"\A[^\n]+\Z"

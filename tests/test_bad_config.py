@@ -360,8 +360,8 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     ],
 )
 def test_values_that_are_right(override: str) -> None:
-    from tunebook.commandline.names import compose_config
-    from tunebook.config import RunConfig
-    from tunebook.experiment.check import check
+    from tunebook.config.compose import compose_config
+    from tunebook.config.run_config import RunConfig
+    from tunebook.runs.check import check
 
     check(RunConfig.of(compose_config("config", [override])))

@@ -17,8 +17,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import Cli
 from tunebook import machine
-from tunebook.checks import InputError, SettingError, format_value, validate_value
-from tunebook.commandline.names import (
+from tunebook.config.compose import (
     ConfigError,
     compose_config,
     default_choices,
@@ -26,10 +25,11 @@ from tunebook.commandline.names import (
     options,
     with_choices,
 )
-from tunebook.config import RunConfig, plain
-from tunebook.experiment.assembly import build
-from tunebook.experiment.check import check
-from tunebook.experiment.memory import training_bytes
+from tunebook.config.run_config import RunConfig, plain
+from tunebook.config.validation import InputError, SettingError, format_value, validate_value
+from tunebook.runs.assemble import build
+from tunebook.runs.check import check
+from tunebook.runs.memory import training_bytes
 from tunebook.sweeps.points import read, to_check
 
 # The memory is beyond what the test process has: a failure must not take the machine down.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests import faults
-from tunebook.recovery import checkpoint
-from tunebook.recovery.checkpoint import LAST, PREVIOUS, CheckpointError
+from tunebook.training import checkpoint
+from tunebook.training.checkpoint import LAST, PREVIOUS, CheckpointError
 
 CONTENT: dict[str, Any] = {
     "state_dict": {"w": torch.arange(12.0).reshape(3, 4)},

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from tunebook.checks import (
+from tunebook.config.targets import KINDS, resolve
+from tunebook.config.validation import (
     Count,
     Dropout,
     SettingError,
@@ -19,7 +20,6 @@ from tunebook.checks import (
     validate_args,
     validate_value,
 )
-from tunebook.targets import KINDS, resolve
 
 
 class Thing:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tunebook.experiment.comparison import Comparison, RunSnapshot
+from tunebook.runs.snapshot import Comparison, RunSnapshot
 
 HERE = RunSnapshot(
     {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cli
-from tunebook.commandline.help import comments, description
-from tunebook.commandline.names import compose_config, default_choices, keys, options, with_choices
-from tunebook.config import RunConfig
-from tunebook.experiment.check import check
+from tunebook.config.comments import comments, description
+from tunebook.config.compose import compose_config, default_choices, keys, options, with_choices
+from tunebook.config.run_config import RunConfig
+from tunebook.runs.check import check
 
 CONF = ROOT / "conf"
 OPTIONS = [

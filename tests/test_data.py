@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunebook.checks import SettingError
+from tunebook.config.validation import SettingError
 from tunebook.data import ImageDataModule
 from tunebook.data.augmentation import Affine, NoAugmentation
 from tunebook.data.batches import EpochBatchSampler

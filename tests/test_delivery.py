@@ -16,7 +16,7 @@ from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
 from tests.runs import RUN, folder_of_run, with_store
 from tests.servers import Server
-from tunebook.runfolder import RunFolder
+from tunebook.run_folder import RunFolder
 from tunebook.tracking import MLflowTracker, journal
 from tunebook.tracking.uploader import JOURNAL
 

@@ -17,9 +17,9 @@ from tests import faults
 from tests.conftest import Cli, artifacts_of, in_folder, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.test_sweep import children, figures
-from tunebook.classifier import Classifier
-from tunebook.recovery.checkpoint import read
 from tunebook.sweeps.executors import local
+from tunebook.task import Classifier
+from tunebook.training.checkpoint import read
 
 SECRET = "hunter2-hunter2"
 

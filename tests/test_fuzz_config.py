@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import in_folder, run_process
-from tunebook.commandline import entry
-from tunebook.commandline.names import default_choices, keys, options, with_choices
-from tunebook.config import RunConfig
+from tunebook.cli import entry
+from tunebook.config.compose import default_choices, keys, options, with_choices
+from tunebook.config.run_config import RunConfig
 
 KEYS = sorted(
     {
@@ -142,8 +142,8 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
                 parsed,
                 "config",
                 RunConfig.of,
-                "tunebook.experiment.check:check",
-                "tunebook.experiment.resolve_resume:resolve_resume",
+                "tunebook.runs.check:check",
+                "tunebook.runs.resolve_resume:resolve_resume",
                 sweeps=True,
             )
         except SystemExit as stop:

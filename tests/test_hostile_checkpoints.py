@@ -22,13 +22,13 @@ from tests import faults
 from tests.conftest import Cli, in_folder
 from tests.runs import RUN, with_store
 from tests.strangers import change_run_json, hand_over, listing, make_half
-from tunebook.commandline.names import compose_config
-from tunebook.config import plain
-from tunebook.experiment.assembly import RunComponents, build
-from tunebook.experiment.compatibility import require_fit
-from tunebook.recovery import checkpoint
-from tunebook.recovery.checkpoint import LAST, MARK, PREVIOUS, CheckpointError, require_same_network
-from tunebook.recovery.contents import require_state
+from tunebook.config.compose import compose_config
+from tunebook.config.run_config import plain
+from tunebook.runs.assemble import RunComponents, build
+from tunebook.runs.compatibility import require_fit
+from tunebook.training import checkpoint
+from tunebook.training.checkpoint import LAST, MARK, PREVIOUS, CheckpointError, require_same_network
+from tunebook.training.checkpoint_contents import require_state
 
 RICH = ("optimizer=adam", "scheduler=onecycle", "callbacks=early_stopping")
 

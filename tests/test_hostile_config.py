@@ -19,12 +19,12 @@ from tests.conftest import ROOT
 COMPOSES = """
 import json, os, sys
 from pathlib import Path
-from tunebook.checks import InputError, SettingError
-from tunebook.commandline.names import compose_config
+from tunebook.config.validation import InputError, SettingError
+from tunebook.config.compose import compose_config
 try:
-    from tunebook.commandline.files import ConfigError
+    from tunebook.config.files import ConfigError
 except ImportError:
-    from tunebook.commandline.names import ConfigError
+    from tunebook.config.compose import ConfigError
 def add(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     if content.startswith("-> "):

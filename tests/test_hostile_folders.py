@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from tests.conftest import Cli, Result, artifacts_of, in_folder, runs_in
 from tests.runs import with_store
 from tests.strangers import canary, change_run_json, hand_over, listing, make_half, tell
-from tunebook.checks import InputError
-from tunebook.runfolder import FILE, RunFolder
+from tunebook.config.validation import InputError
+from tunebook.run_folder import FILE, RunFolder
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 
 KEYS = [

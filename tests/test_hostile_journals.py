@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from tests.runs import with_store
 from tests.strangers import tell
-from tunebook.runfolder import RunFolder
+from tunebook.run_folder import RunFolder
 from tunebook.tracking.arrived import JOURNAL
 from tunebook.tracking.delivery import Delivery
 from tunebook.tracking.records import KINDS, problem_of, read

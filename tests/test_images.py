@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import Cli, Finished
-from tunebook.checks import InputError, SettingError
-from tunebook.experiment.images import FORMATS, check_output, image_files, read_image
+from tunebook.config.validation import InputError, SettingError
+from tunebook.runs.images import FORMATS, check_output, image_files, read_image
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 

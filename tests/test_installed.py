@@ -12,8 +12,8 @@ import pytest
 
 from tests.conftest import ROOT, SMALL, Cli, Result, run_process, runs_in
 from tunebook import program
-from tunebook.commands import dispatch
-from tunebook.commands.dispatch import COMMANDS, summary
+from tunebook.cli import dispatch
+from tunebook.cli.dispatch import COMMANDS, summary
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONSOLE = "/anywhere/bin/tunebook"

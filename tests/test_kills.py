@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from tests import faults
 from tests.conftest import Cli, artifacts_of, runs_in
 from tests.runs import RUN, Outcome, outcome, with_store
-from tunebook.runfolder import PENDING
+from tunebook.run_folder import PENDING
 
 # Processes that keep the machine busy: eight over all workers of the tests.
 BUSY = 8 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

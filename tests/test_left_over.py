@@ -21,8 +21,8 @@ from tests.conftest import Cli, artifacts_of, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.strangers import make_half, tell
 from tests.test_delivery import assert_delivered_once, lock, store_in
-from tunebook.checks import InputError
-from tunebook.runfolder import PENDING, RUNS, RunFolder, acquire, release
+from tunebook.config.validation import InputError
+from tunebook.run_folder import PENDING, RUNS, RunFolder, acquire, release
 from tunebook.tracking.arrived import DELIVERED
 
 
@@ -246,9 +246,9 @@ def test_a_run_is_found_however_early_it_is_killed(tmp_path: Path) -> None:
 
 
 def kill_before_the_first_checkpoint(moment: str) -> None:
-    from tunebook.experiment import record
-    from tunebook.recovery import CheckpointCallback
+    from tunebook.runs import record
     from tunebook.tracking.tracker import MLflowTracker
+    from tunebook.training import CheckpointCallback
 
     owner, name = {
         "described": (CheckpointCallback, "setup"),

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tunebook.checks import SettingError
-from tunebook.commandline.names import with_choices
-from tunebook.config import plain
-from tunebook.experiment.assembly import make
+from tunebook.config.compose import with_choices
+from tunebook.config.run_config import plain
+from tunebook.config.validation import SettingError
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
+from tunebook.runs.assemble import make
 from tunebook.schedules import WarmupCosine
 
 NOTEBOOK = {

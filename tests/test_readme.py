@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tunebook.commandline.names import compose_config
+from tunebook.config.compose import compose_config
 from tunebook.sweeps import points
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

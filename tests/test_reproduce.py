@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from tests import faults
 from tests.conftest import Cli, in_folder, run_in_process, runs_in
 from tests.runs import RUN, with_store
-from tunebook.recovery import checkpoint
+from tunebook.training import checkpoint
 
 SETTINGS = (
     "augmentation=affine", "optimizer=adam", "scheduler=onecycle", "model.conv_dropout=0.3",

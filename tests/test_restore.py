@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.conftest import Cli, Finished
-from tunebook.recovery import checkpoint
+from tunebook.training import checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from tests import faults
 from tests.conftest import Cli, in_folder, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
-from tunebook.recovery import checkpoint
+from tunebook.training import checkpoint
 
 
 def interrupt(folder: Path, signum: int = signal.SIGTERM, step: int = 18) -> None:

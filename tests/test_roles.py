@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunebook.commandline.names import compose_config, default_choices, keys, options
+from tunebook.config.compose import compose_config, default_choices, keys, options
 from tunebook.config.roles import LOGGED, ROLES, Role, key_of, role_of
 
 GROUPS = sorted(default_choices())

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT, Cli, Finished, in_folder
 from tests.servers import Server
 from tests.stored import Store
-from tunebook.checks import InputError
+from tunebook.config.validation import InputError
 from tunebook.tracking.run_lookup import AmbiguousRun, find_run, find_sweep, require_experiment
 from tunebook.tracking.run_reader import ClientReader, Query, Reader, RestReader, SqliteReader
 from tunebook.tracking.store import RunNotFound, require_store

@@ -13,14 +13,14 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 
 from tests.conftest import ROOT, Cli
-from tunebook.checks import SettingError, parameters_of, validate_value
-from tunebook.commandline.files import ConfigError, read_yaml, verify
+from tunebook.config.files import ConfigError, read_yaml, verify
+from tunebook.config.targets import classes_in
+from tunebook.config.validation import SettingError, parameters_of, validate_value
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schema import configs, files, write
 from tunebook.schema.values import INTERPOLATION, setting, value_schema
 from tunebook.sweeps import request
-from tunebook.targets import classes_in
-from tunebook.training import make_trainer
+from tunebook.training.trainer import make_trainer
 
 CONF = ROOT / "conf"
 SCHEMAS = {path.name: json.loads(path.read_text()) for path in (CONF / ".schema").glob("*.json")}

@@ -20,9 +20,9 @@ from tests.secret_forms import (
     is_password,
     known,
 )
-from tunebook.secrets import HIDDEN, fits, redact
-from tunebook.secrets.known import KnownSecrets
-from tunebook.secrets.packed import cores
+from tunebook.redaction import HIDDEN, fits, redact
+from tunebook.redaction.known import KnownSecrets
+from tunebook.redaction.packed import cores
 from tunebook.text_output import quoted
 
 

@@ -13,9 +13,9 @@ from tests import faults
 from tests.conftest import Cli, run_process
 from tests.runs import RUN, with_store
 from tests.secret_forms import files, files_with, forms_of
-from tunebook.checks import SettingError
 from tunebook.config.run_config import without_secrets
-from tunebook.secrets import HIDDEN, redaction
+from tunebook.config.validation import SettingError
+from tunebook.redaction import HIDDEN, hide
 from tunebook.text_output import quoted
 from tunebook.tracking.address import what_is_wrong
 
@@ -31,7 +31,7 @@ def test_a_config_without_secrets_can_be_read_again() -> None:
 
 
 def test_a_line_is_cut_after_it_was_redacted() -> None:
-    redaction.PROCESS.learn("http://somebody:0123456789-abcdefghij-ABCDEFGHIJ-klmnopqrst@host")
+    hide.PROCESS.learn("http://somebody:0123456789-abcdefghij-ABCDEFGHIJ-klmnopqrst@host")
     error = SettingError(
         "experiment_name", "x" * 60 + "0123456789-abcdefghij-ABCDEFGHIJ-klmnopqrst", "is no name"
     )
@@ -71,7 +71,7 @@ def with_secrets(wraps: str = "") -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
     if wraps:
-        from tunebook.classifier import Classifier
+        from tunebook.task import Classifier
 
         faults.at_call(Classifier, "training_step", 5, raise_with_secrets)
 

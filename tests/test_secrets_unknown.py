@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.secret_forms import NASTY_ONE, PASSWORD
-from tunebook.secrets import HIDDEN, is_secret, redact, redacted
-from tunebook.secrets.names import ENDINGS, LAST, PAIRS
+from tunebook.redaction import HIDDEN, is_secret, redact, redacted
+from tunebook.redaction.names import ENDINGS, LAST, PAIRS
 
 SECRETS_NAMES = [
     "password", "passwd", "pwd", "pass", "passphrase", "secret", "token", "api_key", "apikey",

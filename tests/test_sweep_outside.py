@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Cli
 from tests.runs import with_store
-from tunebook.checks import SettingError
+from tunebook.config.validation import SettingError
 from tunebook.sweeps.outside import check_cluster, check_storage, slurm_parameters
 
 SLURM = ("sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=local")

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
-from tunebook import precision
 from tunebook.networks import MLP
-from tunebook.secrets import redact
+from tunebook.redaction import redact
 from tunebook.tracking.describe import run_name
 from tunebook.tracking.store import ensure_store, experiment_id
 from tunebook.tracking.tracker import rounded
+from tunebook.training import precision
 
 
 def open_store(uri: str) -> str:

@@ -2,15 +2,12 @@
 
 The map, with one line for each module or package:
 
-paths          where files are, and whether a folder can be written to
+config         Hydra's composition into one checked config, and the role of every setting
 machine        the processors and the memory that this process may use
-checks         checks a setting's type and range, and reports a wrong one
-config         the role of every setting, and one run's config as plain values
-targets        the classes that a `_target_` may name: which packages and base classes are allowed
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
-secrets        recognizes secrets and keeps them out of everything that is written
+redaction      recognizes secrets and keeps them out of everything that is written
 text_output    makes untrusted text safe to print and to write into tables
-runfolder      a run's folder: the record `run.json`, and the lock of the process that uses it
+run_folder     a run's folder: the record `run.json`, and the lock of the process that uses it
 untrusted      reads files, names and YAML that are not trusted
 orphans        ends child processes when the process that started them ends
 program        how this process was called, and how the user calls other commands
@@ -18,25 +15,22 @@ torchvision_operators   makes torchvision importable with a torch that it was no
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
 schedules      learning-rate schedules that torch does not have
-classifier     the LightningModule: loss, metrics and optimizer around any network
+task           the LightningModule: loss, metrics and optimizer around any network
 data           sources, verified downloads, the split, batches gathered in memory, augmentation
-precision      chooses the precision in which a machine trains fastest
-training       the Lightning Trainer, and the callback that reports each epoch's metrics and times
-recovery       verified checkpoints, bit-exact resuming, stopping on a signal
+training       the Lightning Trainer, precision, checkpoints, exact resume, stopping on a signal
 tracking       what is recorded in MLflow, and how: a journal, and a thread that sends it
 analysis       what can be concluded from runs: leaderboard, effects, importance, sentences
 
-experiment     one run from config to result; only this package builds objects from a config
-commandline    from the command line's arguments to a checked config, and --help
+runs           one run from config to result; only this package builds objects from a config
 sweeps         many runs: an Optuna study, and workers that run its trials
 report         compares many runs: read from MLflow, shown in a terminal and as a web page
 session        printing, logging and Ctrl-C in a notebook or a script
 api            the same from Python: train, sweep, load, compare
 schema         describes the files of conf/ to an editor
-commands       train, evaluate and so on, and the command `tunebook` that runs any of them
+cli            the commands: train, evaluate and so on, and `tunebook` that runs any of them
 
-Imports point one way: commands -> commandline, sweeps, report, schema -> experiment -> the packages
-of the second block -> those of the first. tests/test_architecture.py checks it.
+Imports point one way: cli, api -> sweeps, report, schema -> runs -> the packages of the second
+block -> those of the first. tests/test_architecture.py checks it.
 """
 
 import warnings

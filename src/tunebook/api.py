@@ -23,24 +23,25 @@ from torch import nn
 
 from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
-from tunebook.checks import InputError, SettingError
-from tunebook.commandline.entry import quiet, require_one_run
-from tunebook.commandline.names import compose_config
-from tunebook.config import RunConfig
+from tunebook.config.compose import compose_config
+from tunebook.config.output import quiet
+from tunebook.config.overrides import require_one_run
+from tunebook.config.paths import ROOT
 from tunebook.config.roles import Role, key_of, role_of
-from tunebook.experiment import requested_run, restore
-from tunebook.experiment.check import check
-from tunebook.experiment.images import pixels_of
-from tunebook.experiment.prediction import BATCH, probabilities
-from tunebook.experiment.resolve_resume import resolve_resume
-from tunebook.experiment.run import run, test
-from tunebook.experiment.trial import Trial
-from tunebook.paths import ROOT
+from tunebook.config.run_config import RunConfig
+from tunebook.config.validation import InputError, SettingError
 from tunebook.report import requested_runs
 from tunebook.report.compare import places, read_study
 from tunebook.report.read import Study as RunsOfStudy
 from tunebook.report.terminal import say
-from tunebook.runfolder import RunFolder
+from tunebook.run_folder import RunFolder
+from tunebook.runs import requested_run, restore
+from tunebook.runs.check import check
+from tunebook.runs.execute import execute, test
+from tunebook.runs.images import pixels_of
+from tunebook.runs.predict import BATCH, probabilities
+from tunebook.runs.resolve_resume import resolve_resume
+from tunebook.runs.trial import Trial
 from tunebook.session import interruptible, logged
 from tunebook.sweeps.command import read_checked
 from tunebook.sweeps.show import table
@@ -236,7 +237,7 @@ def train(*overrides: str) -> Run:
     log_file = cfg.hydra.job_logging.handlers.file
     log_format = str(cfg.hydra.job_logging.formatters[log_file.formatter].format)
     with logged(config.folder / "train.log", log_format), interruptible():
-        run(config, trial)
+        execute(config, trial)
     places = _places(overrides)
     if "uri" in config.settings["tracking"] and run_id_of(config.folder):
         return load(str(config.folder), *places)
@@ -350,6 +351,6 @@ def _places(overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def _as_texts(config: RunConfig) -> dict[str, str]:
-    from tunebook.experiment.record import hyperparameters
+    from tunebook.runs.record import hyperparameters
 
     return {key: str(value) for key, value in hyperparameters(config.settings).items()}

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from tunebook.checks import WIDEST, Count, Dropout, SettingError, Width, validate_args
+from tunebook.config.validation import WIDEST, Count, Dropout, SettingError, Width, validate_args
 
 # A number of layers. Each is a module, which takes time and memory even if it is narrow.
 Depth = Annotated[int, Field(ge=1, le=1000)]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tunebook.paths import IS_WHEEL, PACKAGE
+from tunebook.config.paths import IS_WHEEL, PACKAGE
 
 NAME = "tunebook"
 FILE = PACKAGE / "__main__.py"

@@ -8,7 +8,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tunebook.checks import Fraction, validate_args
+from tunebook.config.validation import Fraction, validate_args
 
 
 class WarmupCosine(LambdaLR):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tunebook.recovery import Stopped
-from tunebook.secrets import RedactingFormatter
+from tunebook.redaction import RedactingFormatter
+from tunebook.training import Stopped
 
 
 class _Printed(logging.Handler):

@@ -1,10 +1,14 @@
-"""Hold what a run was asked for, as plain values.
+"""Compose, check and hold the config of a run; this package imports neither torch nor Lightning.
 
-roles       what each setting is for, from which all else that depends on it follows
-run_config  one run's settings, composed and resolved once
+paths        where files are, and whether a folder can be written to
+validation   checks a setting's type and range, and reports a wrong one
+roles        what each setting is for, from which all else that depends on it follows
+targets      the classes that a `_target_` may name: which packages and base classes are allowed
+files        reads config files for Hydra, only from conf/; refuses changes to Hydra's own settings
+quotes       puts quotes around the values of text settings, so that Hydra parses them as text
+overrides    checks the overrides of a command line, and those of an untrusted run
+compose      composes a config and checks its groups, options, keys and targets
+run_config   one run's config, composed and resolved once, as plain values
+comments     reads the comments of conf/
+output       creates a run's output folder, begins its log, and silences libraries
 """
-
-from tunebook.config.roles import Role, role_of
-from tunebook.config.run_config import RunConfig, Settings, plain
-
-__all__ = ["Role", "RunConfig", "Settings", "plain", "role_of"]

@@ -9,7 +9,7 @@ from typing import Any, Self
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tunebook.config.roles import Role, role_of
-from tunebook.secrets import learn, redact, redacted
+from tunebook.redaction import learn, redact, redacted
 
 Settings = dict[str, Any]
 

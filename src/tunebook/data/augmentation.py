@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from tunebook.checks import Fraction, NonNegative, SettingError, validate_args
+from tunebook.config.validation import Fraction, NonNegative, SettingError, validate_args
 from tunebook.randomness import uniform
 
 Scale = Annotated[float, Field(ge=0.01, le=100)]  # outside, no part of an image is visible

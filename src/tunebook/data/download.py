@@ -27,8 +27,8 @@ from filelock import FileLock
 from numpy._core.multiarray import _reconstruct
 from tqdm import tqdm
 
-from tunebook.checks import InputError
-from tunebook.paths import why_unwritable
+from tunebook.config.paths import why_unwritable
+from tunebook.config.validation import InputError
 
 log = logging.getLogger(__name__)
 

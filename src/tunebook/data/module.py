@@ -11,7 +11,8 @@ from pydantic import Field
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
 
-from tunebook.checks import (
+from tunebook.config.paths import ROOT
+from tunebook.config.validation import (
     Count,
     Name,
     NonNegativeInt,
@@ -22,7 +23,6 @@ from tunebook.checks import (
 )
 from tunebook.data.batches import BatchLoader, EpochBatchSampler, RawBatch, TensorImageDataset
 from tunebook.data.sources import Source
-from tunebook.paths import ROOT
 from tunebook.randomness import mix
 
 # A number of images. If it exceeds the size of the data set, there is one batch.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunebook.checks import validate_args
+from tunebook.config.validation import validate_args
 from tunebook.data.download import (
     DataFile,
     Wheel,

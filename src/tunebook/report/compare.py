@@ -7,11 +7,11 @@ from pathlib import Path
 
 from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
+from tunebook.redaction import redact
 from tunebook.report import page, terminal
 from tunebook.report.paired import pairs
 from tunebook.report.read import Study, read_runs, read_sweep
 from tunebook.report.requested_runs import RequestedRuns
-from tunebook.secrets import redact
 from tunebook.tracking.run_lookup import find_sweep
 from tunebook.tracking.store import add_artifacts, folder_name, require_store
 

@@ -21,11 +21,11 @@ from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import configuration_text, failures_text, value_text
+from tunebook.redaction import redact
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.pictures.style import clipped
 from tunebook.report.read import Study
-from tunebook.runfolder import write_atomically
-from tunebook.secrets import redact
+from tunebook.run_folder import write_atomically
 from tunebook.text_output import counted, csv_cell, printable
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"

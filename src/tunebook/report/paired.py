@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.sentences import difference_text
-from tunebook.checks import InputError, suggest
+from tunebook.config.validation import InputError, suggest
 from tunebook.report.read import Study
 from tunebook.text_output import counted
 

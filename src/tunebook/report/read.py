@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
-from tunebook.checks import MODES, InputError, suggest
+from tunebook.config.validation import MODES, InputError, suggest
 from tunebook.report import sweep_record
 from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
 from tunebook.tracking.store import open_client

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tunebook.checks import Name, SettingError, validate_value
+from tunebook.config.validation import Name, SettingError, validate_value
 from tunebook.tracking.run_lookup import find_sweep, require_experiment
 from tunebook.tracking.store import require_mlflow
 

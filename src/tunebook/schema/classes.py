@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tunebook.checks import Positive, parameters_of
-from tunebook.commandline.help import description
-from tunebook.commandline.names import default_choices
-from tunebook.experiment.assembly import Interval
+from tunebook.config.comments import description
+from tunebook.config.compose import default_choices
+from tunebook.config.targets import KINDS, classes_in, resolve
+from tunebook.config.validation import Positive, parameters_of
+from tunebook.runs.assemble import Interval
 from tunebook.schema.notes import Notes, Target, targets_of
 from tunebook.schema.values import Schema, setting, value_schema
-from tunebook.targets import KINDS, classes_in, resolve
 
 # Of these, only the classes in conf/ are known: most others need objects that YAML can't hold.
 ONLY_SHIPPED = ("callbacks", "sweep.sampler", "sweep.pruner")

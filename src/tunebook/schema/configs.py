@@ -4,26 +4,26 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tunebook.checks import Name
-from tunebook.commandline.help import description
-from tunebook.commandline.names import default_choices, options
-from tunebook.experiment import assembly, requested_run
-from tunebook.paths import CONF
+from tunebook.config.comments import description
+from tunebook.config.compose import default_choices, options
+from tunebook.config.paths import CONF
+from tunebook.config.targets import KINDS
+from tunebook.config.validation import Name
 from tunebook.report import requested_runs
+from tunebook.runs import assemble, requested_run
 from tunebook.schema.classes import arguments, closed, kind_definitions
 from tunebook.schema.notes import Notes, files_of, group_comments, notes, targets_of
 from tunebook.schema.values import INTERPOLATION, Schema, setting, value_schema
 from tunebook.sweeps import outside, request
-from tunebook.targets import KINDS
 from tunebook.tracking import ui
-from tunebook.training import make_trainer
+from tunebook.training.trainer import make_trainer
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 WHOLE = ("experiment", "debug")  # groups whose files change the whole config
 SELF = "_self_"
 # The settings of the primary configs.
 TYPES: dict[str, Any] = {
-    **assembly.TYPES,
+    **assemble.TYPES,
     **requested_run.TYPES,
     **requested_runs.TYPES,
     **ui.TYPES,

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from tunebook.checks import InputError, validate_value
-from tunebook.paths import CONF, why_unwritable
+from tunebook.config.paths import CONF, why_unwritable
+from tunebook.config.validation import InputError, validate_value
 from tunebook.schema.configs import all_schemas
 from tunebook.text_output import counted
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from tunebook.commandline.help import file_comments
-from tunebook.commandline.names import default_choices, leaves
-from tunebook.paths import CONF
-from tunebook.targets import kind_at
+from tunebook.config.comments import file_comments
+from tunebook.config.compose import default_choices, leaves
+from tunebook.config.paths import CONF
+from tunebook.config.targets import kind_at
 
 CHOICE = re.compile(r"(?m)^  - (\w+): \S+ # (.*)$")
 

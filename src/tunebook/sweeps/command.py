@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 
 from tunebook.config.run_config import plain, without_hydra
-from tunebook.secrets import RedactingFormatter
+from tunebook.redaction import RedactingFormatter
 from tunebook.sweeps.points import fitting, read, to_check
 from tunebook.sweeps.request import Request
 
@@ -40,7 +40,7 @@ def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     composed: dict[tuple[str, ...], DictConfig] = {}
     next(iter(to_check(request, base, composed)), None)  # finds a wrong name without torch
 
-    from tunebook.experiment.early import EarlyCheck
+    from tunebook.runs.early_check import EarlyCheck
 
     check = EarlyCheck()
     request = fitting(request, base, lambda cfg: check(plain(without_hydra(cfg))), composed)

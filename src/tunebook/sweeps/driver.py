@@ -12,12 +12,11 @@ from types import FrameType
 
 from optuna.trial import TrialState
 
-from tunebook.config import RunConfig
-from tunebook.experiment.run import choose_precision
-from tunebook.paths import ROOT
-from tunebook.recovery.signals import handling
-from tunebook.runfolder import RunFolder
-from tunebook.secrets import redact
+from tunebook.config.paths import ROOT
+from tunebook.config.run_config import RunConfig
+from tunebook.redaction import redact
+from tunebook.run_folder import RunFolder
+from tunebook.runs.execute import choose_precision
 from tunebook.sweeps.endings import ORPHANED, SETBACKS, Setbacks
 from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
 from tunebook.sweeps.parent import Parent, mark
@@ -30,6 +29,7 @@ from tunebook.sweeps.worker import LOG as WORKER_LOG
 from tunebook.sweeps.worker import PATIENCE_S, TrialSpec, result_from_journal
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
+from tunebook.training.signals import handling
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunebook.checks import InputError, SettingError, suggest
-from tunebook.commandline.words import check_outside_words
+from tunebook.config.overrides import check_outside_words
+from tunebook.config.validation import InputError, SettingError, suggest
 from tunebook.sweeps.space import as_text
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tunebook.checks import Name, SettingError, format_value, suggest, validate_value
-from tunebook.paths import why_unwritable
-from tunebook.secrets import redact
+from tunebook.config.paths import why_unwritable
+from tunebook.config.validation import Name, SettingError, format_value, suggest, validate_value
+from tunebook.redaction import redact
 
 PREFIX = "slurm_"
 Amount = Annotated[int, Field(ge=0, le=1_000_000)]

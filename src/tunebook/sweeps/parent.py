@@ -15,10 +15,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from tunebook.config import RunConfig
-from tunebook.experiment.assembly import make
-from tunebook.paths import ROOT
-from tunebook.runfolder import RunFolder
+from tunebook.config.paths import ROOT
+from tunebook.config.run_config import RunConfig
+from tunebook.run_folder import RunFolder
+from tunebook.runs.assemble import make
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import table
 from tunebook.sweeps.storage import StudyUnavailable

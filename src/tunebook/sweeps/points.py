@@ -10,16 +10,16 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from tunebook.checks import MODES, InputError, SettingError, validate_value
-from tunebook.commandline.names import (
+from tunebook.config.compose import (
     compose_config,
     default_choices,
     keys,
     leaves,
     with_choices,
 )
+from tunebook.config.paths import CONF
 from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
-from tunebook.paths import CONF
+from tunebook.config.validation import MODES, InputError, SettingError, validate_value
 from tunebook.sweeps.final import Winner, find_winner
 from tunebook.sweeps.outside import check_storage
 from tunebook.sweeps.request import Request, Trials, make_request

@@ -7,7 +7,7 @@ from typing import Any
 
 import optuna
 
-from tunebook.checks import InputError, SettingError
+from tunebook.config.validation import InputError, SettingError
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import duration
 from tunebook.sweeps.study import Study

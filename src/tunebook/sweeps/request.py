@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tunebook import machine
-from tunebook.checks import (
+from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
+from tunebook.config.validation import (
     Count,
     Name,
     NonNegativeInt,
@@ -23,8 +24,7 @@ from tunebook.checks import (
     SettingError,
     validate_value,
 )
-from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
-from tunebook.secrets import redacted
+from tunebook.redaction import redacted
 from tunebook.sweeps.outside import check_cluster, check_storage
 from tunebook.sweeps.space import MAX_TRIALS, Space
 

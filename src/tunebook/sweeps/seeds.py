@@ -18,13 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tunebook.analysis.leaderboard import Configuration, half_width, leaderboard
 from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sentences import DEFAULTS, failures_text, learning_text, measured_text
-from tunebook.checks import InputError, SettingError
-from tunebook.commandline.files import ConfigError
-from tunebook.commandline.names import compose_config
+from tunebook.config.compose import compose_config
+from tunebook.config.files import ConfigError
 from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
+from tunebook.config.targets import make
+from tunebook.config.validation import InputError, SettingError
 from tunebook.sweeps.request import TESTED, Request
 from tunebook.sweeps.space import as_text, in_short
-from tunebook.targets import make
 
 CONFIG = "config"
 SEED = "seed"

@@ -16,9 +16,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 
-from tunebook.checks import SettingError
-from tunebook.commandline.names import default_choices
-from tunebook.secrets import HIDDEN, is_secret, redact
+from tunebook.config.compose import default_choices
+from tunebook.config.validation import SettingError
+from tunebook.redaction import HIDDEN, is_secret, redact
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -7,12 +7,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
-from tunebook.checks import InputError, SettingError
-from tunebook.config import RunConfig
-from tunebook.experiment.assembly import build
-from tunebook.experiment.check import check
+from tunebook.config.run_config import RunConfig
+from tunebook.config.validation import InputError, SettingError
 from tunebook.machine import cores
-from tunebook.secrets import redact
+from tunebook.redaction import redact
+from tunebook.runs.assemble import build
+from tunebook.runs.check import check
 from tunebook.sweeps.driver import Driver
 from tunebook.sweeps.executors.base import Executor, NoWorkers
 from tunebook.sweeps.executors.make import make_executor

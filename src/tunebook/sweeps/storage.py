@@ -21,8 +21,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from tunebook.checks import InputError
-from tunebook.secrets import learn, redact
+from tunebook.config.validation import InputError
+from tunebook.redaction import learn, redact
 from tunebook.sweeps.outside import sqlite_file
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from tunebook import targets
-from tunebook.checks import InputError, SettingError
+from tunebook.config import targets
+from tunebook.config.validation import InputError, SettingError
 from tunebook.sweeps.outside import sqlite_file
 from tunebook.sweeps.request import Request, differences
 from tunebook.sweeps.space import MAX_TRIALS, Space

@@ -18,21 +18,21 @@ from typing import Any, Self
 import torch
 from optuna.trial import TrialState
 
-from tunebook.classifier import NonFiniteLoss
-from tunebook.commandline.entry import open_output, quiet
-from tunebook.commandline.names import recompose
-from tunebook.config import RunConfig
-from tunebook.experiment.run import run
-from tunebook.experiment.trial import Trial
-from tunebook.recovery import Stopped
-from tunebook.runfolder import FILE as RUN_FILE
-from tunebook.secrets import learn_words, redact, redact_output
+from tunebook.config.compose import recompose
+from tunebook.config.output import open_output, quiet
+from tunebook.config.run_config import RunConfig
+from tunebook.redaction import learn_words, redact, redact_output
+from tunebook.run_folder import FILE as RUN_FILE
+from tunebook.runs.execute import execute
+from tunebook.runs.trial import Trial
 from tunebook.sweeps.endings import NO_ROOM, NO_STUDY
 from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_existing
 from tunebook.sweeps.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
+from tunebook.task import NonFiniteLoss
 from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.uploader import JOURNAL
+from tunebook.training import Stopped
 
 CONFIG = "config"  # the config that train.py composes
 LOG = "worker.log"  # output that goes nowhere else, such as a crash in a library
@@ -141,7 +141,7 @@ def _train(order: TrialSpec, trial: StudyTrial) -> None:
     try:
         cfg = recompose(CONFIG, overrides)
         open_output(cfg)
-        best = run(RunConfig.of(cfg), trial) or 0.0
+        best = execute(RunConfig.of(cfg), trial) or 0.0
     except Stopped as stopped:
         sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep resumes it
     except Exception as error:

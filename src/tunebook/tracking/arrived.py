@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from tunebook.runfolder import write_atomically
-from tunebook.secrets import redact
+from tunebook.redaction import redact
+from tunebook.run_folder import write_atomically
 from tunebook.untrusted import open_regular, read_json_object, require_key
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from tunebook.runfolder import RunFolder
-from tunebook.secrets import redact
+from tunebook.redaction import redact
+from tunebook.run_folder import RunFolder
 from tunebook.tracking import journal
 from tunebook.tracking.arrived import JOURNAL, Arrived
 from tunebook.tracking.journal import Record

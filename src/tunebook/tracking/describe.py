@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebook.paths import IS_WHEEL
+from tunebook.config.paths import IS_WHEEL
 from tunebook.program import own_call
-from tunebook.secrets import redact
+from tunebook.redaction import redact
 from tunebook.tracking import git
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")

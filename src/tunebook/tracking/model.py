@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from tunebook.runfolder import write_atomically
+from tunebook.run_folder import write_atomically
 from tunebook.tracking import tunebook_exported_model
 from tunebook.untrusted import read_regular, require_plain_yaml
 

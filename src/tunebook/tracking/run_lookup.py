@@ -7,8 +7,8 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 
-from tunebook.checks import InputError, format_value, suggest
-from tunebook.secrets import redact
+from tunebook.config.validation import InputError, format_value, suggest
+from tunebook.redaction import redact
 from tunebook.text_output import printable
 from tunebook.tracking.run_reader import ID, FoundRun, NotReadable, Query, Reader, open_reader
 from tunebook.tracking.store import RunNotFound

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from tunebook.checks import InputError
-from tunebook.secrets import redact
+from tunebook.config.validation import InputError
+from tunebook.redaction import redact
 from tunebook.tracking.store import open_client, require_store, sqlite_path
 
 ID = re.compile("[0-9a-f]{32}")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunebook.checks import format_value
+from tunebook.config.validation import format_value
 from tunebook.tracking.arrived import JOURNAL, Arrived
 from tunebook.tracking.journal import Record
 from tunebook.untrusted import inside, open_regular, require_plain

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from tunebook.checks import InputError, SettingError
-from tunebook.secrets import redact
+from tunebook.config.validation import InputError, SettingError
+from tunebook.redaction import redact
 from tunebook.tracking import view
 from tunebook.tracking.address import what_is_wrong, without_user
 

@@ -18,9 +18,9 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 from torch import Tensor, nn
 
-from tunebook.checks import Name, Seconds, validate_args
-from tunebook.runfolder import RunFolder
-from tunebook.secrets import learn, redact, redacted
+from tunebook.config.validation import Name, Seconds, validate_args
+from tunebook.redaction import learn, redact, redacted
+from tunebook.run_folder import RunFolder
 from tunebook.tracking import records
 from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.store import check_address, refuse_unusable

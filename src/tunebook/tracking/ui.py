@@ -15,7 +15,7 @@ from typing import IO, Annotated, Any
 
 from pydantic import Field
 
-from tunebook.checks import InputError, SettingError, validate_value
+from tunebook.config.validation import InputError, SettingError, validate_value
 from tunebook.program import has_scripts
 from tunebook.tracking import bound_server, view
 from tunebook.tracking.store import open_client, require_mlflow, require_store, sqlite_path

@@ -13,10 +13,10 @@ from typing import Any
 
 from filelock import Timeout
 
-from tunebook.checks import InputError
+from tunebook.config.validation import InputError
 from tunebook.program import call
-from tunebook.runfolder import LAST_CHECKPOINT, PENDING, RunFolder, folders, held
-from tunebook.secrets import HIDDEN, fits, learn
+from tunebook.redaction import HIDDEN, fits, learn
+from tunebook.run_folder import LAST_CHECKPOINT, PENDING, RunFolder, folders, held
 from tunebook.tracking import records
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 from tunebook.tracking.delivery import Delivery, alone, line

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunebook.checks import SettingError
+from tunebook.config.validation import SettingError
 from tunebook.sweeps.worker import TrialSpec
 
 

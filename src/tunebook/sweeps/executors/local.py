@@ -17,16 +17,16 @@ from pathlib import Path
 
 import psutil
 
+from tunebook.config.paths import IS_WHEEL, ROOT
 from tunebook.machine import cores
-from tunebook.paths import IS_WHEEL, ROOT
 from tunebook.sweeps.endings import ORPHANED
 from tunebook.sweeps.executors.base import NoWorkers, Worker
 from tunebook.sweeps.worker import TrialSpec, work
-from tunebook.training import device_kind
+from tunebook.training.trainer import device_kind
 
 # Modules that a run imports. Importing them takes most of the time of a short run.
 PRELOADED = (
-    "tunebook.sweeps.worker", "tunebook.experiment.check",
+    "tunebook.sweeps.worker", "tunebook.runs.check",
     "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
     "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg",
 )  # fmt: skip

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from tunebook.checks import InputError
+from tunebook.config.validation import InputError
 from tunebook.sweeps.executors.base import Executor
 
 

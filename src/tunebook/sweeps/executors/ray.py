@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunebook.checks import InputError, SettingError
-from tunebook.secrets import redact
+from tunebook.config.validation import InputError, SettingError
+from tunebook.redaction import redact
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
 from tunebook.sweeps.executors.local import LocalExecutor
 from tunebook.sweeps.worker import TrialSpec

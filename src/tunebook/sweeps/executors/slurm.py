@@ -18,9 +18,9 @@ from typing import Any
 
 import submitit
 
-from tunebook.checks import SettingError
-from tunebook.runfolder import write_atomically
-from tunebook.secrets import learn_words, redact, redact_output
+from tunebook.config.validation import SettingError
+from tunebook.redaction import learn_words, redact, redact_output
+from tunebook.run_folder import write_atomically
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
 from tunebook.sweeps.executors.local import LocalExecutor, importable
 from tunebook.sweeps.outside import slurm_parameters

@@ -1,0 +1,143 @@
+"""Check which class a `_target_` names, and create the object that it describes.
+
+A config must not be able to run other code. So a target must be in a module that is trusted for
+its group, and must be a subclass of the group's base class. The first is checked on the name alone,
+before anything is imported.
+"""
+
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from tunebook.config.validation import SettingError, instantiate, suggest
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Define which targets a group may have.
+
+    They are subclasses of `base` ("module:Class") in one of `modules` or their submodules.
+    """
+
+    base: str
+    modules: tuple[str, ...]
+    refused: tuple[str, ...] = ()  # classes that write files to a path in the config
+
+
+KINDS = {
+    "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",)),
+    "data.source": Kind("tunebook.data.sources:Source", ("tunebook.data.sources",)),
+    "model": Kind("torch.nn:Module", ("tunebook.networks",)),
+    "augmentation": Kind("torch.nn:Module", ("tunebook.data.augmentation",)),
+    "optimizer": Kind("torch.optim:Optimizer", ("torch.optim",)),
+    "scheduler": Kind(
+        "torch.optim.lr_scheduler:LRScheduler", ("tunebook.schedules", "torch.optim.lr_scheduler")
+    ),
+    "callbacks": Kind(
+        "pytorch_lightning:Callback",
+        ("pytorch_lightning.callbacks",),
+        (
+            "Checkpoint",
+            "ModelCheckpoint",
+            "OnExceptionCheckpoint",
+            "BasePredictionWriter",
+            "SpikeDetection",
+        ),
+    ),
+    "sweep.sampler": Kind("optuna.samplers:BaseSampler", ("optuna.samplers",)),
+    "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
+    "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",)),
+}
+
+
+def kind_at(where: str) -> str | None:
+    """Return the kind of the object that a path in the config describes, or None for none.
+
+    Each key of `callbacks` is a callback.
+    """
+    if where in KINDS:
+        return where
+    group, _, name = where.partition(".")
+    return group if group == "callbacks" and "." not in name else None
+
+
+def check_name(target: object, kind: str, where: str) -> str:
+    """Return the target's dotted name if its module is trusted for this kind; import nothing.
+
+    Raises SettingError otherwise. where: the setting's path in the config, for the error.
+    """
+    allowed = KINDS[kind].modules
+    if not isinstance(target, str) or not all(
+        part.isidentifier() and not part.startswith("_") for part in target.split(".")
+    ):
+        raise SettingError(
+            where, target, f"must be the dotted name of a class in {' or '.join(allowed)}"
+        )
+    if not any(target.startswith(module + ".") for module in allowed):
+        raise SettingError(
+            where,
+            target,
+            f"must be a class in {' or '.join(allowed)}: other code is never run from a config",
+        )
+    if target.rpartition(".")[2] in KINDS[kind].refused:
+        raise SettingError(
+            where, target, "writes files where a config says; the run keeps its own checkpoints"
+        )
+    return target
+
+
+def resolve(target: object, kind: str, where: str) -> type[Any]:
+    """Import and return the class that `target` names.
+
+    Raises SettingError if it is not trusted, does not exist, or is not of this kind.
+    """
+    name = check_name(target, kind, where)
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        classes = classes_in(module_name, kind)
+    except ImportError:
+        raise SettingError(where, target, f"there is no module '{module_name}'") from None
+    if attribute not in classes:
+        base = KINDS[kind].base.rpartition(":")[2]
+        raise SettingError(
+            where, target, f"must be a {base} of {module_name}.{suggest(attribute, classes)}"
+        )
+    return classes[attribute]
+
+
+def classes_in(module_name: str, kind: str) -> dict[str, type[Any]]:
+    """Import a module and return its classes of this kind by their names.
+
+    Raises ImportError if there is no such module.
+    """
+    module = importlib.import_module(module_name)
+    for each in getattr(module, "__all__", ()):
+        getattr(module, each)  # some packages import their classes on first use
+    base = _load(KINDS[kind].base)
+    return {
+        name: found
+        for name, found in vars(module).items()
+        if inspect.isclass(found) and issubclass(found, base) and found is not base
+    }
+
+
+def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:
+    """Return the object that a group's settings describe.
+
+    Its `_target_` is called with the other settings and with `given`, the arguments that come from
+    the program. Raises SettingError for settings that do not fit.
+    """
+    where = where or kind
+    if not isinstance(settings, dict):
+        raise SettingError(where, settings, "must be settings with a _target_")
+    target = resolve(settings.get("_target_"), kind, f"{where}._target_")
+    return instantiate(
+        target, {key: value for key, value in settings.items() if key != "_target_"}, where, **given
+    )
+
+
+def _load(path: str) -> type[Any]:
+    module, _, name = path.partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), name)
+    return found

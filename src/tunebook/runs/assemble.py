@@ -1,0 +1,198 @@
+"""Build a run's objects from a config's plain values.
+
+The classes receive keyword arguments; none of them ever sees the config.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
+
+from tunebook.config.run_config import Settings
+from tunebook.config.targets import make, resolve
+from tunebook.config.validation import (
+    MODES,
+    ExperimentName,
+    Positive,
+    PositiveSeconds,
+    Seed,
+    SettingError,
+    instantiate,
+    validate_value,
+)
+from tunebook.data import ImageDataModule
+from tunebook.task import Classifier
+from tunebook.tracking import Tracker
+from tunebook.training import VerifiedCheckpoints
+from tunebook.training.trainer import make_trainer
+
+__all__ = [
+    "RunComponents",
+    "build",
+    "make",
+    "make_schedule",
+    "steps_of",
+    "trainer_for",
+]
+Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
+TYPES: dict[str, Any] = {
+    "seed": Seed,
+    "objective": Literal["val/acc", "val/loss"],
+    "tested_weights": Literal["last", "best"],
+    "experiment_name": ExperimentName,
+    "checkpoint_every_s": PositiveSeconds,
+    "resume_changes": bool,
+}
+
+
+@dataclass
+class RunComponents:
+    """Hold the objects that a config describes, except the Trainer."""
+
+    settings: Settings
+    data: ImageDataModule
+    classifier: Classifier
+    callbacks: list[pl.Callback]
+    tracker: Tracker
+    log_lr: bool  # whether the schedule changes the learning rate
+
+    @property
+    def objective(self) -> str | None:
+        """Return the metric that selects the best epoch, or None if no epoch may be selected.
+
+        No epoch may be selected if the validation images are also used for training or testing.
+        """
+        return str(self.settings["objective"]) if self.data.validate_on == "split" else None
+
+    @property
+    def mode(self) -> str:
+        """Return "max" if a higher objective is better, else "min"."""
+        return MODES[self.settings["objective"]]
+
+
+def build(settings: Settings) -> RunComponents:
+    """Return every object of a run except its Trainer.
+
+    Raises SettingError for a setting that can't be used.
+    """
+    own = {key: validate_value(key, settings[key], kind) for key, kind in TYPES.items()}
+    seed, objective = own["seed"], own["objective"]
+    data = _make_data(settings, seed)
+    source = data.source
+    classes = len(source.class_names)
+    validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
+    classifier = Classifier(
+        make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
+        optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
+        # Asking Lightning for the steps would make it open the data before it knows the position
+        # of a resumed run.
+        schedule=lambda optimizer: make_schedule(
+            settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective
+        ),
+        seed=seed,
+    )
+    callbacks = _make_callbacks(settings["callbacks"] or {}, objective)
+    schedule_class = resolve(
+        settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_"
+    )
+    selecting = issubclass(schedule_class, ReduceLROnPlateau) or any(
+        isinstance(c, EarlyStopping) for c in callbacks
+    )
+    _require_split(data, selecting or settings["tested_weights"] == "best")
+    return RunComponents(
+        settings,
+        data,
+        classifier,
+        callbacks,
+        make(settings["tracking"], "tracking"),
+        log_lr=schedule_class is not ConstantLR,
+    )
+
+
+def _make_data(settings: Settings, seed: int) -> ImageDataModule:
+    data_settings = dict(settings["data"])
+    source = make(data_settings.pop("source", None), "data.source")
+    data: ImageDataModule = make(
+        data_settings,
+        "data",
+        source=source,
+        augmentation=make(settings["augmentation"], "augmentation"),
+        seed=seed,
+    )
+    return data
+
+
+def _make_callbacks(settings: Settings, objective: str) -> list[pl.Callback]:
+    return [
+        make(
+            callback,
+            "callbacks",
+            where=f"callbacks.{name}",
+            monitor=objective,
+            mode=MODES[objective],
+        )
+        for name, callback in settings.items()
+    ]
+
+
+def _require_split(data: ImageDataModule, selecting: bool) -> None:
+    """Raise SettingError if something is selected by metrics that are not a validation split's."""
+    if data.validate_on != "split" and selecting:
+        message = (
+            f"nothing may be selected by {data.validate_on} figures: "
+            "no plateau, no early stopping, tested_weights=last"
+        )
+        raise SettingError("data.validate_on", data.validate_on, message)
+
+
+def batches_of(trainer: Settings, data: ImageDataModule) -> int:
+    """Return the number of training batches in an epoch."""
+    batches = math.ceil(data.train_size / data.batch_size)
+    limit = trainer["limit_train_batches"]
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def steps_of(trainer: Settings, data: ImageDataModule) -> int:
+    """Return the number of optimizer steps in the whole run."""
+    return int(trainer["max_epochs"]) * batches_of(trainer, data)
+
+
+def make_schedule(
+    settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str
+) -> dict[str, Any]:
+    """Return Lightning's lr_scheduler_config.
+
+    steps: optimizer steps of the whole run. objective: what a plateau schedule monitors.
+    """
+    settings = dict(settings)
+    interval = validate_value("scheduler.interval", settings.pop("interval", None), Interval)
+    schedule = make(
+        settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=MODES[objective]
+    )
+    return {"scheduler": schedule, "interval": interval, "monitor": objective}
+
+
+def trainer_for(
+    parts: RunComponents,
+    output_dir: Path,
+    callbacks: list[pl.Callback],
+    files: VerifiedCheckpoints,
+    **changed: Any,
+) -> pl.Trainer:
+    """Return the Trainer of a config, with `changed` settings in place of the config's."""
+    settings = parts.settings["trainer"] | changed
+    trainer: pl.Trainer = instantiate(
+        make_trainer,
+        settings,
+        "trainer",
+        output_dir=str(output_dir),
+        callbacks=callbacks,
+        checkpoint_io=files,
+        logger=parts.tracker,
+    )
+    return trainer

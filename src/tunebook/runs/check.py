@@ -1,0 +1,106 @@
+"""Check that a config can run, before anything is loaded or created.
+
+Shapes are tried on torch's meta device, which allocates no memory.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from tunebook import machine
+from tunebook.config.run_config import RunConfig
+from tunebook.config.validation import LARGEST_FLOAT, SettingError
+from tunebook.runs import resume
+from tunebook.runs.assemble import RunComponents, build, steps_of, trainer_for
+from tunebook.runs.memory import check_memory
+from tunebook.training import VerifiedCheckpoints
+
+NOTEBOOK = "keras_notebook"
+SIMULATED_STEPS = 5000  # at most this many steps of a schedule are tried
+WORKERS_A_PROCESSOR = 4  # more data loader workers would only wait for one another
+
+
+def check(config: RunConfig) -> None:
+    """Raise SettingError if `config` can't run."""
+    settings = config.settings
+    if (
+        settings["data"].get("validate_on") == "test"
+        and config.choices.get("experiment") != NOTEBOOK
+    ):
+        raise SettingError(
+            "data.validate_on",
+            "test",
+            f"only experiment={NOTEBOOK} may validate on the test set; allowed: split, train",
+        )
+    with torch.device("meta"):
+        parts = build(settings)
+        _check_shapes(parts)
+    trainer_for(parts, Path(), parts.callbacks, VerifiedCheckpoints())
+    _check_limits(parts)
+    with torch.device("meta"):
+        check_memory(parts)
+    _check_schedule(parts)
+    parts.data.source.check(parts.data.root)
+    parts.tracker.check()
+    resume.check(config)
+
+
+def _check_limits(parts: RunComponents) -> None:
+    data = parts.data
+    if data.num_workers > (most := WORKERS_A_PROCESSOR * machine.processors()):
+        message = (
+            f"must be at most {most}, {WORKERS_A_PROCESSOR} for each processor that may be used; "
+            "any number gives the same result"
+        )
+        raise SettingError("data.num_workers", data.num_workers, message)
+    test = data.source.test_size
+    sizes = {
+        "train": (data.train_size, data.batch_size),
+        "val": (data.val_size, data.eval_batch_size),
+        "test": (test, data.eval_batch_size),
+    }
+    for split, (images, batch_size) in sizes.items():
+        key = f"limit_{split}_batches"
+        limit = parts.settings["trainer"][key]
+        batches = -(-images // batch_size)
+        if isinstance(limit, float) and limit < 1 and limit * batches < 1:
+            raise SettingError(f"trainer.{key}", limit, f"leaves no batch of {batches}")
+
+
+def _check_shapes(parts: RunComponents) -> None:
+    name, source = parts.settings["model"]["_target_"], parts.data.source
+    try:
+        shape = tuple(parts.classifier.network.eval()(torch.empty(2, *source.image_shape)).shape)
+    except (RuntimeError, ValueError) as error:
+        raise SettingError(
+            "model", name, f"cannot take images of shape {source.image_shape}: {error}"
+        ) from error
+    if shape != (2, len(source.class_names)):
+        raise SettingError(
+            "model", name, f"makes {shape} of 2 images, not {(2, len(source.class_names))}"
+        )
+
+
+def _check_schedule(parts: RunComponents) -> None:
+    """Raise SettingError if the schedule fails or gives an unusable learning rate.
+
+    The schedule is stepped through the whole run with dummy weights. The learning rate must stay
+    between 0 and the largest float32.
+    """
+    where, name = "scheduler", parts.settings["scheduler"]["_target_"]
+    epochs = int(parts.settings["trainer"]["max_epochs"])
+    steps = steps_of(parts.settings["trainer"], parts.data)
+    optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
+    config = parts.classifier.make_schedule(optimizer)
+    schedule, interval = config["scheduler"], config["interval"]
+    optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
+    for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):
+        lr = optimizer.param_groups[0]["lr"]
+        if not 0 <= lr <= LARGEST_FLOAT:
+            raise SettingError(where, name, f"makes the learning rate {lr:g} at {interval} {count}")
+        try:
+            schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
+        except (ArithmeticError, ValueError, TypeError) as error:
+            raise SettingError(where, name, f"fails at {interval} {count}: {error}") from error

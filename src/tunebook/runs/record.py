@@ -1,0 +1,270 @@
+"""Record a run before training, after it, and in the summary that the user sees."""
+
+import hashlib
+import json
+import logging
+import shlex
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from omegaconf import OmegaConf
+
+from tunebook.config.compose import default_choices, with_choices
+from tunebook.config.paths import ROOT
+from tunebook.config.roles import LOGGED, with_role
+from tunebook.config.run_config import RunConfig, plain
+from tunebook.program import call, has_scripts
+from tunebook.redaction import redact, redacted
+from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
+from tunebook.runs.assemble import RunComponents
+from tunebook.runs.trial import Trial
+from tunebook.tracking import describe, view
+from tunebook.tracking.tracker import Status
+from tunebook.training.epoch_logger import EpochLogger
+
+log = logging.getLogger(__name__)
+
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's terms
+
+
+def describe_run(
+    parts: RunComponents, config: RunConfig, precision: str, folder: RunFolder, trial: Trial
+) -> None:
+    """Record the name, the parameters and the tags of a new run.
+
+    precision: what "auto" became.
+    """
+    choices = {
+        group: str(config.choices[group])
+        for group in default_choices()
+        if config.choices.get(group) and group not in ("tracking", "sweep")
+    }
+    settings = hyperparameters(config.settings)
+    defaults = hyperparameters(plain(with_choices(config.choices)))
+    tracker = parts.tracker
+    script, *arguments = config.command
+    words = [word for word in arguments if not word.startswith("hydra.run.dir=")]
+    tags = describe.tags(ROOT, Path(script).resolve(), words) | dict(trial.tags)
+    tracker.describe(
+        experiment=parts.settings["experiment_name"],
+        name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
+        parent=trial.parent,
+        params=choices | ({"sweep": trial.option} if trial.option else {}) | settings,
+        tags=tags
+        | {
+            "precision": precision,
+            "tested_weights": parts.settings["tested_weights"],
+            "folder": str(folder.path),
+        },
+    )
+
+
+def save_inputs(
+    parts: RunComponents, config: RunConfig, digests: Mapping[str, str], folder: RunFolder
+) -> None:
+    """Record the config and the data of a run that begins.
+
+    A run that begins again after a kill records them again, since they may not have been recorded.
+    digests: of the images and labels of each split.
+    """
+    tracker = parts.tracker
+    tracker.save_text(config.text, "config/config.yaml")
+    tracker.save_text(OmegaConf.to_yaml(redacted(folder.overrides)), "config/overrides.yaml")
+    _log_datasets(parts, digests)
+    folder.name = tracker.run_name
+    log.info("run %s  in %s", tracker.run_name, folder.path)
+
+
+def _log_datasets(parts: RunComponents, digests: Mapping[str, str]) -> None:
+    for split, context in CONTEXTS.items():
+        images = parts.data.sets[split].images
+        profile = json.dumps(
+            {
+                "images": len(images),
+                "shape": list(images.shape[1:]),
+                "classes": len(parts.data.source.class_names),
+            }
+        )
+        parts.tracker.log_dataset(
+            f"{parts.data.source.name} {split}",
+            digests[split],
+            profile,
+            source=str(parts.data.root),
+            context=context,
+        )
+
+
+def data_digests(parts: RunComponents) -> dict[str, str]:
+    """Return a digest of the images and labels of each split.
+
+    It is the first 16 hexadecimal digits of their SHA-256.
+    """
+    found: dict[str, str] = {}
+    for split in CONTEXTS:
+        digest = hashlib.sha256(parts.data.sets[split].images.numpy().data)
+        digest.update(parts.data.sets[split].labels.numpy().data)
+        found[split] = digest.hexdigest()[:16]
+    return found
+
+
+def hyperparameters(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a user varies, on one level with dotted keys.
+
+    The settings of config groups come first.
+    """
+    found = {
+        key: value
+        for key, value in with_role(_flat(settings), LOGGED).items()
+        if not key.endswith("_target_")
+    }
+    return dict(sorted(found.items(), key=lambda item: "." not in item[0]))
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
+    return found
+
+
+def record_results(
+    parts: RunComponents,
+    report: EpochLogger,
+    figures: Mapping[str, float],
+    best: Mapping[str, float],
+    checkpoints: Path,
+) -> None:
+    """Log the final metrics, the pictures, the model and the checkpoints.
+
+    figures: of the test; empty where there was none. best: of the best epoch.
+    """
+    final = {"time/fit_s": report.fit_s, **figures}
+    if parts.objective:
+        final |= {
+            "best/epoch": best["epoch"],
+            "best/val_acc": best["val/acc"],
+            "best/val_loss": best["val/loss"],
+        }
+    parts.tracker.log_metrics(final, step=len(report.history))
+    parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
+    if figures and parts.tracker.wants_pictures:
+        _save_pictures(parts, report)
+    if figures and parts.tracker.wants_model:
+        parts.tracker.save_model(
+            parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255)
+        )
+    for name in (BEST, LAST):
+        if (file := checkpoints / name).exists():
+            parts.tracker.save_file(file, "checkpoints", move=True)  # MLflow keeps the only copy
+    (checkpoints / PREVIOUS).unlink(missing_ok=True)
+
+
+def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
+    from tunebook.tracking import pictures
+
+    logits, names, test = (
+        torch.cat(parts.classifier.test_logits),
+        parts.data.source.class_names,
+        parts.data.sets["test"],
+    )
+    images, labels = test.images[: len(logits)], test.labels[: len(logits)]
+    validation = {"split": "validation", "test": "test set", "train": "a part of training"}[
+        parts.data.validate_on
+    ]
+    parts.tracker.save_figure(
+        pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png"
+    )
+    parts.tracker.save_figure(
+        pictures.learning_curves(report.history, validation), "pictures/learning_curves.png"
+    )
+    parts.tracker.save_figure(
+        pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png"
+    )
+
+
+def summarise(
+    parts: RunComponents,
+    figures: Mapping[str, float],
+    best: Mapping[str, float],
+    report: EpochLogger,
+) -> None:
+    """Log the run's result as a user reads it."""
+    seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
+    picked = (
+        f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
+    )
+    which = f"({parts.settings['tested_weights']} epoch's weights)"
+    tested = (
+        f"{figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}"
+        if figures
+        else "not tested"
+    )
+    unpicked = f"none is picked: validation was on images of the {parts.data.validate_on} set"
+    lines = [
+        "",
+        f"test accuracy  {tested}",
+        f"best epoch     {picked if parts.objective else unpicked}",
+        f"time           {seconds:.1f} s an epoch (median), "
+        f"{report.fit_s:.0f} s of training and validation, "
+        f"{time.time() - psutil.Process().create_time():.0f} s since the process began",
+    ]
+    log.info("\n".join(lines))
+
+
+def say_where(parts: RunComponents, folder: RunFolder) -> None:
+    """Log where the run is recorded and what to do next, the last lines that a user sees."""
+    if not parts.tracker.run_id:
+        log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
+        return
+    evaluate = command("evaluate", f"run={parts.tracker.run_id}", folder, "tracking.uri=")
+    lines = [
+        f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
+        "",
+        f"next           {_where_to_look(parts, folder)}",
+        f"               {evaluate}",
+    ]
+    log.info("\n".join(lines))
+
+
+def command(name: str, word: str, folder: RunFolder, *places: str) -> str:
+    """Return a command that continues from a run.
+
+    places: beginnings of overrides, such as `outputs=`, that are copied from the run's own.
+    """
+    return shlex.join(
+        [
+            *call(name),
+            word,
+            *(text for text in folder.overrides if text.startswith(places)),
+        ]
+    )
+
+
+def _where_to_look(parts: RunComponents, folder: RunFolder) -> str:
+    """Return the page of the run's experiment, or the command that serves a local store's pages."""
+    uri, page = (
+        redact(str(parts.settings["tracking"]["uri"])),
+        view.page(str(parts.tracker.experiment_id)),
+    )
+    if uri.startswith("http"):
+        return f"{uri.rstrip('/')}{page}"
+    given = [text for text in folder.overrides if text.startswith("tracking.uri=")]
+    serve = shlex.join([*call("ui"), *given]) if given or not has_scripts() else "make ui"
+    return f"{serve}   (MLflow's pages; it prints their addresses)"
+
+
+def close_run(parts: RunComponents, output_dir: Path, status: Status) -> None:
+    """Save train.log with the run, and end the run in the record."""
+    log_file = output_dir / "train.log"
+    if log_file.is_file():
+        parts.tracker.save_text(log_file.read_text(errors="replace"), "log/train.log")
+    parts.tracker.close(status)

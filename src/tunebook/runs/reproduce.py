@@ -1,0 +1,240 @@
+"""Run a finished run's stored config again and report whether every figure is the same.
+
+The reproduction is a run of its own. The stored config is a file from outside: it is turned into
+overrides, which go through every check that a user's own overrides go through. Places such as
+`data.root` are those of this machine.
+"""
+
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
+
+from tunebook.config.compose import check_targets, compose_config, leaves
+from tunebook.config.files import read_yaml
+from tunebook.config.output import open_output
+from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
+from tunebook.config.run_config import RunConfig
+from tunebook.config.validation import InputError, format_value, validate_value
+from tunebook.redaction import HIDDEN
+from tunebook.run_folder import LAST
+from tunebook.runs import check as settings_check
+from tunebook.runs import elsewhere, snapshot
+from tunebook.runs.execute import execute
+from tunebook.runs.requested_run import PRUNED, require_finished
+from tunebook.runs.snapshot import Comparison, RunSnapshot
+from tunebook.runs.trial import Trial
+from tunebook.text_output import quoted
+from tunebook.tracking.describe import MAX_NAME
+from tunebook.tracking.finished import FinishedRun
+from tunebook.tracking.run_lookup import find_run
+from tunebook.tracking.store import RunNotFound
+from tunebook.tracking.uploader import JOURNAL
+from tunebook.training import checkpoint
+from tunebook.training.precision import Precision
+from tunebook.untrusted import read_regular
+
+log = logging.getLogger(__name__)
+
+CONFIG = "config"  # the config that train.py composes
+KEY = re.compile(r"\w+(\.\w+)*")
+Threads = Annotated[int, Field(ge=1, le=4096)]
+
+
+@dataclass(frozen=True)
+class Original:
+    """Hold the run to reproduce, verified.
+
+    cfg: its config here. threads: None where they are not recorded.
+    notes: what else differs, a line each.
+    """
+
+    run: FinishedRun
+    account: RunSnapshot
+    cfg: DictConfig
+    threads: int | None
+    notes: list[str]
+
+
+class Reproduction(Trial):
+    """Make a run follow the run that it reproduces.
+
+    It is tested if the original was, pruned at the epoch at which the original was, and compared
+    with the original at the end.
+    """
+
+    def __init__(self, original: Original, folder: Path) -> None:
+        self.original, self.folder = original, folder
+        self.name = f"reproduces {original.run.run.info.run_name}"[:MAX_NAME]
+        self.tags = {"reproduces": original.run.run_id}
+        self.tests = any(metric.startswith("test/") for metric in original.run.metrics)
+        self.last_epoch = int(original.run.tags.get(PRUNED, 0))
+        self.comparison: Comparison | None = None
+
+    def report(self, epoch: int, value: float) -> bool:
+        """Return whether the sweep pruned the original after this epoch."""
+        return epoch == self.last_epoch
+
+    def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
+        """Return tags with the verdict; a run that failed or was stopped has none."""
+        pruned = {PRUNED: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
+        if status != "FINISHED":
+            return pruned
+        self.comparison = Comparison(
+            self.original.account, snapshot.from_journal(self.folder / JOURNAL)
+        )
+        return pruned | self.comparison.tags
+
+
+def reproduce(cfg: DictConfig) -> bool:
+    """Train the run that `cfg.run` names again, and return whether every figure is the same.
+
+    The comparison is logged. Raises InputError, ConfigError or SettingError, before anything is
+    made, where there is no such run, it is not finished, or its content can't be used. Otherwise
+    raises what training raises.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        original = read(cfg, Path(folder))
+    open_output(original.cfg)
+    config, threads = RunConfig.of(original.cfg), torch.get_num_threads()
+    trial = Reproduction(original, config.folder)
+    try:
+        torch.set_num_threads(original.threads or threads)
+        execute(config, trial)
+    finally:
+        torch.set_num_threads(threads)
+    if trial.comparison is None:  # in the process of another device
+        return True
+    lines = [f"reproduces     {original.run.run_id}", *trial.comparison.lines(original.notes)]
+    log.info("\n".join(["", *lines]))
+    return trial.comparison.same
+
+
+def read(cfg: DictConfig, folder: Path) -> Original:
+    """Return the run that is asked for.
+
+    folder: where its artifacts are downloaded to.
+    """
+    finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
+    require_finished(finished.run_id, finished.run.info.status, finished.tags)
+    asked = cfg.hydra.overrides
+    # Hydra itself adds its mode to the overrides.
+    words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]
+    places = [word for word in words if role_of(word) == Role.LOCATION]
+    if cfg.data_root:
+        places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
+    made, notes = _composed(finished, places, folder)
+    threads = _threads(finished, folder)
+    if threads is None:
+        notes.append(f"threads: not recorded -> {torch.get_num_threads()}")
+    return Original(finished, snapshot.from_mlflow(finished, folder), made, threads, notes)
+
+
+def _composed(
+    finished: FinishedRun, places: list[str], folder: Path
+) -> tuple[DictConfig, list[str]]:
+    """Return the stored config as it is composed here, and notes, a line each.
+
+    It is checked as any run's is. The notes name the settings that the
+    stored config does not have yet.
+    """
+    where = f"run={finished.run_id}"
+    config, overrides = (
+        _stored(finished, "config.yaml", folder),
+        _stored(finished, "overrides.yaml", folder),
+    )
+    _check_targets(config, where)
+    stored = {
+        key: value
+        for key, value in leaves(OmegaConf.create(config))
+        if role_of(key) not in NOT_OF_A_TRIAL
+    }
+    stored["trainer.precision"] = validate_value(
+        "precision", finished.tags.get("precision"), Precision
+    )
+    words = [
+        word
+        for word in elsewhere.settings_of(overrides, where)
+        if role_of(word) not in NOT_OF_A_TRIAL
+    ] + places
+    words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
+    if hidden := [word for word in words if HIDDEN in word and word not in places]:
+        raise InputError(f"{where}: {hidden[0]}: is not kept with the run, since it holds a secret")
+    cfg = compose_config(CONFIG, words)
+    made = dict(leaves(cfg))
+    for key, value in stored.items():
+        if repr(made.get(key)) != repr(value):
+            raise InputError(f"{where}: holds {format_value(f'{key}={value}')}, which can't be set")
+    new = [key for key in made if key not in stored and role_of(key) not in NOT_OF_A_TRIAL]
+    settings_check.check(RunConfig.of(cfg))
+    return cfg, [f"{key}: no such setting -> {format_value(made[key])}" for key in new]
+
+
+def _check_targets(config: object, where: str) -> None:
+    """Refuse a config whose targets are not allowed, before any of it is taken as a setting."""
+    if not isinstance(config, dict):
+        raise InputError(f"{where}: its config/config.yaml is no config")
+    try:
+        check_targets(OmegaConf.create(config))
+    except OmegaConfBaseException as error:
+        raise InputError(
+            f"{where}: its config/config.yaml can't be used: {' '.join(str(error).split())}"
+        ) from None
+
+
+def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
+    """Return an artifact in `config/` as plain values, with interpolations unresolved."""
+    file = finished.download(f"config/{name}", folder)
+    try:
+        return read_yaml(read_regular(file).decode(), name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})"
+        ) from None
+
+
+def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
+    """Yield an override for each stored value that the run's own overrides don't give.
+
+    There are such values where conf/ or the stored config was changed since.
+    """
+    for key, value in stored.items():
+        if key in there and repr(there[key]) == repr(value):
+            continue
+        if not KEY.fullmatch(key):
+            raise InputError(
+                f"{where}: holds {format_value(f'{key}={value}')}, which is no setting"
+            )
+        if "${" in str(value):
+            raise InputError(
+                f"{where}: holds {format_value(f'{key}={value}')}, "
+                "which would be looked up on this machine"
+            )
+        yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
+
+
+def _threads(finished: FinishedRun, folder: Path) -> int | None:
+    """Return the number of threads that the run's checkpoint records, or None without a record.
+
+    Raises CheckpointError where the checkpoint can't be trusted.
+    """
+    try:
+        content = checkpoint.read(finished.download(f"checkpoints/{LAST}", folder))
+    except RunNotFound:
+        return None
+    try:
+        threads: int = validate_value(
+            "threads", content["tunebook"]["environment"]["threads"], Threads
+        )
+    except (KeyError, TypeError):
+        return None
+    return threads

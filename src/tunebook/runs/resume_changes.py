@@ -1,0 +1,78 @@
+"""Adapt a checkpoint to settings that the user changed before resuming.
+
+State that is still valid is kept; the rest is reset.
+"""
+
+from typing import Any
+
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from tunebook.runs.assemble import RunComponents, batches_of
+from tunebook.training.checkpoint import Content
+from tunebook.training.position import Position, write_progress
+
+STEERING = (
+    "optimizer",
+    "scheduler",
+    "objective",
+    "trainer.max_epochs",
+    "data.batch_size",
+    "trainer.limit_train_batches",
+)
+# What decides the content of a batch; "train" is the digest of the training set.
+BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")
+
+
+def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) -> None:
+    """Adapt a checkpoint to `parts`, given the settings that differ.
+
+    Another optimizer starts without state. Other settings of the same optimizer apply from here
+    on, with the schedule where it would be had they applied from the start. Other batches start
+    the epoch again. Another network can't be resumed: `load_weights` and Lightning refuse it.
+    """
+    position = Position.of(content)
+    if _touches(changed, BATCHES):
+        position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
+        content["train_figures"] = []
+    if _touches(changed, STEERING):
+        _steer(content, position, parts, fresh="optimizer" in changed)
+    content["tunebook"].pop("trained", None)
+    write_progress(content, position)
+
+
+def _touches(changed: set[str], keys: tuple[str, ...]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for key in changed for prefix in keys)
+
+
+def _steer(content: Content, position: Position, parts: RunComponents, fresh: bool) -> None:
+    """Set the optimizer's settings and the schedule as if they had applied from the start.
+
+    fresh: whether the optimizer's state is reset as well.
+    """
+    optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1).parameters())
+    config = parts.classifier.make_schedule(optimizer)
+    schedule = config["scheduler"]
+    optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
+    if isinstance(schedule, ReduceLROnPlateau):
+        for epoch in history(content):
+            schedule.step(epoch[config["monitor"]])
+    else:
+        for _ in range(position.step if config["interval"] == "step" else position.epoch):
+            schedule.step()
+    group = {
+        key: value
+        for key, value in optimizer.state_dict()["param_groups"][0].items()
+        if key != "params"
+    }
+    state = content["optimizer_states"][0]
+    if fresh:
+        state["state"] = {}
+    state["param_groups"] = [group | {"params": old["params"]} for old in state["param_groups"]]
+    content["lr_schedulers"] = [schedule.state_dict()]
+
+
+def history(content: Content) -> list[dict[str, Any]]:
+    """Return the figures of each epoch so far, in order."""
+    found: list[dict[str, Any]] = content["callbacks"]["EpochLogger"]["history"]
+    return found
