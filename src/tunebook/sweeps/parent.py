@@ -135,7 +135,7 @@ class Parent:
             copy.unlink(missing_ok=True)
             optuna.copy_study(
                 from_study_name=study.study.study_name,
-                from_storage=study.study._storage,
+                from_storage=study.storage,
                 to_storage=f"sqlite:///{copy}",
             )
             self.tracker.save_file(copy, "sweep", move=True)
