@@ -17,10 +17,11 @@ from tunebook.config.validation import InputError, format_value
 from tunebook.redaction import redact
 from tunebook.run_folder import LAST, RunFolder
 from tunebook.runs.stored_run import StoredRun
+from tunebook.tags import RUN_KEY
 from tunebook.tracking import records
 from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.store import RunNotFound
-from tunebook.tracking.uploader import DELIVERED, JOURNAL, KEY_TAG, Delivery
+from tunebook.tracking.uploader import DELIVERED, JOURNAL, Delivery
 from tunebook.training import checkpoint
 from tunebook.training.checkpoint_contents import require_state
 from tunebook.untrusted import require_key
@@ -67,7 +68,7 @@ def _of_mlflow(run: StoredRun, folder: RunFolder) -> RunFolder:
         raise InputError(f"{run.where}: MLflow holds no checkpoint of it; it ran {there}") from None
     require_state(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
     try:
-        folder.key = require_key(run.tags.get(KEY_TAG, folder.key), f"its tag {KEY_TAG}")
+        folder.key = require_key(run.tags.get(RUN_KEY, folder.key), f"its tag {RUN_KEY}")
     except ValueError as error:
         raise InputError(f"{run.where}: {error}") from None
     folder.status = run.status

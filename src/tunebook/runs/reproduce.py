@@ -31,8 +31,9 @@ from tunebook.runs import check as settings_check
 from tunebook.runs import snapshot
 from tunebook.runs.execute import execute
 from tunebook.runs.snapshot import Comparison, RunSnapshot
-from tunebook.runs.stored_run import PRUNED, StoredRun
+from tunebook.runs.stored_run import StoredRun
 from tunebook.runs.trial import Trial
+from tunebook.tags import PRUNED_AT_EPOCH, REPRODUCES
 from tunebook.text_output import quoted
 from tunebook.tracking.describe import MAX_NAME
 from tunebook.tracking.store import RunNotFound
@@ -72,9 +73,9 @@ class Reproduction(Trial):
     def __init__(self, original: Original, folder: Path) -> None:
         self.original, self.folder = original, folder
         self.name = f"reproduces {original.run.listed.name}"[:MAX_NAME]
-        self.tags = {"reproduces": original.run.run_id}
+        self.tags = {REPRODUCES: original.run.run_id}
         self.tests = any(metric.startswith("test/") for metric in original.run.metrics)
-        self.last_epoch = int(original.run.tags.get(PRUNED, 0))
+        self.last_epoch = int(original.run.tags.get(PRUNED_AT_EPOCH, 0))
         self.comparison: Comparison | None = None
 
     def report(self, epoch: int, value: float) -> bool:
@@ -83,7 +84,7 @@ class Reproduction(Trial):
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags with the verdict; a run that failed or was stopped has none."""
-        pruned = {PRUNED: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
+        pruned = {PRUNED_AT_EPOCH: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
         if status != "FINISHED":
             return pruned
         self.comparison = Comparison(

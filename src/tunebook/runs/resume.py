@@ -24,6 +24,7 @@ from tunebook.runs.record import data_digests, hyperparameters
 from tunebook.runs.resolve_resume import has_checkpoint, is_record_lost, moved_checkpoints
 from tunebook.runs.resume_changes import adapt_checkpoint, history
 from tunebook.runs.stored_run import StoredRun
+from tunebook.tags import RESUMED_CHANGES, RESUMED_FROM
 from tunebook.task import Classifier
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
@@ -95,9 +96,9 @@ class Resumed:
         for change in self.changed:
             log.warning("changed: %s", change)
         if self.changed:
-            tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
+            tracker.set_tags({RESUMED_CHANGES: "; ".join(self.changed)})
         if self.origin:
-            tracker.set_tags({"resumed.from": self.origin})
+            tracker.set_tags({RESUMED_FROM: self.origin})
         # A new record has no epochs, and a part of a journal may have been lost.
         for epoch in history(self.content):
             tracker.log_metrics(

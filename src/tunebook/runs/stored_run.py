@@ -19,6 +19,7 @@ from tunebook.config.files import read_yaml
 from tunebook.config.validation import InputError, format_value
 from tunebook.redaction import learn, redact
 from tunebook.run_folder import BEST, FILE, LAST, RunFolder, folders
+from tunebook.tags import PRUNED_AT_EPOCH, RESUMED_CHANGES, TESTED_WEIGHTS
 from tunebook.tracking.arrived import run_id_of
 from tunebook.tracking.run_lookup import LAST as NEWEST
 from tunebook.tracking.run_lookup import find_run
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 ADDRESSES = ("http://", "https://")  # beginnings of a checkpoint that is to be downloaded
 TIMEOUT_S = 30  # for the server of such a checkpoint to answer
-PRUNED = "sweep.pruned_at_epoch"  # tag of a trial that its sweep pruned
 NAMES = (
     "last, an MLflow run's id, its first digits or its name, a registered model "
     "(models:/<name>/<version>), a run's folder, a checkpoint's path or http(s) address"
@@ -167,14 +167,14 @@ class StoredRun:
                 f"{self.where}: is {self.status}, not FINISHED: "
                 "there is nothing whole to compare with"
             )
-        if changes := self.tags.get("resumed.changes"):
+        if changes := self.tags.get(RESUMED_CHANGES):
             raise InputError(
                 f"{self.where}: its settings were changed on the way ({format_value(changes)}): "
                 "no one config makes it"
             )
-        if not self.tags.get(PRUNED, "0").isdecimal():
-            found = format_value(self.tags[PRUNED])
-            raise InputError(f"{self.where}: its tag {PRUNED}={found} is no epoch")
+        if not self.tags.get(PRUNED_AT_EPOCH, "0").isdecimal():
+            found = format_value(self.tags[PRUNED_AT_EPOCH])
+            raise InputError(f"{self.where}: its tag {PRUNED_AT_EPOCH}={found} is no epoch")
 
     def read_folder(self) -> RunFolder:
         """Return what `run.json` says of the run; raise InputError if it can't be read."""
@@ -231,7 +231,7 @@ class StoredRun:
             return Path(self.checkpoint)
         if self.folder is not None:
             return self.folder / "checkpoints" / f"{'last' if which == 'tested' else which}.ckpt"
-        tested = self.tags.get("tested_weights", "last")
+        tested = self.tags.get(TESTED_WEIGHTS, "last")
         return self.download(f"checkpoints/{tested if which == 'tested' else which}.ckpt", folder)
 
     def fetch_checkpoints(self, to: Path, names: Sequence[str] = (LAST, BEST)) -> None:

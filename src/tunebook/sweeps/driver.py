@@ -28,6 +28,7 @@ from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_
 from tunebook.sweeps.study import BEGUN, Next, Study
 from tunebook.sweeps.worker import LOG as WORKER_LOG
 from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
+from tunebook.tags import SWEEP_STATE
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
 from tunebook.training.signals import handling
@@ -318,7 +319,7 @@ class Driver:
         )
         how = "timed out" if timed_out else "killed"
         self.study.record(worker.spec.number, TrialResult("FAIL", how=how, error=error))
-        mark(worker.spec.folder, {"sweep.state": how})
+        mark(worker.spec.folder, {SWEEP_STATE: how})
 
     def _stop_what_should(self) -> None:
         limit = self.request.settings["trial_timeout"]

@@ -23,6 +23,7 @@ from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import table
 from tunebook.sweeps.storage import StudyUnavailable
 from tunebook.sweeps.study import Study
+from tunebook.tags import SWEEP_KIND, SWEEP_NAME
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.tracker import Status
@@ -82,8 +83,8 @@ class Parent:
             },
             tags=tags
             | {
-                "sweep.name": self.request.name,
-                "sweep.kind": "sweep",
+                SWEEP_NAME: self.request.name,
+                SWEEP_KIND: "sweep",
                 "folder": str(self.folder.path),
             },
         )

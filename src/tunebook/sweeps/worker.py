@@ -28,6 +28,7 @@ from tunebook.sweeps.endings import NO_ROOM, NO_STUDY
 from tunebook.sweeps.result import TrialResult, write_result
 from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_existing
 from tunebook.sweeps.study import BEGUN, TrialHandle
+from tunebook.tags import PRUNED_AT_EPOCH, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
 from tunebook.task import NonFiniteLoss
 from tunebook.text_output import quoted
 from tunebook.training import Stopped
@@ -84,9 +85,9 @@ class StudyTrial(Trial):
         self.begun = time.monotonic()
         self.study.note(**{BEGUN: time.time()})
         self.tags = {
-            "sweep.name": spec.sweep,
-            "sweep.trial": str(spec.number),
-            "sweep.state": "running",
+            SWEEP_NAME: spec.sweep,
+            SWEEP_TRIAL: str(spec.number),
+            SWEEP_STATE: "running",
         }
 
     def report(self, epoch: int, value: float) -> bool:
@@ -114,9 +115,9 @@ class StudyTrial(Trial):
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags for the state of the trial, which MLflow's status does not show."""
         if status == "FINISHED" and self.pruned_at_epoch:
-            return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.pruned_at_epoch)}
+            return {SWEEP_STATE: "pruned", PRUNED_AT_EPOCH: str(self.pruned_at_epoch)}
         return {
-            "sweep.state": {"FINISHED": "complete", "KILLED": "interrupted"}.get(status)
+            SWEEP_STATE: {"FINISHED": "complete", "KILLED": "interrupted"}.get(status)
             or how_it_failed(error)
         }
 

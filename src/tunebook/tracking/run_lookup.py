@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tunebook.config.validation import InputError, format_value, suggest
 from tunebook.redaction import redact
+from tunebook.tags import REPRODUCES, SWEEP_NAME
 from tunebook.text_output import printable
 from tunebook.tracking.run_reader import ID, FoundRun, NotReadable, Query, Reader, open_reader
 from tunebook.tracking.store import RunNotFound, open_client
@@ -20,7 +21,6 @@ REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>
 SHORT = 8  # digits of an id in a message
 LISTED = 6  # runs in a message
 LISTED_NAMES = 10  # names of sweeps or experiments in a message
-SWEEP_NAME, REPRODUCES = "sweep.name", "reproduces"  # tags
 
 
 class AmbiguousRun(InputError):
