@@ -21,7 +21,7 @@ from tunebook.sweeps.endings import ORPHANED, SETBACKS, Setbacks
 from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
 from tunebook.sweeps.parent import Parent, mark
 from tunebook.sweeps.request import Request, differences
-from tunebook.sweeps.result import TrialResult, has_open_record, read_result
+from tunebook.sweeps.result import TrialResult, has_open_record, read_result, remove_result
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.space import in_short
 from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_aside
@@ -230,13 +230,24 @@ class Driver:
             spec = self._spec(trial)
             if trial.is_new and is_of_another(spec.folder, spec.overrides):
                 self.study.pass_over(trial.number)
-            elif (result := read_result(spec.folder)) is not None:
-                # It ended after its driver was killed, or the study's database was lost since.
+            elif (result := self._earlier_result(trial, spec)) is not None:
                 self.study.record(trial.number, result)
             else:
                 self.workers.append(self.executor.start(spec))
                 self.display.began(spec)
         return False
+
+    def _earlier_result(self, trial: Next, spec: TrialSpec) -> TrialResult | None:
+        """Return the result of a trial that ended before this driver started, or None.
+
+        Its driver was killed, or the study's database was lost since. A trial that failed is run
+        again in the second case.
+        """
+        result = read_result(spec.folder)
+        if trial.is_new and result is not None and result.state == "FAIL":
+            remove_result(spec.folder)
+            return None
+        return result
 
     def _spec(self, trial: Next) -> TrialSpec:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)

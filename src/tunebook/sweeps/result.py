@@ -55,6 +55,11 @@ def write_result(folder: Path, result: TrialResult) -> None:
     write_atomically(folder / FILE, json.dumps(asdict(result)).encode())
 
 
+def remove_result(folder: Path) -> None:
+    """Remove the result of the trial in `folder`, which is to be run again."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def read_result(folder: Path) -> TrialResult | None:
     """Return the result of the trial in `folder`, or None if it is not over.
 
