@@ -16,7 +16,16 @@ from tunebook.tracking.store import RunNotFound
 TIMES = ("time/", "speed/", "system/")  # metrics that differ from run to run
 ORDER = ("lr", "train/", "val/", "best/", "test/")  # the order in which metrics are logged
 # Tags that say where a run came from, as the `version.<package>` tags do.
-ORIGIN = ("host", "cpu", "python", "precision", "git.commit", "git.dirty")
+ORIGIN = (
+    "host",
+    "cpu",
+    "python",
+    "precision",
+    "git.commit",
+    "git.dirty",
+    "project",
+    describe.PROJECT_CODE,
+)
 PACKAGES = "config/requirements.txt"
 SHOWN = 5  # final figures, those with the largest differences first
 SHOWN_PACKAGES = 10  # packages that no tag names
