@@ -113,8 +113,8 @@ def valid_name(name: str) -> str:
     """Return the nearest name that a project can have."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_")
-    tried = (words, f"my_{words}", f"my_{words}_project", "my_project")
-    return next(each for each in tried if not why_no_package(each))
+    tried = (words, f"my_{words}", f"my_{words}_project") if words else ()
+    return next((each for each in tried if not why_no_package(each)), "my_project")
 
 
 def _describe_to_editor(folder: Path) -> None:

@@ -91,7 +91,7 @@ def check_name(target: object, kind: str, where: str) -> str:
             where,
             target,
             f"must be a class in {' or '.join(allowed)}: other code is never run from a config"
-            f"{advice if KINDS[kind].takes_own and PROJECT is None else ''}",
+            f"{advice if KINDS[kind].takes_own and allowed == KINDS[kind].modules else ''}",
         )
     if target.rpartition(".")[2] in KINDS[kind].refused:
         raise SettingError(
