@@ -231,7 +231,6 @@ CASES: dict[str, tuple[dict[str, str], list[str], str]] = {
         ["model=mlp", "model.hidden_layers=2"], "no such setting"),
     "a primary config": (
         {"config.yaml": "seed: 1\n"}, [], "conf/config.yaml: a project has no primary config"),
-    "no group": ({"optimiser/x.yaml": "lr: 1\n"}, [], "Did you mean 'optimizer'?"),
     "another package": ({}, ["model=small_cnn", "model._target_=another.networks.CNN"], OTHER),
     "a longer name": ({}, ["model=small_cnn", f"model._target_={NAME}_evil.CNN"], OTHER),
     "the standard library": ({}, ["model=small_cnn", "model._target_=os.system"], OTHER),
@@ -241,6 +240,8 @@ CASES: dict[str, tuple[dict[str, str], list[str], str]] = {
     "Hydra's settings": ({"experiment/e.yaml": GLOBAL + JOB}, ["experiment=e"], "sets hydra"),
     "a link out of conf": (
         {"experiment/e.yaml": "-> ../../pyproject.toml"}, ["experiment=e"], "is outside conf/"),
+    # The last, since the folder stays.
+    "no group": ({"optimiser/x.yaml": "lr: 1\n"}, [], "Did you mean 'optimizer'?"),
 }  # fmt: skip
 
 

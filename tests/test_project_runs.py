@@ -138,7 +138,9 @@ def test_a_strangers_run_runs_nothing(watched: Path, tmp_path: Path) -> None:
     file = tmp_path / "last.ckpt"
     (stored,) = (watched / "mlruns").rglob("last.ckpt")
     shutil.copy(stored, file)
-    shutil.copytree(watched, record.parent / "nested", ignore=shutil.ignore_patterns("outputs"))
+    for name in ("src", "conf"):  # a run's folder is no project, even if it looks like one
+        shutil.copytree(watched / name, record.parent / name)
+    shutil.copy(watched / FILE, record.parent)
     store = f"tracking.uri=sqlite:///{watched}/mlflow.db"
     Image.new("L", (16, 16)).save(tmp_path / "black.png")
     commands: list[list[str]] = [
@@ -155,7 +157,7 @@ def test_a_strangers_run_runs_nothing(watched: Path, tmp_path: Path) -> None:
         assert (result.code, result.err.count("\n")) == (2, 1), (words, result)
         assert OTHER in result.err or "no such option" in result.err, (words, result)
     assert not was_imported(watched)
-    assert not was_imported(record.parent / "nested")
+    assert not was_imported(record.parent)
 
 
 def block(page: str, heading: str) -> list[str]:
