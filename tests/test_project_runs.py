@@ -100,6 +100,52 @@ def test_a_sweep_over_a_setting_of_ones_own(project: Path, executor: list[str]) 
     assert "model.width" in found
 
 
+KINDS = """
+import optuna, pytorch_lightning, torch
+
+class Optimizer(torch.optim.SGD):
+    def __init__(self, params, lr: float):
+        super().__init__(params, lr)
+
+class Schedule(torch.optim.lr_scheduler.StepLR):
+    pass
+
+class Augmentation(torch.nn.Module):
+    def forward(self, images, index, key):
+        return images.flip(-1)
+
+class Count(pytorch_lightning.Callback):
+    def __init__(self, monitor, says: str):
+        self.line = f"{says} {monitor}"
+    def on_train_start(self, trainer, module):
+        print(self.line)
+
+class Sampler(optuna.samplers.RandomSampler):
+    pass
+"""
+FILES = {
+    "optimizer": "_target_: my_project.kinds.Optimizer\nlr: 0.1\n",
+    "scheduler": "_target_: my_project.kinds.Schedule\nstep_size: 1\ninterval: epoch\n",
+    "augmentation": "_target_: my_project.kinds.Augmentation\n",
+    "callbacks": "count: {_target_: my_project.kinds.Count, says: begins with}\n",
+    "sweep": "defaults: [_common, _self_]\nsampler: {_target_: my_project.kinds.Sampler}\ntrials: 2\n",
+}
+
+
+def test_classes_of_each_kind_can_be_ones_own(project: Path) -> None:
+    (project / "src" / NAME / "kinds.py").write_text(KINDS)
+    for group, text in FILES.items():
+        (project / "conf" / group).mkdir(exist_ok=True)
+        (project / "conf" / group / "mine.yaml").write_text(text)
+    words = [f"{group}=mine" for group in FILES if group != "sweep"]
+    said = succeed(project, "train", *FIRST, *words)
+    assert "begins with val/acc\n" in said
+    varied = ["sweep=mine", "model.width=range(4,9)", "sweep.workers=1"]
+    succeed(project, "train", "-m", *FIRST, *words, *varied)
+    assert [run.info.status for run in runs_in(project)] == ["FINISHED"] * 4
+    succeed(project, "schema")
+
+
 def test_other_devices_processes_find_the_project(project: Path) -> None:
     devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     succeed(project / "src", "train", *FIRST, *devices)
