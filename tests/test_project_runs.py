@@ -128,7 +128,7 @@ FILES = {
     "scheduler": "_target_: my_project.kinds.Schedule\nstep_size: 1\ninterval: epoch\n",
     "augmentation": "_target_: my_project.kinds.Augmentation\n",
     "callbacks": "count: {_target_: my_project.kinds.Count, says: begins with}\n",
-    "sweep": "defaults: [_common, _self_]\nsampler: {_target_: my_project.kinds.Sampler}\ntrials: 2\n",
+    "sweep": "defaults: [_common]\nsampler: {_target_: my_project.kinds.Sampler}\ntrials: 2\n",
 }
 
 
