@@ -131,7 +131,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     raise AssertionError(f"not within {seconds} s")
 
 
-def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: str) -> None:
+def faulty_work(faults_at: tuple[int, ...], spec: Any, parent_pipe: Any, gpu: str) -> None:
     """Run a sweep's worker with a fault in the trials of `faults_at`.
 
     The first trial raises in training, the second is killed, the third diverges and the fifth
@@ -144,22 +144,32 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: s
         raise RuntimeError("a fault")
 
     what = {0: raise_a_fault, 1: send(signal.SIGKILL), 4: lambda: time.sleep(600)}
-    if order.number in faults_at and order.number == 2:
+    if spec.number in faults_at and spec.number == 2:
         nothing_finite(5)
-    elif order.number in faults_at:
-        at_call(Classifier, "training_step", 5, what[order.number])
-    work(order, parent_pipe, gpu)
+    elif spec.number in faults_at:
+        at_call(Classifier, "training_step", 5, what[spec.number])
+    work(spec, parent_pipe, gpu)
 
 
-def killed_before_telling(order: Any, parent_pipe: Any, gpu: str) -> None:
-    """Run a sweep's worker that is killed after its run, before it tells the study."""
-    from tunebook.sweeps.study import TrialHandle
+def killed_while_closing(at: str, spec: Any, parent_pipe: Any, gpu: str) -> None:
+    """Run a sweep's worker that is killed when its trial has a result.
+
+    at: "record" or "folder", which is about to be closed, or "end", when both are.
+    """
+    from tunebook.run_folder import RunFolder
+    from tunebook.runs import record
     from tunebook.sweeps.worker import work
 
-    at_call(TrialHandle, "tell", 1, send(signal.SIGKILL))
-    work(order, parent_pipe, gpu)
+    if not (spec.folder / "result.json").exists():  # the second start of the trial goes well
+        owner, name = {
+            "record": (record, "close_run"),
+            "folder": (RunFolder, "close"),
+            "end": (record, "say_where"),
+        }[at]
+        at_call(owner, name, 1, send(signal.SIGKILL))
+    work(spec, parent_pipe, gpu)
 
 
-def no_work(order: Any, parent_pipe: Any, gpu: str) -> None:
+def no_work(spec: Any, parent_pipe: Any, gpu: str) -> None:
     """End a sweep's worker at once, as on a machine where none can run."""
     os._exit(3)

@@ -18,6 +18,7 @@ FOUNDATION = {
     "randomness",
     "redaction",
     "run_folder",
+    "tags",
     "text_output",
     "torchvision_operators",
     "untrusted",

@@ -350,10 +350,11 @@ def test_of_twelve_trials_three_fail_and_nine_are_as_ever(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("at", ["record", "folder", "end"])
 def test_a_trial_that_was_done_before_it_was_killed_is_done(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    monkeypatch.setattr(local, "work", faults.killed_before_telling)
+    monkeypatch.setattr(local, "work", partial(faults.killed_while_closing, at))
     result = cli("train.py", "-m", *RUN, "trainer.max_epochs=2", "seed=1,2", *with_store(tmp_path))
     assert result.code == 0, result.out
     assert {run.data.tags["sweep.state"] for run in children(tmp_path).values()} == {"complete"}

@@ -9,7 +9,6 @@ from pathlib import Path
 import optuna
 import pytest
 from mlflow.entities import Dataset, DatasetInput
-from optuna.trial import TrialState
 from rich.console import Console
 
 from tests.conftest import Cli
@@ -17,9 +16,10 @@ from tests.stored import Store
 from tunebook.sweeps.final import find_winner
 from tunebook.sweeps.points import read
 from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.storage import open_storage
-from tunebook.sweeps.study import Result, Study
+from tunebook.sweeps.study import Study
 from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")
@@ -47,9 +47,8 @@ def trained(
         value = values[int(words["model.filters"]) if "model.filters" in words else None][
             int(words["seed"]) - 1
         ]
-        study.complete(
-            trial.trial_id, Result(TrialState.COMPLETE, value, {1: value}, {TESTED: value - 0.01})
-        )
+        figures = {TESTED: value - 0.01}
+        study.record(trial.number, TrialResult("COMPLETE", value, {1: value}, figures))
     return study
 
 

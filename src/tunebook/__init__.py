@@ -6,6 +6,7 @@ config         Hydra's composition into one checked config, and the role of ever
 machine        the processors and the memory that this process may use
 randomness     random numbers as a pure function of (seed, epoch, step or sample)
 redaction      recognizes secrets and keeps them out of everything that is written
+tags           the names of the tags of MLflow runs that are read again
 text_output    makes untrusted text safe to print and to write into tables
 run_folder     a run's folder: the record `run.json`, and the lock of the process that uses it
 untrusted      reads files, names and YAML that are not trusted

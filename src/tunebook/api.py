@@ -36,12 +36,13 @@ from tunebook.report.compare import places, read_study
 from tunebook.report.read import Study as RunsOfStudy
 from tunebook.report.terminal import say
 from tunebook.run_folder import RunFolder
-from tunebook.runs import requested_run, restore
+from tunebook.runs import restore
 from tunebook.runs.check import check
 from tunebook.runs.execute import execute, test
 from tunebook.runs.images import pixels_of
 from tunebook.runs.predict import BATCH, probabilities
 from tunebook.runs.resolve_resume import resolve_resume
+from tunebook.runs.stored_run import StoredRun
 from tunebook.runs.trial import Trial
 from tunebook.session import interruptible, logged
 from tunebook.sweeps.command import read_checked
@@ -49,7 +50,6 @@ from tunebook.sweeps.show import table
 from tunebook.sweeps.start import drive, open_study
 from tunebook.text_output import quoted
 from tunebook.tracking.arrived import run_id_of
-from tunebook.tracking.finished import FinishedRun
 
 # What starts the processes of other devices: in a wheel, the command `tunebook`.
 SCRIPT = str(FILE if IS_WHEEL else PACKAGE.parent / "train.py")
@@ -117,9 +117,12 @@ class Run:
     @property
     def pictures(self) -> dict[str, Image.Image]:
         """Return the pictures of the run: the confusion matrix, learning curves, worst images."""
-        finished, found = self._finished(), dict[str, Image.Image]()
+        if not self.id:
+            raise InputError(f"{self.name}: is not tracked, so that there are no pictures")
+        stored = StoredRun.find(self.id, str(_asked(*self.source).tracking.uri))
+        found = dict[str, Image.Image]()
         with tempfile.TemporaryDirectory() as folder:
-            for file in sorted(finished.download("pictures", Path(folder)).glob("*.png")):
+            for file in sorted(stored.download("pictures", Path(folder)).glob("*.png")):
                 with Image.open(file, formats=("PNG",)) as opened:
                     found[file.stem] = opened.copy()
         return found
@@ -127,11 +130,6 @@ class Run:
     def _restored(self) -> restore.Restored:
         with tempfile.TemporaryDirectory() as folder:
             return restore.restore(_asked(*self.source), Path(folder))
-
-    def _finished(self) -> FinishedRun:
-        if not self.id:
-            raise InputError(f"{self.name}: is not tracked, so that there are no pictures")
-        return FinishedRun(str(_asked(*self.source).tracking.uri), self.id)
 
 
 @dataclass(frozen=True)
@@ -287,16 +285,15 @@ def load(name: str, *overrides: str) -> Run:
     RunNotFound, with the nearest match, where there is no such run.
     """
     cfg = _asked(*_source(name, overrides))
-    found = requested_run.find(cfg)
-    if isinstance(found, Path) and (run_id := run_id_of(found)):
-        finished = FinishedRun(str(cfg.tracking.uri), run_id)
-    elif isinstance(found, str | Path):
-        raise InputError(
-            f"run={name}: is no run in MLflow; its weights are for evaluate and predict"
-        )
-    else:
-        finished = FinishedRun(str(cfg.tracking.uri), found.run_id)
-    return _of_mlflow(finished, _source(finished.run_id, overrides))
+    stored = StoredRun.find(str(cfg.run), str(cfg.tracking.uri))
+    columns = {
+        metric: stored.history(metric) for metric in stored.metrics if not metric.startswith(ONCE)
+    }
+    history = pd.DataFrame(columns).sort_index().rename_axis("epoch")
+    return Run(
+        stored.run_id, stored.listed.name, stored.status, stored.settings, stored.metrics,
+        history, _source(stored.run_id, overrides),
+    )  # fmt: skip
 
 
 def compare(*overrides: str) -> Comparison:
@@ -310,20 +307,6 @@ def compare(*overrides: str) -> Comparison:
     study = read_study(requested_runs.RequestedRuns.of(cfg))
     start = Start(study.stem, study.fixed, places(overrides), study.finalists)
     return Comparison(study, findings(study.results, start=start))
-
-
-def _of_mlflow(finished: FinishedRun, source: tuple[str, ...]) -> Run:
-    columns = {
-        metric: finished.history(metric)
-        for metric in finished.metrics
-        if not metric.startswith(ONCE)
-    }
-    history = pd.DataFrame(columns).sort_index().rename_axis("epoch")
-    data, info = finished.run.data, finished.run.info
-    return Run(
-        finished.run_id, str(info.run_name), str(info.status), dict(data.params), finished.metrics,
-        history, source,
-    )  # fmt: skip
 
 
 def _asked(*overrides: str) -> DictConfig:

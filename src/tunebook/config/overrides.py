@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 from tunebook.config.files import ConfigError
 from tunebook.config.paths import CONFS
-from tunebook.config.roles import REFERABLE, role_of
+from tunebook.config.roles import OF_THIS_CALL, REFERABLE, role_of
 from tunebook.config.validation import InputError, SettingError, format_value, one_line
 from tunebook.redaction import HIDDEN
 
@@ -142,6 +142,23 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
         if re.split(r"[./]", key)[0] in ("hydra", "resume", "resume_changes"):
             raise InputError(f"{where}: holds {format_value(word)}, which is no setting of a run")
         kept += check_outside_words([word], where)
+    return kept
+
+
+def overrides_of_stored_run(overrides: object, where: str) -> list[str]:
+    """Return the overrides of an untrusted run that may be used here.
+
+    Overrides that name locations are left out. InputError is raised for flags and for anything that
+    would be evaluated on this machine.
+    where: the setting that named the run, for the error's message.
+    """
+    kept: list[str] = []
+    for override in overrides if isinstance(overrides, list) else [overrides]:
+        if not isinstance(override, str) or override.startswith("-"):
+            raise InputError(f"{where}: holds {format_value(override)}, which is no setting")
+        if role_of(override) in OF_THIS_CALL:
+            continue
+        kept += check_outside_words([override], where)
     return kept
 
 

@@ -17,6 +17,7 @@ from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.config.validation import MODES, InputError, suggest
 from tunebook.report import sweep_record
 from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
+from tunebook.tags import REPRODUCES, SWEEP_KIND, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
 from tunebook.tracking.store import open_client
 
 PAGE = 1000  # runs per request
@@ -60,12 +61,12 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     """
     client = open_client(uri)
     parent = _sweeps_own_run(client, name)
-    name = parent.data.tags["sweep.name"]
+    name = parent.data.tags[SWEEP_NAME]
     runs = _search(
         client, [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
     # The runs of its winner with other seeds have the same parent.
-    runs = [run for run in runs if run.data.tags.get("sweep.name") == name]
+    runs = [run for run in runs if run.data.tags.get(SWEEP_NAME) == name]
     asked = sweep_record.request(client, parent)
     if metric is not None:
         _require(metric, runs)
@@ -76,7 +77,7 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
     errors = sweep_record.errors(client, parent)
     rows = [
-        _of_sweep(run, objective, dimensions, errors.get(run.data.tags.get("sweep.trial", ""), ""))
+        _of_sweep(run, objective, dimensions, errors.get(run.data.tags.get(SWEEP_TRIAL, ""), ""))
         for run in runs
     ]
     settings = tuple(dimension.setting for dimension in dimensions) or settings_of(runs, objective)
@@ -107,7 +108,7 @@ def read_runs(
             f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})"
         ) from None
     # A sweep's parent run is not one of its trials.
-    runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]
+    runs = [run for run in runs if run.data.tags.get(SWEEP_KIND) != "sweep"]
     if not runs:
         raise InputError(
             f"runs={filter_text}: finds no run"
@@ -124,7 +125,7 @@ def read_runs(
     results = Results(
         name, objective, _direction(objective), settings, tuple(rows), classes=_classes(runs)
     )
-    stems = {str(run.data.tags.get("sweep.name", "")).partition(f" {FINALIST} ") for run in runs}
+    stems = {str(run.data.tags.get(SWEEP_NAME, "")).partition(f" {FINALIST} ") for run in runs}
     of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
     stem = next(iter(stems))[0] if of_finalists else name
     return Study(results, shared, "", _params(runs), _tested(runs), stem, of_finalists)
@@ -198,7 +199,7 @@ def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowR
             order_by=["attributes.start_time ASC"],
         )
         # A reproduction repeats the same run, and is not another seed.
-        found += [run for run in page if "reproduces" not in run.data.tags]
+        found += [run for run in page if REPRODUCES not in run.data.tags]
         token = page.token or ""
     return found
 
@@ -207,9 +208,9 @@ def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
     """Return a sweep's parent run, found by its id or by the sweep's name."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     there = _search(client, ids, "tags.`sweep.kind` = 'sweep'")
-    found = [run for run in there if name in (run.info.run_id, run.data.tags.get("sweep.name"))]
+    found = [run for run in there if name in (run.info.run_id, run.data.tags.get(SWEEP_NAME))]
     if not found:
-        names = list(dict.fromkeys(run.data.tags["sweep.name"] for run in reversed(there)))
+        names = list(dict.fromkeys(run.data.tags[SWEEP_NAME] for run in reversed(there)))
         known = f"; there are: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
         raise InputError(f"sweep={name}: there is no such sweep in MLflow{known}")
     return found[-1]
@@ -239,7 +240,7 @@ def _of_runs(run: MLflowRun, objective: str, settings: Sequence[Setting]) -> Run
 
 def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str) -> Run:
     info, metrics = run.info, run.data.metrics
-    told = str(run.data.tags.get("sweep.state", ""))
+    told = str(run.data.tags.get(SWEEP_STATE, ""))
     state = told if told and info.status != "RUNNING" else STATES.get(info.status, "running")
     best = metrics.get(f"best/{objective.replace('/', '_')}", metrics.get(objective))
     seed = run.data.params.get("seed", "")

@@ -7,15 +7,16 @@ memory          estimates how much memory a network needs
 execute         trains, tests once and returns the objective
 trial           connects a run to its sweep
 record          records a run before and after training, and prints its summary
+stored_run      finds an earlier run, and reads what is stored of it
 resolve_resume  finds the run to resume, without torch
 resume          loads its checkpoint, and checks that it is still the same run
-elsewhere       fetches a run to resume from MLflow, or from a checkpoint alone
+fetch_external  fetches a run to resume from MLflow, or from a checkpoint alone
 places          refuses the locations that another person's run folder names
 compatibility   checks that a checkpoint's state fits the run's objects
 resume_changes  adapts a checkpoint to settings that the user changed
-requested_run   finds the run that evaluate, predict or reproduce names, and checks their settings
+requested_run   checks the settings of evaluate, predict and reproduce
 images          reads image files, which are not trusted
-restore         rebuilds a run from its MLflow run, its folder or a checkpoint alone
+restore         rebuilds an earlier run's network and data
 evaluate        tests a finished run again
 predict         predicts the classes of images
 reproduce       trains a finished run's stored config again

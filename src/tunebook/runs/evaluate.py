@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from tunebook.runs import restore
 from tunebook.runs.execute import test
+from tunebook.tags import TESTED_WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +21,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
         figures = test(restored.parts, Path(folder))
-    finished = restored.finished
-    name = f"{finished.run.info.run_name}  {finished.run_id}" if finished else restored.name
+    stored = restored.stored
+    is_from_mlflow = stored.folder is None and not stored.checkpoint
+    name = f"{stored.listed.name}  {stored.run_id}" if is_from_mlflow else stored.name
     log.info("run %s%s", name, f", {restored.weights} epoch's weights" if restored.weights else "")
-    as_tested = finished is not None and restored.weights == finished.tags.get(
-        "tested_weights", "last"
-    )
+    as_tested = is_from_mlflow and restored.weights == stored.tags.get(TESTED_WEIGHTS, "last")
+    known = stored.metrics if as_tested else {}
     for figure, value in figures.items():
-        recorded = finished.metrics.get(figure) if finished and as_tested else None
+        recorded = known.get(figure)
         said = (
             ""
             if recorded is None

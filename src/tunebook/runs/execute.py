@@ -135,6 +135,8 @@ def close(
     """
     if status == "KILLED" and (last := job.output_dir / LAST_CHECKPOINT).exists():
         job.parts.tracker.save_file(last, "checkpoints")
+    if status == "FINISHED":
+        job.trial.finish()
     if tags := job.trial.end_tags(status, error):
         job.parts.tracker.set_tags(tags)
     record.close_run(job.parts, job.output_dir, status)
@@ -181,13 +183,17 @@ def train_and_test(job: RunContext) -> dict[str, float]:
     A run that was pruned, or whose sweep doesn't allow it, is not tested.
     """
     report, checkpoints = fit(job)
-    job.trial.epochs, job.trial.history = len(report.history), report.history
+    trial, objective = job.trial, job.parts.settings["objective"]
+    trial.epochs, trial.history = len(report.history), report.history
+    if job.parts.objective is not None:
+        trial.curve = {int(epoch["epoch"]): epoch[objective] for epoch in report.history}
     figures: dict[str, float] = {}
-    if job.trial.tests and not job.trial.pruned_at_epoch:
+    if trial.tests and not trial.pruned_at_epoch:
         if job.parts.settings["tested_weights"] == "best":
             load_best(job, checkpoints)
-        job.trial.figures = figures = test(job.parts, job.output_dir)
+        trial.figures = figures = test(job.parts, job.output_dir)
     best = best_epoch(job.parts, report.history)
+    trial.value = best[objective]
     record.record_results(job.parts, report, figures, best, job.checkpoints)
     record.summarise(job.parts, figures, best, report)
     if checkpoints.unsaved:

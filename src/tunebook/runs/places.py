@@ -12,7 +12,6 @@ from tunebook.config.roles import Role, key_of, role_of
 from tunebook.config.validation import InputError, format_value
 from tunebook.run_folder import RUNS, RunFolder
 
-ADDRESSES = ("http://", "https://")  # beginnings of a checkpoint that is to be downloaded
 # Settings of a tracking store that say what is sent to it, not where it is.
 NO_PLACES = tuple(
     f"tracking.{key}" for key in ("patience_s", "save_model", "save_pictures", "system_metrics")

@@ -20,28 +20,26 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from tunebook.config.compose import check_targets, compose_config, leaves
-from tunebook.config.files import read_yaml
 from tunebook.config.output import open_output
+from tunebook.config.overrides import overrides_of_stored_run
 from tunebook.config.roles import NOT_OF_A_TRIAL, Role, role_of
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import InputError, format_value, validate_value
 from tunebook.redaction import HIDDEN
 from tunebook.run_folder import LAST
 from tunebook.runs import check as settings_check
-from tunebook.runs import elsewhere, snapshot
+from tunebook.runs import snapshot
 from tunebook.runs.execute import execute
-from tunebook.runs.requested_run import PRUNED, require_finished
 from tunebook.runs.snapshot import Comparison, RunSnapshot
+from tunebook.runs.stored_run import StoredRun
 from tunebook.runs.trial import Trial
+from tunebook.tags import PRUNED_AT_EPOCH, REPRODUCES
 from tunebook.text_output import quoted
 from tunebook.tracking.describe import MAX_NAME
-from tunebook.tracking.finished import FinishedRun
-from tunebook.tracking.run_lookup import find_run
 from tunebook.tracking.store import RunNotFound
 from tunebook.tracking.uploader import JOURNAL
 from tunebook.training import checkpoint
 from tunebook.training.precision import Precision
-from tunebook.untrusted import read_regular
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ class Original:
     notes: what else differs, a line each.
     """
 
-    run: FinishedRun
+    run: StoredRun
     account: RunSnapshot
     cfg: DictConfig
     threads: int | None
@@ -74,10 +72,10 @@ class Reproduction(Trial):
 
     def __init__(self, original: Original, folder: Path) -> None:
         self.original, self.folder = original, folder
-        self.name = f"reproduces {original.run.run.info.run_name}"[:MAX_NAME]
-        self.tags = {"reproduces": original.run.run_id}
+        self.name = f"reproduces {original.run.listed.name}"[:MAX_NAME]
+        self.tags = {REPRODUCES: original.run.run_id}
         self.tests = any(metric.startswith("test/") for metric in original.run.metrics)
-        self.last_epoch = int(original.run.tags.get(PRUNED, 0))
+        self.last_epoch = int(original.run.tags.get(PRUNED_AT_EPOCH, 0))
         self.comparison: Comparison | None = None
 
     def report(self, epoch: int, value: float) -> bool:
@@ -86,7 +84,7 @@ class Reproduction(Trial):
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags with the verdict; a run that failed or was stopped has none."""
-        pruned = {PRUNED: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
+        pruned = {PRUNED_AT_EPOCH: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
         if status != "FINISHED":
             return pruned
         self.comparison = Comparison(
@@ -124,33 +122,31 @@ def read(cfg: DictConfig, folder: Path) -> Original:
 
     folder: where its artifacts are downloaded to.
     """
-    finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
-    require_finished(finished.run_id, finished.run.info.status, finished.tags)
+    run = StoredRun.find(str(cfg.run), str(cfg.tracking.uri))
+    run.require_reproducible()
     asked = cfg.hydra.overrides
     # Hydra itself adds its mode to the overrides.
     words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]
     places = [word for word in words if role_of(word) == Role.LOCATION]
     if cfg.data_root:
         places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
-    made, notes = _composed(finished, places, folder)
-    threads = _threads(finished, folder)
+    made, notes = _composed(run, places, folder)
+    threads = _threads(run, folder)
     if threads is None:
         notes.append(f"threads: not recorded -> {torch.get_num_threads()}")
-    return Original(finished, snapshot.from_mlflow(finished, folder), made, threads, notes)
+    return Original(run, snapshot.from_mlflow(run, folder), made, threads, notes)
 
 
-def _composed(
-    finished: FinishedRun, places: list[str], folder: Path
-) -> tuple[DictConfig, list[str]]:
+def _composed(run: StoredRun, places: list[str], folder: Path) -> tuple[DictConfig, list[str]]:
     """Return the stored config as it is composed here, and notes, a line each.
 
     It is checked as any run's is. The notes name the settings that the
     stored config does not have yet.
     """
-    where = f"run={finished.run_id}"
+    where = run.where
     config, overrides = (
-        _stored(finished, "config.yaml", folder),
-        _stored(finished, "overrides.yaml", folder),
+        run.read_config("config.yaml", folder),
+        run.read_config("overrides.yaml", folder),
     )
     _check_targets(config, where)
     stored = {
@@ -158,12 +154,10 @@ def _composed(
         for key, value in leaves(OmegaConf.create(config))
         if role_of(key) not in NOT_OF_A_TRIAL
     }
-    stored["trainer.precision"] = validate_value(
-        "precision", finished.tags.get("precision"), Precision
-    )
+    stored["trainer.precision"] = validate_value("precision", run.tags.get("precision"), Precision)
     words = [
         word
-        for word in elsewhere.settings_of(overrides, where)
+        for word in overrides_of_stored_run(overrides, where)
         if role_of(word) not in NOT_OF_A_TRIAL
     ] + places
     words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
@@ -191,17 +185,6 @@ def _check_targets(config: object, where: str) -> None:
         ) from None
 
 
-def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
-    """Return an artifact in `config/` as plain values, with interpolations unresolved."""
-    file = finished.download(f"config/{name}", folder)
-    try:
-        return read_yaml(read_regular(file).decode(), name)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"run={finished.run_id}: its config/{name} can't be read ({type(error).__name__})"
-        ) from None
-
-
 def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
     """Yield an override for each stored value that the run's own overrides don't give.
 
@@ -222,13 +205,13 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
         yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
 
 
-def _threads(finished: FinishedRun, folder: Path) -> int | None:
+def _threads(run: StoredRun, folder: Path) -> int | None:
     """Return the number of threads that the run's checkpoint records, or None without a record.
 
     Raises CheckpointError where the checkpoint can't be trusted.
     """
     try:
-        content = checkpoint.read(finished.download(f"checkpoints/{LAST}", folder))
+        content = checkpoint.read(run.download(f"checkpoints/{LAST}", folder))
     except RunNotFound:
         return None
     try:

@@ -15,12 +15,13 @@ from tunebook.config.roles import OF_THIS_CALL, key_of, role_of
 from tunebook.config.validation import InputError, format_value
 from tunebook.orphans import is_first_process
 from tunebook.redaction import redact
-from tunebook.run_folder import BEST, LAST, LOCK, PREVIOUS, RunFolder, folders, held
-from tunebook.runs.places import ADDRESSES, require_own_places
+from tunebook.run_folder import BEST, LAST, LOCK, PREVIOUS, RunFolder, held
+from tunebook.runs.places import require_own_places
+from tunebook.runs.stored_run import NAMES, StoredRun
 from tunebook.text_output import quoted
 from tunebook.tracking import records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
-from tunebook.tracking.run_lookup import find_run, nearest_run
+from tunebook.tracking.run_lookup import nearest_run
 from tunebook.tracking.run_reader import open_reader
 from tunebook.tracking.store import RunNotFound
 
@@ -32,31 +33,17 @@ def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
 
     Raises InputError where there is no such run, or where it can't be resumed or is still running.
     """
-    name, places = str(cfg.resume), []
-    outputs = Path(str(cfg.outputs))
-    folder = find(name, outputs)
-    is_outside = name.startswith(ADDRESSES) or Path(name).is_file()
-    if folder is None and not is_outside and (run_id := _id_in_mlflow(name, cfg)) is not None:
-        name, is_outside = run_id, True
-        folder = find(name, outputs)
-    if folder is not None:
-        places = [f"hydra.run.dir={quoted(str(folder.path))}"]
-    elif is_outside:
-        from tunebook.runs import elsewhere  # imports torch
+    stored = _find(cfg)
+    if stored.folder is not None:
+        folder = stored.read_folder()
+    else:
+        from tunebook.runs.fetch_external import fetch_external  # imports torch
 
-        folder = elsewhere.fetch_external(name, cfg)
-    if folder is None:
-        known = (
-            "last, a run's folder, an MLflow run's id, its first digits or its name, "
-            "a checkpoint's path or http(s) address"
-        )
-        raise InputError(
-            f"resume={format_value(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
-            f"allowed: {known}{_hint(name, cfg)}"
-        )
+        folder = fetch_external(stored)
+    is_here = stored.folder is not None
     if is_first_process() and folder.is_running:
         raise InputError(f"resume={cfg.resume}: the run is still running, as process {folder.pid}")
-    _require_usable(folder, cfg, overrides, is_here=bool(places))
+    _require_usable(folder, cfg, overrides, is_here)
     if folder.status == "FINISHED" and not cfg.resume_changes and not is_record_lost(folder):
         raise InputError(
             f"resume={cfg.resume}: the run is finished; "
@@ -65,6 +52,7 @@ def resolve_resume(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
     given = {key_of(override) for override in overrides}
     earlier = words_taken_over(folder.overrides, given, f"resume={format_value(cfg.resume)}")
     now = [override for override in overrides if key_of(override) not in REPLACED]
+    places = [f"hydra.run.dir={quoted(str(folder.path))}"] if is_here else []
     return [*earlier, *now, f"resume={quoted(str(folder.path))}", *places]
 
 
@@ -103,46 +91,21 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
         )
 
 
-def find(name: str, outputs: Path) -> RunFolder | None:
-    """Return this machine's run with this folder, folder's name or MLflow id, or the last one.
-
-    Returns None where there is none. Raises InputError where its run.json can't be read, or where
-    `name` is "last" and there is no run.
-    """
+def _find(cfg: DictConfig) -> StoredRun:
+    """Return the run that `cfg.resume` names; raise InputError where there is none."""
+    name, uri = str(cfg.resume), str(cfg.tracking.get("uri", ""))
     try:
-        if (Path(name) / "run.json").is_file():
-            return RunFolder.read(Path(name).resolve())
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"resume={format_value(name)}: its run.json is not readable") from None
-    there = sorted(
-        (folder for folder in folders(outputs) if folder.kind == "run"),
-        key=lambda folder: folder.opened,
-    )
-    if name == "last" and there:
-        return there[-1]
-    if name == "last":
-        raise InputError(f"resume=last: there is no run in {outputs}")
-    for folder in there:
-        if name and name in (folder.key, run_id_of(folder.path)):
-            return folder
-    return None
+        return StoredRun.find(name, uri, Path(str(cfg.outputs)), "resume")
+    except RunNotFound:
+        raise InputError(
+            f"resume={format_value(cfg.resume)}: no such run in {cfg.outputs} or MLflow; "
+            f"allowed: {NAMES}{_nearest(name, uri)}"
+        ) from None
 
 
-def _id_in_mlflow(name: str, cfg: DictConfig) -> str | None:
-    """Return the id of the MLflow run with this id, short id or name, or None.
-
-    Raises AmbiguousRun where several runs have it.
-    """
-    if "uri" in cfg.tracking:
-        with contextlib.suppress(RunNotFound):
-            return find_run(str(cfg.tracking.uri), name, "resume").run_id
-    return None
-
-
-def _hint(name: str, cfg: DictConfig) -> str:
+def _nearest(name: str, uri: str) -> str:
     with contextlib.suppress(InputError):
-        if "uri" in cfg.tracking:
-            return nearest_run(open_reader(str(cfg.tracking.uri)), name)
+        return nearest_run(open_reader(uri), name) if uri else ""
     return ""
 
 

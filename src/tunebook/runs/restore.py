@@ -1,11 +1,5 @@
-"""Rebuild a run's model and data from its MLflow run, its folder or a checkpoint alone.
+"""Rebuild an earlier run's network and data, which takes its checkpoint and the config in it."""
 
-None of the three is trusted.
-"""
-
-import shutil
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +12,10 @@ from tunebook.config.files import read_yaml
 from tunebook.config.overrides import check_outside_values
 from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError, format_value
-from tunebook.redaction import learn, redact
-from tunebook.runs import requested_run
 from tunebook.runs.assemble import RunComponents, build
 from tunebook.runs.memory import check_weights
-from tunebook.tracking.finished import FinishedRun
+from tunebook.runs.stored_run import StoredRun
 from tunebook.training.checkpoint import Content, load_weights, read
-
-TIMEOUT_S = 30
 
 
 @dataclass
@@ -33,13 +23,11 @@ class Restored:
     """Hold a run's objects, with its weights loaded.
 
     weights: "best" or "last", or "" if that is not known.
-    finished: its MLflow run, or None if a file was requested.
     """
 
     parts: RunComponents
-    name: str
+    stored: StoredRun
     weights: str
-    finished: FinishedRun | None
 
 
 def restore(cfg: DictConfig, folder: Path) -> Restored:
@@ -48,45 +36,15 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     folder: the folder for downloaded files.
     Raises InputError if the files can't be fetched or are invalid.
     """
-    name, found = str(cfg.run), requested_run.find(cfg)
-    finished = None
-    if isinstance(found, str):
-        file = fetch(found, folder / "fetched.ckpt", "run")
-    elif isinstance(found, Path):
-        file = found if found.is_file() else found / "checkpoints" / f"{_weights(cfg, 'last')}.ckpt"
-    else:
-        finished = FinishedRun(cfg.tracking.uri, found.run_id)
-        file = finished.download(
-            f"checkpoints/{_weights(cfg, finished.tags.get('tested_weights', 'last'))}.ckpt", folder
-        )
+    stored = StoredRun.find(str(cfg.run), str(cfg.tracking.uri))
+    file = stored.weights(str(cfg.weights), folder)
     content = read(file)
-    settings = _settings(cfg, content, name)
+    settings = _settings(cfg, content, stored.name)
     with torch.device("meta"):
         check_weights(build(settings))
     parts = build(settings)
-    load_weights(parts.classifier, content, name)
-    return Restored(parts, name, file.stem if file.stem in ("best", "last") else "", finished)
-
-
-def _weights(cfg: DictConfig, tested: str) -> str:
-    return tested if cfg.weights == "tested" else str(cfg.weights)
-
-
-def fetch(address: str, to: Path, key: str) -> Path:
-    """Download the file at an address to the path `to`, and return that path.
-
-    key: the setting that named it, for the InputError that is raised if it can't be fetched.
-    """
-    learn(address)
-    try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer, to.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise InputError(
-            f"{key}={format_value(redact(address))}: could not be fetched: "
-            f"{getattr(error, 'reason', error)}"
-        ) from None
-    return to
+    load_weights(parts.classifier, content, stored.name)
+    return Restored(parts, stored, file.stem if file.stem in ("best", "last") else "")
 
 
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:

@@ -17,17 +17,18 @@ from tunebook.config.run_config import RunConfig, Settings
 from tunebook.config.validation import InputError, format_value, validate_value
 from tunebook.redaction import redacted
 from tunebook.run_folder import BEST, LAST, RunFolder
-from tunebook.runs import elsewhere
+from tunebook.runs import fetch_external
 from tunebook.runs.assemble import RunComponents, build
 from tunebook.runs.compatibility import require_fit
 from tunebook.runs.record import data_digests, hyperparameters
 from tunebook.runs.resolve_resume import has_checkpoint, is_record_lost, moved_checkpoints
 from tunebook.runs.resume_changes import adapt_checkpoint, history
+from tunebook.runs.stored_run import StoredRun
+from tunebook.tags import RESUMED_CHANGES, RESUMED_FROM
 from tunebook.task import Classifier
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.describe import PROJECT_CODE, project_tags
-from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
 from tunebook.training.checkpoint import (
     CheckpointError,
@@ -96,9 +97,9 @@ class Resumed:
         for change in self.changed:
             log.warning("changed: %s", change)
         if self.changed:
-            tracker.set_tags({"resumed.changes": "; ".join(self.changed)})
+            tracker.set_tags({RESUMED_CHANGES: "; ".join(self.changed)})
         if self.origin:
-            tracker.set_tags({"resumed.from": self.origin})
+            tracker.set_tags({RESUMED_FROM: self.origin})
         # A new record has no epochs, and a part of a journal may have been lost.
         for epoch in history(self.content):
             tracker.log_metrics(
@@ -128,11 +129,11 @@ def folder_of(config: RunConfig, uri: str) -> RunFolder:
     ):
         raise InputError(f"{folder.path}: another process has finished this run meanwhile")
     folder.outputs, folder.uri = outputs, uri  # this call's, whatever the file says
-    is_brought = folder.path.resolve() != config.folder.resolve()
-    if is_brought:
-        folder = elsewhere.install(folder, config.folder, outputs)
+    is_fetched = folder.path.resolve() != config.folder.resolve()
+    if is_fetched:
+        folder = fetch_external.install(folder, config.folder, outputs)
         folder.uri = uri
-    if settings["resume_changes"] or is_brought:
+    if settings["resume_changes"] or is_fetched:
         folder.overrides = overrides  # from here on they are the run's
     return folder
 
@@ -156,9 +157,8 @@ def load(settings: Settings) -> Resumed | None:
         moved = [LAST, BEST]  # the journal is gone, but MLflow may have them
     if moved and (run_id := run_id_of(folder.path)) and "uri" in settings["tracking"]:
         with contextlib.suppress(*([] if is_there else [RunNotFound])):
-            elsewhere.fetch_checkpoints(
-                FinishedRun(settings["tracking"]["uri"], run_id), checkpoints, moved
-            )
+            stored = StoredRun(str(folder.path), uri=settings["tracking"]["uri"], run_id=run_id)
+            stored.fetch_checkpoints(checkpoints, moved)
     if not has_checkpoint(folder.path) and folder.status != "FINISHED":
         return None
     path, content, problems = newest(checkpoints, _require_usable_content)

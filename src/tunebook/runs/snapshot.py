@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.config.validation import format_value
+from tunebook.runs.stored_run import StoredRun
 from tunebook.tracking import describe, journal
-from tunebook.tracking.finished import FinishedRun
 from tunebook.tracking.store import RunNotFound
 
 TIMES = ("time/", "speed/", "system/")  # metrics that differ from run to run
@@ -46,7 +46,7 @@ class RunSnapshot:
     packages: Mapping[str, str]
 
 
-def from_mlflow(run: FinishedRun, folder: Path) -> RunSnapshot:
+def from_mlflow(run: StoredRun, folder: Path) -> RunSnapshot:
     """Return the snapshot of a finished run.
 
     folder: the folder for downloaded artifacts.

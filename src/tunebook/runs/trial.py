@@ -22,7 +22,10 @@ class Trial:
     tests = True
     pruned_at_epoch = 0  # the epoch at which the run was pruned; 0 where it was not
     figures: Mapping[str, float] = {}  # of the test, once it is over
-    history: Sequence[Mapping[str, float]] = ()  # each epoch's figures, once training is over
+    # The following are set once training is over.
+    history: Sequence[Mapping[str, float]] = ()  # each epoch's figures
+    curve: Mapping[int, float] = {}  # epoch -> objective; empty where no epoch may be picked by it
+    value: float | None = None  # the objective of the best epoch
 
     def report(self, epoch: int, value: float) -> bool:
         """Report an epoch's objective, and return whether to prune the run.
@@ -30,6 +33,9 @@ class Trial:
         epoch: counted from 1.
         """
         return False
+
+    def finish(self) -> None:
+        """Keep the run's results, once training and test are over; the record is closed next."""
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return the tags that are added to the run at its end.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from tunebook.config.paths import ROOT
 from tunebook.config.run_config import RunConfig
@@ -21,12 +21,14 @@ from tunebook.sweeps.endings import ORPHANED, SETBACKS, Setbacks
 from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
 from tunebook.sweeps.parent import Parent, mark
 from tunebook.sweeps.request import Request, differences
+from tunebook.sweeps.result import TrialResult, has_open_record, read_result, remove_result
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.space import in_short
 from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_aside
 from tunebook.sweeps.study import BEGUN, Next, Study
 from tunebook.sweeps.worker import LOG as WORKER_LOG
-from tunebook.sweeps.worker import PATIENCE_S, TrialSpec, result_from_journal
+from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
+from tunebook.tags import SWEEP_STATE
 from tunebook.tracking import describe
 from tunebook.tracking.tracker import Status
 from tunebook.training.signals import handling
@@ -225,25 +227,29 @@ class Driver:
             trial = self.study.next()
             if trial is None:
                 return False
-            order = self._order(trial)
-            if trial.is_new and is_of_another(order.folder, order.overrides):
-                self.study.pass_over(trial.trial_id)
-            elif not self._was_done(trial.number, trial.trial_id):
-                self.workers.append(self.executor.start(order))
-                self.display.began(order)
+            spec = self._spec(trial)
+            if trial.is_new and is_of_another(spec.folder, spec.overrides):
+                self.study.pass_over(trial.number)
+            elif (result := self._earlier_result(trial, spec)) is not None:
+                self.study.record(trial.number, result)
+            else:
+                self.workers.append(self.executor.start(spec))
+                self.display.began(spec)
         return False
 
-    def _was_done(self, number: int, trial_id: int) -> bool:
-        """Record a trial that was done when its process was killed, before it could report that.
+    def _earlier_result(self, trial: Next, spec: TrialSpec) -> TrialResult | None:
+        """Return the result of a trial that ended before this driver started, or None.
 
-        Return whether the trial was done.
+        Its driver was killed, or the study's database was lost since. A trial that failed is run
+        again in the second case.
         """
-        found = result_from_journal(folder_of(self.folder, number), self.request.objective)
-        if found is not None:
-            self.study.complete(trial_id, found)
-        return found is not None
+        result = read_result(spec.folder)
+        if trial.is_new and result is not None and result.state == "FAIL":
+            remove_result(spec.folder)
+            return None
+        return result
 
-    def _order(self, trial: Next) -> TrialSpec:
+    def _spec(self, trial: Next) -> TrialSpec:
         words = (*(word for word in self.fixed if not word.startswith("sweep")), *trial.overrides)
         return TrialSpec(
             script=str(Path(self.config.command[0]).resolve()), storage=self.address,
@@ -258,46 +264,62 @@ class Driver:
     def _handle_exit(self, worker: Worker) -> None:
         """Record how a worker's trial ended.
 
-        If the worker could not report it, it is inferred from how the process ended.
+        If the worker has left no result, it is inferred from how its process ended.
         """
-        trial = self.study.study._storage.get_trial(worker.order.trial_id)
-        if not trial.state.is_finished() and self._was_done(trial.number, worker.order.trial_id):
-            trial = self.study.study._storage.get_trial(worker.order.trial_id)
-        if worker.ending in SETBACKS and not trial.state.is_finished() and not self.signum:
-            self.study.put_back(worker.order.trial_id)
+        number = worker.spec.number
+        if worker.result is not None:
+            self.setbacks.over()
+            self.works = True
+            self.study.record(number, worker.result)
+        elif worker.ending in SETBACKS and not self.signum:
+            self.study.put_back(number)
             self.setbacks.hit(worker.ending)
             return
-        self.setbacks.over()
-        self.works = self.works or BEGUN in trial.user_attrs
+        else:
+            self.setbacks.over()
+            self._require_begun(worker)
+            if self._requeued(worker):
+                return
+            timed_out = worker.asked_to_stop is not None and not self.signum
+            if timed_out or not self.signum:
+                self._record_failure(worker, timed_out)
+        trial = self.study.get(number)
+        self._count_failure(trial)
+        self.display.ended(worker, trial)
+
+    def _require_begun(self, worker: Worker) -> None:
+        """Raise NoWorkers if no worker has ever begun a trial, and this one has not either."""
+        self.works = self.works or BEGUN in self.study.get(worker.spec.number).user_attrs
         if not self.works and worker.ending and not self.signum:
-            where = worker.order.folder / WORKER_LOG
+            where = worker.spec.folder / WORKER_LOG
             raise NoWorkers(
                 f"no worker takes up a trial: its process ended with {worker.ending} "
                 f"(log: {where}); no trial is lost"
             )
+
+    def _requeued(self, worker: Worker) -> bool:
+        """Let a trial resume whose process ended through no fault of the trial.
+
+        Return whether it does. Its machine was lost, or its process was killed when all that was
+        left to do was to close its record.
+        """
         is_lost = worker.is_lost or worker.ending == ORPHANED
-        if (
-            is_lost
-            and not trial.state.is_finished()
-            and not self.signum
-            and self.study.requeue(trial, MAX_LOSSES)
-        ):
-            log.warning("trial %d goes on elsewhere after %s", trial.number, worker.ending)
-            self._wait_for_its_end(trial.number)
-            return
-        timed_out = worker.asked_to_stop is not None and not self.signum
-        if not trial.state.is_finished() and (timed_out or not self.signum):
-            self._record_failure(worker, timed_out)
-            trial = self.study.study._storage.get_trial(worker.order.trial_id)
+        if self.signum or not (is_lost or has_open_record(worker.spec.folder)):
+            return False
+        if not self.study.requeue(worker.spec.number, MAX_LOSSES):
+            return False
+        where = "elsewhere " if is_lost else ""
+        log.warning("trial %d goes on %safter %s", worker.spec.number, where, worker.ending)
+        self._wait_for_its_end(worker.spec.number)
+        return True
+
+    def _count_failure(self, trial: FrozenTrial) -> None:
+        most = self.request.settings["max_failures"]
         self.failures += trial.state == TrialState.FAIL
-        if (
-            self.failures == (self.request.settings["max_failures"] or 0) + 1
-            and self.request.settings["max_failures"] is not None
-        ):
+        if most is not None and trial.state == TrialState.FAIL and self.failures == most + 1:
             log.warning(
                 "no more trials are started: %d have failed (sweep.max_failures)", self.failures
             )
-        self.display.ended(worker, trial)
 
     def _record_failure(self, worker: Worker, timed_out: bool) -> None:
         """Record the failure of a trial whose worker could not report it."""
@@ -307,8 +329,8 @@ class Driver:
             else f"its process ended with {worker.ending or 'no word'}"
         )
         how = "timed out" if timed_out else "killed"
-        self.study.end(worker.order.trial_id, TrialState.FAIL, how, error)
-        mark(worker.order.folder, {"sweep.state": how})
+        self.study.record(worker.spec.number, TrialResult("FAIL", how=how, error=error))
+        mark(worker.spec.folder, {SWEEP_STATE: how})
 
     def _stop_what_should(self) -> None:
         limit = self.request.settings["trial_timeout"]

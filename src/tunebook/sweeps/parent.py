@@ -23,6 +23,7 @@ from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import table
 from tunebook.sweeps.storage import StudyUnavailable
 from tunebook.sweeps.study import Study
+from tunebook.tags import SWEEP_KIND, SWEEP_NAME
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
 from tunebook.tracking.tracker import Status
@@ -82,8 +83,8 @@ class Parent:
             },
             tags=tags
             | {
-                "sweep.name": self.request.name,
-                "sweep.kind": "sweep",
+                SWEEP_NAME: self.request.name,
+                SWEEP_KIND: "sweep",
                 "folder": str(self.folder.path),
             },
         )
@@ -135,7 +136,7 @@ class Parent:
             copy.unlink(missing_ok=True)
             optuna.copy_study(
                 from_study_name=study.study.study_name,
-                from_storage=study.study._storage,
+                from_storage=study.storage,
                 to_storage=f"sqlite:///{copy}",
             )
             self.tracker.save_file(copy, "sweep", move=True)

@@ -155,10 +155,10 @@ class Display:
         if self.live is not None:
             self.live.stop()
 
-    def began(self, order: TrialSpec) -> None:
+    def began(self, spec: TrialSpec) -> None:
         """Show that a worker has started a trial."""
         if self.live is None:
-            log.info("trial %s begins", order.name)
+            log.info("trial %s begins", spec.name)
 
     def ended(self, worker: Worker, trial: FrozenTrial) -> None:
         """Show that a trial ended, or was interrupted."""
@@ -173,7 +173,7 @@ class Display:
             how = "interrupted" if trial.state == TrialState.RUNNING else state_of(trial)
             log.info(
                 "trial %s  %s%s  %s%s",
-                worker.order.name,
+                worker.spec.name,
                 how,
                 value,
                 duration(worker.seconds),
@@ -207,10 +207,10 @@ class Display:
             shown.add_column(name, no_wrap=True, justify="right", min_width=len(name))
         there = {trial.number: trial for trial in self.study.trials}
         for worker in workers:
-            reported = there[worker.order.number].intermediate_values
+            reported = there[worker.spec.number].intermediate_values
             epoch = max(reported, default=0)
             figures = () if is_final else (written(objective, reported.get(epoch)),)
-            shown.add_row(worker.order.name, str(epoch), *figures, duration(worker.seconds))
+            shown.add_row(worker.spec.name, str(epoch), *figures, duration(worker.seconds))
         return Group(*(Text(line, overflow="ellipsis", no_wrap=True) for line in lines), shown)
 
     def _best_so_far(self) -> str:

@@ -18,6 +18,7 @@ from tunebook.config import targets
 from tunebook.config.validation import InputError, SettingError
 from tunebook.sweeps.outside import sqlite_file
 from tunebook.sweeps.request import Request, differences
+from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.space import MAX_TRIALS, Space
 from tunebook.sweeps.storage import PatientStorage, StudyUnavailable, open_storage
 
@@ -68,19 +69,6 @@ def make(settings: Mapping[str, Any] | None, kind: str, **given: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Result:
-    """Hold the results of a trial.
-
-    curve: the objective of each epoch. figures: the test metrics.
-    """
-
-    state: TrialState
-    value: float
-    curve: Mapping[int, float]
-    figures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
 class Next:
     """Hold the trial to run next.
 
@@ -100,7 +88,7 @@ class Study:
     """
 
     def __init__(self, request: Request, storage: optuna.storages.BaseStorage) -> None:
-        self.request, self.space = request, request.space
+        self.request, self.space, self.storage = request, request.space, storage
         self.study = optuna.create_study(
             storage=storage,
             study_name=request.name,
@@ -183,7 +171,7 @@ class Study:
                     trial.number, trial._trial_id, self.space.overrides(trial.params), is_new=False
                 )
             # The process was killed after it requested the trial and before it drew all values.
-            self.end(trial._trial_id, TrialState.FAIL, NOT_BEGUN)
+            self.record(trial.number, TrialResult("FAIL", how=NOT_BEGUN))
         left = self.request.trials - sum(
             count for state, count in self.counts().items() if state != TrialState.WAITING
         )
@@ -216,48 +204,50 @@ class Study:
         )
         return seeded
 
-    def requeue(self, trial: FrozenTrial, most: int) -> bool:
+    def get(self, number: int) -> FrozenTrial:
+        """Return the trial with this number, as it is now."""
+        return self.study.get_trials(deepcopy=False)[number]
+
+    def requeue(self, number: int, most: int) -> bool:
         """Let a trial resume after its machine was lost, and return whether this is allowed.
 
         It is not allowed if this has happened `most` times.
         """
+        trial = self.get(number)
         losses = int(trial.user_attrs.get(LOSSES, 0)) + 1
-        self.study._storage.set_trial_user_attr(trial._trial_id, LOSSES, losses)
+        self.storage.set_trial_user_attr(trial._trial_id, LOSSES, losses)
         if losses < most:
-            self.interrupted.append(self.study._storage.get_trial(trial._trial_id))
+            self.put_back(number)
         return losses < most
 
-    def put_back(self, trial_id: int) -> None:
+    def put_back(self, number: int) -> None:
         """Let a trial resume later, or start later if it could not be started."""
-        self.interrupted.append(self.study._storage.get_trial(trial_id))
+        self.interrupted.append(self.get(number))
 
-    def pass_over(self, trial_id: int) -> None:
+    def pass_over(self, number: int) -> None:
         """Leave a trial's number unused, and enqueue its point again if it belongs to a grid."""
-        params = self.study._storage.get_trial(trial_id).params
-        self.end(trial_id, TrialState.FAIL, NOT_BEGUN)
+        self.record(number, TrialResult("FAIL", how=NOT_BEGUN))
         if self.request.is_grid:
-            self.study.enqueue_trial(params)
+            self.study.enqueue_trial(self.get(number).params)
 
-    def complete(self, trial_id: int, result: Result) -> None:
-        """Record the results of a trial whose worker could not do so."""
-        storage = self.study._storage
-        reported = storage.get_trial(trial_id).intermediate_values
-        for epoch, value in result.curve.items():
-            if epoch not in reported:
-                storage.set_trial_intermediate_value(trial_id, epoch, value)
-        for name, figure in result.figures.items():
-            storage.set_trial_user_attr(trial_id, name, figure)
-        storage.set_trial_state_values(trial_id, result.state, [result.value])
-
-    def end(self, trial_id: int, state: TrialState, how: str, error: str = "") -> None:
-        """Record the end of a trial whose worker could not do so."""
-        storage = self.study._storage
-        if storage.get_trial(trial_id).state.is_finished():
+    def record(self, number: int, result: TrialResult) -> None:
+        """Record the result of a trial, unless it has one."""
+        trial = self.get(number)
+        if trial.state.is_finished():
             return
-        storage.set_trial_user_attr(trial_id, HOW, how)
-        if error:
-            storage.set_trial_user_attr(trial_id, ERROR, error)
-        storage.set_trial_state_values(trial_id, state)
+        for epoch, value in result.curve.items():
+            if epoch not in trial.intermediate_values:
+                self.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+        attributes = {
+            HOW: result.how or None, ERROR: result.error or None, SECONDS: result.seconds,
+            EPOCHS: result.epochs, **result.figures,
+        }  # fmt: skip
+        for name, attribute in attributes.items():
+            if attribute is not None:
+                self.storage.set_trial_user_attr(trial._trial_id, name, attribute)
+        values = None if result.value is None else [result.value]
+        # Not Study.tell, which would take the last epoch's objective as a pruned trial's value.
+        self.storage.set_trial_state_values(trial._trial_id, result.trial_state, values)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -309,37 +299,31 @@ class TrialHandle:
         except KeyError as error:
             reason = f"the study's database can't be used (it does not hold {error})"
             raise StudyUnavailable(reason) from None
-        self._id, self._cached, self._storage = trial_id, self._study._storage, storage
-        self._untold: dict[int, float] = {}
+        self._storage, self._id = storage, trial_id
+        self.unreported: dict[int, float] = {}
         self.number = self._trial.number
 
     def report(self, epoch: int, value: float) -> bool:
         """Report an epoch's objective, and return whether to prune the trial."""
-        said = bool(self._untold)
-        self._untold[epoch] = value
+        is_known = bool(self.unreported)
+        self.unreported[epoch] = value
         try:
             with self._storage.waiting(0.0):
-                self._tell_epochs()
+                self._report_epochs()
                 return self._trial.should_prune()
         except StudyUnavailable as error:
-            if not said:
+            if not is_known:
                 log.warning("%s: training goes on, and tells it later", error)
             return False
 
-    def _tell_epochs(self) -> None:
-        told = self._cached.get_trial(self._id).intermediate_values
-        for epoch, value in list(self._untold.items()):
-            if epoch not in told:  # after a kill, an epoch may already have been reported
+    def _report_epochs(self) -> None:
+        trial = self._storage.get_trial(self._id)
+        for epoch, value in list(self.unreported.items()):
+            if epoch not in trial.intermediate_values:  # after a kill, it may have been reported
                 self._trial.report(value, epoch)
-            del self._untold[epoch]
+            del self.unreported[epoch]
 
     def note(self, **attributes: Any) -> None:
         """Record more attributes of the trial."""
         for key, value in attributes.items():
             self._trial.set_user_attr(key, value)
-
-    def tell(self, state: TrialState, value: float | None = None) -> None:
-        """Record the end of the trial."""
-        self._tell_epochs()
-        values = None if value is None else [value]
-        self._cached.set_trial_state_values(self._id, state, values)

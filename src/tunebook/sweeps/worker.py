@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from optuna.trial import TrialState
 
 from tunebook.config.compose import recompose
 from tunebook.config.output import open_output, quiet
@@ -26,12 +25,12 @@ from tunebook.run_folder import FILE as RUN_FILE
 from tunebook.runs.execute import execute
 from tunebook.runs.trial import Trial
 from tunebook.sweeps.endings import NO_ROOM, NO_STUDY
+from tunebook.sweeps.result import TrialResult, write_result
 from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_existing
-from tunebook.sweeps.study import BEGUN, EPOCHS, ERROR, HOW, SECONDS, Result, TrialHandle
+from tunebook.sweeps.study import BEGUN, TrialHandle
+from tunebook.tags import PRUNED_AT_EPOCH, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
 from tunebook.task import NonFiniteLoss
 from tunebook.text_output import quoted
-from tunebook.tracking import records
-from tunebook.tracking.uploader import JOURNAL
 from tunebook.training import Stopped
 
 CONFIG = "config"  # the config that train.py composes
@@ -44,7 +43,7 @@ MAX_ERROR = 300  # characters
 class TrialSpec:
     """Describe a trial that is to be run.
 
-    All values are plain, since the order may go to another machine.
+    All values are plain, since it may go to another machine.
     """
 
     script: str
@@ -63,12 +62,12 @@ class TrialSpec:
     patience_s: float = 0.0  # how long it waits for the study's database
 
     def to_text(self) -> str:
-        """Return the order as JSON."""
+        """Return the spec as JSON."""
         return json.dumps({**vars(self), "folder": str(self.folder)})
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Return the order that `to_text` wrote."""
+        """Return the spec that `to_text` wrote."""
         found = json.loads(text)
         return cls(
             **{**found, "overrides": tuple(found["overrides"]), "folder": Path(found["folder"])}
@@ -78,28 +77,47 @@ class TrialSpec:
 class StudyTrial(Trial):
     """Connect a run with the study of its sweep."""
 
-    def __init__(self, order: TrialSpec) -> None:
-        storage = open_existing(order.storage, order.patience_s)
-        self.study = TrialHandle(storage, order.sweep, order.trial_id, order.pruner)
-        self.name, self.parent, self.tests = order.name, order.parent, order.tests
-        self.option = order.option
+    def __init__(self, spec: TrialSpec) -> None:
+        storage = open_existing(spec.storage, spec.patience_s)
+        self.study = TrialHandle(storage, spec.sweep, spec.trial_id, spec.pruner)
+        self.name, self.parent, self.tests = spec.name, spec.parent, spec.tests
+        self.option, self.folder = spec.option, spec.folder
+        self.begun = time.monotonic()
         self.study.note(**{BEGUN: time.time()})
         self.tags = {
-            "sweep.name": order.sweep,
-            "sweep.trial": str(order.number),
-            "sweep.state": "running",
+            SWEEP_NAME: spec.sweep,
+            SWEEP_TRIAL: str(spec.number),
+            SWEEP_STATE: "running",
         }
 
     def report(self, epoch: int, value: float) -> bool:
         """Report to the study, and return whether the sweep's pruner ends the trial."""
         return self.study.report(epoch, value)
 
+    def finish(self) -> None:
+        """Write the trial's result, before the run's record is closed."""
+        result = TrialResult(
+            "PRUNED" if self.pruned_at_epoch else "COMPLETE", self.value, self.curve, self.figures,
+            self.epochs, time.monotonic() - self.begun,
+        )  # fmt: skip
+        write_result(self.folder, result)
+
+    def fail(self, error: Exception) -> None:
+        """Write the result of a trial that an error ended."""
+        line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:MAX_ERROR]
+        seconds = time.monotonic() - self.begun
+        result = TrialResult(
+            "FAIL", curve=self.study.unreported, seconds=seconds, how=how_it_failed(error),
+            error=line,
+        )  # fmt: skip
+        write_result(self.folder, result)
+
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags for the state of the trial, which MLflow's status does not show."""
         if status == "FINISHED" and self.pruned_at_epoch:
-            return {"sweep.state": "pruned", "sweep.pruned_at_epoch": str(self.pruned_at_epoch)}
+            return {SWEEP_STATE: "pruned", PRUNED_AT_EPOCH: str(self.pruned_at_epoch)}
         return {
-            "sweep.state": {"FINISHED": "complete", "KILLED": "interrupted"}.get(status)
+            SWEEP_STATE: {"FINISHED": "complete", "KILLED": "interrupted"}.get(status)
             or how_it_failed(error)
         }
 
@@ -109,22 +127,22 @@ def how_it_failed(error: BaseException | None) -> str:
     return "diverged" if isinstance(error, NonFiniteLoss) else "failed"
 
 
-def work(order: TrialSpec, parent_pipe: Connection, gpu: str) -> None:
+def work(spec: TrialSpec, parent_pipe: Connection, gpu: str) -> None:
     """Run the trial to its end, whatever that is.
 
     parent_pipe: breaks where the sweep's process ends; the run is then stopped. gpu: the only GPU
     that the trial sees; "" for all.
     """
     os.setsid()  # the sweep's process passes Ctrl-C on to this one
-    learn_words(order.overrides)
+    learn_words(spec.overrides)
     threading.Thread(target=_end_with, args=(parent_pipe,), daemon=True).start()
     try:
-        _redirect_output(order.folder / LOG)
-        torch.set_num_threads(order.threads)
+        _redirect_output(spec.folder / LOG)
+        torch.set_num_threads(spec.threads)
         if gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         quiet()
-        _train(order, StudyTrial(order))
+        _train(spec, StudyTrial(spec))
     except StudyUnavailable as error:
         print(error, file=sys.stderr)
         sys.exit(NO_STUDY)
@@ -134,51 +152,20 @@ def work(order: TrialSpec, parent_pipe: Connection, gpu: str) -> None:
         sys.exit(NO_ROOM)
 
 
-def _train(order: TrialSpec, trial: StudyTrial) -> None:
-    begun = time.monotonic()
-    overrides = [*order.overrides, *_places(order.folder)]
-    sys.argv = [order.script, *overrides]  # the record's command; other devices' processes run it
+def _train(spec: TrialSpec, trial: StudyTrial) -> None:
+    overrides = [*spec.overrides, *_places(spec.folder)]
+    sys.argv = [spec.script, *overrides]  # the record's command; other devices' processes run it
     try:
         cfg = recompose(CONFIG, overrides)
         open_output(cfg)
-        best = execute(RunConfig.of(cfg), trial) or 0.0
+        execute(RunConfig.of(cfg), trial)
     except Stopped as stopped:
         sys.exit(stopped.exit_code)  # it is not over: the next start of the sweep resumes it
     except Exception as error:
         if isinstance(error, StudyUnavailable) or is_disk_full(error):
             raise
-        line = redact(" ".join(f"{type(error).__name__}: {error}".split()))[:MAX_ERROR]
-        trial.study.note(
-            **{ERROR: line, HOW: how_it_failed(error), SECONDS: time.monotonic() - begun}
-        )
-        trial.study.tell(TrialState.FAIL)
+        trial.fail(error)
         sys.exit(1)
-    trial.study.note(**{SECONDS: time.monotonic() - begun, EPOCHS: trial.epochs, **trial.figures})
-    trial.study.tell(TrialState.PRUNED if trial.pruned_at_epoch else TrialState.COMPLETE, best)
-
-
-def result_from_journal(folder: Path, objective: str) -> Result | None:
-    """Return the result that a run's journal holds, or None where the run did not end well.
-
-    It is needed where the process was killed before it could report the result to the study.
-    """
-    points: dict[str, float] = {}
-    curve: dict[int, float] = {}
-    tags: dict[str, str] = {}
-    end = None
-    for record in records.read(folder / JOURNAL):
-        for name, value, _, step in record.get("points", []):
-            points[name] = value
-            if name == objective:
-                curve[int(step)] = value
-        tags |= record.get("tags", {})
-        end = record.get("status") if record["kind"] == "end" else None
-    best = points.get(f"best/{objective.replace('/', '_')}")
-    if end != "FINISHED" or best is None:
-        return None
-    state = TrialState.PRUNED if tags.get("sweep.state") == "pruned" else TrialState.COMPLETE
-    figures = {name: value for name, value in points.items() if name.startswith("test/")}
-    return Result(state, best, curve, figures)
 
 
 def _places(folder: Path) -> list[str]:

@@ -9,7 +9,6 @@ delivery        sends the records that wait in a journal, in order
 uploader         delivers in a background thread, with retries; delivers what earlier runs left, too
 run_reader      reads which runs a store holds, without importing MLflow's client
 run_lookup      finds the run or the sweep that a user names
-finished        reads a finished run back
 address         checks the address of a store
 store           opens and checks a store, and creates the local sqlite file
 describe        builds a run's name and tags from plain settings

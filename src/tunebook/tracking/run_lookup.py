@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 
 from tunebook.config.validation import InputError, format_value, suggest
 from tunebook.redaction import redact
+from tunebook.tags import REPRODUCES, SWEEP_NAME
 from tunebook.text_output import printable
 from tunebook.tracking.run_reader import ID, FoundRun, NotReadable, Query, Reader, open_reader
-from tunebook.tracking.store import RunNotFound
+from tunebook.tracking.store import RunNotFound, open_client
 
 LAST = "last"
 SHORT_ID = re.compile("[0-9a-f]{4,31}")
+# The addresses that MLflow gives a version of a registered model.
+REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[\w-]+))")
 SHORT = 8  # digits of an id in a message
 LISTED = 6  # runs in a message
 LISTED_NAMES = 10  # names of sweeps or experiments in a message
-SWEEP_NAME, REPRODUCES = "sweep.name", "reproduces"  # tags
 
 
 class AmbiguousRun(InputError):
@@ -32,11 +34,14 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
     """Return the run with this id, first digits of an id (at least 4) or name; or the newest run.
 
     The newest run is returned for "last". Reproductions and the parent runs of sweeps do not count.
+    For `models:/<name>/<version>` or `models:/<name>@<alias>`, it is the run of a registered model.
     key: the setting that named the run, for messages.
     Raises RunNotFound, which suggests the nearest match; AmbiguousRun; or InputError if the store
     can't be read.
     """
     reader, digits = open_reader(uri), text.lower()
+    if model := REGISTERED.fullmatch(text):
+        return _run_of_model(uri, reader, model, key)
     if text == LAST:
         runs = [
             run
@@ -56,6 +61,32 @@ def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
         f"{key}={_line(text)}",
         lambda: f"no such run in {redact(uri)}{nearest_run(reader, text)}",
     )
+
+
+def _run_of_model(uri: str, reader: Reader, model: re.Match[str], key: str) -> FoundRun:
+    """Return the run that logged a version of a registered model.
+
+    model: a match of REGISTERED. Raises RunNotFound if there is no such version, or no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, where = open_client(uri), f"{key}={_line(model[0])}"
+    try:
+        version = (
+            client.get_model_version_by_alias(model["name"], model["alias"])
+            if model["alias"]
+            else client.get_model_version(model["name"], model["version"])
+        )
+    except MlflowException:
+        names = [_line(one.name) for one in client.search_registered_models()]
+        known = f"there are: {', '.join(names[:LISTED_NAMES])}" if names else "there is none"
+        raise RunNotFound(
+            f"{where}: no such registered model in {redact(uri)}; "
+            f"{known}.{suggest(model['name'], names)}"
+        ) from None
+    if not version.run_id or (found := reader.get(version.run_id)) is None:
+        raise RunNotFound(f"{where}: no run is recorded for this version of the model")
+    return found
 
 
 def find_sweep(uri: str, text: str) -> FoundRun:

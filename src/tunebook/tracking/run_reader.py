@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 
 from tunebook.config.validation import InputError
 from tunebook.redaction import redact
+from tunebook.tags import SWEEP_KIND
 from tunebook.tracking.store import open_client, require_store, sqlite_path
 
 ID = re.compile("[0-9a-f]{32}")
@@ -20,7 +21,6 @@ LIMIT = 200  # the most runs that a search returns
 TIMEOUT_S = (3.0, 10.0)  # for a server to accept the connection, and to answer
 # Environment variables that only MLflow's client supports.
 CLIENT_SETTINGS = re.compile("MLFLOW_TRACKING_(?!URI$)")
-SWEEP_KIND = "sweep.kind"  # tag of a sweep's parent run
 NEWEST_FIRST = ["attributes.start_time DESC"]
 
 

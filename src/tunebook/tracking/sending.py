@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebook.config.validation import format_value
+from tunebook.tags import RUN_KEY
 from tunebook.tracking.arrived import JOURNAL, Arrived
 from tunebook.tracking.journal import Record
 from tunebook.untrusted import inside, open_regular, require_plain
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEY_TAG, PARENT_TAG = "tunebook.key", "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
 BATCH = 1000  # points that MLflow takes in one call
 # How long a trial waits for its sweep's parent run, which may be in another store.
 MAX_ORPHAN_S = 3600.0
@@ -127,7 +128,7 @@ class Sender:
         A run without a key counts as ours.
         """
         try:
-            found = self.client.get_run(self.run_id).data.tags.get(KEY_TAG, key)
+            found = self.client.get_run(self.run_id).data.tags.get(RUN_KEY, key)
         except Exception as error:
             if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -139,7 +140,7 @@ class Sender:
 
         self.arrived.experiment_id = experiment_id(self.client, record["experiment"], self.uri)
         found = self._search(record["key"]) if self.arrived.uncertain else ""
-        tags = record["tags"] | {KEY_TAG: record["key"]}
+        tags = record["tags"] | {RUN_KEY: record["key"]}
         if record.get("parent"):
             parent = self._search(record["parent"])
             if not parent and time.time() - record["time"] / 1000 < MAX_ORPHAN_S:
@@ -175,7 +176,7 @@ class Sender:
 
     def _search(self, key: str) -> str:
         runs = self.client.search_runs(
-            [self.arrived.experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1
+            [self.arrived.experiment_id], f"tags.`{RUN_KEY}` = '{key}'", max_results=1
         )
         return str(runs[0].info.run_id) if runs else ""
 

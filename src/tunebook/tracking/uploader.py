@@ -17,17 +17,17 @@ from tunebook.config.validation import InputError
 from tunebook.program import call
 from tunebook.redaction import HIDDEN, fits, learn
 from tunebook.run_folder import LAST_CHECKPOINT, PENDING, RunFolder, folders, held
+from tunebook.tags import RUN_KEY, SWEEP_STATE, SWEEP_TRIAL
 from tunebook.tracking import records
 from tunebook.tracking.arrived import DELIVERED, JOURNAL
 from tunebook.tracking.delivery import Delivery, alone, line
 from tunebook.tracking.journal import Journal
-from tunebook.tracking.sending import KEY_TAG
 
 __all__ = [
     "ARTIFACTS",
     "DELIVERED",
     "JOURNAL",
-    "KEY_TAG",
+    "RUN_KEY",
     "Delivery",
     "LeftOver",
     "Uploader",
@@ -244,10 +244,10 @@ def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
             ids, f"attributes.status = 'RUNNING' and tags.`sweep.name` = '{sweep}'"
         ):
             if (
-                run.data.tags.get("sweep.trial", "").isdigit()
-                and int(run.data.tags["sweep.trial"]) in numbers
+                run.data.tags.get(SWEEP_TRIAL, "").isdigit()
+                and int(run.data.tags[SWEEP_TRIAL]) in numbers
             ):
-                client.set_tag(run.info.run_id, "sweep.state", "lost")
+                client.set_tag(run.info.run_id, SWEEP_STATE, "lost")
                 client.set_terminated(run.info.run_id, "KILLED")
     except Exception as error:  # a store may fail in any way
         log.warning("runs of machines that were lost stay RUNNING in MLflow: %s", line(error))

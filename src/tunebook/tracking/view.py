@@ -15,13 +15,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunebook.tags import PRUNED_AT_EPOCH, SWEEP_STATE
+
 KEY, NAME = "tunebook", "Tunebook"  # of the view of all runs of an experiment
 PREFIX = "mlflow.sharedViewState."
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"  # opens on runs, not on traces
 METRICS = ("test/acc", "best/val_acc", "val/loss", "time/epoch_s")
 PARAMS = ("data", "model", "optimizer", "optimizer.lr", "model.filters", "seed")
 # MLflow's own status is FINISHED for a pruned trial, too.
-STATE_TAGS = ("sweep.state", "sweep.pruned_at_epoch")
+STATE_TAGS = (SWEEP_STATE, PRUNED_AT_EPOCH)
 CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
 
 

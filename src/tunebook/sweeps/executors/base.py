@@ -1,7 +1,6 @@
 """Define the interface between a sweep's driver and the executor that runs its workers.
 
-The driver hands out trials, and learns how their processes ended. The study records everything
-else.
+The driver hands out trials, and learns how they and their processes ended.
 """
 
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunebook.config.validation import SettingError
+from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.worker import TrialSpec
 
 
@@ -27,14 +27,16 @@ class Worker:
 
     handle: the executor's object for it. asked_to_stop: the time.monotonic() of that request.
     ending: how its process ended, such as SIGKILL or status 1; "" while it is running and after a
-    success. is_lost: whether its machine was lost, so that the trial is not at fault.
+    success. result: what the trial's file says once the process has ended; None if it is not over.
+    is_lost: whether its machine was lost, so that the trial is not at fault.
     """
 
-    order: TrialSpec
+    spec: TrialSpec
     handle: Any
     begun: float = field(default_factory=time.monotonic)
     asked_to_stop: float | None = None
     ending: str = ""
+    result: TrialResult | None = None
     is_lost: bool = False
 
     @property
@@ -64,14 +66,14 @@ class Executor(Protocol):
         Raise NoWorkers if no worker can ever be started.
         """
 
-    def start(self, order: TrialSpec) -> Worker:
+    def start(self, spec: TrialSpec) -> Worker:
         """Start a worker that runs the trial, and return it."""
 
     def stop(self, worker: Worker, at_once: bool) -> None:
         """Ask a worker to stop at the end of its batch, or end it immediately."""
 
     def ended(self, workers: Sequence[Worker], timeout_s: float) -> list[Worker]:
-        """Return the workers that have ended, as soon as there is one.
+        """Return the workers that have ended, with their results, as soon as there is one.
 
         Return an empty list after `timeout_s` seconds.
         """

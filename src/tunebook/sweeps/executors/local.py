@@ -22,6 +22,7 @@ from tunebook.config.project import VARIABLE
 from tunebook.machine import cores
 from tunebook.sweeps.endings import ORPHANED
 from tunebook.sweeps.executors.base import NoWorkers, Worker
+from tunebook.sweeps.result import read_result
 from tunebook.sweeps.worker import TrialSpec, work
 from tunebook.training.trainer import device_kind
 
@@ -92,7 +93,7 @@ class LocalExecutor:
         """Return whether fewer than `count` workers are running."""
         return len(workers) < self.count
 
-    def start(self, order: TrialSpec) -> Worker:
+    def start(self, spec: TrialSpec) -> Worker:
         """Start a process that runs the trial, and return its worker.
 
         If there are several GPUs, it runs on the one that the fewest workers use. Raise
@@ -102,18 +103,18 @@ class LocalExecutor:
         for _ in range(MAX_STARTS - 1):
             # If the fork server was killed, the next attempt starts another one.
             with contextlib.suppress(EOFError, ConnectionError):
-                return self._start(order, gpu)
+                return self._start(spec, gpu)
             time.sleep(RESTART_S)  # until the system has noticed its end
         try:
-            return self._start(order, gpu)
+            return self._start(spec, gpu)
         except (OSError, EOFError) as error:
             reason = str(error) or type(error).__name__
             raise NoWorkers(f"no worker can be started: {reason}; no trial is lost") from error
 
-    def _start(self, order: TrialSpec, gpu: str) -> Worker:
+    def _start(self, spec: TrialSpec, gpu: str) -> Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=work, args=(order, theirs, gpu), name=f"trial {order.number}"
+            target=work, args=(spec, theirs, gpu), name=f"trial {spec.number}"
         )
         try:
             with environment():  # a new fork server has to find the package, too
@@ -127,7 +128,7 @@ class LocalExecutor:
         finally:
             theirs.close()
         self._used.append(gpu)
-        return Worker(order, TrialProcess(process, ours, gpu, watched))
+        return Worker(spec, TrialProcess(process, ours, gpu, watched))
 
     def stop(self, worker: Worker, at_once: bool) -> None:
         """Send SIGTERM to the worker's process, or SIGKILL to end it immediately."""
@@ -160,6 +161,7 @@ class LocalExecutor:
             trial.parent_pipe.close()
             code = trial.process.exitcode or 0
             worker.ending = ORPHANED if code == UNKNOWN_STATUS else how_it_ended(code)
+            worker.result = read_result(worker.spec.folder)
             self._used.remove(trial.gpu)
         return found
 

@@ -18,6 +18,7 @@ from tunebook.config.validation import InputError, SettingError
 from tunebook.redaction import redact
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
 from tunebook.sweeps.executors.local import LocalExecutor, named_project
+from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.worker import TrialSpec
 
 # Otherwise Ray sends usage statistics of each cluster to its developers.
@@ -53,12 +54,12 @@ class Host:
         """Return the name of the actor's machine."""
         return socket.gethostname()
 
-    def run(self, order: TrialSpec) -> str:
-        """Run a trial, and return how its process ended."""
-        self._worker = self._executor.start(order)
+    def run(self, spec: TrialSpec) -> tuple[str, TrialResult | None]:
+        """Run a trial, and return how its process ended, and the trial's result."""
+        self._worker = self._executor.start(spec)
         while not self._executor.ended([self._worker], 1.0):
             pass
-        return self._worker.ending
+        return self._worker.ending, self._worker.result
 
     def stop(self, at_once: bool) -> None:
         """Stop the trial that is running.
@@ -73,7 +74,7 @@ class Host:
 class RayTrial:
     """Hold a trial that runs on an actor.
 
-    host: the actor's handle. answer: the Ray reference to the text that says how the process ended.
+    host: the actor's handle. answer: the Ray reference to what `Host.run` returns.
     """
 
     host: Any
@@ -172,10 +173,10 @@ class RayExecutor:
             self._waits_since = time.monotonic() + 10 * SAID_AFTER_S
         return bool(self._free)
 
-    def start(self, order: TrialSpec) -> Worker:
+    def start(self, spec: TrialSpec) -> Worker:
         """Run the trial on a free actor, and return its worker."""
         host = self._free.pop()
-        return Worker(order, RayTrial(host, host.run.remote(order)))
+        return Worker(spec, RayTrial(host, host.run.remote(spec)))
 
     def stop(self, worker: Worker, at_once: bool) -> None:
         """Pass the request on to the worker's actor."""
@@ -188,7 +189,7 @@ class RayExecutor:
         found = [by_answer[answer] for answer in ready]
         for worker in found:
             try:
-                worker.ending = ray.get(worker.handle.answer)
+                worker.ending, worker.result = ray.get(worker.handle.answer)
                 self._free.append(worker.handle.host)
             except RayError as error:
                 worker.ending, worker.is_lost = (

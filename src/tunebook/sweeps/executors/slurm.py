@@ -24,6 +24,7 @@ from tunebook.run_folder import write_atomically
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
 from tunebook.sweeps.executors.local import LocalExecutor, environment
 from tunebook.sweeps.outside import slurm_parameters
+from tunebook.sweeps.result import read_result
 from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,11 @@ def serve(job: Path) -> None:
     try:
         while driver.lives and not (job / LEAVE).exists():
             try:
-                order = _read_order(job / f"order-{number}")
+                spec = _read_order(job / f"order-{number}")
             except FileNotFoundError:
                 time.sleep(POLL_S)
                 continue
-            ending = _run(executor, order, job, number, driver)
+            ending = _run(executor, spec, job, number, driver)
             write_atomically(job / f"ended-{number}", ending.encode())
             number += 1
     finally:
@@ -60,22 +61,22 @@ def serve(job: Path) -> None:
 
 
 def _read_order(file: Path) -> TrialSpec:
-    """Return the order, and remove from its file the secrets that the trial needs."""
+    """Return the trial of an order, whose file no longer holds the secrets that it needs."""
     text = file.read_text()
-    order = TrialSpec.from_text(text)
-    learn_words([*order.overrides, f"sweep.storage={order.storage}"])
+    spec = TrialSpec.from_text(text)
+    learn_words([*spec.overrides, f"sweep.storage={spec.storage}"])
     write_atomically(file, redact(text).encode())
-    return order
+    return spec
 
 
 def _run(
-    executor: LocalExecutor, order: TrialSpec, job: Path, number: int, driver: "Heartbeat"
+    executor: LocalExecutor, spec: TrialSpec, job: Path, number: int, driver: "Heartbeat"
 ) -> str:
     """Run the trial of an order, and return how its process ended.
 
     If this job ends (its time is up, or it is cancelled), the trial is stopped first.
     """
-    worker = executor.start(order)
+    worker = executor.start(spec)
     asked = False
     try:
         while not executor.ended([worker], POLL_S):
@@ -248,11 +249,11 @@ class SlurmExecutor:
             self._submit()
         return bool(self._free)
 
-    def start(self, order: TrialSpec) -> Worker:
+    def start(self, spec: TrialSpec) -> Worker:
         """Hand the trial to a free job, and return its worker."""
         job = self._free.pop()
-        worker = Worker(order, JobsTrial(job, job.orders))
-        write_atomically(job.folder / f"order-{job.orders}", order.to_text().encode(), mode=0o600)
+        worker = Worker(spec, JobsTrial(job, job.orders))
+        write_atomically(job.folder / f"order-{job.orders}", spec.to_text().encode(), mode=0o600)
         job.orders += 1
         return worker
 
@@ -281,14 +282,12 @@ class SlurmExecutor:
         # Checked first, so that what the job reported before it ended is found below.
         is_gone = worker.handle.job.handle.done()
         if said.exists():
-            worker.ending = said.read_text()
+            worker.ending, worker.result = said.read_text(), read_result(worker.spec.folder)
             self._free.append(worker.handle.job)
             return True
         if is_gone:
-            worker.ending, worker.is_lost = (
-                f"the end of its job {worker.handle.job.handle.job_id}",
-                True,
-            )
+            worker.ending = f"the end of its job {worker.handle.job.handle.job_id}"
+            worker.result, worker.is_lost = read_result(worker.spec.folder), True
             self._submit()
         return bool(is_gone)
 
