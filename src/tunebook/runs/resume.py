@@ -24,11 +24,11 @@ from tunebook.runs.record import data_digests, hyperparameters
 from tunebook.runs.resolve_resume import has_checkpoint, is_record_lost, moved_checkpoints
 from tunebook.runs.resume_changes import adapt_checkpoint, history
 from tunebook.runs.stored_run import StoredRun
-from tunebook.tags import RESUMED_CHANGES, RESUMED_FROM
+from tunebook.tags import PROJECT_CODE, RESUMED_CHANGES, RESUMED_FROM
 from tunebook.task import Classifier
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
-from tunebook.tracking.describe import PROJECT_CODE, project_tags
+from tunebook.tracking.describe import project_tags
 from tunebook.tracking.store import RunNotFound
 from tunebook.training.checkpoint import (
     CheckpointError,

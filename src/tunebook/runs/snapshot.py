@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunebook.config.validation import format_value
 from tunebook.runs.stored_run import StoredRun
+from tunebook.tags import PROJECT_CODE, PROJECT_NAME
 from tunebook.tracking import describe, journal
 from tunebook.tracking.store import RunNotFound
 
@@ -23,8 +24,8 @@ ORIGIN = (
     "precision",
     "git.commit",
     "git.dirty",
-    "project",
-    describe.PROJECT_CODE,
+    PROJECT_NAME,
+    PROJECT_CODE,
 )
 PACKAGES = "config/requirements.txt"
 SHOWN = 5  # final figures, those with the largest differences first

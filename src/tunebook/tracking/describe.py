@@ -13,10 +13,10 @@ from typing import Any
 from tunebook.config.paths import IS_WHEEL, PROJECT
 from tunebook.program import own_call
 from tunebook.redaction import redact
+from tunebook.tags import PROJECT_CODE, PROJECT_NAME
 from tunebook.tracking import git
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
-PROJECT_CODE = "project.code"  # tag: the digest of the user's own package
 MAX_NAME = 200  # characters; MLflow's own limit is 250
 
 
@@ -89,7 +89,7 @@ def project_tags() -> dict[str, str]:
     """Return the tags that name the user's project and a digest of its code; none without one."""
     if PROJECT is None:
         return {}
-    return {"project": PROJECT.name, PROJECT_CODE: PROJECT.code_digest}
+    return {PROJECT_NAME: PROJECT.name, PROJECT_CODE: PROJECT.code_digest}
 
 
 def package_versions() -> str:
