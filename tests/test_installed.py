@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, SMALL, Cli, Result, run_process, runs_in
+from tests.projects import FIRST, NAME
 from tunebook import program
 from tunebook.cli import dispatch
 from tunebook.cli.dispatch import COMMANDS, summary
@@ -230,6 +231,17 @@ def test_an_installed_wheel_does_all_in_the_working_directory(site: Path, tmp_pa
     written = {path.name for path in tmp_path.iterdir()}
     assert {name for name in written if "mlflow.db" not in name} == {"mlruns", "outputs"}
     assert files(site) == before
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_writes_a_project_that_trains(site: Path, tmp_path: Path) -> None:
+    assert run_installed(site, tmp_path, "init", NAME).code == 0
+    result = run_installed(site, tmp_path / NAME / "src", "train", *FIRST)
+    assert result.code == 0, result.err
+    (run,) = runs_in(tmp_path / NAME)
+    assert run.data.tags["project"] == NAME
+    assert run.data.tags["version.tunebook"] == PROJECT["project"]["version"]
+    assert {path.name for path in tmp_path.iterdir()} == {NAME}
 
 
 @pytest.mark.slow
