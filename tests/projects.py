@@ -17,6 +17,14 @@ FIRST = (
     "experiment=first", "trainer=cpu", "trainer.max_epochs=2", "data.source.train_size=600",
     "data.source.test_size=200", "tracking.system_metrics=false",
 )  # fmt: skip
+
+
+def first(*more: str) -> list[str]:
+    """Return the overrides of the first experiment, shrunk, of which `more` may replace some."""
+    keys = [word.partition("=")[0] for word in more]
+    return [*(word for word in FIRST if word.partition("=")[0] not in keys), *more]
+
+
 TABLE = "[tool.tunebook]\n"
 WATCH = '\nfrom pathlib import Path\nPath(__file__).with_name("imported").touch()\n'
 

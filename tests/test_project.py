@@ -114,10 +114,10 @@ class TestInit:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (tmp_path / NAME).mkdir()
-        monkeypatch.setitem(init.FILES, "conf/model/small_cnn.yaml", "data.py")  # is no YAML
+        monkeypatch.setitem(init.FILES, "conf/no_group/x.yaml", "small_cnn.yaml")
         with pytest.raises(subprocess.CalledProcessError) as failed:
             init.write(tmp_path / NAME)
-        assert failed.value.stderr.startswith("error: ")
+        assert "no_group: there is no such config group" in failed.value.stderr
         assert list(tmp_path.rglob("*")) == [tmp_path / NAME]
 
 
