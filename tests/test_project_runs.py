@@ -172,10 +172,10 @@ def test_a_run_is_resumed_and_other_code_is_noticed(project: Path) -> None:
         r"project.code \w{16} -> \w{16}: figures may differ\n",
         succeed(project, "train", "resume=last"),
     )
-    first, second = runs_in(project)
-    assert [first.info.status, second.info.status] == ["FINISHED"] * 2
+    before, after = runs_in(project)
+    assert [before.info.status, after.info.status] == ["FINISHED"] * 2
     for metric in ("test/loss", "test/acc", "val/loss", "train/loss"):
-        assert first.data.metrics[metric] == second.data.metrics[metric]
+        assert before.data.metrics[metric] == after.data.metrics[metric]
 
 
 def test_a_strangers_run_runs_nothing(watched: Path, tmp_path: Path) -> None:
