@@ -285,7 +285,7 @@ def load(name: str, *overrides: str) -> Run:
     RunNotFound, with the nearest match, where there is no such run.
     """
     cfg = _asked(*_source(name, overrides))
-    stored = StoredRun.find(str(cfg.run), str(cfg.tracking.uri))
+    stored = StoredRun.requested(cfg)
     columns = {
         metric: stored.history(metric) for metric in stored.metrics if not metric.startswith(ONCE)
     }

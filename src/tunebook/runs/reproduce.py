@@ -122,7 +122,7 @@ def read(cfg: DictConfig, folder: Path) -> Original:
 
     folder: where its artifacts are downloaded to.
     """
-    run = StoredRun.find(str(cfg.run), str(cfg.tracking.uri))
+    run = StoredRun.requested(cfg)
     run.require_reproducible()
     asked = cfg.hydra.overrides
     # Hydra itself adds its mode to the overrides.

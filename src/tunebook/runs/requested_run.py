@@ -25,7 +25,7 @@ def check_evaluation(cfg: DictConfig) -> None:
     The run that they name must exist.
     """
     _check_settings(cfg)
-    StoredRun.find(str(cfg.run), str(cfg.tracking.uri)).require_no_sweep()
+    StoredRun.requested(cfg).require_no_sweep()
     _check_accelerator(cfg)
 
 
@@ -41,7 +41,7 @@ def check_prediction(cfg: DictConfig) -> None:
     images = image_files(str(cfg.images))
     if cfg.output is not None:
         check_output(str(cfg.output), images)
-    StoredRun.find(str(cfg.run), str(cfg.tracking.uri)).require_no_sweep()
+    StoredRun.requested(cfg).require_no_sweep()
     _check_accelerator(cfg)
 
 
@@ -52,7 +52,7 @@ def check_reproduction(cfg: DictConfig) -> None:
     """
     _check_run_settings(cfg)
     validate_value("data_root", cfg.data_root, TYPES["data_root"])
-    StoredRun.find(str(cfg.run), str(cfg.tracking.uri)).require_reproducible()
+    StoredRun.requested(cfg).require_reproducible()
 
 
 def _check_run_settings(cfg: DictConfig) -> None:

@@ -36,7 +36,7 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     folder: the folder for downloaded files.
     Raises InputError if the files can't be fetched or are invalid.
     """
-    stored = StoredRun.find(str(cfg.run), str(cfg.tracking.uri))
+    stored = StoredRun.requested(cfg)
     file = stored.weights(str(cfg.weights), folder)
     content = read(file)
     settings = _settings(cfg, content, stored.name)

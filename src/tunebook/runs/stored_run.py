@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from omegaconf import DictConfig
+
 from tunebook.config.files import read_yaml
 from tunebook.config.validation import InputError, format_value
 from tunebook.redaction import learn, redact
@@ -77,6 +79,11 @@ class StoredRun:
         run_id = find_run(uri, name, setting).run_id
         here = None if outputs is None else _in_outputs(run_id, outputs, setting)
         return cls(name, setting, uri, here, run_id)
+
+    @classmethod
+    def requested(cls, cfg: DictConfig) -> Self:
+        """Return the run that `cfg.run` names, in the tracking store of `cfg.tracking`."""
+        return cls.find(str(cfg.run), str(cfg.tracking.get("uri", "")))
 
     @property
     def where(self) -> str:
