@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, SMALL, Cli, Result, run_process, runs_in
+from tests.projects import FIRST, NAME
 from tunebook import program
 from tunebook.cli import dispatch
 from tunebook.cli.dispatch import COMMANDS, summary
@@ -59,11 +60,11 @@ def test_an_unknown_command_is_one_line(tunebook: Cli, word: str, hint: str) -> 
     result = tunebook(word, "optimizer=adam")
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
     assert result.err.startswith("error: ")
-    assert "no such command; allowed: train, evaluate, " in result.err
+    assert "no such command; allowed: init, train, evaluate, " in result.err
     assert result.err.endswith(f" Did you mean {hint}?\n" if hint else "--completion.\n")
 
 
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"bench"}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {"bench", "init"}))
 def test_a_command_says_what_its_script_says(tunebook: Cli, cli: Cli, command: str) -> None:
     ours, script = tunebook(command, "--help"), cli(f"{command}.py", "--help")
     assert ours.code == script.code == 0
@@ -230,6 +231,17 @@ def test_an_installed_wheel_does_all_in_the_working_directory(site: Path, tmp_pa
     written = {path.name for path in tmp_path.iterdir()}
     assert {name for name in written if "mlflow.db" not in name} == {"mlruns", "outputs"}
     assert files(site) == before
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_writes_a_project_that_trains(site: Path, tmp_path: Path) -> None:
+    assert run_installed(site, tmp_path, "init", NAME).code == 0
+    result = run_installed(site, tmp_path / NAME / "src", "train", *FIRST)
+    assert result.code == 0, result.err
+    (run,) = runs_in(tmp_path / NAME)
+    assert run.data.tags["project"] == NAME
+    assert run.data.tags["version.tunebook"] == PROJECT["project"]["version"]
+    assert {path.name for path in tmp_path.iterdir()} == {NAME}
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
 COMMAND = re.compile(r"(?:python src/|tunebook )(train|compare|schema)(?:\.py)?\b( [^\n`|#]*|)")
 COMMANDS = sorted({found for text in TEXTS.values() for found in COMMAND.findall(text)})
-REFUSED = ("sweep.of=", "adadleta", "kernel_size=3,15", "--help")
+# tests/test_project.py runs the commands of a project.
+REFUSED = ("sweep.of=", "adadleta", "kernel_size=3,15", "--help", "experiment=first", "sweep=last")
 MAX_README_LINES = 150
 
 

@@ -297,6 +297,6 @@ def test_no_help_shows_the_editors_line(cli: Cli, flags: tuple[str, ...]) -> Non
 
 def test_an_editors_line_before_hydras_is_told() -> None:
     lines = ("# yaml-language-server: $schema=x\n", "# @package _global_\n", "seed: 1\n")
-    verify("experiment/mine", lines[1] + lines[0] + lines[2])
+    verify("experiment/mine", lines[1] + lines[0] + lines[2], "conf/experiment/mine.yaml")
     with pytest.raises(ConfigError, match="must begin with the line `# @package _global_`"):
-        verify("experiment/mine", "".join(lines))
+        verify("experiment/mine", "".join(lines), "conf/experiment/mine.yaml")

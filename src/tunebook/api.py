@@ -26,10 +26,11 @@ from tunebook.analysis.findings import Findings, findings
 from tunebook.config.compose import compose_config
 from tunebook.config.output import quiet
 from tunebook.config.overrides import require_one_run
-from tunebook.config.paths import ROOT
+from tunebook.config.paths import IS_WHEEL, PACKAGE
 from tunebook.config.roles import Role, key_of, role_of
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import InputError, SettingError
+from tunebook.program import FILE
 from tunebook.report import requested_runs
 from tunebook.report.compare import places, read_study
 from tunebook.report.read import Study as RunsOfStudy
@@ -50,7 +51,8 @@ from tunebook.sweeps.start import drive, open_study
 from tunebook.text_output import quoted
 from tunebook.tracking.arrived import run_id_of
 
-SCRIPT = str(ROOT / "src" / "train.py")
+# What starts the processes of other devices: in a wheel, the command `tunebook`.
+SCRIPT = str(FILE if IS_WHEEL else PACKAGE.parent / "train.py")
 # Metrics that are logged once for a run, not once for an epoch.
 ONCE = ("test/", "best/", "system/", "time/fit_s", "time/first_step_s")
 

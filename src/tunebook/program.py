@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tunebook.config.paths import IS_WHEEL, PACKAGE
+from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
 
 NAME = "tunebook"
 FILE = PACKAGE / "__main__.py"
@@ -25,7 +25,7 @@ def _is_dispatcher() -> bool:
 
 def has_scripts() -> bool:
     """Return whether the user calls the commands as the scripts in src/."""
-    return not (IS_WHEEL or _is_dispatcher())
+    return not (IS_WHEEL or PROJECT is not None or _is_dispatcher())
 
 
 def call(command: str) -> list[str]:

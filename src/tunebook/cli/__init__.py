@@ -4,6 +4,7 @@ dispatch   the command `tunebook`, which runs the others as its subcommands
 entry      wraps a command's main: checks the config first, and reports bad input in one line
 help       prints --help and --cfg job, with the comments of conf/
 
+init       writes a project of the user's own, from the files in templates/
 train      trains, tests and records one experiment, or runs a sweep
 evaluate   tests a finished run's weights again
 reproduce  trains a finished run again, and compares every figure

@@ -9,7 +9,7 @@ from pathlib import Path
 from tunebook.program import NAME, running
 
 COMMANDS = (
-    "train", "evaluate", "reproduce", "predict", "compare", "ui", "sync", "schema", "bench",
+    "init", "train", "evaluate", "reproduce", "predict", "compare", "ui", "sync", "schema", "bench",
 )  # fmt: skip
 HELP, VERSION, COMPLETION = "--help", "--version", "--completion"
 FLAGS = {

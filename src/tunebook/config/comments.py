@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from tunebook.config.compose import default_choices
-from tunebook.config.paths import CONF
+from tunebook.config.paths import CONF, config_file
 
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<comment>.*))?$")
 
@@ -16,7 +16,7 @@ def description(group: str, option: str) -> str:
 
     The line `# @package` is for Hydra, and `# yaml-language-server` for an editor.
     """
-    lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
+    lines = config_file(group, option).read_text().splitlines()
     return next(
         (
             line.removeprefix("# ")
@@ -45,7 +45,7 @@ def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]
 
 def _parents(group: str, option: str) -> list[Path]:
     """Return the option's file, preceded by the files of its group that it includes."""
-    path = CONF / group / f"{option}.yaml"
+    path = config_file(group, option)
     loaded = OmegaConf.load(path)
     above = loaded.get("defaults", []) if isinstance(loaded, DictConfig) else []
     return [

@@ -18,7 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.config.files import ConfigError
 from tunebook.config.overrides import check_word, parse
-from tunebook.config.paths import CONF, ROOT, why_unwritable
+from tunebook.config.paths import (
+    CONF,
+    PROJECT,
+    PROJECT_PROBLEM,
+    ROOT,
+    config_files,
+    why_unwritable,
+)
 from tunebook.config.quotes import spelt
 from tunebook.config.targets import KINDS, check_name, kind_at
 from tunebook.config.validation import SettingError, suggest
@@ -53,6 +60,7 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
     Raises ConfigError or SettingError for a config that can't be used.
     """
+    _check_project()
     overrides = spelt(config_name, overrides)
     learn_words(overrides)
     parsed = parse(overrides)
@@ -131,9 +139,20 @@ def _top_keys(config_name: str) -> frozenset[str]:
 
 def options(group: str) -> list[str]:
     """Return a group's options: its YAML files whose name does not begin with an underscore."""
-    return sorted(
-        path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_")
-    )
+    return [path.stem for path in config_files(group) if not path.stem.startswith("_")]
+
+
+def _check_project() -> None:
+    """Raise ConfigError if the user's project can't be used, or has a folder that is no group's."""
+    if PROJECT_PROBLEM:
+        raise ConfigError(PROJECT_PROBLEM)
+    groups = default_choices()
+    for folder in sorted(PROJECT.conf.iterdir()) if PROJECT is not None else ():
+        if folder.is_dir() and folder.name not in groups and folder.name[0] not in "._":
+            raise ConfigError(
+                f"{folder}: there is no such config group; allowed: {', '.join(groups)}."
+                f"{suggest(folder.name, groups)}"
+            )
 
 
 @functools.cache

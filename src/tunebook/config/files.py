@@ -1,8 +1,9 @@
-"""Read the files of conf/ for Hydra, and no file outside it.
+"""Read the config files of Tunebook and of the user's project for Hydra, and no others.
 
 Hydra's own settings choose log files, the environment and the classes that it creates. They come
 from the primary config and the command line only: a group's file must not set any of them.
-Importing this module makes Hydra read every config file through `FileConfigSource`.
+Importing this module makes Hydra read every config file through `FileConfigSource`, and look for
+it in the project first.
 """
 
 import copy
@@ -15,12 +16,14 @@ from typing import Any, ClassVar
 import yaml
 from hydra._internal.core_plugins import file_config_source
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.config.paths import CONF
+from tunebook.config.paths import CONF, CONFS, PROJECT
 from tunebook.config.validation import format_value, one_line
 from tunebook.untrusted import require_plain_yaml
 
@@ -70,13 +73,18 @@ class FileConfigSource(file_config_source.FileConfigSource):
         """
         name = self._normalize_file_name(config_path)
         file = regular_file(Path(self.path), name)
-        where = f"conf/{name}"
+        where = place(file)
+        if "/" not in name and not file.is_relative_to(CONF.resolve()):
+            raise ConfigError(
+                f"{where}: a project has no primary config: an experiment sets its defaults, in "
+                f"{place(file.parent / 'experiment')}/"
+            )
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{where}: can't be read: {format_value(error)}") from None
         if (name, text) not in self._parsed:
-            verify(config_path.removesuffix(".yaml"), text)
+            verify(config_path.removesuffix(".yaml"), text, where)
             try:
                 self._parsed[name, text] = super().load_config(config_path)
             except ValueError as error:  # a header line that Hydra does not understand
@@ -85,15 +93,16 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
 
 def regular_file(folder: Path, name: str) -> Path:
-    """Return the path of the file `name` in conf/.
+    """Return the path of the file `name` in a folder of config files.
 
-    Raises ConfigError if it is outside conf/ or is not a regular file.
+    Raises ConfigError if it is outside that folder, or is not a regular file.
     """
-    file = (folder / name).resolve()
-    is_named_inside = folder.resolve() == CONF.resolve() and not {"", ".", ".."} & set(
+    conf = folder.resolve()
+    file = (conf / name).resolve()
+    is_named_inside = conf in [each.resolve() for each in CONFS] and not {"", ".", ".."} & set(
         name.split("/")
     )
-    if not is_named_inside or not file.is_relative_to(CONF.resolve()):
+    if not is_named_inside or not file.is_relative_to(conf):
         raise ConfigError(
             f"{format_value(name.removesuffix('.yaml'))}: is outside conf/; "
             "one conf/ folder holds all configs"
@@ -101,18 +110,25 @@ def regular_file(folder: Path, name: str) -> Path:
     try:
         mode = file.stat().st_mode
     except OSError as error:
-        raise ConfigError(f"conf/{name}: can't be read: {error.strerror}") from None
+        raise ConfigError(f"{place(file)}: can't be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
-        raise ConfigError(f"conf/{name}: is not a file")
+        raise ConfigError(f"{place(file)}: is not a file")
     return file
 
 
-def verify(config_path: str, text: str) -> None:
+def place(file: Path) -> str:
+    """Return a config file's path as messages name it, such as `conf/model/mlp.yaml`."""
+    if PROJECT is None or file.is_relative_to(CONF.resolve()):
+        return (Path("conf") / file.relative_to(CONF.resolve())).as_posix()
+    return file.relative_to(PROJECT.folder.resolve()).as_posix()
+
+
+def verify(config_path: str, text: str, where: str) -> None:
     """Raise ConfigError if a file holds more than plain values.
 
-    Also raise it if a group's file changes Hydra's settings or chooses its options.
+    Also raise it if a group's file changes Hydra's settings or chooses its options. where: the
+    file's path, for the error.
     """
-    where = f"conf/{config_path}.yaml"
     content = read_yaml(text, where)
     if "/" not in config_path:
         return  # a primary config
@@ -152,5 +168,14 @@ def _words(defaults: Any) -> Iterator[str]:
         yield str(defaults)
 
 
-Plugins.instance()  # registers Hydra's own sources
+class ProjectSearchPath(SearchPathPlugin):
+    """Let Hydra look for a config file in the project's folder, and then in Tunebook's."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put the project's folder before the primary config's."""
+        if PROJECT is not None:
+            search_path.prepend("project", f"file://{PROJECT.conf}", anchor="main")
+
+
+Plugins.instance().register(ProjectSearchPath)  # which registers Hydra's own sources as well
 SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 
 from tunebook.config.files import ConfigError
-from tunebook.config.paths import CONF
+from tunebook.config.paths import CONFS
 from tunebook.config.roles import OF_THIS_CALL, REFERABLE, role_of
 from tunebook.config.validation import InputError, SettingError, format_value, one_line
 from tunebook.redaction import HIDDEN
@@ -77,7 +77,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
         )
     if re.split(r"[./]", key)[0] == "hydra":
         _check_hydra_word(override)
-    if key in groups or "/" in key or (CONF / key).is_dir():
+    if key in groups or "/" in key or any((folder / key).is_dir() for folder in CONFS):
         for option in _texts(override._value):
             if (
                 {"", ".", ".."} & set(option.replace("\\", "/").split("/"))

@@ -1,15 +1,17 @@
 """Check which class a `_target_` names, and create the object that it describes.
 
 A config must not be able to run other code. So a target must be in a module that is trusted for
-its group, and must be a subclass of the group's base class. The first is checked on the name alone,
-before anything is imported.
+its group, or in the package of the user's project, and must be a subclass of the group's base
+class. The first is checked on the name alone, before anything is imported.
 """
 
 import importlib
 import inspect
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
+from tunebook.config.paths import PROJECT
 from tunebook.config.validation import SettingError, instantiate, suggest
 
 
@@ -18,15 +20,17 @@ class Kind:
     """Define which targets a group may have.
 
     They are subclasses of `base` ("module:Class") in one of `modules` or their submodules.
+    takes_own: whether they may also be in the package of the user's project.
     """
 
     base: str
     modules: tuple[str, ...]
     refused: tuple[str, ...] = ()  # classes that write files to a path in the config
+    takes_own: bool = True
 
 
 KINDS = {
-    "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",)),
+    "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",), takes_own=False),
     "data.source": Kind("tunebook.data.sources:Source", ("tunebook.data.sources",)),
     "model": Kind("torch.nn:Module", ("tunebook.networks",)),
     "augmentation": Kind("torch.nn:Module", ("tunebook.data.augmentation",)),
@@ -47,7 +51,7 @@ KINDS = {
     ),
     "sweep.sampler": Kind("optuna.samplers:BaseSampler", ("optuna.samplers",)),
     "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
-    "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",)),
+    "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",), takes_own=False),
 }
 
 
@@ -62,12 +66,19 @@ def kind_at(where: str) -> str | None:
     return group if group == "callbacks" and "." not in name else None
 
 
+def trusted(kind: str) -> tuple[str, ...]:
+    """Return the packages and modules that a target of this kind may be in."""
+    if PROJECT is not None and PROJECT.package and KINDS[kind].takes_own:
+        return (*KINDS[kind].modules, PROJECT.package)
+    return KINDS[kind].modules
+
+
 def check_name(target: object, kind: str, where: str) -> str:
     """Return the target's dotted name if its module is trusted for this kind; import nothing.
 
     Raises SettingError otherwise. where: the setting's path in the config, for the error.
     """
-    allowed = KINDS[kind].modules
+    allowed = trusted(kind)
     if not isinstance(target, str) or not all(
         part.isidentifier() and not part.startswith("_") for part in target.split(".")
     ):
@@ -75,10 +86,12 @@ def check_name(target: object, kind: str, where: str) -> str:
             where, target, f"must be the dotted name of a class in {' or '.join(allowed)}"
         )
     if not any(target.startswith(module + ".") for module in allowed):
+        advice = "; your own goes into the package of a project: tunebook init"
         raise SettingError(
             where,
             target,
-            f"must be a class in {' or '.join(allowed)}: other code is never run from a config",
+            f"must be a class in {' or '.join(allowed)}: other code is never run from a config"
+            f"{advice if KINDS[kind].takes_own and allowed == KINDS[kind].modules else ''}",
         )
     if target.rpartition(".")[2] in KINDS[kind].refused:
         raise SettingError(
@@ -96,8 +109,8 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
     module_name, _, attribute = name.rpartition(".")
     try:
         classes = classes_in(module_name, kind)
-    except ImportError:
-        raise SettingError(where, target, f"there is no module '{module_name}'") from None
+    except Exception as error:  # the user's own module may raise any
+        raise SettingError(where, target, _why_not_imported(module_name, error)) from error
     if attribute not in classes:
         base = KINDS[kind].base.rpartition(":")[2]
         raise SettingError(
@@ -109,8 +122,10 @@ def resolve(target: object, kind: str, where: str) -> type[Any]:
 def classes_in(module_name: str, kind: str) -> dict[str, type[Any]]:
     """Import a module and return its classes of this kind by their names.
 
-    Raises ImportError if there is no such module.
+    Raises ModuleNotFoundError if there is no such module, and whatever a user's own module raises.
     """
+    if PROJECT is not None and PROJECT.owns(module_name):
+        PROJECT.make_importable()
     module = importlib.import_module(module_name)
     for each in getattr(module, "__all__", ()):
         getattr(module, each)  # some packages import their classes on first use
@@ -120,6 +135,20 @@ def classes_in(module_name: str, kind: str) -> dict[str, type[Any]]:
         for name, found in vars(module).items()
         if inspect.isclass(found) and issubclass(found, base) and found is not base
     }
+
+
+def _why_not_imported(module_name: str, error: Exception) -> str:
+    """Return why a module can't be imported, with the line in the user's code that is to blame."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module_name}.".startswith(f"{missing}."):
+        known = PROJECT.modules if PROJECT is not None and PROJECT.owns(module_name) else ()
+        return f"there is no module '{missing}'.{suggest(missing, known)}"
+    reason = f"its module can't be imported: {type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) or PROJECT is None:  # which names the line itself
+        return reason
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(str(PROJECT.code))]
+    return f"{reason} ({own[-1].filename}, line {own[-1].lineno})" if own else reason
 
 
 def make(settings: object, kind: str, where: str | None = None, **given: Any) -> Any:

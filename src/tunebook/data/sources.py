@@ -34,7 +34,8 @@ class ImageSets(NamedTuple):
 class Source(ABC):
     """Describe and load a data set.
 
-    To add one, write a subclass with these attributes here, and a YAML file in conf/data/.
+    To add one, write a subclass with these attributes, here or in the package of a project, and a
+    YAML file in conf/data/.
     """
 
     name: str

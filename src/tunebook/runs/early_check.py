@@ -38,6 +38,8 @@ class EarlyCheck:
             return
         target = source.get("_target_") if isinstance(source, dict) else None
         data = resolve(target, "data.source", "data.source._target_")
+        if not hasattr(data, "image_shape"):  # a user's own may depend on its settings
+            data = make(source, "data.source")
         with torch.device("meta"):
             make(settings["model"], "model", image_shape=data.image_shape, num_classes=CLASSES)
         self._done.add(text)

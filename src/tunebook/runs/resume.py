@@ -24,10 +24,11 @@ from tunebook.runs.record import data_digests, hyperparameters
 from tunebook.runs.resolve_resume import has_checkpoint, is_record_lost, moved_checkpoints
 from tunebook.runs.resume_changes import adapt_checkpoint, history
 from tunebook.runs.stored_run import StoredRun
-from tunebook.tags import RESUMED_CHANGES, RESUMED_FROM
+from tunebook.tags import PROJECT_CODE, RESUMED_CHANGES, RESUMED_FROM
 from tunebook.task import Classifier
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
+from tunebook.tracking.describe import project_tags
 from tunebook.tracking.store import RunNotFound
 from tunebook.training.checkpoint import (
     CheckpointError,
@@ -208,9 +209,14 @@ def run_metadata(parts: RunComponents, config: RunConfig, precision: str) -> dic
         "config": config.text,
         "settings": _compared(config),
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
-        "versions": {"torch": str(torch.__version__)},
+        "versions": {"torch": str(torch.__version__), **_code()},
         "data": data_digests(parts),
     }
+
+
+def _code() -> dict[str, str]:
+    """Return the digest of the user's own code, if there is any."""
+    return {key: text for key, text in project_tags().items() if key == PROJECT_CODE}
 
 
 def _compared(config: RunConfig) -> dict[str, str]:
@@ -260,7 +266,8 @@ def apply_changes(resumed: Resumed, parts: RunComponents, now: Mapping[str, Any]
         {"versions": resumed.run_metadata["versions"]}, {"versions": now["versions"]}
     )
     resumed.versions = [
-        f"{key} {change}: figures may differ in the last digits" for key, change in versions.items()
+        f"{key} {change}: figures may differ{'' if key == PROJECT_CODE else ' in the last digits'}"
+        for key, change in versions.items()
     ]
     load_weights(parts.classifier, resumed.content, str(resumed.path))
     if differences:

@@ -10,13 +10,23 @@ from pathlib import Path
 
 from tunebook.config.validation import format_value
 from tunebook.runs.stored_run import StoredRun
+from tunebook.tags import PROJECT_CODE, PROJECT_NAME
 from tunebook.tracking import describe, journal
 from tunebook.tracking.store import RunNotFound
 
 TIMES = ("time/", "speed/", "system/")  # metrics that differ from run to run
 ORDER = ("lr", "train/", "val/", "best/", "test/")  # the order in which metrics are logged
 # Tags that say where a run came from, as the `version.<package>` tags do.
-ORIGIN = ("host", "cpu", "python", "precision", "git.commit", "git.dirty")
+ORIGIN = (
+    "host",
+    "cpu",
+    "python",
+    "precision",
+    "git.commit",
+    "git.dirty",
+    PROJECT_NAME,
+    PROJECT_CODE,
+)
 PACKAGES = "config/requirements.txt"
 SHOWN = 5  # final figures, those with the largest differences first
 SHOWN_PACKAGES = 10  # packages that no tag names

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunebook.config.comments import description
 from tunebook.config.compose import default_choices
-from tunebook.config.targets import KINDS, classes_in, resolve
+from tunebook.config.targets import KINDS, classes_in, resolve, trusted
 from tunebook.config.validation import Positive, parameters_of
 from tunebook.runs.assemble import Interval
 from tunebook.schema.notes import Notes, Target, targets_of
@@ -126,7 +126,7 @@ def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> S
 
 
 def _target(kind: str, known: dict[str, Schema]) -> Schema:
-    modules = "|".join(map(re.escape, KINDS[kind].modules))
+    modules = "|".join(map(re.escape, trusted(kind)))
     other: Schema = {"type": "string", "pattern": rf"^({modules})(\.[A-Za-z]\w*)+$"}
     if refused := KINDS[kind].refused:
         other["not"] = {"pattern": rf"\.({'|'.join(refused)})$"}

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunebook.config.comments import description
 from tunebook.config.compose import default_choices, options
-from tunebook.config.paths import CONF
+from tunebook.config.paths import CONF, PROJECT
 from tunebook.config.targets import KINDS
 from tunebook.config.validation import Name
 from tunebook.report import requested_runs
@@ -34,8 +34,8 @@ TYPES: dict[str, Any] = {
 
 
 def all_schemas() -> dict[str, Schema]:
-    """Return each schema by the name of its file."""
-    primary = sorted(path.stem for path in CONF.glob("*.yaml"))
+    """Return each schema by the name of its file; a project has no primary configs."""
+    primary = sorted(path.stem for path in CONF.glob("*.yaml")) if PROJECT is None else []
     groups = {
         group: whole_schema(group) if group in WHOLE else group_schema(group)
         for group in default_choices()

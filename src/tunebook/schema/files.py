@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from tunebook.config.paths import CONF, why_unwritable
+from tunebook.config.paths import CONFS, why_unwritable
 from tunebook.config.validation import InputError, validate_value
 from tunebook.schema.configs import all_schemas
 from tunebook.text_output import counted
 
-FOLDER = CONF / ".schema"
+FOLDER = CONFS[0] / ".schema"  # the project's, if there is one
 
 
 def check(cfg: Any) -> None:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from tunebook.config.comments import file_comments
 from tunebook.config.compose import default_choices, leaves
-from tunebook.config.paths import CONF
+from tunebook.config.paths import CONF, config_files
 from tunebook.config.targets import kind_at
 
 CHOICE = re.compile(r"(?m)^  - (\w+): \S+ # (.*)$")
@@ -41,7 +41,7 @@ def files_of(group: str) -> list[Path]:
     def order(path: Path) -> tuple[bool, bool, str]:
         return not path.stem.startswith("_"), path.stem != default, path.stem
 
-    return sorted((CONF / group).glob("*.yaml"), key=order)
+    return sorted(config_files(group), key=order)
 
 
 def notes(*paths: Path) -> Notes:

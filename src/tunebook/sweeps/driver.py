@@ -152,7 +152,7 @@ class Driver:
         now = {
             key: value
             for key, value in tags.items()
-            if key == "git.commit" or key.startswith("version.")
+            if key == "git.commit" or key.startswith(("version.", "project"))
         }
         if changed := differences({"code": self.study.remember("code", now)}, {"code": now}):
             log.warning(

@@ -15,9 +15,9 @@ from tunebook.config.compose import (
     default_choices,
     keys,
     leaves,
+    options,
     with_choices,
 )
-from tunebook.config.paths import CONF
 from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
 from tunebook.config.validation import MODES, InputError, SettingError, validate_value
 from tunebook.sweeps.final import Winner, find_winner
@@ -187,9 +187,9 @@ def _known_keys(base: DictConfig, space: Space) -> set[str]:
         if one.when is None and one.key in default_choices(CONFIG) and one.values
     }
     found = set(keys(base)) | set(default_choices(CONFIG))
-    for group, options in varied.items():
-        for option in options:
-            if f"{option}.yaml" in {path.name for path in (CONF / group).glob("*.yaml")}:
+    for group, values in varied.items():
+        for option in values:
+            if str(option) in options(group):
                 own = {
                     key
                     for key in keys(with_choices({**choices, group: str(option)}, CONFIG))

@@ -1,5 +1,6 @@
 """Describe a run from plain settings: its name, its tags, the versions of its packages."""
 
+import contextlib
 import importlib.metadata
 import platform
 import shlex
@@ -9,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebook.config.paths import IS_WHEEL
+from tunebook.config.paths import IS_WHEEL, PROJECT
 from tunebook.program import own_call
 from tunebook.redaction import redact
+from tunebook.tags import PROJECT_CODE, PROJECT_NAME
 from tunebook.tracking import git
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "mlflow", "numpy")
@@ -48,9 +50,11 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
     """Return the tags that say where a run comes from.
 
     They hold the git commit and its state, the host, the versions and the command that repeats it.
+    root: the top of the user's project, or of the checkout.
     """
     # A wheel is no part of the repository that it may be installed in, or called in.
-    commit, changed = ("", None) if IS_WHEEL else git.commit_and_state(root)
+    is_code = PROJECT is not None or not IS_WHEEL
+    commit, changed = git.commit_and_state(root) if is_code else ("", None)
     command = shlex.join(
         [
             *own_call(str(script.relative_to(root) if script.is_relative_to(root) else script)),
@@ -69,8 +73,23 @@ def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
     }
     if commit:
         found["mlflow.source.git.commit"] = commit
-    names = (*PACKAGES, "tunebook") if IS_WHEEL else PACKAGES  # in place of a commit
-    return found | {f"version.{name}": importlib.metadata.version(name) for name in names}
+    return found | _versions() | project_tags()
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of the most important packages, by the names of their tags."""
+    found = {f"version.{name}": importlib.metadata.version(name) for name in PACKAGES}
+    if IS_WHEEL or PROJECT is not None:  # the commit is not Tunebook's
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found["version.tunebook"] = importlib.metadata.version("tunebook")
+    return found
+
+
+def project_tags() -> dict[str, str]:
+    """Return the tags that name the user's project and a digest of its code; none without one."""
+    if PROJECT is None:
+        return {}
+    return {PROJECT_NAME: PROJECT.name, PROJECT_CODE: PROJECT.code_digest}
 
 
 def package_versions() -> str:

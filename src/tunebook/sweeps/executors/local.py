@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from tunebook.config.paths import IS_WHEEL, ROOT
+from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
+from tunebook.config.project import VARIABLE
 from tunebook.machine import cores
 from tunebook.sweeps.endings import ORPHANED
 from tunebook.sweeps.executors.base import NoWorkers, Worker
@@ -81,7 +82,7 @@ class LocalExecutor:
         self._used: list[str] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOADED))
-        with importable():
+        with environment():
             # It imports these modules while this process checks the trials.
             multiprocessing.forkserver.ensure_running()
 
@@ -116,7 +117,7 @@ class LocalExecutor:
             target=work, args=(spec, theirs, gpu), name=f"trial {spec.number}"
         )
         try:
-            with importable():  # a new fork server has to find the package, too
+            with environment():  # a new fork server has to find the package, too
                 process.start()
             watched = psutil.Process(process.pid)
         except psutil.NoSuchProcess:
@@ -169,20 +170,27 @@ class LocalExecutor:
 
 
 @contextlib.contextmanager
-def importable() -> Iterator[None]:
-    """Make this package importable in processes that are started within the block.
+def environment() -> Iterator[None]:
+    """Let processes that are started within the block find this package and the user's project.
 
-    This does not depend on which script started this process. A wheel is importable anyway.
+    This does not depend on which script started this process, or in which folder. A wheel is
+    importable anyway.
     """
-    if IS_WHEEL:
-        yield
-        return
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), before]))
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", VARIABLE)}
+    if not IS_WHEEL:
+        paths = filter(None, [str(PACKAGE.parent), before["PYTHONPATH"]])
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ.setdefault(VARIABLE, named_project())
     try:
         yield
     finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def named_project() -> str:
+    """Return this process's project as the environment variable names it to another process."""
+    return "" if PROJECT is None else str(PROJECT.folder)
 
 
 def how_it_ended(code: int) -> str:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunebook.config.project import VARIABLE
 from tunebook.config.validation import InputError, SettingError
 from tunebook.redaction import redact
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweeps.executors.local import LocalExecutor
+from tunebook.sweeps.executors.local import LocalExecutor, named_project
 from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.worker import TrialSpec
 
@@ -38,10 +39,12 @@ MAX_FAILURES = 3  # actors that never become ready, after which the sweep ends
 class Host:
     """Run one trial after another as a Ray actor, each in its own process.
 
-    folder: the driver's working directory, below which an installed wheel looks for data.
+    folder: the driver's working directory, below which an installed wheel looks for data. project:
+    the folder of the user's project, "" for none.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, project: str) -> None:
+        os.environ[VARIABLE] = project
         with contextlib.suppress(OSError):  # another machine may be without it
             os.chdir(folder)
         self._executor = LocalExecutor(1, 1, 1, "cpu")
@@ -131,7 +134,7 @@ class RayExecutor:
         actor = ray.remote(
             num_cpus=self.threads, num_gpus=self._gpus, max_concurrency=2, max_restarts=0
         )(Host)
-        host = actor.remote(os.getcwd())
+        host = actor.remote(os.getcwd(), named_project())
         self._coming[host.machine.remote()] = host
 
     def has_room(self, workers: Sequence[Worker]) -> bool:

@@ -22,7 +22,7 @@ from tunebook.config.validation import SettingError
 from tunebook.redaction import learn_words, redact, redact_output
 from tunebook.run_folder import write_atomically
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweeps.executors.local import LocalExecutor, importable
+from tunebook.sweeps.executors.local import LocalExecutor, environment
 from tunebook.sweeps.outside import slurm_parameters
 from tunebook.sweeps.result import read_result
 from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
@@ -208,7 +208,7 @@ class SlurmExecutor:
         job = self._folder / uuid.uuid4().hex[:8]
         job.mkdir()
         try:
-            with importable():
+            with environment():
                 handle = self._submitter(job / "log").submit(serve, job)
         except (RuntimeError, OSError) as error:  # its text comes from sbatch
             raise NoWorkers(
