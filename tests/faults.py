@@ -88,15 +88,15 @@ def send(signum: int) -> Callable[[], None]:
 
 
 def signal_in_training(signum: int, count: int) -> None:
-    from tunebook.task import Classifier
+    from tunebook.task import ClassificationTask
 
-    at_call(Classifier, "training_step", count, send(signum))
+    at_call(ClassificationTask, "training_step", count, send(signum))
 
 
 def signal_in_validation(signum: int, count: int) -> None:
-    from tunebook.task import Classifier
+    from tunebook.task import ClassificationTask
 
-    at_call(Classifier, "validation_step", count, send(signum))
+    at_call(ClassificationTask, "validation_step", count, send(signum))
 
 
 def signal_in_save(signum: int, count: int) -> None:
@@ -138,7 +138,7 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: s
     hangs.
     """
     from tunebook.sweeps.worker import work
-    from tunebook.task import Classifier
+    from tunebook.task import ClassificationTask
 
     def raise_a_fault() -> None:
         raise RuntimeError("a fault")
@@ -147,7 +147,7 @@ def faulty_work(faults_at: tuple[int, ...], order: Any, parent_pipe: Any, gpu: s
     if order.number in faults_at and order.number == 2:
         nothing_finite(5)
     elif order.number in faults_at:
-        at_call(Classifier, "training_step", 5, what[order.number])
+        at_call(ClassificationTask, "training_step", 5, what[order.number])
     work(order, parent_pipe, gpu)
 
 

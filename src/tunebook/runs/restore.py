@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tunebook.config.added_groups import with_added_groups
 from tunebook.config.compose import check_targets, with_choices
 from tunebook.config.files import read_yaml
 from tunebook.config.overrides import check_outside_values
@@ -64,7 +65,7 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     with torch.device("meta"):
         check_weights(build(settings))
     parts = build(settings)
-    load_weights(parts.classifier, content, name)
+    load_weights(parts.task, content, name)
     return Restored(parts, name, file.stem if file.stem in ("best", "last") else "", finished)
 
 
@@ -93,7 +94,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
     """Return the run's settings, with the locations and the accelerator of this call."""
     where = f"run={format_value(name)}"
     try:
-        recorded = read_yaml(str(content["tunebook"]["config"]), where)
+        recorded = with_added_groups(read_yaml(str(content["tunebook"]["config"]), where))
         precision = str(content["tunebook"]["environment"]["precision"])
         here = with_choices({"tracking": "off"})
         recorded |= {

@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from tunebook.config.compose import recompose
 from tunebook.config.output import open_output, quiet
 from tunebook.config.run_config import RunConfig
+from tunebook.metrics.facts import TEST, best_name, split_of
 from tunebook.redaction import learn_words, redact, redact_output
 from tunebook.run_folder import FILE as RUN_FILE
 from tunebook.runs.execute import execute
@@ -173,11 +174,11 @@ def result_from_journal(folder: Path, objective: str) -> Result | None:
                 curve[int(step)] = value
         tags |= record.get("tags", {})
         end = record.get("status") if record["kind"] == "end" else None
-    best = points.get(f"best/{objective.replace('/', '_')}")
+    best = points.get(best_name(objective))
     if end != "FINISHED" or best is None:
         return None
     state = TrialState.PRUNED if tags.get("sweep.state") == "pruned" else TrialState.COMPLETE
-    figures = {name: value for name, value in points.items() if name.startswith("test/")}
+    figures = {name: value for name, value in points.items() if split_of(name) == TEST}
     return Result(state, best, curve, figures)
 
 
