@@ -93,6 +93,17 @@ def facts_of(name: str) -> Metric:
     return METRICS.get(short_name(name), UNKNOWN)
 
 
+def title_of(name: str) -> str:
+    """Return a metric's full name in words: "validation accuracy" of `val/acc`."""
+    split = {TRAIN: "training", VALIDATION: "validation"}.get(split_of(name), split_of(name))
+    return f"{split} {facts_of(name).title or short_name(name)}"
+
+
+def value_text(name: str, value: float) -> str:
+    """Return a metric's value as a run's summary shows it: `97.22%`, or with four digits."""
+    return f"{value:.2%}" if facts_of(name).is_share else f"{value:.4f}"
+
+
 # The metrics by which runs are judged where nothing else was asked for.
 VALIDATED, TESTED = full_name(VALIDATION, ACCURACY), full_name(TEST, ACCURACY)
 

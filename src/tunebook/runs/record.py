@@ -26,10 +26,11 @@ from tunebook.metrics.facts import (
     VALIDATED,
     VALIDATION,
     best_name,
-    facts_of,
     full_name,
     short_name,
     split_of,
+    title_of,
+    value_text,
 )
 from tunebook.metrics.kept import lower_is_better
 from tunebook.program import call, has_scripts
@@ -223,35 +224,34 @@ def summarise(
 ) -> None:
     """Log the run's result as a user reads it."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
-    title, chosen = facts_of(TESTED).title, [VALIDATED]
+    chosen = [VALIDATED]
     if parts.objective and short_name(parts.objective) not in ALWAYS:
         chosen.append(parts.objective)
-    judged = ", ".join(f"validation {_with_title(name, best[name])}" for name in chosen)
+    judged = ", ".join(f"{title_of(name)} {value_text(name, best[name])}" for name in chosen)
     picked = f"{best['epoch']:.0f} of {len(report.history)}, {judged}"
     which = f"({parts.settings['tested_weights']} epoch's weights)"
     tested = (
-        f"{figures[TESTED]:.2%}   {LOSS} {figures[full_name(TEST, LOSS)]:.4f}   {which}"
+        f"{value_text(TESTED, figures[TESTED])}   "
+        f"{LOSS} {figures[full_name(TEST, LOSS)]:.4f}   {which}"
         if figures
         else "not tested"
     )
-    further = [name for name in figures if short_name(name) not in ALWAYS]
+    further = [
+        f"{title_of(name)} {value_text(name, figures[name])}"
+        for name in figures
+        if short_name(name) not in ALWAYS
+    ]
     unpicked = f"none is picked: validation was on images of the {parts.data.validate_on} set"
     lines = [
         "",
-        f"test {title:<9} {tested}",
-        *(f"               {_with_title(name, figures[name])}" for name in further),
+        f"{title_of(TESTED):<14} {tested}",
+        *([f"               {', '.join(further)}"] if further else []),
         f"best epoch     {picked if parts.objective else unpicked}",
         f"time           {seconds:.1f} s an epoch (median), "
         f"{report.fit_s:.0f} s of training and validation, "
         f"{time.time() - psutil.Process().create_time():.0f} s since the process began",
     ]
     log.info("\n".join(lines))
-
-
-def _with_title(name: str, value: float) -> str:
-    """Return a metric's title and its value as text."""
-    facts = facts_of(name)
-    return f"{facts.title or short_name(name)} {value:{'.2%' if facts.is_share else '.4f'}}"
 
 
 def say_where(parts: RunComponents, folder: RunFolder) -> None:

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.sentences import DEFAULTS
-from tunebook.metrics.facts import facts_of
+from tunebook.metrics.facts import facts_of, title_of
 from tunebook.program import call
 from tunebook.sweeps.executors.base import Worker
 from tunebook.sweeps.request import Request
@@ -302,7 +302,7 @@ class Display:
         request, over = self.study.request, self._over_seeds()
         if over is not None and is_one_configuration(request):
             (only, *_) = over.board
-            label = self._label()
+            label = title_of(request.figure) if request.is_final else request.objective
             log.info("\n%-14s %s", label, over.measured(only))
             if not request.is_final:
                 log.info("configuration  the only one: %s", " ".join(over.words(only)) or DEFAULTS)
@@ -329,12 +329,6 @@ class Display:
                 " ".join(request.winner),
                 request.settings["of"],
             )
-
-    def _label(self) -> str:
-        """Return what the figure of the only configuration is called."""
-        request = self.study.request
-        title = facts_of(request.tested).title
-        return f"test {title}" if request.is_final and title else request.figure
 
     def _say_what_next(self) -> None:
         """Log the commands to run next, with the locations that this command was given."""
