@@ -68,6 +68,7 @@ OFTEN = (
     "trainer.precision=bf16-mixed",
     "callbacks=early_stopping optimizer=sgd",
     "tested_weights=best",
+    "loss.label_smoothing=0.1 metrics=all objective=val/ece tested_weights=best",
 )
 SELDOM = (
     "data.num_workers=2",

@@ -51,20 +51,20 @@ class Study:
     fixed: overrides that all runs share.
     parent: the id of the sweep's parent run, or "".
     params: run id -> its MLflow parameters.
-    tested_metric: the test metric by which the runs are reported beside the objective.
-    tested: run id -> its value of that metric, for runs that were tested.
+    tested: run id -> its value of `tested_metric`, for runs that were tested.
     stem: the beginning of the names of further sweeps.
     finalists: whether all runs belong to such sweeps for finalists.
+    tested_metric: the test metric by which the runs are reported beside the objective.
     """
 
     results: Results
     fixed: tuple[str, ...]
     parent: str
     params: Mapping[str, Mapping[str, str]]
-    tested_metric: str
     tested: Mapping[str, float]
     stem: str
     finalists: bool = False
+    tested_metric: str = TESTED
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> Study:
@@ -101,8 +101,9 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     direction = _direction(objective, runs)
     rows = _with_curves(client, rows, objective, direction)
     results = Results(name, objective, direction, settings, tuple(rows), adaptive, _classes(runs))
-    tested = _tested(runs, objective)
-    return Study(results, fixed, parent.info.run_id, _params(runs), *tested, name)
+    metric = _tested_metric(runs, objective)
+    tested, params = _values(runs, metric), _params(runs)
+    return Study(results, fixed, parent.info.run_id, params, tested, name, tested_metric=metric)
 
 
 def read_runs(
@@ -140,8 +141,9 @@ def read_runs(
     stems = {str(run.data.tags.get("sweep.name", "")).partition(f" {FINALIST} ") for run in runs}
     of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
     stem = next(iter(stems))[0] if of_finalists else name
-    tested = _tested(runs, objective)
-    return Study(results, shared, "", _params(runs), *tested, stem, of_finalists)
+    metric = _tested_metric(runs, objective)
+    tested, params = _values(runs, metric), _params(runs)
+    return Study(results, shared, "", params, tested, stem, of_finalists, metric)
 
 
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
@@ -328,13 +330,15 @@ def _params(runs: Sequence[MLflowRun]) -> dict[str, dict[str, str]]:
     return {run.info.run_id: params_of(run) for run in runs}
 
 
-def _tested(runs: Sequence[MLflowRun], objective: str) -> tuple[str, dict[str, float]]:
-    """Return the test metric by which runs are reported, and each run's value of it."""
+def _tested_metric(runs: Sequence[MLflowRun], objective: str) -> str:
+    """Return the test metric by which the runs are reported beside their objective."""
     metric = tested_name(objective)
-    if not any(metric in run.data.metrics for run in runs):
-        metric = TESTED
-    values = {run.info.run_id: run.data.metrics.get(metric) for run in runs}
-    return metric, {run_id: value for run_id, value in values.items() if value is not None}
+    return metric if any(metric in run.data.metrics for run in runs) else TESTED
+
+
+def _values(runs: Sequence[MLflowRun], metric: str) -> dict[str, float]:
+    """Return the value of a metric for each run that has one, by the run's id."""
+    return {run.info.run_id: run.data.metrics[metric] for run in runs if metric in run.data.metrics}
 
 
 def _require(metric: str, runs: Sequence[MLflowRun]) -> None:

@@ -12,6 +12,7 @@ from tunebook.config.validation import InputError
 from tunebook.metrics.facts import VALIDATION
 from tunebook.metrics.running import SAVED_METRICS
 from tunebook.runs.assemble import RunComponents, batches_of
+from tunebook.text_output import counted
 from tunebook.training.checkpoint import Content
 from tunebook.training.position import Position, write_progress
 
@@ -52,7 +53,7 @@ def _require_objective(content: Content, objective: str) -> None:
         known = set.intersection(*map(set, epochs))
         allowed = ", ".join(sorted(name for name in known if name.startswith(f"{VALIDATION}/")))
         raise InputError(
-            f"objective={objective}: was not computed in the {len(epochs)} epochs so far; "
+            f"objective={objective}: was not computed in the {counted(len(epochs), 'epoch')} so far; "
             f"allowed: {allowed}"
         )
 
