@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook.config.validation import InputError
-from tunebook.metrics.facts import VALIDATION
+from tunebook.metrics.facts import VALIDATION, split_of
 from tunebook.metrics.running import SAVED_METRICS
 from tunebook.runs.assemble import RunComponents, batches_of
 from tunebook.text_output import counted
@@ -51,11 +51,9 @@ def _require_objective(content: Content, objective: str) -> None:
     epochs = history(content)
     if any(objective not in epoch for epoch in epochs):
         known = set.intersection(*map(set, epochs))
-        allowed = ", ".join(sorted(name for name in known if name.startswith(f"{VALIDATION}/")))
-        raise InputError(
-            f"objective={objective}: was not computed in the {counted(len(epochs), 'epoch')} so far; "
-            f"allowed: {allowed}"
-        )
+        allowed = ", ".join(sorted(name for name in known if split_of(name) == VALIDATION))
+        so_far = f"the {counted(len(epochs), 'epoch')} so far"
+        raise InputError(f"objective={objective}: was not computed in {so_far}; allowed: {allowed}")
 
 
 def _touches(changed: set[str], keys: tuple[str, ...]) -> bool:
