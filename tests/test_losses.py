@@ -15,10 +15,7 @@ from tunebook.losses import CrossEntropy
 from tunebook.runs.check import check
 
 # One step, so that the training loss is that of the initial weights.
-ONE_STEP = (
-    *RUN, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "optimizer=sgd", "model=mlp",
-    "model.dense_dropout=0",
-)  # fmt: skip
+ONE_STEP = (*RUN, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "optimizer=sgd")
 LOSSES = "torch.nn.modules.loss"
 
 

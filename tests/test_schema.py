@@ -196,7 +196,7 @@ def test_examples_of_the_docs_pass() -> None:
         (ROOT / "docs" / "extending.md").read_text(),
         re.DOTALL,
     )
-    assert len(examples) == 3
+    assert len(examples) == 5
     for schema, text in examples:
         assert not errors(schema, text)
 

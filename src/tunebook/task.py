@@ -70,7 +70,7 @@ class ClassificationTask(LightningModule):
 
     def _evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
         """Add a batch of validation or test to the metrics, and return its logits."""
-        logits = self(batch.images)
+        logits: Tensor = self(batch.images)
         metrics.update(F.cross_entropy(logits, batch.labels), logits, batch.labels)
         return logits
 

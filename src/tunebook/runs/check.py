@@ -3,6 +3,7 @@
 Shapes are tried on torch's meta device, which allocates no memory.
 """
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -91,12 +92,16 @@ def _check_loss(parts: RunComponents) -> None:
     classes, name = len(parts.data.source.class_names), parts.settings["loss"]["_target_"]
     with torch.device("cpu"):
         loss = make(parts.settings["loss"], "loss", num_classes=classes)
-    logits = torch.zeros(2, classes, requires_grad=True)
+    # Not as many images as classes, lest a loss of two equal shapes seem to work.
+    size = classes + 1
+    logits = torch.zeros(size, classes, requires_grad=True)
     try:
-        value = loss(logits, torch.tensor([0, classes - 1]))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # such as one about shapes that differ
+            value = loss(logits, torch.arange(size) % classes)
+    except (RuntimeError, ValueError, TypeError, IndexError, UserWarning) as error:
         message = (
-            f"can't be computed from logits (2, {classes}) and the labels of 2 images: "
+            f"can't be computed from logits ({size}, {classes}) and labels ({size},): "
             f"{one_line(str(error))}"
         )
         raise SettingError("loss", name, message) from error
