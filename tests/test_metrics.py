@@ -181,7 +181,7 @@ def test_runs_are_reported_by_the_test_metric_of_their_objective(cli: Cli, tmp_p
 
 
 def test_metrics_are_named_in_one_package() -> None:
-    """Only `tunebook.metrics` spells out metrics' names, so that adding one changes no other file."""
+    """Only `tunebook.metrics` spells out metrics' names; adding one changes no other file."""
     names = re.compile(r"accurac|\bacc\b|_acc\b|macro_f1|auroc", re.I)
     package = ROOT / "src" / "tunebook"
     found = {
