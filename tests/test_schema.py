@@ -154,7 +154,7 @@ def misspelt(content: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def test_each_misspelt_key_of_a_file_is_refused(path: Path) -> None:
     schema = schema_of(path).stem
     for key, changed in misspelt(read_yaml(path.read_text(), path.name)):
-        # A callback or a metric has any name; what varies in a sweep, and Hydra's settings, are free.
+        # A callback or a metric has any name; what a sweep varies, and Hydra's settings, are free.
         if key.startswith(("space.", "hydra.")) or (schema in NAMED and "." not in key):
             continue
         assert errors_of(schema, changed), key
