@@ -8,8 +8,8 @@ import numpy as np
 from tunebook.analysis.results import Results, Run
 from tunebook.metrics.facts import facts_of
 
-# How far above chance a share of the images still counts as chance level: classes have unequal
-# sizes, and the best epoch is selected. Of what is best when low, the part of guessing's value.
+# How far above chance a value still counts as chance level: classes have unequal sizes, and the best
+# epoch is selected. If low values are better, it is a factor of the value that guessing gives.
 MARGIN, NEARLY = 0.05, 0.98
 MIN_RUNS = 5  # needed to estimate chance level if the number of classes is unknown
 
@@ -48,9 +48,9 @@ def is_ranked(run: Run) -> bool:
 def chance_level(results: Results) -> ChanceLevel | None:
     """Return the chance level of the objective; None if it is unknown.
 
-    With a known number of classes, it is the level of guessing. Otherwise, shares of the images
-    within 5 points of the worst run are at chance level, if the worst is at most half of the median
-    of the better half of the runs.
+    With a known number of classes, it is the level of guessing. Otherwise, fractions within 5 points
+    of the worst run are at chance level, if the worst is at most half of the median of the better
+    half of the runs.
     """
     facts, classes = facts_of(results.objective), results.classes
     if facts.chance is not None and classes is not None and classes > 1:
@@ -61,7 +61,7 @@ def chance_level(results: Results) -> ChanceLevel | None:
     values = sorted(
         run.objective for run in results.runs if is_ranked(run) and run.objective is not None
     )
-    if not facts.is_share or results.direction != "max" or len(values) < MIN_RUNS:
+    if not facts.in_percent or results.direction != "max" or len(values) < MIN_RUNS:
         return None
     reached = float(np.median(values[len(values) // 2 :]))
     return (

@@ -44,14 +44,14 @@ class Found:
 
 
 def value_text(objective: str, value: float) -> str:
-    """Return a metric's value as text, in percent if it is a share of the images."""
-    return f"{100 * value:.2f} %" if facts_of(objective).is_share else f"{value:.4g}"
+    """Return a metric's value as text, in percent where that suits the metric."""
+    return f"{100 * value:.2f} %" if facts_of(objective).in_percent else f"{value:.4g}"
 
 
 def difference_text(objective: str, difference: float) -> str:
-    """Return a difference of two values as text, in percentage points for shares of the images."""
-    is_share = facts_of(objective).is_share
-    return f"{100 * difference:.2f} points" if is_share else f"{difference:.3g}"
+    """Return a difference of two values as text, in percentage points for a metric in percent."""
+    in_percent = facts_of(objective).in_percent
+    return f"{100 * difference:.2f} points" if in_percent else f"{difference:.3g}"
 
 
 def configuration_text(configuration: Configuration) -> str:

@@ -22,7 +22,7 @@ class Metric:
 
     title: its name in a sentence or at an axis.
     direction: "max" if a higher value is better, else "min".
-    is_share: whether it is shown in percent, like a share of the images.
+    in_percent: whether it is a fraction that is shown in percent.
     low, high: the limits of its values; None for no limit.
     chance: a function from the number of classes to the value that guessing gives, where that is
     known.
@@ -30,7 +30,7 @@ class Metric:
 
     title: str
     direction: Direction = "max"
-    is_share: bool = False
+    in_percent: bool = False
     low: float | None = None
     high: float | None = None
     chance: Callable[[int], float] | None = None
@@ -38,26 +38,26 @@ class Metric:
     @property
     def factor(self) -> float:
         """Return the factor from a value to the number that is shown: 100 for percent, else 1."""
-        return 100.0 if self.is_share else 1.0
+        return 100.0 if self.in_percent else 1.0
 
 
-def _share(
+def _fraction(
     title: str, chance: Callable[[int], float] | None = None, direction: Direction = "max"
 ) -> Metric:
-    return Metric(title, direction, is_share=True, low=0.0, high=1.0, chance=chance)
+    return Metric(title, direction, in_percent=True, low=0.0, high=1.0, chance=chance)
 
 
 # The keys are the names of metrics in MLflow and, except for the first two, in conf/metrics/.
 METRICS: Mapping[str, Metric] = {
-    ACCURACY: _share("accuracy", chance=lambda classes: 1 / classes),
+    ACCURACY: _fraction("accuracy", chance=lambda classes: 1 / classes),
     # The mean cross-entropy in nats. In training it is the loss of conf/loss/ instead.
     LOSS: Metric("cross-entropy", "min", low=0.0, chance=math.log),
-    "top_3_acc": _share("top-3 accuracy", chance=lambda classes: min(1.0, 3 / classes)),
-    "top_5_acc": _share("top-5 accuracy", chance=lambda classes: min(1.0, 5 / classes)),
-    "balanced_acc": _share("balanced accuracy", chance=lambda classes: 1 / classes),
-    "macro_f1": _share("macro F1", chance=lambda classes: 1 / classes),
+    "top_3_acc": _fraction("top-3 accuracy", chance=lambda classes: min(1.0, 3 / classes)),
+    "top_5_acc": _fraction("top-5 accuracy", chance=lambda classes: min(1.0, 5 / classes)),
+    "balanced_acc": _fraction("balanced accuracy", chance=lambda classes: 1 / classes),
+    "macro_f1": _fraction("macro F1", chance=lambda classes: 1 / classes),
     "auroc": Metric("AUROC", low=0.0, high=1.0, chance=lambda classes: 0.5),
-    "ece": _share("calibration error", direction="min"),
+    "ece": _fraction("calibration error", direction="min"),
 }
 UNKNOWN = Metric("")  # such as a metric of a user's own
 # A run's tag with the names of metrics that this table lacks and whose lowest value is best.
@@ -101,7 +101,7 @@ def title_of(name: str) -> str:
 
 def value_text(name: str, value: float) -> str:
     """Return a metric's value as a run's summary shows it: `97.22%`, or with four digits."""
-    return f"{value:.2%}" if facts_of(name).is_share else f"{value:.4f}"
+    return f"{value:.2%}" if facts_of(name).in_percent else f"{value:.4f}"
 
 
 # The metrics by which runs are judged where nothing else was asked for.

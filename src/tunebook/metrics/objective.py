@@ -4,7 +4,7 @@ The settings of `metrics` map the name of each further metric to its class and i
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from tunebook.config.targets import resolve
 from tunebook.config.validation import SettingError, validate_value
@@ -53,7 +53,8 @@ def direction_of(objective: str, metrics: Settings) -> Direction:
     name = short_name(objective)
     if name in METRICS:
         return facts_of(objective).direction
-    target = cast(Mapping[str, Any], (metrics or {})[name]).get("_target_")
+    settings = (metrics or {})[name]
+    target = settings.get("_target_") if isinstance(settings, Mapping) else settings
     is_higher_better = resolve(target, "metrics", f"metrics.{name}._target_").higher_is_better
     if is_higher_better is None:
         raise SettingError(

@@ -184,7 +184,7 @@ def _of_all(metric: str, values: Sequence[float]) -> str:
 
 
 def _said(metric: str, median: float, width: float) -> str:
-    scale, digits, unit = (100, 2, " %") if facts_of(metric).is_share else (1, 4, "")
+    scale, digits, unit = (100, 2, " %") if facts_of(metric).in_percent else (1, 4, "")
     spread = "" if math.isnan(width) else f" +- {scale * width:.{digits}f}"
     return f"{scale * median:.{digits}f}{spread}{unit}"
 

@@ -54,10 +54,10 @@ def epochs_of(trial: FrozenTrial) -> int:
 
 
 def written(metric: str, value: float | None) -> str:
-    """Return a metric's value as text, in percent if it is a share of the images."""
+    """Return a metric's value as text, in percent where that suits the metric."""
     if value is None:
         return ""
-    return f"{100 * value:.2f} %" if facts_of(metric).is_share else f"{value:.4f}"
+    return f"{100 * value:.2f} %" if facts_of(metric).in_percent else f"{value:.4f}"
 
 
 def value_of(trial: FrozenTrial, request: Request) -> float | None:

@@ -82,7 +82,7 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-        if facts_of(metric).is_share:
+        if facts_of(metric).in_percent:
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     return figure
 

@@ -156,7 +156,7 @@ def shown(objective: str) -> tuple[float, str]:
     """Return the factor and the label of the objective's axis, which may be in percent."""
     label = clipped(objective, MAX_TITLE)
     facts = facts_of(objective)
-    return facts.factor, f"{label}, %" if facts.is_share else label
+    return facts.factor, f"{label}, %" if facts.in_percent else label
 
 
 def clipped(text: str, longest: int = MAX_LABEL) -> str:
