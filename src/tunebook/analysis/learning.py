@@ -8,8 +8,8 @@ import numpy as np
 from tunebook.analysis.results import Results, Run
 from tunebook.metrics.facts import facts_of
 
-# How far above chance a value still counts as chance level: classes have unequal sizes, and the best
-# epoch is selected. If low values are better, it is a factor of the value that guessing gives.
+# How far above chance a value still counts as chance level: classes have unequal sizes, and the
+# best epoch is selected. If low values are better, it is a factor of what guessing gives.
 MARGIN, NEARLY = 0.05, 0.98
 MIN_RUNS = 5  # needed to estimate chance level if the number of classes is unknown
 
@@ -48,9 +48,9 @@ def is_ranked(run: Run) -> bool:
 def chance_level(results: Results) -> ChanceLevel | None:
     """Return the chance level of the objective; None if it is unknown.
 
-    With a known number of classes, it is the level of guessing. Otherwise, fractions within 5 points
-    of the worst run are at chance level, if the worst is at most half of the median of the better
-    half of the runs.
+    With a known number of classes, it is the level of guessing. Otherwise, fractions within 5
+    points of the worst run are at chance level, if the worst is at most half of the median of the
+    better half of the runs.
     """
     facts, classes = facts_of(results.objective), results.classes
     if facts.chance is not None and classes is not None and classes > 1:
