@@ -88,15 +88,15 @@ def send(signum: int) -> Callable[[], None]:
 
 
 def signal_in_training(signum: int, count: int) -> None:
-    from tunebook.task import Classifier
+    from tunebook.task import ClassificationTask
 
-    at_call(Classifier, "training_step", count, send(signum))
+    at_call(ClassificationTask, "training_step", count, send(signum))
 
 
 def signal_in_validation(signum: int, count: int) -> None:
-    from tunebook.task import Classifier
+    from tunebook.task import ClassificationTask
 
-    at_call(Classifier, "validation_step", count, send(signum))
+    at_call(ClassificationTask, "validation_step", count, send(signum))
 
 
 def signal_in_save(signum: int, count: int) -> None:
@@ -138,7 +138,7 @@ def faulty_work(faults_at: tuple[int, ...], spec: Any, parent_pipe: Any, gpu: st
     hangs.
     """
     from tunebook.sweeps.worker import work
-    from tunebook.task import Classifier
+    from tunebook.task import ClassificationTask
 
     def raise_a_fault() -> None:
         raise RuntimeError("a fault")
@@ -147,7 +147,7 @@ def faulty_work(faults_at: tuple[int, ...], spec: Any, parent_pipe: Any, gpu: st
     if spec.number in faults_at and spec.number == 2:
         nothing_finite(5)
     elif spec.number in faults_at:
-        at_call(Classifier, "training_step", 5, what[spec.number])
+        at_call(ClassificationTask, "training_step", 5, what[spec.number])
     work(spec, parent_pipe, gpu)
 
 

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "tunebook"
 FOUNDATION = {
     "config",
     "machine",
+    "metrics",
     "orphans",
     "program",
     "randomness",
@@ -23,7 +24,7 @@ FOUNDATION = {
     "torchvision_operators",
     "untrusted",
 }
-LEAVES = {"networks", "schedules", "task", "data", "training", "tracking", "analysis"}
+LEAVES = {"networks", "losses", "schedules", "task", "data", "training", "tracking", "analysis"}
 UPPER = {"runs", "sweeps", "report", "schema", "session", "api", "cli"}
 ENTRIES = {"__init__", "__main__"}
 # The task's input is the batch that a data loader returns: a type without behaviour.

@@ -18,14 +18,14 @@ from tests.conftest import Cli, artifacts_of, in_folder, runs_in
 from tests.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.test_sweep import children, figures
 from tunebook.sweeps.executors import local
-from tunebook.task import Classifier
+from tunebook.task import ClassificationTask
 from tunebook.training.checkpoint import read
 
 SECRET = "hunter2-hunter2"
 
 
 def slow_step(count: int) -> None:
-    faults.at_call(Classifier, "training_step", count, lambda: time.sleep(30))
+    faults.at_call(ClassificationTask, "training_step", count, lambda: time.sleep(30))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def limit_files(begin: int, end: int, size: int) -> None:
             resource.RLIMIT_FSIZE, (bytes_allowed, resource.RLIM_INFINITY)
         )
 
-    faults.at_call(Classifier, "training_step", begin, limit(size))
-    faults.at_call(Classifier, "training_step", end, limit(resource.RLIM_INFINITY))
+    faults.at_call(ClassificationTask, "training_step", begin, limit(size))
+    faults.at_call(ClassificationTask, "training_step", end, limit(resource.RLIM_INFINITY))
 
 
 def test_a_disk_that_is_full_for_a_while(
@@ -113,8 +113,8 @@ def fill_disk(begin: int, end: int, disk: Path) -> None:
             while full.write(b"x" * 4096):
                 pass
 
-    faults.at_call(Classifier, "training_step", begin, fill)
-    faults.at_call(Classifier, "training_step", end, file.unlink)
+    faults.at_call(ClassificationTask, "training_step", begin, fill)
+    faults.at_call(ClassificationTask, "training_step", end, file.unlink)
 
 
 def test_a_file_system_that_is_full_for_a_while(

@@ -149,7 +149,7 @@ def refuse(content: dict[str, Any], parts: RunComponents) -> str:
     try:
         found = checkpoint.decode(data, "x")
         require_state(found, "x")
-        require_same_network(parts.classifier, found, "x")
+        require_same_network(parts.task, found, "x")
         require_fit(found, parts, set(), "x")
     except CheckpointError as error:
         return str(error)

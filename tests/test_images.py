@@ -15,7 +15,8 @@ from PIL import Image
 
 from tests.conftest import Cli, Finished
 from tunebook.config.validation import InputError, SettingError
-from tunebook.runs.images import FORMATS, check_output, image_files, read_image
+from tunebook.data.decoding import FORMATS, read_image
+from tunebook.runs.images import check_output, image_files
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 

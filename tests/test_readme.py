@@ -48,7 +48,10 @@ def test_links_and_targets_are_there(page: Path) -> None:
 
 
 # Files that a reader is told to make.
-EXAMPLES = {"conf/optimizer/asgd.yaml", "conf/model/linear.yaml", "conf/data/mine.yaml"}
+EXAMPLES = {
+    "conf/optimizer/asgd.yaml", "conf/loss/margin.yaml", "conf/metrics/kappa.yaml",
+    "conf/model/linear.yaml", "conf/data/mine.yaml",
+}  # fmt: skip
 
 
 def test_readme_is_short_and_names_each_page() -> None:

@@ -68,6 +68,7 @@ SETTINGS = (
     "trainer.precision=bf16-mixed",
     "callbacks=early_stopping optimizer=sgd",
     "tested_weights=best",
+    "loss.label_smoothing=0.1 metrics=all objective=val/ece tested_weights=best",
     "data.num_workers=2",
     "scheduler=cosine",
     "scheduler=onecycle",

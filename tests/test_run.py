@@ -68,7 +68,7 @@ class TestFinishedRun:
             "scheduler": "cosine",
         }
         assert expected.items() <= params.items()
-        assert 25 <= len(params) <= 45
+        assert 25 <= len(params) <= 50
         assert not [name for name in params if "_target_" in name]
 
     def test_has_metrics_by_epoch(self, finished: Finished) -> None:

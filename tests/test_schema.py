@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 
 from tests.conftest import ROOT, Cli
 from tunebook.config.files import ConfigError, read_yaml, verify
-from tunebook.config.targets import classes_in
+from tunebook.config.targets import NAMED, classes_in
 from tunebook.config.validation import SettingError, parameters_of, validate_value
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schema import configs, files, write
@@ -154,8 +154,8 @@ def misspelt(content: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def test_each_misspelt_key_of_a_file_is_refused(path: Path) -> None:
     schema = schema_of(path).stem
     for key, changed in misspelt(read_yaml(path.read_text(), path.name)):
-        # A callback has any name; what varies in a sweep, and Hydra's settings, are free.
-        if key.startswith(("space.", "hydra.")) or (schema == "callbacks" and "." not in key):
+        # A callback or a metric has any name; what a sweep varies, and Hydra's settings, are free.
+        if key.startswith(("space.", "hydra.")) or (schema in NAMED and "." not in key):
             continue
         assert errors_of(schema, changed), key
 
@@ -196,7 +196,7 @@ def test_examples_of_the_docs_pass() -> None:
         (ROOT / "docs" / "extending.md").read_text(),
         re.DOTALL,
     )
-    assert len(examples) == 3
+    assert len(examples) == 5
     for schema, text in examples:
         assert not errors(schema, text)
 

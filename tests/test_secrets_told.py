@@ -71,9 +71,9 @@ def with_secrets(wraps: str = "") -> None:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
     if wraps:
-        from tunebook.task import Classifier
+        from tunebook.task import ClassificationTask
 
-        faults.at_call(Classifier, "training_step", 5, raise_with_secrets)
+        faults.at_call(ClassificationTask, "training_step", 5, raise_with_secrets)
 
 
 def raise_with_secrets() -> None:

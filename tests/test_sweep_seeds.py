@@ -13,9 +13,10 @@ from rich.console import Console
 
 from tests.conftest import Cli
 from tests.stored import Store
+from tunebook.metrics.facts import TESTED
 from tunebook.sweeps.final import find_winner
 from tunebook.sweeps.points import read
-from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.request import Request
 from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.storage import open_storage

@@ -12,12 +12,14 @@ run_folder     a run's folder: the record `run.json`, and the lock of the proces
 untrusted      reads files, names and YAML that are not trusted
 orphans        ends child processes when the process that started them ends
 program        how this process was called, and how the user calls other commands
+metrics        what is known of each metric, and how it is computed
 torchvision_operators   makes torchvision importable with a torch that it was not compiled for
 
 networks       images (B, C, H, W) -> logits (B, num_classes)
+losses         what training minimizes
 schedules      learning-rate schedules that torch does not have
 task           the LightningModule: loss, metrics and optimizer around any network
-data           sources, verified downloads, the split, batches gathered in memory, augmentation
+data           sources, verified downloads, the split, batches, augmentation, preprocessing
 training       the Lightning Trainer, precision, checkpoints, exact resume, stopping on a signal
 tracking       what is recorded in MLflow, and how: a journal, and a thread that sends it
 analysis       what can be concluded from runs: leaderboard, effects, importance, sentences

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
@@ -88,7 +86,7 @@ class Run:
 
         It takes images (B, C, H, W) of 0 to 1, and returns logits (B, classes).
         """
-        network: nn.Module = self._restored().parts.classifier.network
+        network: nn.Module = self._restored().parts.task.network
         return network.eval()
 
     def evaluate(self) -> dict[str, float]:
@@ -103,14 +101,14 @@ class Run:
         of 0 to 255. invert: whether black and white are exchanged first. Raises InputError for an
         image that can't be read.
         """
-        source = (restored := self._restored()).parts.data.source
-        network = restored.parts.classifier.network.eval()
-        names, pixels = pixels_of(images, source.image_shape)
+        parts = self._restored().parts
+        network, preprocessing = parts.task.network.eval(), parts.data.preprocessing
+        names, pixels = pixels_of(images, preprocessing)
         rows: list[list[float]] = []
         for start in range(0, len(pixels), BATCH):
-            batch = np.stack(pixels[start : start + BATCH])
-            rows += probabilities(network, batch, torch.device("cpu"), invert)
-        frame = pd.DataFrame(rows, columns=list(source.class_names), index=names)
+            batch = preprocessing.scale(preprocessing.batch(pixels[start : start + BATCH]))
+            rows += probabilities(network, batch, invert)
+        frame = pd.DataFrame(rows, columns=list(parts.data.source.class_names), index=names)
         frame.insert(0, "class", frame.idxmax(axis=1))
         return frame
 
@@ -166,7 +164,8 @@ class Comparison:
             tested = one.figures(self.study.tested)
             figures = {
                 "n": one.n, "median": one.median, "sd": one.sd, "half_width": one.half_width,
-                "test/acc": statistics.median(tested) if tested else None, "seconds": one.seconds,
+                self.study.tested_metric: statistics.median(tested) if tested else None,
+                "seconds": one.seconds,
             }  # fmt: skip
             rows.append({**one.values, **figures})
         return pd.DataFrame(rows)

@@ -1,6 +1,6 @@
-"""Wrap a network in a LightningModule with cross-entropy, accuracy, an optimizer and a schedule."""
+"""Wrap a network in a LightningModule with a loss, metrics, an optimizer and a schedule."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import Metric
 
 from tunebook.data import Batch
+from tunebook.metrics.facts import LOSS, TEST, TRAIN, VALIDATION, full_name
+from tunebook.metrics.kept import Metrics, Predictions
+from tunebook.metrics.running import SAVED_METRICS, EpochMetrics
 from tunebook.randomness import mix, reseed
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
@@ -25,98 +27,59 @@ class NonFiniteLoss(FloatingPointError):
     """
 
 
-class EpochMetrics(Metric):
-    """Compute a split's mean loss and accuracy over an epoch's samples.
+class ClassificationTask(LightningModule):
+    """Train `network` to minimize `loss`, with the optimizer and schedule that factories return.
 
-    Each sample counts the same, so a smaller last batch has less weight. A torchmetrics collection
-    of a mean and an accuracy takes three times as long per step, and its mean ignores the weights
-    unless it also checks for NaN.
-    """
+    The network maps images (B, C, H, W) to logits (B, num_classes), and the loss maps these and
+    labels int64 (B,) to the batch's mean. Every step reseeds torch's generator from (seed, step),
+    so dropout is the same after a resume without any saved state.
 
-    full_state_update = False
-    loss_sum: Tensor
-    correct: Tensor
-    samples: Tensor
-
-    def __init__(self, split: str) -> None:
-        super().__init__()
-        self.split = split
-        for name, dtype in {
-            "loss_sum": torch.float32,
-            "correct": torch.int64,
-            "samples": torch.int64,
-        }.items():
-            self.add_state(name, torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
-
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch.
-
-        loss: the batch's mean, a scalar tensor. logits: (B, num_classes). labels: int64 (B,).
-        """
-        self.loss_sum += loss * len(labels)
-        self.correct += (logits.argmax(dim=1) == labels).sum()
-        self.samples += len(labels)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return the metrics `<split>/loss` and `<split>/acc`."""
-        return {
-            f"{self.split}/loss": self.loss_sum / self.samples,
-            f"{self.split}/acc": self.correct / self.samples,
-        }
-
-    def saved(self) -> dict[str, Any]:
-        """Return the state as plain values, from which `restore` continues bit-exactly."""
-        return {
-            "updates": self.update_count,
-            **{name: getattr(self, name).cpu() for name in self._defaults},
-        }
-
-    def restore(self, saved: Sequence[dict[str, Any]]) -> None:
-        """Restore the sum of several saved states, one for each device."""
-        self.reset()
-        self._update_count = sum(state["updates"] for state in saved)
-        for name in self._defaults:
-            for state in saved:
-                setattr(self, name, getattr(self, name) + state[name].to(self.device))
-
-
-class Classifier(LightningModule):
-    """Train `network` with the optimizer and the schedule that the two factories return.
-
-    The network maps images (B, C, H, W) to logits (B, num_classes). Every step reseeds torch's
-    generator from (seed, step), so dropout is the same after a resume without any saved state.
+    The two metrics of `EpochMetrics` are logged for each split, and `metrics` by their names for
+    validation and test. `train/loss` is the loss that is minimized. `val/loss` and `test/loss` are
+    the cross-entropy whatever the loss is, so that runs with different losses can be compared.
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: OptimizerFactory, schedule: ScheduleFactory, seed: int
+        self,
+        network: nn.Module,
+        loss: nn.Module,
+        metrics: Metrics,
+        optimizer: OptimizerFactory,
+        schedule: ScheduleFactory,
+        seed: int,
     ) -> None:
         super().__init__()
         # Convolutions are faster in the channels_last format, on the CPU and on tensor cores.
         # Shapes and results stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
-        self.train_figures, self.val_figures, self.test_figures = (
-            EpochMetrics("train"),
-            EpochMetrics("val"),
-            EpochMetrics("test"),
+        self.train_metrics, self.val_metrics, self.test_metrics = (
+            EpochMetrics(TRAIN),
+            EpochMetrics(VALIDATION),
+            EpochMetrics(TEST),
         )
-        self.test_logits: list[Tensor] = []
+        # Not an attribute that Lightning would move to the device: they are computed on the CPU.
+        self.further_metrics = dict(metrics)
+        self.val_predictions, self.test_predictions = Predictions(), Predictions()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images (B, C, H, W)."""
         logits: Tensor = self.network(images)
         return logits
 
-    def _step(self, batch: Batch, figures: EpochMetrics) -> tuple[Tensor, Tensor]:
-        logits = self(batch.images)
-        loss = F.cross_entropy(logits, batch.labels)
-        # Detached, so that the sums do not keep the batch's graph alive.
-        figures.update(loss.detach(), logits.detach(), batch.labels)
-        return loss, logits
+    def _evaluate(self, batch: Batch, metrics: EpochMetrics) -> Tensor:
+        """Add a batch of validation or test to the metrics, and return its logits."""
+        logits: Tensor = self(batch.images)
+        metrics.update(F.cross_entropy(logits, batch.labels), logits, batch.labels)
+        return logits
 
-    def _log_epoch(self, figures: EpochMetrics) -> None:
-        self.log_dict(figures.compute())
-        figures.reset()
+    def _log_epoch(self, metrics: EpochMetrics, predictions: Predictions | None = None) -> None:
+        found = metrics.compute()
+        if predictions is not None:
+            found |= predictions.compute(metrics.split, self.further_metrics)
+        self.log_dict(found)
+        metrics.reset()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout with (seed, step, device)."""
@@ -124,7 +87,10 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the batch's mean loss; raise NonFiniteLoss if it is NaN or infinite."""
-        loss, _ = self._step(batch, self.train_figures)
+        logits = self(batch.images)
+        loss: Tensor = self.loss(logits, batch.labels)
+        # Detached, so that the sums do not keep the batch's graph alive.
+        self.train_metrics.update(loss.detach(), logits.detach(), batch.labels)
         if not torch.isfinite(loss):
             where = f"step {self.global_step}, epoch {self.current_epoch + 1}"
             raise NonFiniteLoss(
@@ -133,55 +99,59 @@ class Classifier(LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Log train/loss and train/acc: means over the epoch with dropout on, as in Keras."""
-        self._log_epoch(self.train_figures)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to val/loss and val/acc."""
-        self._step(batch, self.val_figures)
+        """Log the training metrics: means over the epoch with dropout on, as in Keras."""
+        self._log_epoch(self.train_metrics)
 
     def on_validation_epoch_start(self) -> None:
-        """Discard the sums of a validation that was interrupted."""
-        self.val_figures.reset()
+        """Discard what is left of a validation that was interrupted."""
+        self.val_metrics.reset()
+        self.val_predictions.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the validation metrics, and keep its logits if a metric needs them."""
+        logits = self._evaluate(batch, self.val_metrics)
+        if self.further_metrics:
+            self.val_predictions.add(logits, batch.labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log val/loss and val/acc.
+        """Log the validation metrics.
 
         Raises NonFiniteLoss if the epoch's last step made the weights unusable.
         """
-        loss = self.val_figures.compute()["val/loss"]
+        loss = self.val_metrics.compute()[full_name(VALIDATION, LOSS)]
         if not torch.isfinite(loss):
             where = f"the validation after step {self.global_step}, epoch {self.current_epoch + 1}"
             raise NonFiniteLoss(
                 f"the loss became {loss.item()} in {where}: try a smaller optimizer.lr"
             )
-        self._log_epoch(self.val_figures)
+        self._log_epoch(self.val_metrics, self.val_predictions)
+        self.val_predictions.clear()
 
     def on_test_start(self) -> None:
         """Discard the logits of an earlier test."""
-        self.test_logits = []
+        self.test_predictions.clear()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to test/loss and test/acc, and keep its logits."""
-        _, logits = self._step(batch, self.test_figures)
-        self.test_logits.append(logits.float().cpu())
+        """Add a batch to the test metrics, and keep its logits."""
+        logits = self._evaluate(batch, self.test_metrics)
+        self.test_predictions.add(logits, batch.labels)
 
     def on_test_epoch_end(self) -> None:
-        """Log test/loss and test/acc."""
-        self._log_epoch(self.test_figures)
+        """Log the test metrics."""
+        self._log_epoch(self.test_metrics, self.test_predictions)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the epoch's running training metrics of every device."""
-        found = [self.train_figures.saved()]
+        found = [self.train_metrics.saved()]
         if torch.distributed.is_initialized():
             found *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(found, found[0])
-        checkpoint["train_figures"] = found
+        checkpoint[SAVED_METRICS] = found
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the running training metrics; the number of devices may have changed."""
-        self.train_figures.restore(
-            checkpoint["train_figures"][self.global_rank :: self.trainer.world_size]
+        self.train_metrics.restore(
+            checkpoint[SAVED_METRICS][self.global_rank :: self.trainer.world_size]
         )
 
     def configure_optimizers(self) -> Any:

@@ -1,16 +1,16 @@
 """Detect runs that did not learn, whose objective is at chance level."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tunebook.analysis.results import Results, Run
+from tunebook.metrics.facts import facts_of
 
-# How far above chance an accuracy still counts as chance level: classes have unequal sizes, and
-# the best epoch is selected.
-MARGIN = 0.05
+# How far above chance a value still counts as chance level: classes have unequal sizes, and the
+# best epoch is selected. If low values are better, it is a factor of what guessing gives.
+MARGIN, NEARLY = 0.05, 0.98
 MIN_RUNS = 5  # needed to estimate chance level if the number of classes is unknown
 
 
@@ -46,21 +46,22 @@ def is_ranked(run: Run) -> bool:
 
 
 def chance_level(results: Results) -> ChanceLevel | None:
-    """Return the chance level of an accuracy or a loss; None if it is unknown.
+    """Return the chance level of the objective; None if it is unknown.
 
-    With a known number of classes, it is the level of guessing. Otherwise, accuracies within 5
+    With a known number of classes, it is the level of guessing. Otherwise, fractions within 5
     points of the worst run are at chance level, if the worst is at most half of the median of the
     better half of the runs.
     """
-    name, classes = results.objective, results.classes
-    if classes is not None and classes > 1 and name.endswith("acc"):
-        return ChanceLevel(1 / classes + min(MARGIN, 0.5 / classes), 1.0, classes)
-    if classes is not None and classes > 1 and name.endswith("loss"):
-        return ChanceLevel(0.98 * math.log(classes), -1.0, classes)
+    facts, classes = facts_of(results.objective), results.classes
+    if facts.chance is not None and classes is not None and classes > 1:
+        guessing = facts.chance(classes)
+        if facts.direction == "min":
+            return ChanceLevel(NEARLY * guessing, -1.0, classes)
+        return ChanceLevel(guessing + min(MARGIN, 0.5 * guessing), 1.0, classes)
     values = sorted(
         run.objective for run in results.runs if is_ranked(run) and run.objective is not None
     )
-    if not name.endswith("acc") or results.direction != "max" or len(values) < MIN_RUNS:
+    if not facts.in_percent or results.direction != "max" or len(values) < MIN_RUNS:
         return None
     reached = float(np.median(values[len(values) // 2 :]))
     return (

@@ -54,7 +54,7 @@ class Results:
     """
 
     name: str
-    objective: str  # val/acc
+    objective: str  # the full name of the metric
     direction: Literal["max", "min"]
     settings: tuple[Setting, ...]
     runs: tuple[Run, ...]

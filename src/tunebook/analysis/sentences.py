@@ -15,6 +15,7 @@ from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import MAX_SEEDS, Pair
 from tunebook.analysis.results import Results, Value
 from tunebook.analysis.sampling import Failing, Gap
+from tunebook.metrics.facts import facts_of
 from tunebook.text_output import counted
 
 MAX_NAMED = 5  # failing values, and levels of a gap
@@ -43,13 +44,14 @@ class Found:
 
 
 def value_text(objective: str, value: float) -> str:
-    """Return an accuracy in percent, and any other objective unchanged."""
-    return f"{100 * value:.2f} %" if objective.endswith("acc") else f"{value:.4g}"
+    """Return a metric's value as text, in percent where that suits the metric."""
+    return f"{100 * value:.2f} %" if facts_of(objective).in_percent else f"{value:.4g}"
 
 
 def difference_text(objective: str, difference: float) -> str:
-    """Return a difference of accuracies in percentage points, and any other unchanged."""
-    return f"{100 * difference:.2f} points" if objective.endswith("acc") else f"{difference:.3g}"
+    """Return a difference of two values as text, in percentage points for a metric in percent."""
+    in_percent = facts_of(objective).in_percent
+    return f"{100 * difference:.2f} points" if in_percent else f"{difference:.3g}"
 
 
 def configuration_text(configuration: Configuration) -> str:

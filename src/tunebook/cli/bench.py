@@ -61,8 +61,8 @@ class PlainLoop:
 
     def __init__(self, parts: RunComponents) -> None:
         self.data = parts.data
-        self.network = copy.deepcopy(parts.classifier.network)
-        self.optimizer = parts.classifier.make_optimizer(self.network.parameters())
+        self.network = copy.deepcopy(parts.task.network)
+        self.optimizer = parts.task.make_optimizer(self.network.parameters())
         self.step_ms: list[float] = []
 
     def start_epoch(self, batches: int) -> None:
@@ -85,7 +85,7 @@ class PlainLoop:
         return time.perf_counter() - start
 
     def validate(self) -> float:
-        """Validate, compute the mean loss and accuracy, and return the seconds taken."""
+        """Validate, compute both metrics, and return the seconds taken."""
         start = time.perf_counter()
         self.network.eval()
         with torch.no_grad():

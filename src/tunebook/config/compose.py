@@ -40,6 +40,7 @@ SQLITE = "sqlite:///"
 NEW_AS_A_WHOLE = (
     "hydra",
     "callbacks.",
+    "metrics.",
     "sweep.sampler.",
     "sweep.pruner.",
     "sweep.space.",

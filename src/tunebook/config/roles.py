@@ -17,7 +17,7 @@ class Role(StrEnum):
     RESULT = "result"  # changes what is learnt
     DATA = "data"  # which images there are; MLflow holds their digests
     SEED = "seed"  # which random numbers are drawn
-    SELECTION = "selection"  # which epoch is reported
+    SELECTION = "selection"  # what is measured, and which epoch is reported
     PRESET = "preset"  # an option that chooses other settings
     DEVICE = "device"  # where it is computed: the same result, but for rounding
     EXECUTION = "execution"  # how fast it is computed: the same result to the bit
@@ -39,6 +39,8 @@ ROLES: Mapping[str, Role] = {
     "seed": Role.SEED,
     "objective": Role.SELECTION,
     "tested_weights": Role.SELECTION,
+    "metrics": Role.SELECTION,
+    "metrics.": Role.SELECTION,
     "experiment": Role.PRESET,
     "debug": Role.PRESET,
     "trainer": Role.DEVICE,

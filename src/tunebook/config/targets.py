@@ -33,6 +33,8 @@ KINDS = {
     "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",), takes_own=False),
     "data.source": Kind("tunebook.data.sources:Source", ("tunebook.data.sources",)),
     "model": Kind("torch.nn:Module", ("tunebook.networks",)),
+    "loss": Kind("torch.nn:Module", ("tunebook.losses", "torch.nn.modules.loss")),
+    "metrics": Kind("torchmetrics:Metric", ("torchmetrics.classification",)),
     "augmentation": Kind("torch.nn:Module", ("tunebook.data.augmentation",)),
     "optimizer": Kind("torch.optim:Optimizer", ("torch.optim",)),
     "scheduler": Kind(
@@ -53,17 +55,15 @@ KINDS = {
     "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
     "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",), takes_own=False),
 }
+NAMED = ("metrics", "callbacks")  # groups whose keys are names, each of an object of this kind
 
 
 def kind_at(where: str) -> str | None:
-    """Return the kind of the object that a path in the config describes, or None for none.
-
-    Each key of `callbacks` is a callback.
-    """
+    """Return the kind of the object that a path in the config describes, or None for none."""
     if where in KINDS:
         return where
     group, _, name = where.partition(".")
-    return group if group == "callbacks" and "." not in name else None
+    return group if group in NAMED and "." not in name else None
 
 
 def trusted(kind: str) -> tuple[str, ...]:

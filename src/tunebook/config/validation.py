@@ -63,9 +63,6 @@ def _not_blank(text: str) -> str:
 Name = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
 ExperimentName = Annotated[Name, Field(max_length=250)]  # the limit of MLflow's database
 
-# The metrics that runs are compared by, and whether the largest or the smallest value is best.
-MODES = {"val/acc": "max", "val/loss": "min"}
-
 
 class InputError(ValueError):
     """Report external input (a file, a run's id) that can't be used.

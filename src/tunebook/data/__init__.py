@@ -4,7 +4,9 @@ sources       the data sets, with their shapes, classes, images and labels
 download      checks files by their digests, and downloads them from the first source that works
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device
-module        the LightningDataModule: split, loaders, scaling
+decoding      opens image files that are not trusted, and resizes their images
+preprocessing turns images into a network's input, for training, prediction and export
+module        the LightningDataModule: split, loaders
 """
 
 import importlib

@@ -22,6 +22,7 @@ from tunebook.config.validation import (
     validate_args,
 )
 from tunebook.data.batches import BatchLoader, EpochBatchSampler, RawBatch, TensorImageDataset
+from tunebook.data.preprocessing import Preprocessing
 from tunebook.data.sources import Source
 from tunebook.randomness import mix
 
@@ -60,6 +61,7 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.source, self.augmentation, self.seed = source, augmentation, seed
+        self.preprocessing = Preprocessing(source.image_shape)
         self.root = ROOT / root  # an absolute path stays as it is
         self.batch_size, self.eval_batch_size, self.num_workers = (
             batch_size,
@@ -148,7 +150,7 @@ class ImageDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Scale the images to [0, 1], and augment them in training; this runs on the device."""
-        images = batch.images.to(torch.float32).div_(255)
+        images = self.preprocessing.scale(batch.images)
         if self.trainer is not None and self.trainer.training:
             images = self.augmentation(
                 images, batch.indices, mix(self.seed, self.trainer.current_epoch)

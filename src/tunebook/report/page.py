@@ -21,6 +21,7 @@ from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import configuration_text, failures_text, value_text
+from tunebook.metrics.facts import facts_of
 from tunebook.redaction import redact
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.pictures.style import clipped
@@ -36,7 +37,7 @@ MAX_ROWS = 50  # in the tables of the page; the CSV has all of them
 class Row:
     """Hold a configuration as it is shown in the tables.
 
-    tested: the median of test/acc over the runs that learned and were tested, or "".
+    tested: the median of a test metric over the runs that learned and were tested, or "".
     """
 
     place: int
@@ -52,7 +53,7 @@ class Row:
 def rows(study: Study, findings: Findings) -> list[Row]:
     """Return the ranked configurations, best first."""
     objective = study.results.objective
-    factor = 100 if objective.endswith("acc") else 1
+    factor = facts_of(objective).factor
     found: list[Row] = []
     for place, one in enumerate((c for c in findings.leaderboard if c.n), 1):
         sd, interval = (
@@ -60,7 +61,7 @@ def rows(study: Study, findings: Findings) -> list[Row]:
             for x in (one.sd, one.half_width)
         )
         tested = _tested(study, one)
-        said = "" if tested is None else value_text("acc", tested)
+        said = "" if tested is None else value_text(study.tested_metric, tested)
         took = "" if math.isnan(one.seconds) else duration(one.seconds)
         found.append(
             Row(
@@ -144,7 +145,7 @@ def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
         runs=counted(len(results.runs), "run"),
         failed=failed,
         ranked=sum(map(is_ranked, results.runs)),
-        has_tested=any(row.tested for row in shown),
+        tested_metric=study.tested_metric if any(row.tested for row in shown) else "",
     )
 
 
@@ -174,7 +175,7 @@ def _csv(study: Study, findings: Findings) -> str:
                 "mean",
                 "sd",
                 "half_width_95",
-                "test/acc",
+                study.tested_metric,
                 "seconds",
                 "seeds",
                 "states",

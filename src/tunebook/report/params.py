@@ -11,6 +11,7 @@ from mlflow.entities import Run as MLflowRun
 
 from tunebook.analysis.commands import in_full
 from tunebook.analysis.results import Setting, Value
+from tunebook.config.added_groups import with_added_params
 from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
 
 # A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
@@ -36,8 +37,11 @@ def listed(name: str, values: Sequence[Value]) -> Setting:
 
 
 def params_of(run: MLflowRun) -> dict[str, str]:
-    """Return the parameters of a run, with the precision used in place of the one requested."""
-    params, taken = dict(run.data.params), run.data.tags.get("precision")
+    """Return the parameters of a run, with the precision used in place of the one requested.
+
+    A run of an earlier version has those that it lacks.
+    """
+    params, taken = with_added_params(run.data.params), run.data.tags.get("precision")
     return params | {PRECISION: taken} if PRECISION in params and taken else params
 
 

@@ -5,7 +5,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as MLflowRun
@@ -14,7 +13,21 @@ from tqdm import tqdm
 
 from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
-from tunebook.config.validation import MODES, InputError, suggest
+from tunebook.config.validation import InputError, suggest
+from tunebook.metrics.facts import (
+    LOWER_TAG,
+    METRICS,
+    TESTED,
+    TIMES,
+    VALIDATED,
+    VALIDATION,
+    Direction,
+    best_name,
+    facts_of,
+    short_name,
+    split_of,
+    tested_name,
+)
 from tunebook.report import sweep_record
 from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
 from tunebook.tags import REPRODUCES, SWEEP_KIND, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
@@ -30,7 +43,6 @@ STATES = {
 }
 # Learning curves that are read if no run was pruned: of the best runs, and of those that failed.
 CURVES = 20
-TESTED, VALIDATED = "test/acc", "val/acc"
 
 
 @dataclass(frozen=True)
@@ -40,9 +52,10 @@ class Study:
     fixed: overrides that all runs share.
     parent: the id of the sweep's parent run, or "".
     params: run id -> its MLflow parameters.
-    tested: run id -> test/acc, for runs that were tested.
+    tested: run id -> its value of `tested_metric`, for runs that were tested.
     stem: the beginning of the names of further sweeps.
     finalists: whether all runs belong to such sweeps for finalists.
+    tested_metric: the test metric by which the runs are reported beside the objective.
     """
 
     results: Results
@@ -52,6 +65,7 @@ class Study:
     tested: Mapping[str, float]
     stem: str
     finalists: bool = False
+    tested_metric: str = TESTED
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> Study:
@@ -71,7 +85,7 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     if metric is not None:
         _require(metric, runs)
     objective = metric or str(
-        asked.get("objective") or parent.data.params.get("objective", "val/acc")
+        asked.get("objective") or parent.data.params.get("objective", VALIDATED)
     )
     dimensions = sweep_record.dimensions(asked)
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
@@ -85,11 +99,12 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
         rows = [_of_runs(run, objective, settings) for run in runs]
     fixed = tuple(str(word) for word in asked.get("settings", []))
     rows = _named(rows, sweep_record.winner(parent) or fixed)
-    rows = _with_curves(client, rows, objective)
-    results = Results(
-        name, objective, _direction(objective), settings, tuple(rows), adaptive, _classes(runs)
-    )
-    return Study(results, fixed, parent.info.run_id, _params(runs), _tested(runs), name)
+    direction = _direction(objective, runs)
+    rows = _with_curves(client, rows, objective, direction)
+    results = Results(name, objective, direction, settings, tuple(rows), adaptive, _classes(runs))
+    metric = _tested_metric(runs, objective)
+    tested, params = _values(runs, metric), _params(runs)
+    return Study(results, fixed, parent.info.run_id, params, tested, name, tested_metric=metric)
 
 
 def read_runs(
@@ -120,15 +135,16 @@ def read_runs(
     settings = settings_of(runs, objective)
     shared = shared_words(runs, settings)
     rows = _named([_of_runs(run, objective, settings) for run in runs], shared)
-    rows = _with_curves(client, rows, objective)
+    direction = _direction(objective, runs)
+    rows = _with_curves(client, rows, objective, direction)
     name = filter_text or str(experiment)
-    results = Results(
-        name, objective, _direction(objective), settings, tuple(rows), classes=_classes(runs)
-    )
+    results = Results(name, objective, direction, settings, tuple(rows), classes=_classes(runs))
     stems = {str(run.data.tags.get(SWEEP_NAME, "")).partition(f" {FINALIST} ") for run in runs}
     of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
     stem = next(iter(stems))[0] if of_finalists else name
-    return Study(results, shared, "", _params(runs), _tested(runs), stem, of_finalists)
+    metric = _tested_metric(runs, objective)
+    tested, params = _values(runs, metric), _params(runs)
+    return Study(results, shared, "", params, tested, stem, of_finalists, metric)
 
 
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
@@ -242,7 +258,7 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
     info, metrics = run.info, run.data.metrics
     told = str(run.data.tags.get(SWEEP_STATE, ""))
     state = told if told and info.status != "RUNNING" else STATES.get(info.status, "running")
-    best = metrics.get(f"best/{objective.replace('/', '_')}", metrics.get(objective))
+    best = metrics.get(best_name(objective), metrics.get(objective))
     seed = run.data.params.get("seed", "")
     seconds = (
         (info.end_time - info.start_time) / 1000
@@ -263,17 +279,19 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
     )
 
 
-def _with_curves(client: MlflowClient, rows: Sequence[Run], objective: str) -> list[Run]:
+def _with_curves(
+    client: MlflowClient, rows: Sequence[Run], objective: str, direction: Direction
+) -> list[Run]:
     """Return the runs with their learning curves, each of which takes a request.
 
     They are read for all runs if some were pruned, otherwise for the best runs and the failed
     ones.
     """
-    if objective not in MODES:
+    if split_of(objective) != VALIDATION:
         return list(rows)
     wanted = {row.run_id for row in rows}
     if not any(row.state == "pruned" for row in rows):
-        sign = 1 if _direction(objective) == "max" else -1
+        sign = 1 if direction == "max" else -1
         ranked = sorted(
             (row for row in rows if row.objective is not None),
             key=lambda row: -sign * (row.objective or 0.0),
@@ -300,16 +318,28 @@ def _curve(client: MlflowClient, run_id: str, objective: str) -> tuple[tuple[int
     )
 
 
-def _direction(metric: str) -> Any:
-    return "min" if metric.startswith("time/") or metric.endswith("loss") else "max"
+def _direction(metric: str, runs: Sequence[MLflowRun]) -> Direction:
+    """Return "max" if a higher value is better, else "min"; of unknown metrics, the runs say so."""
+    name = short_name(metric)
+    if name in METRICS or metric.startswith(TIMES):
+        return facts_of(metric).direction
+    lower = {name for run in runs for name in run.data.tags.get(LOWER_TAG, "").split()}
+    return "min" if name in lower else "max"
 
 
 def _params(runs: Sequence[MLflowRun]) -> dict[str, dict[str, str]]:
     return {run.info.run_id: params_of(run) for run in runs}
 
 
-def _tested(runs: Sequence[MLflowRun]) -> dict[str, float]:
-    return {run.info.run_id: run.data.metrics[TESTED] for run in runs if TESTED in run.data.metrics}
+def _tested_metric(runs: Sequence[MLflowRun], objective: str) -> str:
+    """Return the test metric by which the runs are reported beside their objective."""
+    metric = tested_name(objective)
+    return metric if any(metric in run.data.metrics for run in runs) else TESTED
+
+
+def _values(runs: Sequence[MLflowRun], metric: str) -> dict[str, float]:
+    """Return the value of a metric for each run that has one, by the run's id."""
+    return {run.info.run_id: run.data.metrics[metric] for run in runs if metric in run.data.metrics}
 
 
 def _require(metric: str, runs: Sequence[MLflowRun]) -> None:

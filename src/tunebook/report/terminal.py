@@ -28,7 +28,7 @@ def say(study: Study, findings: Findings, file: TextIO | None = None) -> None:
     console = Console(file=file, width=width, highlight=False, markup=False)
     shown = rows(study, findings)
     if shown:
-        console.print(_table(study.results.objective, shown[:MAX_ROWS]))
+        console.print(_table(study, shown[:MAX_ROWS]))
         if len(shown) > MAX_ROWS:
             console.print(f"... and {len(shown) - MAX_ROWS} more")
         console.print()
@@ -42,11 +42,12 @@ def say(study: Study, findings: Findings, file: TextIO | None = None) -> None:
             console.print(Text("  " + command), soft_wrap=True)  # so that it can be copied
 
 
-def _table(objective: str, shown: Sequence[Row]) -> Table:
+def _table(study: Study, shown: Sequence[Row]) -> Table:
     has_tested = any(row.tested for row in shown)
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
-    median, tested = f"{printable(objective)}, median", ["test/acc, median"] if has_tested else []
+    median = f"{printable(study.results.objective)}, median"
+    tested = [f"{printable(study.tested_metric)}, median"] if has_tested else []
     for name in ("n", median, "sd", "95 % +-", *tested, "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")

@@ -6,17 +6,17 @@ The classes receive keyword arguments; none of them ever sees the config.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pydantic import Field
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
 from tunebook.config.run_config import Settings
 from tunebook.config.targets import make, resolve
 from tunebook.config.validation import (
-    MODES,
     ExperimentName,
     Positive,
     PositiveSeconds,
@@ -26,7 +26,10 @@ from tunebook.config.validation import (
     validate_value,
 )
 from tunebook.data import ImageDataModule
-from tunebook.task import Classifier
+from tunebook.metrics.facts import Direction
+from tunebook.metrics.kept import make_metrics
+from tunebook.metrics.objective import check_objective, direction_of
+from tunebook.task import ClassificationTask
 from tunebook.tracking import Tracker
 from tunebook.training import VerifiedCheckpoints
 from tunebook.training.trainer import make_trainer
@@ -42,7 +45,8 @@ __all__ = [
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
 TYPES: dict[str, Any] = {
     "seed": Seed,
-    "objective": Literal["val/acc", "val/loss"],
+    # Which names there are depends on `metrics`; `check_objective` knows them.
+    "objective": Annotated[str, Field(pattern=r"^val/\w+$")],
     "tested_weights": Literal["last", "best"],
     "experiment_name": ExperimentName,
     "checkpoint_every_s": PositiveSeconds,
@@ -56,7 +60,7 @@ class RunComponents:
 
     settings: Settings
     data: ImageDataModule
-    classifier: Classifier
+    task: ClassificationTask
     callbacks: list[pl.Callback]
     tracker: Tracker
     log_lr: bool  # whether the schedule changes the learning rate
@@ -70,9 +74,9 @@ class RunComponents:
         return str(self.settings["objective"]) if self.data.validate_on == "split" else None
 
     @property
-    def mode(self) -> str:
+    def mode(self) -> Direction:
         """Return "max" if a higher objective is better, else "min"."""
-        return MODES[self.settings["objective"]]
+        return direction_of(self.settings["objective"], self.settings["metrics"])
 
 
 def build(settings: Settings) -> RunComponents:
@@ -80,23 +84,16 @@ def build(settings: Settings) -> RunComponents:
 
     Raises SettingError for a setting that can't be used.
     """
-    own = {key: validate_value(key, settings[key], kind) for key, kind in TYPES.items()}
-    seed, objective = own["seed"], own["objective"]
-    data = _make_data(settings, seed)
-    source = data.source
-    classes = len(source.class_names)
-    validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
-    classifier = Classifier(
-        make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
-        optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
-        # Asking Lightning for the steps would make it open the data before it knows the position
-        # of a resumed run.
-        schedule=lambda optimizer: make_schedule(
-            settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective
-        ),
-        seed=seed,
-    )
-    callbacks = _make_callbacks(settings["callbacks"] or {}, objective)
+    own = {
+        key: validate_value(key, settings[key], kind)
+        for key, kind in TYPES.items()
+        if key != "objective"
+    }
+    objective = check_objective(settings["objective"], settings["metrics"])
+    mode = direction_of(objective, settings["metrics"])
+    data = _make_data(settings, own["seed"])
+    task = _make_task(settings, data, objective, mode)
+    callbacks = _make_callbacks(settings["callbacks"] or {}, objective, mode)
     schedule_class = resolve(
         settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_"
     )
@@ -107,10 +104,31 @@ def build(settings: Settings) -> RunComponents:
     return RunComponents(
         settings,
         data,
-        classifier,
+        task,
         callbacks,
         make(settings["tracking"], "tracking"),
         log_lr=schedule_class is not ConstantLR,
+    )
+
+
+def _make_task(
+    settings: Settings, data: ImageDataModule, objective: str, mode: Direction
+) -> ClassificationTask:
+    """Return the task; its optimizer and schedule are made when training begins."""
+    source = data.source
+    classes = len(source.class_names)
+    validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
+    return ClassificationTask(
+        make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
+        loss=make(settings["loss"], "loss", num_classes=classes),
+        metrics=make_metrics(settings["metrics"], classes),
+        optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
+        # Asking Lightning for the steps would make it open the data before it knows the position
+        # of a resumed run.
+        schedule=lambda optimizer: make_schedule(
+            settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective, mode
+        ),
+        seed=settings["seed"],
     )
 
 
@@ -127,15 +145,9 @@ def _make_data(settings: Settings, seed: int) -> ImageDataModule:
     return data
 
 
-def _make_callbacks(settings: Settings, objective: str) -> list[pl.Callback]:
+def _make_callbacks(settings: Settings, objective: str, mode: Direction) -> list[pl.Callback]:
     return [
-        make(
-            callback,
-            "callbacks",
-            where=f"callbacks.{name}",
-            monitor=objective,
-            mode=MODES[objective],
-        )
+        make(callback, "callbacks", where=f"callbacks.{name}", monitor=objective, mode=mode)
         for name, callback in settings.items()
     ]
 
@@ -163,17 +175,20 @@ def steps_of(trainer: Settings, data: ImageDataModule) -> int:
 
 
 def make_schedule(
-    settings: Settings, optimizer: torch.optim.Optimizer, steps: int, objective: str
+    settings: Settings,
+    optimizer: torch.optim.Optimizer,
+    steps: int,
+    objective: str,
+    mode: Direction,
 ) -> dict[str, Any]:
     """Return Lightning's lr_scheduler_config.
 
     steps: optimizer steps of the whole run. objective: what a plateau schedule monitors.
+    mode: "max" if a higher objective is better, else "min".
     """
     settings = dict(settings)
     interval = validate_value("scheduler.interval", settings.pop("interval", None), Interval)
-    schedule = make(
-        settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=MODES[objective]
-    )
+    schedule = make(settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=mode)
     return {"scheduler": schedule, "interval": interval, "monitor": objective}
 
 

@@ -3,6 +3,7 @@
 Shapes are tried on torch's meta device, which allocates no memory.
 """
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -11,9 +12,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook import machine
 from tunebook.config.run_config import RunConfig
-from tunebook.config.validation import LARGEST_FLOAT, SettingError
+from tunebook.config.validation import LARGEST_FLOAT, SettingError, one_line
+from tunebook.metrics.kept import check_metrics
 from tunebook.runs import resume
-from tunebook.runs.assemble import RunComponents, build, steps_of, trainer_for
+from tunebook.runs.assemble import RunComponents, build, make, steps_of, trainer_for
 from tunebook.runs.memory import check_memory
 from tunebook.training import VerifiedCheckpoints
 
@@ -37,6 +39,8 @@ def check(config: RunConfig) -> None:
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
+    _check_loss(parts)
+    check_metrics(parts.task.further_metrics, len(parts.data.source.class_names))
     trainer_for(parts, Path(), parts.callbacks, VerifiedCheckpoints())
     _check_limits(parts)
     with torch.device("meta"):
@@ -72,7 +76,7 @@ def _check_limits(parts: RunComponents) -> None:
 def _check_shapes(parts: RunComponents) -> None:
     name, source = parts.settings["model"]["_target_"], parts.data.source
     try:
-        shape = tuple(parts.classifier.network.eval()(torch.empty(2, *source.image_shape)).shape)
+        shape = tuple(parts.task.network.eval()(torch.empty(2, *source.image_shape)).shape)
     except (RuntimeError, ValueError) as error:
         raise SettingError(
             "model", name, f"cannot take images of shape {source.image_shape}: {error}"
@@ -81,6 +85,28 @@ def _check_shapes(parts: RunComponents) -> None:
         raise SettingError(
             "model", name, f"makes {shape} of 2 images, not {(2, len(source.class_names))}"
         )
+
+
+def _check_loss(parts: RunComponents) -> None:
+    """Raise SettingError if the loss does not give a differentiable number for a batch."""
+    classes, name = len(parts.data.source.class_names), parts.settings["loss"]["_target_"]
+    with torch.device("cpu"):
+        loss = make(parts.settings["loss"], "loss", num_classes=classes)
+    # Not as many images as classes, lest a loss of two equal shapes seem to work.
+    size = classes + 1
+    logits = torch.zeros(size, classes, requires_grad=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # such as one about shapes that differ
+            value = loss(logits, torch.arange(size) % classes)
+    except (RuntimeError, ValueError, TypeError, IndexError, UserWarning) as error:
+        message = (
+            f"can't be computed from logits ({size}, {classes}) and labels ({size},): "
+            f"{one_line(str(error))}"
+        )
+        raise SettingError("loss", name, message) from error
+    if not isinstance(value, torch.Tensor) or value.shape != () or not value.requires_grad:
+        raise SettingError("loss", name, "must give one differentiable number for a batch")
 
 
 def _check_schedule(parts: RunComponents) -> None:
@@ -92,8 +118,8 @@ def _check_schedule(parts: RunComponents) -> None:
     where, name = "scheduler", parts.settings["scheduler"]["_target_"]
     epochs = int(parts.settings["trainer"]["max_epochs"])
     steps = steps_of(parts.settings["trainer"], parts.data)
-    optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
-    config = parts.classifier.make_schedule(optimizer)
+    optimizer = parts.task.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
+    config = parts.task.make_schedule(optimizer)
     schedule, interval = config["scheduler"], config["interval"]
     optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
     for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):

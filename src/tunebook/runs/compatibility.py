@@ -25,10 +25,10 @@ def require_fit(content: Content, parts: RunComponents, changed: set[str], name:
     """
     stand_ins = [
         nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype))
-        for weight in parts.classifier.network.parameters()
+        for weight in parts.task.network.parameters()
     ]
-    optimizer = parts.classifier.make_optimizer(iter(stand_ins))
-    schedule = parts.classifier.make_schedule(optimizer)["scheduler"]
+    optimizer = parts.task.make_optimizer(iter(stand_ins))
+    schedule = parts.task.make_schedule(optimizer)["scheduler"]
     for weight in stand_ins:
         weight.grad = torch.zeros_like(weight)
     optimizer.step()  # creates its state

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Return test/loss and test/acc of a run's tested, best or last weights.
+    """Return the test metrics of a run's tested, best or last weights.
 
     They are logged together with the figures that the run recorded.
     """

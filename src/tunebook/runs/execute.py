@@ -166,7 +166,7 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
         kept = Path(settings["outputs"]) / ".precision" / folder_name(describe.cpu_name())
         choice = precision.choose(
             accelerator,
-            probe.classifier.network,
+            probe.task.network,
             probe.data.source.image_shape,
             probe.data.batch_size,
             kept,
@@ -220,14 +220,14 @@ def fit(job: RunContext) -> tuple[EpochLogger, CheckpointCallback]:
     job.stop.checkpoints = checkpoints
     give_up = PruningCallback(job.trial, parts.objective)
     if job.resumed and job.resumed.trained:
-        job.resumed.restore(parts.classifier, report, checkpoints, give_up)
+        job.resumed.restore(parts.task, report, checkpoints, give_up)
         return report, checkpoints
     trainer = trainer_for(
         parts, job.output_dir, [*parts.callbacks, report, give_up, checkpoints, job.stop], files
     )
     with naming_the_parent(), program.repeatable():
         trainer.fit(
-            parts.classifier,
+            parts.task,
             datamodule=parts.data,
             ckpt_path=job.resumed.path if job.resumed else None,
         )
@@ -237,7 +237,7 @@ def fit(job: RunContext) -> tuple[EpochLogger, CheckpointCallback]:
 
 
 def load_best(job: RunContext, checkpoints: CheckpointCallback) -> None:
-    """Load the best epoch's weights into the classifier.
+    """Load the best epoch's weights into the network.
 
     They come from the file, or from memory where the disk refused to store them.
     """
@@ -246,7 +246,7 @@ def load_best(job: RunContext, checkpoints: CheckpointCallback) -> None:
         if checkpoints.best_weights
         else read_checkpoint(job.checkpoints / BEST)
     )
-    load_weights(job.parts.classifier, content, BEST)
+    load_weights(job.parts.task, content, BEST)
 
 
 def best_epoch(parts: RunComponents, history: list[dict[str, float]]) -> dict[str, float]:
@@ -258,8 +258,8 @@ def best_epoch(parts: RunComponents, history: list[dict[str, float]]) -> dict[st
 
 
 def test(parts: RunComponents, output_dir: Path) -> dict[str, float]:
-    """Return test/loss and test/acc, computed on one device and rounded as they are stored."""
+    """Return the test metrics, computed on one device and rounded as they are stored."""
     trainer = trainer_for(parts, output_dir, [], VerifiedCheckpoints(), devices=1, strategy="auto")
     trainer.logger = None  # the figures are logged with the other results
-    (figures,) = trainer.test(parts.classifier, datamodule=parts.data, verbose=False)
+    (figures,) = trainer.test(parts.task, datamodule=parts.data, verbose=False)
     return {name: rounded(value) for name, value in figures.items()}

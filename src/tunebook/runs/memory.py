@@ -17,7 +17,7 @@ def check_memory(parts: RunComponents) -> None:
 
     parts: made on the meta device.
     """
-    trainer, data, network = parts.settings["trainer"], parts.data, parts.classifier.network
+    trainer, data, network = parts.settings["trainer"], parts.data, parts.task.network
     try:
         train = training_bytes(parts, data.batch_size)
     except SettingError:  # raised by the optimizer
@@ -46,7 +46,7 @@ def check_weights(parts: RunComponents) -> None:
 
     parts: made on the meta device.
     """
-    needed, there = tensor_bytes(parts.classifier.network.state_dict().values()), machine.memory()
+    needed, there = tensor_bytes(parts.task.network.state_dict().values()), machine.memory()
     if needed > there:
         key, value = _largest(parts, batch_matters=False)
         raise SettingError(
@@ -60,7 +60,7 @@ def training_bytes(parts: RunComponents, batch_size: int) -> int:
     These are the weights, their gradients, the optimizer's state, and the tensors that autograd
     saves for the backward pass.
     """
-    network = parts.classifier.network.train()
+    network = parts.task.network.train()
     weights = list(network.parameters())
     kept: dict[int, int] = {}
 
@@ -78,7 +78,7 @@ def training_bytes(parts: RunComponents, batch_size: int) -> int:
 
 
 def _optimizer_bytes(parts: RunComponents, weights: list[nn.Parameter]) -> int:
-    optimizer = parts.classifier.make_optimizer(iter(weights))
+    optimizer = parts.task.make_optimizer(iter(weights))
     try:
         for weight in weights:
             weight.grad = torch.empty_like(weight)

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from tunebook.config.validation import InputError
+from tunebook.data.preprocessing import Pixels
 from tunebook.run_folder import write_atomically
 from tunebook.runs import restore
-from tunebook.runs.images import TABLE, check_output, image_files, read_image
+from tunebook.runs.images import TABLE, check_output, image_files
 from tunebook.runs.restore import Restored
 from tunebook.text_output import csv_cell, printable
 from tunebook.training.trainer import device_kind
@@ -75,34 +75,33 @@ def _predictions(
     device = torch.device(
         "cuda" if device_kind(cfg.accelerator) == "gpu" and torch.cuda.is_available() else "cpu"
     )
-    network = restored.parts.classifier.network.to(device).eval()
+    network = restored.parts.task.network.to(device).eval()
+    preprocessing = restored.parts.data.preprocessing
     for start in range(0, len(paths), BATCH):
-        read: dict[Path, np.ndarray] = {}
+        read: dict[Path, Pixels] = {}
         problems: dict[Path, str] = {}
         chosen = paths[start : start + BATCH]
         for path in chosen:
             try:
-                read[path] = read_image(path, restored.parts.data.source.image_shape)
+                read[path] = preprocessing.read(path)
             except InputError as error:
                 problems[path] = str(error)
         rows: dict[Path, list[float]] = {}
         if read:
-            found = probabilities(network, np.stack(list(read.values())), device, cfg.invert)
+            images = preprocessing.scale(preprocessing.batch(list(read.values())).to(device))
+            found = probabilities(network, images, cfg.invert)
             rows = dict(zip(read, found, strict=True))
         yield from (Prediction(path, rows.get(path, ()), problems.get(path, "")) for path in chosen)
 
 
-def probabilities(
-    network: nn.Module, pixels: npt.NDArray[np.uint8], device: torch.device, invert: bool
-) -> list[list[float]]:
+def probabilities(network: nn.Module, images: Tensor, invert: bool) -> list[list[float]]:
     """Return the class probabilities of a batch of images.
 
-    network: in evaluation mode, on `device`. pixels: (B, H, W, C), 0 to 255. invert: whether black
-    and white are exchanged first.
+    network: in evaluation mode. images: float32 (B, C, H, W) in [0, 1], on the network's device.
+    invert: whether black and white are exchanged first.
     """
-    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device, torch.float32).div(255)
     with torch.inference_mode():
-        logits = network(1 - values if invert else values)
+        logits = network(1 - images if invert else images)
     found: list[list[float]] = logits.float().softmax(dim=1).tolist()
     return found
 

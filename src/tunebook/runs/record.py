@@ -11,13 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from omegaconf import OmegaConf
 
 from tunebook.config.compose import default_choices, with_choices
 from tunebook.config.paths import ROOT
 from tunebook.config.roles import LOGGED, with_role
 from tunebook.config.run_config import RunConfig, plain
+from tunebook.metrics.facts import (
+    ALWAYS,
+    LOSS,
+    LOWER_TAG,
+    TEST,
+    TESTED,
+    VALIDATED,
+    VALIDATION,
+    best_name,
+    full_name,
+    short_name,
+    split_of,
+    title_of,
+    value_text,
+)
+from tunebook.metrics.kept import lower_is_better
 from tunebook.program import call, has_scripts
 from tunebook.redaction import redact, redacted
 from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
@@ -60,8 +75,15 @@ def describe_run(
             "precision": precision,
             "tested_weights": parts.settings["tested_weights"],
             "folder": str(folder.path),
-        },
+        }
+        | _directions(parts),
     )
+
+
+def _directions(parts: RunComponents) -> dict[str, str]:
+    """Return a tag that names metrics of a user's own whose lowest value is best, if any."""
+    lower = lower_is_better(parts.task.further_metrics)
+    return {LOWER_TAG: " ".join(lower)} if lower else {}
 
 
 def save_inputs(
@@ -151,8 +173,11 @@ def record_results(
     if parts.objective:
         final |= {
             "best/epoch": best["epoch"],
-            "best/val_acc": best["val/acc"],
-            "best/val_loss": best["val/loss"],
+            **{
+                best_name(name): value
+                for name, value in best.items()
+                if split_of(name) == VALIDATION
+            },
         }
     parts.tracker.log_metrics(final, step=len(report.history))
     parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
@@ -160,7 +185,7 @@ def record_results(
         _save_pictures(parts, report)
     if figures and parts.tracker.wants_model:
         parts.tracker.save_model(
-            parts.classifier.network, parts.data.sets["test"].images[:2].to(torch.float32).div_(255)
+            parts.task.network, parts.data.preprocessing.scale(parts.data.sets["test"].images[:2])
         )
     for name in (BEST, LAST):
         if (file := checkpoints / name).exists():
@@ -172,7 +197,7 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
     from tunebook.tracking import pictures
 
     logits, names, test = (
-        torch.cat(parts.classifier.test_logits),
+        parts.task.test_predictions.logits,
         parts.data.source.class_names,
         parts.data.sets["test"],
     )
@@ -199,19 +224,28 @@ def summarise(
 ) -> None:
     """Log the run's result as a user reads it."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
-    picked = (
-        f"{best['epoch']:.0f} of {len(report.history)}, validation accuracy {best['val/acc']:.2%}"
-    )
+    chosen = [VALIDATED]
+    if parts.objective and short_name(parts.objective) not in ALWAYS:
+        chosen.append(parts.objective)
+    judged = ", ".join(f"{title_of(name)} {value_text(name, best[name])}" for name in chosen)
+    picked = f"{best['epoch']:.0f} of {len(report.history)}, {judged}"
     which = f"({parts.settings['tested_weights']} epoch's weights)"
     tested = (
-        f"{figures['test/acc']:.2%}   loss {figures['test/loss']:.4f}   {which}"
+        f"{value_text(TESTED, figures[TESTED])}   "
+        f"{LOSS} {figures[full_name(TEST, LOSS)]:.4f}   {which}"
         if figures
         else "not tested"
     )
+    further = [
+        f"{title_of(name)} {value_text(name, figures[name])}"
+        for name in figures
+        if short_name(name) not in ALWAYS
+    ]
     unpicked = f"none is picked: validation was on images of the {parts.data.validate_on} set"
     lines = [
         "",
-        f"test accuracy  {tested}",
+        f"{title_of(TESTED):<14} {tested}",
+        *([f"               {', '.join(further)}"] if further else []),
         f"best epoch     {picked if parts.objective else unpicked}",
         f"time           {seconds:.1f} s an epoch (median), "
         f"{report.fit_s:.0f} s of training and validation, "

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tunebook.config.added_groups import with_added_groups
 from tunebook.config.compose import check_targets, with_choices
 from tunebook.config.files import read_yaml
 from tunebook.config.overrides import check_outside_values
@@ -43,7 +44,7 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     with torch.device("meta"):
         check_weights(build(settings))
     parts = build(settings)
-    load_weights(parts.classifier, content, stored.name)
+    load_weights(parts.task, content, stored.name)
     return Restored(parts, stored, file.stem if file.stem in ("best", "last") else "")
 
 
@@ -51,7 +52,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
     """Return the run's settings, with the locations and the accelerator of this call."""
     where = f"run={format_value(name)}"
     try:
-        recorded = read_yaml(str(content["tunebook"]["config"]), where)
+        recorded = with_added_groups(read_yaml(str(content["tunebook"]["config"]), where))
         precision = str(content["tunebook"]["environment"]["precision"])
         here = with_choices({"tracking": "off"})
         recorded |= {

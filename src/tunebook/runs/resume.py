@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback
 
+from tunebook.config.added_groups import with_added_params
 from tunebook.config.run_config import RunConfig, Settings
 from tunebook.config.validation import InputError, format_value, validate_value
 from tunebook.redaction import redacted
@@ -25,7 +26,7 @@ from tunebook.runs.resolve_resume import has_checkpoint, is_record_lost, moved_c
 from tunebook.runs.resume_changes import adapt_checkpoint, history
 from tunebook.runs.stored_run import StoredRun
 from tunebook.tags import PROJECT_CODE, RESUMED_CHANGES, RESUMED_FROM
-from tunebook.task import Classifier
+from tunebook.task import ClassificationTask
 from tunebook.tracking import Tracker, records
 from tunebook.tracking.arrived import JOURNAL, run_id_of
 from tunebook.tracking.describe import project_tags
@@ -107,9 +108,9 @@ class Resumed:
                 step=int(epoch["epoch"]),
             )
 
-    def restore(self, classifier: Classifier, *callbacks: Callback) -> None:
+    def restore(self, task: ClassificationTask, *callbacks: Callback) -> None:
         """Load the state of a run whose training was over into its objects."""
-        load_weights(classifier, self.content, str(self.path))
+        load_weights(task, self.content, str(self.path))
         for callback in callbacks:
             callback.load_state_dict(self.content["callbacks"][callback.state_key])
 
@@ -191,7 +192,7 @@ def check(config: RunConfig) -> None:
         raise InputError(_refusal(differences))
     with torch.device("meta"):
         parts = build(settings)
-    require_same_network(parts.classifier, resumed.content, str(resumed.path))
+    require_same_network(parts.task, resumed.content, str(resumed.path))
     if differences:
         adapt_checkpoint(resumed.content, set(differences), parts)
     require_fit(resumed.content, parts, set(differences), str(resumed.path))
@@ -222,7 +223,15 @@ def _code() -> dict[str, str]:
 def _compared(config: RunConfig) -> dict[str, str]:
     chosen = {
         group: str(config.choices[group])
-        for group in ("data", "augmentation", "model", "optimizer", "scheduler")
+        for group in (
+            "data",
+            "augmentation",
+            "model",
+            "loss",
+            "metrics",
+            "optimizer",
+            "scheduler",
+        )
     }
     settings = hyperparameters(redacted(config.settings))
     return chosen | {key: str(value) for key, value in settings.items()}
@@ -232,7 +241,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
     """Return a map from each key that differs to "was -> is"."""
     found: dict[str, str] = {}
     for part, values in now.items():
-        was = before[part]
+        was = with_added_params(before[part]) if part == "settings" else before[part]
         keys = {**was, **values} if part == "settings" else values
         found |= {
             key: f"{was.get(key)} -> {values.get(key)}"
@@ -269,7 +278,7 @@ def apply_changes(resumed: Resumed, parts: RunComponents, now: Mapping[str, Any]
         f"{key} {change}: figures may differ{'' if key == PROJECT_CODE else ' in the last digits'}"
         for key, change in versions.items()
     ]
-    load_weights(parts.classifier, resumed.content, str(resumed.path))
+    load_weights(parts.task, resumed.content, str(resumed.path))
     if differences:
         adapt_checkpoint(resumed.content, set(differences), parts)
     require_fit(resumed.content, parts, set(differences), str(resumed.path))

@@ -8,7 +8,11 @@ from typing import Any
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from tunebook.config.validation import InputError
+from tunebook.metrics.facts import VALIDATION, split_of
+from tunebook.metrics.running import SAVED_METRICS
 from tunebook.runs.assemble import RunComponents, batches_of
+from tunebook.text_output import counted
 from tunebook.training.checkpoint import Content
 from tunebook.training.position import Position, write_progress
 
@@ -30,15 +34,26 @@ def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) 
     Another optimizer starts without state. Other settings of the same optimizer apply from here
     on, with the schedule where it would be had they applied from the start. Other batches start
     the epoch again. Another network can't be resumed: `load_weights` and Lightning refuse it.
+    Raises InputError for an objective that was not computed in the epochs so far.
     """
     position = Position.of(content)
+    _require_objective(content, parts.settings["objective"])
     if _touches(changed, BATCHES):
         position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
-        content["train_figures"] = []
+        content[SAVED_METRICS] = []
     if _touches(changed, STEERING):
         _steer(content, position, parts, fresh="optimizer" in changed)
     content["tunebook"].pop("trained", None)
     write_progress(content, position)
+
+
+def _require_objective(content: Content, objective: str) -> None:
+    epochs = history(content)
+    if any(objective not in epoch for epoch in epochs):
+        known = set.intersection(*map(set, epochs))
+        allowed = ", ".join(sorted(name for name in known if split_of(name) == VALIDATION))
+        so_far = f"the {counted(len(epochs), 'epoch')} so far"
+        raise InputError(f"objective={objective}: was not computed in {so_far}; allowed: {allowed}")
 
 
 def _touches(changed: set[str], keys: tuple[str, ...]) -> bool:
@@ -50,8 +65,8 @@ def _steer(content: Content, position: Position, parts: RunComponents, fresh: bo
 
     fresh: whether the optimizer's state is reset as well.
     """
-    optimizer = parts.classifier.make_optimizer(nn.Linear(1, 1).parameters())
-    config = parts.classifier.make_schedule(optimizer)
+    optimizer = parts.task.make_optimizer(nn.Linear(1, 1).parameters())
+    config = parts.task.make_schedule(optimizer)
     schedule = config["scheduler"]
     optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
     if isinstance(schedule, ReduceLROnPlateau):

@@ -10,18 +10,20 @@ from typing import Any
 
 from tunebook.config.comments import description
 from tunebook.config.compose import default_choices
-from tunebook.config.targets import KINDS, classes_in, resolve, trusted
+from tunebook.config.targets import KINDS, NAMED, classes_in, resolve, trusted
 from tunebook.config.validation import Positive, parameters_of
 from tunebook.runs.assemble import Interval
 from tunebook.schema.notes import Notes, Target, targets_of
 from tunebook.schema.values import Schema, setting, value_schema
 
 # Of these, only the classes in conf/ are known: most others need objects that YAML can't hold.
-ONLY_SHIPPED = ("callbacks", "sweep.sampler", "sweep.pruner")
+ONLY_SHIPPED = (*NAMED, "sweep.sampler", "sweep.pruner")
 # The parameters that the program sets itself.
 GIVEN = {
     "data": ("source", "augmentation", "seed"),
     "model": ("image_shape", "num_classes"),
+    "loss": ("num_classes",),
+    "metrics": ("num_classes",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "total_steps"),
     "trainer": ("output_dir", "callbacks", "checkpoint_io", "logger"),
@@ -115,8 +117,8 @@ def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> S
             said |= each.beside
             about = description(kind, each.path.stem) if kind in default_choices() else about
     more: Schema = {"_target_": True}
-    if kind in default_choices() and kind != "callbacks":
-        more["defaults"] = True  # of the whole file; a callback is a part of one
+    if kind in default_choices() and kind not in NAMED:
+        more["defaults"] = True  # of the whole file; a named object is a part of one
     more |= {
         other.rpartition(".")[2]: {"$ref": f"#/definitions/{other}"}
         for other in KINDS

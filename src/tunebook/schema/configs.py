@@ -7,7 +7,7 @@ from typing import Any
 from tunebook.config.comments import description
 from tunebook.config.compose import default_choices, options
 from tunebook.config.paths import CONF, PROJECT
-from tunebook.config.targets import KINDS
+from tunebook.config.targets import KINDS, NAMED
 from tunebook.config.validation import Name
 from tunebook.report import requested_runs
 from tunebook.runs import assemble, requested_run
@@ -56,7 +56,7 @@ def group_schema(group: str) -> Schema:
         "properties": {"defaults": _defaults({"enum": names})},
         "definitions": {**INTERPOLATION, **_settings(group)},
     }
-    if group in KINDS and group != "callbacks":
+    if group in KINDS and group not in NAMED:
         found["anyOf"] = [{"required": ["_target_"]}, {"required": ["defaults"]}]
     return found
 
@@ -138,9 +138,9 @@ def _settings(group: str) -> Schema:
         return {"settings": closed({"defaults": True, **arguments(make_trainer, group, said)})}
     if group == "sweep":
         return {"settings": closed({"defaults": True, **_sweep(said)}), **found}
-    if group == "callbacks":
+    if group in NAMED:
         own = {"type": ["object", "null"], "properties": {"defaults": True}}
-        each = {"additionalProperties": {"$ref": "#/definitions/callbacks"}}
+        each = {"additionalProperties": {"$ref": f"#/definitions/{group}"}}
         return {"settings": {**own, **each}, **found}
     return {"settings": {"$ref": f"#/definitions/{group}"}, **found}
 

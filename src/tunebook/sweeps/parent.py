@@ -96,7 +96,7 @@ class Parent:
             "sweep/request.json",
         )
         varying = list(dict.fromkeys(dimension.key for dimension in self.request.space.dimensions))
-        ascending = self.request.direction == "minimize" and not self.request.is_final
+        ascending = self.request.figure_direction == "min"
         self.tracker.add_view(
             view.tags_of_sweep(self.request.name, self.request.figure, ascending, varying)
         )

@@ -19,7 +19,8 @@ from tunebook.config.compose import (
     with_choices,
 )
 from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
-from tunebook.config.validation import MODES, InputError, SettingError, validate_value
+from tunebook.config.validation import InputError, SettingError, validate_value
+from tunebook.metrics.objective import check_objective, direction_of
 from tunebook.sweeps.final import Winner, find_winner
 from tunebook.sweeps.outside import check_storage
 from tunebook.sweeps.request import Request, Trials, make_request
@@ -103,16 +104,13 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     space = _space(base, fixed, varying, choices, settings["space"])
     own = {str(key): value for key, value in settings.items()}
     kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
-    mode = MODES.get(str(base.objective))
-    if mode is None:
-        raise SettingError(
-            "objective",
-            base.objective,
-            f"must be one of {', '.join(MODES)}: what is compared is validation",
-        )
-    return make_request(
-        kind, () if winner is None else winner.varied, own, space, fixed, base.objective, mode
-    ), base
+    metrics = OmegaConf.to_container(base.metrics, resolve=True)
+    assert isinstance(metrics, dict)
+    metrics = {str(key): value for key, value in metrics.items()}
+    objective = check_objective(base.objective, metrics)
+    mode = direction_of(objective, metrics)
+    varied = () if winner is None else winner.varied
+    return make_request(kind, varied, own, space, fixed, objective, mode), base
 
 
 def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ from tunebook.config.validation import (
     SettingError,
     validate_value,
 )
+from tunebook.metrics.facts import Direction, facts_of, tested_name
 from tunebook.redaction import redacted
 from tunebook.sweeps.outside import check_cluster, check_storage
 from tunebook.sweeps.space import MAX_TRIALS, Space
@@ -39,7 +40,6 @@ TYPES: dict[str, Any] = {
     "test": bool,
 }  # fmt: skip
 MAX_NAME, MAX_WORDS = 60, 4  # characters, and names of settings, before the digest
-TESTED = "test/acc"
 IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 
@@ -57,7 +57,7 @@ class Request:
     space: Space
     fixed: tuple[str, ...]
     objective: str
-    direction: Literal["maximize", "minimize"]
+    direction: Literal["maximize", "minimize"]  # of the objective
 
     @property
     def is_grid(self) -> bool:
@@ -78,7 +78,19 @@ class Request:
 
         It is the test's where they were trained on the validation images.
         """
-        return TESTED if self.is_final else self.objective
+        return self.tested if self.is_final else self.objective
+
+    @property
+    def tested(self) -> str:
+        """Return the name of the test metric by which its trials are reported."""
+        return tested_name(self.objective)
+
+    @property
+    def figure_direction(self) -> Direction:
+        """Return "max" if a higher value of `figure` is better, else "min"."""
+        if self.is_final and facts_of(self.figure) is not facts_of(self.objective):
+            return facts_of(self.figure).direction
+        return "max" if self.direction == "maximize" else "min"
 
     @property
     def option(self) -> str:
@@ -144,7 +156,7 @@ def make_request(
     space: Space,
     fixed: Sequence[str],
     objective: str,
-    mode: str,
+    mode: Direction,
 ) -> Request:
     """Return the sweep that is asked for.
 

@@ -9,7 +9,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,7 +22,8 @@ from tunebook.config.files import ConfigError
 from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
 from tunebook.config.targets import make
 from tunebook.config.validation import InputError, SettingError
-from tunebook.sweeps.request import TESTED, Request
+from tunebook.metrics.facts import Direction, facts_of
+from tunebook.sweeps.request import Request
 from tunebook.sweeps.space import as_text, in_short
 
 CONFIG = "config"
@@ -75,8 +75,8 @@ def classes_of(request: Request) -> int | None:
 
 def over_seeds(
     trials: Sequence[FrozenTrial],
-    objective: str,
-    direction: str,
+    figure: str,
+    direction: Direction,
     classes: int | None,
     *,
     is_final: bool = False,
@@ -85,17 +85,17 @@ def over_seeds(
 
     Trial numbers are used in place of run ids. Trials of a final sweep were trained on the
     validation images as well, so that only their test metrics count.
+    figure: the metric by which trials are compared.
     """
     runs: list[Run] = []
     for trial in trials:
-        value = trial.user_attrs.get(TESTED) if is_final else trial.value
+        value = trial.user_attrs.get(figure) if is_final else trial.value
         if trial.state == TrialState.COMPLETE and value is not None:
             values = {name: value for name, value in trial.params.items() if name != SEED}
             runs.append(
                 Run(str(trial.number), "", values, trial.params.get(SEED), "complete", float(value))
             )
-    better: Literal["max", "min"] = "max" if is_final or direction == "maximize" else "min"
-    return Results("", TESTED if is_final else objective, better, (), tuple(runs), classes=classes)
+    return Results("", figure, direction, (), tuple(runs), classes=classes)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class OverSeeds:
         request = self.request
         return over_seeds(
             self.trials,
-            request.objective,
-            request.direction,
+            request.figure,
+            request.figure_direction,
             self.classes,
             is_final=request.is_final,
         )
@@ -160,20 +160,20 @@ class OverSeeds:
     def table(self) -> list[list[str]]:
         """Return the rows of the table, preceded by the names of the columns.
 
-        The columns are n, the objective, test/acc if there is one, and the settings.
+        The columns are n, the objective, its test metric if there is one, and the settings.
         """
+        objective, tested = self.results.objective, self.request.tested
         tests = {
-            str(trial.number): float(trial.user_attrs[TESTED])
+            str(trial.number): float(trial.user_attrs[tested])
             for trial in self.trials
-            if TESTED in trial.user_attrs
+            if tested in trial.user_attrs
         }
-        objective = self.results.objective
-        has_tests = objective != TESTED and bool(tests)
-        rows = [["n", objective, *([TESTED] if has_tests else []), "settings"]]
+        has_tests = objective != tested and bool(tests)
+        rows = [["n", objective, *([tested] if has_tests else []), "settings"]]
         for one in self.board:
             figures = [_said(objective, one.median, one.half_width)]
             if has_tests:
-                figures.append(_of_all(TESTED, one.figures(tests)))
+                figures.append(_of_all(tested, one.figures(tests)))
             settings = f"{in_short(self.words(one)) or DEFAULTS}  {failures_text(one)}".rstrip()
             rows.append([str(one.n), *figures, settings])
         return rows
@@ -184,7 +184,7 @@ def _of_all(metric: str, values: Sequence[float]) -> str:
 
 
 def _said(metric: str, median: float, width: float) -> str:
-    scale, digits, unit = (100, 2, " %") if metric.endswith("acc") else (1, 4, "")
+    scale, digits, unit = (100, 2, " %") if facts_of(metric).in_percent else (1, 4, "")
     spread = "" if math.isnan(width) else f" +- {scale * width:.{digits}f}"
     return f"{scale * median:.{digits}f}{spread}{unit}"
 
@@ -194,11 +194,15 @@ def best_over_seeds(
 ) -> FrozenTrial | None:
     """Return a trial of the configuration with the best median over its seeds.
 
-    Return None if no trial is complete. remembered: the attributes of the study.
+    Return None if no trial is complete.
+    direction: Optuna's, maximize or minimize. remembered: the attributes of the study.
     """
     classes = remembered.get(CLASSES)
     results = over_seeds(
-        trials, objective, direction, classes if isinstance(classes, int) else None
+        trials,
+        objective,
+        "max" if direction == "maximize" else "min",
+        classes if isinstance(classes, int) else None,
     )
     ranked = [one for one in leaderboard(results) if one.n]
     return (

@@ -21,9 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.analysis.sentences import DEFAULTS
+from tunebook.metrics.facts import facts_of, title_of
 from tunebook.program import call
 from tunebook.sweeps.executors.base import Worker
-from tunebook.sweeps.request import TESTED, Request
+from tunebook.sweeps.request import Request
 from tunebook.sweeps.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
 from tunebook.sweeps.space import as_text, in_short
 from tunebook.sweeps.study import EPOCHS, ERROR, HOW, SECONDS, Study
@@ -53,10 +54,10 @@ def epochs_of(trial: FrozenTrial) -> int:
 
 
 def written(metric: str, value: float | None) -> str:
-    """Return a metric's value as text; an accuracy is in percent."""
+    """Return a metric's value as text, in percent where that suits the metric."""
     if value is None:
         return ""
-    return f"{100 * value:.2f} %" if metric.endswith("acc") else f"{value:.4f}"
+    return f"{100 * value:.2f} %" if facts_of(metric).in_percent else f"{value:.4f}"
 
 
 def value_of(trial: FrozenTrial, request: Request) -> float | None:
@@ -68,7 +69,7 @@ def value_of(trial: FrozenTrial, request: Request) -> float | None:
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         return None
     if request.is_final:
-        found = trial.user_attrs.get(TESTED)
+        found = trial.user_attrs.get(request.tested)
         return None if found is None else float(found)
     return trial.value
 
@@ -265,7 +266,7 @@ class Display:
         """Show the table of all trials, in the order of these rows."""
         request = self.study.request
         shown = Table(box=None, pad_edge=False)
-        metrics = list(dict.fromkeys([request.figure, TESTED]))
+        metrics = list(dict.fromkeys([request.figure, request.tested]))
         for name in ("trial", "state", *metrics, "epochs", "time", "settings"):
             shown.add_column(
                 name, justify="left" if name in ("state", "settings") else "right", overflow="fold"
@@ -274,7 +275,7 @@ class Display:
         for number, state, _, epoch, seconds, *_ in rows[:MAX_ROWS]:
             trial = there[number]
             values = {
-                TESTED: trial.user_attrs.get(TESTED),
+                request.tested: trial.user_attrs.get(request.tested),
                 request.figure: value_of(trial, request),
             }
             took = duration(float(seconds)) if seconds else ""
@@ -301,7 +302,7 @@ class Display:
         request, over = self.study.request, self._over_seeds()
         if over is not None and is_one_configuration(request):
             (only, *_) = over.board
-            label = "test accuracy" if request.is_final else request.objective
+            label = title_of(request.figure) if request.is_final else request.objective
             log.info("\n%-14s %s", label, over.measured(only))
             if not request.is_final:
                 log.info("configuration  the only one: %s", " ".join(over.words(only)) or DEFAULTS)
@@ -336,7 +337,7 @@ class Display:
         if self.tracks:
             words = [
                 f"sweep={request.name}",
-                *(["metric=test/acc"] if request.is_final else []),
+                *([f"metric={request.figure}"] if request.is_final else []),
                 *places,
             ]
             log.info("findings       %s", shlex.join([*call("compare"), *words]))
@@ -391,5 +392,5 @@ class Display:
 
     def _rank(self, value: str) -> float:
         request = self.study.request
-        sign = -1 if request.is_final or request.direction == "maximize" else 1
+        sign = -1 if request.figure_direction == "max" else 1
         return sign * float(value) if value else float("inf")

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from tunebook.metrics.facts import TRAIN, VALIDATION, facts_of, full_name, short_name, split_of
+
 WORST = 24  # images in the grid
 COLUMNS = 6
 LABELS_AT_MOST = 40  # classes; more would not be legible
@@ -50,40 +52,37 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
             )
         axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
         axes.set_yticks(range(classes), class_names)
-    accuracy = np.trace(counts) / max(counts.sum(), 1)
+    correct = np.trace(counts) / max(counts.sum(), 1)
     axes.set(
         xlabel="predicted",
         ylabel="true",
-        title=f"test: {counts.sum()} images, {accuracy:.2%} correct",
+        title=f"test: {counts.sum()} images, {correct:.2%} correct",
     )
     return figure
 
 
 def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Figure:
-    """Plot loss and accuracy by epoch.
+    """Plot each metric by epoch.
 
     history: one dict per epoch.
     validation: the label of the second curve, which says what data it was measured on.
     """
     epochs = [epoch["epoch"] for epoch in history]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, metric, label in zip(
-        figure.subplots(1, 2), ("loss", "acc"), ("cross-entropy", "accuracy"), strict=True
-    ):
-        axes.plot(
-            epochs,
-            [epoch[f"train/{metric}"] for epoch in history],
-            marker=".",
-            label="train (dropout on)",
-        )
-        axes.plot(
-            epochs, [epoch[f"val/{metric}"] for epoch in history], marker=".", label=validation
-        )
-        axes.set(xlabel="epoch", ylabel=label)
+    known = set.intersection(*map(set, history))  # in a resumed run, metrics may have been added
+    metrics = [short_name(name) for name in history[-1] if split_of(name) == VALIDATION]
+    metrics = [metric for metric in metrics if full_name(VALIDATION, metric) in known]
+    figure = Figure(figsize=(5 * len(metrics), 4), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
+        for split, label in ((TRAIN, "train (dropout on)"), (VALIDATION, validation)):
+            name = full_name(split, metric)
+            if name in known:
+                values = [epoch[name] for epoch in history]
+                axes.plot(epochs, values, marker=".", label=label)
+        axes.set(xlabel="epoch", ylabel=facts_of(metric).title or metric)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-        if metric == "acc":
+        if facts_of(metric).in_percent:
             axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     return figure
 

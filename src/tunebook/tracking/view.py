@@ -15,16 +15,27 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunebook.metrics.facts import (
+    ALWAYS,
+    LOSS,
+    TESTED,
+    TRAIN,
+    VALIDATED,
+    VALIDATION,
+    best_name,
+    full_name,
+    tested_name,
+)
 from tunebook.tags import PRUNED_AT_EPOCH, SWEEP_STATE
 
 KEY, NAME = "tunebook", "Tunebook"  # of the view of all runs of an experiment
 PREFIX = "mlflow.sharedViewState."
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"  # opens on runs, not on traces
-METRICS = ("test/acc", "best/val_acc", "val/loss", "time/epoch_s")
+METRICS = (TESTED, best_name(VALIDATED), full_name(VALIDATION, LOSS), "time/epoch_s")
 PARAMS = ("data", "model", "optimizer", "optimizer.lr", "model.filters", "seed")
 # MLflow's own status is FINISHED for a pruned trial, too.
 STATE_TAGS = (SWEEP_STATE, PRUNED_AT_EPOCH)
-CURVES = ("val/acc", "val/loss", "train/acc", "train/loss")
+CURVES = [full_name(split, name) for split in (VALIDATION, TRAIN) for name in ALWAYS]
 
 
 def tags() -> dict[str, str]:
@@ -52,13 +63,13 @@ def tags_of_sweep(
     The settings that vary are shown as columns and as parallel coordinates.
     ascending: whether the lowest value of the objective is the best.
     """
-    best = f"best/{objective.replace('/', '_')}"
+    best, tested = best_name(objective), tested_name(objective)
     metrics = [
         best,
-        *(metric for metric in ("test/acc", "best/epoch", "time/fit_s") if metric != best),
+        *(metric for metric in (tested, "best/epoch", "time/fit_s") if metric != best),
     ]
     columns = _columns(metrics, settings)
-    charts = [_curve(objective), _curve("train/loss"), _parallel(settings, best)]
+    charts = [_curve(objective), _curve(full_name(TRAIN, LOSS)), _parallel(settings, best)]
     sections = [
         _section("settings", "Settings", columns=1),
         _section("curves", "Learning curves", columns=2),

@@ -16,19 +16,18 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from tunebook.metrics.facts import ALWAYS, TRAIN, VALIDATION, full_name
+from tunebook.metrics.running import SAVED_METRICS
 from tunebook.training.checkpoint import CheckpointError, Content, is_plain_tensor
 from tunebook.training.position import Position, write_progress
 
 LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-FIGURES = {
+OF_AN_EPOCH = {
     "epoch",
     "time/epoch_s",
     "speed/samples_per_s",
-    "train/loss",
-    "train/acc",
-    "val/loss",
-    "val/acc",
+    *(full_name(split, metric) for split in (TRAIN, VALIDATION) for metric in ALWAYS),
 }
 LARGEST = 2**53  # limit of a count: a float represents all integers up to it
 MAX_STEPS = 10**8  # of a run; a changed schedule is stepped through all of them
@@ -60,13 +59,13 @@ def _is_texts(value: object) -> bool:
 
 
 def _is_epoch(value: object) -> bool:
-    if not isinstance(value, dict) or not set(value) >= FIGURES or len(value) > 100:
+    if not isinstance(value, dict) or not set(value) >= OF_AN_EPOCH or len(value) > 100:
         return False
     names = all(isinstance(key, str) and re.fullmatch(r"[\w/ .-]{1,100}", key) for key in value)
     return names and is_count(value["epoch"]) and all(_is_number(item) for item in value.values())
 
 
-def _is_figures(value: object) -> bool:
+def _is_running_metrics(value: object) -> bool:
     """Return whether a value looks like what `EpochMetrics.saved` returns."""
     if (
         not isinstance(value, dict)
@@ -92,7 +91,7 @@ REQUIRED: dict[str, Check] = {
     "loops": lambda value: isinstance(value, dict),
     "optimizer_states": lambda value: isinstance(value, list) and len(value) == 1,
     "lr_schedulers": lambda value: isinstance(value, list) and len(value) == 1,
-    "train_figures": _list_of(_is_figures),
+    SAVED_METRICS: _list_of(_is_running_metrics),
     "callbacks.EpochLogger.history": _list_of(_is_epoch),
     "callbacks.EpochLogger.epoch_s": _is_number,
     "callbacks.EpochLogger.fit_s": _is_number,
@@ -113,7 +112,7 @@ OPTIONAL: dict[str, Check] = {"tunebook.trained": lambda value: isinstance(value
 # The last two are what Lightning adds for some precisions.
 KEPT = (
     "epoch", "global_step", "state_dict", "loops", "callbacks", "optimizer_states",
-    "lr_schedulers", "tunebook", "train_figures", "MixedPrecision", "MixedPrecisionPlugin",
+    "lr_schedulers", "tunebook", SAVED_METRICS, "MixedPrecision", "MixedPrecisionPlugin",
 )  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psutil
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+from tunebook.metrics.facts import TRAIN, VALIDATION, short_name, split_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class EpochLogger(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the training samples per second, before the time of validation is added."""
         seconds = time.perf_counter() - self.epoch_start
-        samples = self._train_figures(pl_module).samples.item()
+        samples = self._train_metrics(pl_module).samples.item()
         self.samples_per_s = samples * trainer.world_size / seconds
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,27 +76,38 @@ class EpochLogger(Callback):
 
         Lightning calls this before the LightningModule's own hook, which resets the metrics.
         """
-        figures: dict[str, Any] = {
+        found: dict[str, Any] = {
             "time/epoch_s": time.perf_counter() - self.epoch_start,
             "speed/samples_per_s": self.samples_per_s,
         }
         if self.log_lr:
-            figures["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        pl_module.log_dict(figures)
-        figures |= self._train_figures(pl_module).compute()
-        figures |= {name: trainer.callback_metrics[name] for name in ("val/loss", "val/acc")}
-        epoch = {name: float(value) for name, value in figures.items()}
+            found["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        pl_module.log_dict(found)
+        found |= self._train_metrics(pl_module).compute()
+        found |= {
+            name: value
+            for name, value in trainer.callback_metrics.items()
+            if split_of(name) == VALIDATION
+        }
+        epoch = {name: float(value) for name, value in found.items()}
         self.history.append({"epoch": trainer.current_epoch + 1, **epoch})
         log.info(
-            "epoch %*d/%d  loss %.4f  acc %.4f  val_loss %.4f  val_acc %.4f  %.1f s",
+            "epoch %*d/%d  %s  %.1f s",
             len(str(trainer.max_epochs)), trainer.current_epoch + 1, trainer.max_epochs,
-            epoch["train/loss"], epoch["train/acc"], epoch["val/loss"], epoch["val/acc"],
-            epoch["time/epoch_s"],
+            "  ".join(_in_line(epoch)), epoch["time/epoch_s"],
         )  # fmt: skip
 
-    def _train_figures(self, pl_module: LightningModule) -> Any:
-        return pl_module.train_figures
+    def _train_metrics(self, pl_module: LightningModule) -> Any:
+        return pl_module.train_metrics
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self.fit_s = time.perf_counter() - self.fit_start
+
+
+def _in_line(epoch: Mapping[str, float]) -> Iterator[str]:
+    """Yield the metrics of an epoch as Keras prints them: `loss 0.1234`, `val_loss 0.1234`."""
+    for split, prefix in ((TRAIN, ""), (VALIDATION, f"{VALIDATION}_")):
+        for name, value in epoch.items():
+            if split_of(name) == split:
+                yield f"{prefix}{short_name(name)} {value:.4f}"

@@ -1,6 +1,7 @@
 """Set the limits and ticks of axes.
 
-No accuracy is below 0 % or above 100 %, and logarithmic scales show plain numbers.
+No axis goes beyond the values that its metric can have, such as 0 to 100 %, and logarithmic scales
+show plain numbers.
 """
 
 import math
@@ -12,6 +13,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, TransformedBbox
 
+from tunebook.metrics.facts import facts_of
+
 MAX_TICKS = 7  # on a logarithmic axis
 UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0))
 MAX_IN_A_UNIT = 120.0  # from this value on, the next larger unit is used
@@ -20,14 +23,16 @@ MAX_IN_A_UNIT = 120.0  # from this value on, the next larger unit is used
 def keep_in_bounds(axes: Axes, name: str, objective: str) -> None:
     """Limit an axis to the values that the objective can have.
 
-    These are 0 to 100 % for an accuracy, and at least 0 for a loss or a time. name: "x" or "y".
+    name: "x" or "y".
     """
+    facts = facts_of(objective)
     low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
-    is_accuracy = objective.endswith("acc")
-    if is_accuracy or objective.endswith("loss") or objective.startswith("time/"):
-        low = max(0.0, low) if high > 0 else low
-    if is_accuracy:
-        high = min(100.0, high) if low < 100 else high
+    if facts.low is not None:
+        lowest = facts.factor * facts.low
+        low = max(lowest, low) if high > lowest else low
+    if facts.high is not None:
+        highest = facts.factor * facts.high
+        high = min(highest, high) if low < highest else high
     (axes.set_xlim if name == "x" else axes.set_ylim)(low, high)
     # Markers at a limit are drawn in full; lines that continue beyond the limits are clipped.
     box = TransformedBbox(Bbox([[-0.03, -0.05], [1.03, 1.05]]), axes.transAxes)

@@ -16,6 +16,7 @@ from tunebook.analysis.leaderboard import Configuration, objectives
 from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import DEFAULTS
+from tunebook.metrics.facts import facts_of
 from tunebook.report.pictures.axes import keep_in_bounds, log_scale, time_unit
 from tunebook.report.pictures.style import (
     BLUE,
@@ -252,7 +253,8 @@ def time(results: Results) -> Picture:
     clip_outliers(axes, np.array([y for _, y, _ in points]), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     legend_below(figure)
-    title = "Accuracy against time" if factor > 1 else "Objective against time"
+    name = facts_of(results.objective).title or "objective"
+    title = f"{name[:1].upper()}{name[1:]} against time"
     return Picture("time", title, "Red: no complete run is both better and faster.", figure)
 
 

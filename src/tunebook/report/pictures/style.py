@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.results import Value
+from tunebook.metrics.facts import facts_of
 from tunebook.report.pictures.axes import log_scale
 from tunebook.text_output import printable
 
@@ -152,9 +153,10 @@ def ink_on(colour: Sequence[float]) -> str:
 
 
 def shown(objective: str) -> tuple[float, str]:
-    """Return the factor and the label of the objective's axis; accuracies are in percent."""
+    """Return the factor and the label of the objective's axis, which may be in percent."""
     label = clipped(objective, MAX_TITLE)
-    return (100.0, f"{label}, %") if objective.endswith("acc") else (1.0, label)
+    facts = facts_of(objective)
+    return facts.factor, f"{label}, %" if facts.in_percent else label
 
 
 def clipped(text: str, longest: int = MAX_LABEL) -> str:
