@@ -1,6 +1,5 @@
 """Read what the files of conf/ say of each key: its comment and its value."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +10,6 @@ from tunebook.config.comments import file_comments
 from tunebook.config.compose import default_choices, leaves
 from tunebook.config.paths import CONF
 from tunebook.config.targets import kind_at
-
-CHOICE = re.compile(r"(?m)^  - (\w+): \S+ # (.*)$")
 
 
 class Note(NamedTuple):
@@ -73,4 +70,6 @@ def targets_of(group: str) -> Iterator[Target]:
 
 def group_comments(config_name: str) -> dict[str, str]:
     """Return what a primary config's defaults list says of each group."""
-    return dict(CHOICE.findall((CONF / f"{config_name}.yaml").read_text()))
+    found = file_comments(CONF / f"{config_name}.yaml")
+    prefix = "defaults."
+    return {key.removeprefix(prefix): text for key, text in found.items() if key.startswith(prefix)}
