@@ -6,6 +6,7 @@ The sources are the parameters and the commands of the runs in MLflow.
 import shlex
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 import yaml
 from mlflow.entities import Run as MLflowRun
 
@@ -47,26 +48,24 @@ def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...
     Those that follow from an option are left out, unless they were given in a command. An example
     is `model.filters` if all runs with the same model have the same value.
     """
-    params = [params_of(run) for run in runs]
     roles = COMPARED | ({Role.DEVICE} if objective.startswith(TIMES) else set())
-    names = sorted({name for of_run in params for name in of_run if role_of(name) in roles})
-    texts = {name: [of_run.get(name) for of_run in params] for name in names}
-    varying = [name for name in names if len(set(texts[name])) > 1]
+    params = pd.DataFrame([params_of(run) for run in runs])
+    params = params[[name for name in sorted(params) if role_of(name) in roles]]
+    varying = params.loc[:, params.nunique(dropna=False) > 1]
     given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
-    kept = [name for name in varying if name in given or not _follows(name, texts, varying)]
     return tuple(
-        listed(
-            name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))
-        )
-        for name in kept
+        listed(name, list(dict.fromkeys(map(as_value, varying[name].dropna()))))
+        for name in varying
+        if name in given or not _follows_from_option(name, varying)
     )
 
 
-def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence[str]) -> bool:
+def _follows_from_option(name: str, params: pd.DataFrame) -> bool:
+    """Return whether all runs with the same option, such as `model`, have the same value."""
     option = name.partition(".")[0]
-    if option == name or option not in varying:
+    if option == name or option not in params:
         return False
-    return len(set(zip(texts[option], texts[name], strict=True))) == len(set(texts[option]))
+    return bool(params.groupby(option, dropna=False)[name].nunique(dropna=False).max() == 1)
 
 
 def as_value(text: str) -> Value:
