@@ -14,22 +14,25 @@ def warnings(found: Found) -> tuple[str, ...]:
     # With a single configuration, there is nothing to choose.
     if results.objective.startswith("test/") and len(ranked) > 1:
         said.append(
-            f"{results.objective} is for telling how good the winner is, not for choosing it: "
-            "choose by validation figures."
+            f"{results.objective} shows how good the winner is; it is not meant for choosing it. "
+            "Choose by a validation metric."
         )
     if results.adaptive:
         said.append(
-            "The sampler was adaptive: it tried most where results were good, "
+            "The sampler was adaptive: it sampled most where results were good, "
             "which biases importances and tests of settings."
         )
     if compared.epoch is not None:
         said.append(
             "Some runs were pruned: settings are compared by the best value up to epoch "
-            f"{compared.epoch}, which {_reached(compared)}; later epochs may tell otherwise, "
-            "so no value is called the best, and the leaderboard holds only what pruning left."
+            f"{compared.epoch}, which {_reached(compared)}; later epochs may rank them "
+            "differently, so no value is called the best, and the leaderboard contains only "
+            "the runs that were not pruned."
         )
     if len(ranked) > 1 and all(configuration.n == 1 for configuration in ranked):
-        said.append("Every configuration has one run: the leader may lead by its seed.")
+        said.append(
+            "Every configuration has one run: the leader may be ahead by the choice of seed alone."
+        )
     lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
     if lost:
         runs = counted(len(results.runs), "run")
@@ -45,5 +48,5 @@ def _reached(compared: Comparable) -> str:
         return "all have reached"
     return (
         f"{len(compared.runs)} of {compared.of} have reached "
-        f"(the highest that at least {ENOUGH} have, or else all)"
+        f"(the last epoch that at least {ENOUGH} runs have reached, or else all)"
     )

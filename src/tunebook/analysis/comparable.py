@@ -16,8 +16,7 @@ from tunebook.analysis.results import Results, Run, Value
 UNFINISHED = {"running", "interrupted"}  # states that say nothing about settings
 ENOUGH = 20  # runs that must have reached an epoch for settings to be compared there
 CANNOT_BE_COMPARED = (
-    "pruned runs have no curve: "
-    "only runs trained to their end are compared, which pruning has selected"
+    "pruned runs have no curve: only complete runs are compared, and pruning has selected those"
 )
 
 

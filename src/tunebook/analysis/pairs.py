@@ -23,8 +23,8 @@ MAX_SEEDS = 1000  # up to which the number of seeds needed is computed
 POWER = 0.8
 Verdict = Literal[
     "better",
-    "indistinguishable from another seed",
-    "fewer than 3 seeds in common: nothing can be said",
+    "indistinguishable from seed noise",
+    "fewer than 3 seeds in common: no conclusion",
 ]
 
 
@@ -117,10 +117,10 @@ def _pair(
         float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= MIN_SEEDS else math.nan
     )
     verdict: Verdict = (
-        "better" if p is not None and p < LEVEL else "indistinguishable from another seed"
+        "better" if p is not None and p < LEVEL else "indistinguishable from seed noise"
     )
     if n < MIN_SEEDS:
-        verdict = "fewer than 3 seeds in common: nothing can be said"
+        verdict = "fewer than 3 seeds in common: no conclusion"
     needed = seeds_needed(difference, _spread(values) if n >= ENOUGH_PAIRS else pooled, level)
     return Pair(leader, other, tuple(differences), difference, half_width, p, needed, verdict)
 

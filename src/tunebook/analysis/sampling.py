@@ -59,9 +59,9 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
     gaps: list[Gap] = []
     untested = all(effect.p is None for effect in found)
     units = len(compared.units())
-    too_few = "one configuration is too few to test settings by"
+    too_few = "one configuration is too few to test any setting"
     if units != 1:
-        too_few = f"{units} different configurations are too few to test settings by"
+        too_few = f"{units} different configurations are too few to test any setting"
     for effect in found:
         setting = effect.setting
         tried = {repr(row[setting.name]) for row in rows if setting.name in row}
@@ -71,13 +71,15 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
             gaps.append(
                 Gap(
                     setting,
-                    "one value in all runs that can be compared"
+                    "all comparable runs have the same value"
                     if tried
-                    else "no run that can be compared",
+                    else "no comparable run has a value",
                 )
             )
         elif effect.p is None:
-            gaps.append(Gap(setting, too_few if untested else "varied only together with others"))
+            gaps.append(
+                Gap(setting, too_few if untested else "it varied only together with other settings")
+            )
         elif few:
             gaps.append(Gap(setting, "fewer than 3 runs" if least == MIN_RUNS else "no run", few))
     return tuple(gaps)
