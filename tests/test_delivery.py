@@ -217,7 +217,7 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("revision", "said"),
     [
-        ("fedcba987654", "is of a newer MLflow than the one installed here"),
+        ("fedcba987654", "was created by a newer MLflow than the one installed here"),
         ("181f10493468", "mlflow db upgrade"),
     ],
 )

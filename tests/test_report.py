@@ -164,7 +164,7 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
     assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
     assert (alone.code, alone.out) == (2, "")
-    assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
+    assert alone.err == "error: paired=trainer.precision: no two runs differ only in this setting\n"
 
 
 KINDS = [
@@ -272,13 +272,13 @@ def slow(words: list[str], said: str) -> Any:
 
 
 WRONG = [
-    (["sweep=t"], "error: sweep=t: there is no such sweep in MLflow; there are: s."),
+    (["sweep=t"], "error: sweep=t: no such sweep in MLflow; available: s."),
     slow(["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
-    slow(["runs=nonsense ="], "MLflow can't read it"),
-    slow(["runs=params.model = 'x'"], "finds no run"),
+    slow(["runs=nonsense ="], "MLflow rejects the filter"),
+    slow(["runs=params.model = 'x'"], "no run matches"),
     slow(["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
     slow(["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
-    slow(["sweep=s", "runs=x"], "give one of the two"),
+    slow(["sweep=s", "runs=x"], "give only one of them"),
     (["sweep=s", "paired=optimiser.lr"], "Did you mean 'optimizer.lr'?"),
     slow(["sweep=s", "report=perhaps"], "report=perhaps"),
     slow(["sweep=s", "outputs=''"], "outputs=: must be a folder"),

@@ -76,7 +76,7 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
     missing = cli("train.py", "-m", "sweep=final", "sweep.of=fond", *with_store(final))
     assert missing.code == 2
     assert re.search(
-        r"there are: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err
+        r"available: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err
     )
 
 
@@ -158,8 +158,8 @@ def test_the_commands_that_are_printed_work(final: Path, cli: Cli) -> None:
 def test_a_final_sweep_has_no_winner_of_its_own(final: Path, cli: Cli) -> None:
     name = sweeps_in(final)["final"][0].data.tags["sweep.name"]
     for of, said in (
-        (name, "trains the winner of another sweep already"),
-        ("../x", "there is no such sweep"),
+        (name, "already trains the winner of another sweep"),
+        ("../x", "no such sweep"),
     ):
         result = cli("train.py", "-m", "sweep=final", f"sweep.of='{of}'", *with_store(final))
         assert result.code == 2

@@ -104,15 +104,15 @@ def read_runs(
         runs = _search(client, ids, filter_text or "")
     except MlflowException as error:
         raise InputError(
-            f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})"
+            f"runs={filter_text}: MLflow rejects the filter ({' '.join(str(error).split())[:200]})"
         ) from None
     # A sweep's parent run is not one of its trials.
     runs = [run for run in runs if run.data.tags.get("sweep.kind") != "sweep"]
     if not runs:
         raise InputError(
-            f"runs={filter_text}: finds no run"
+            f"runs={filter_text}: no run matches"
             if filter_text
-            else f"experiment_name={experiment}: has no run"
+            else f"experiment_name={experiment}: has no runs"
         )
     objective = metric or _objective(runs)
     _require(objective, runs)
@@ -143,7 +143,7 @@ def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> l
             hint = suggest(experiment, names)
             raise InputError(
                 f"experiment_name={experiment}: no such experiment in {uri}; "
-                f"there are: {', '.join(names)}.{hint}"
+                f"available: {', '.join(names)}.{hint}"
             )
         experiments = found
     return [one.experiment_id for one in experiments]
@@ -210,8 +210,8 @@ def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
     found = [run for run in there if name in (run.info.run_id, run.data.tags.get("sweep.name"))]
     if not found:
         names = list(dict.fromkeys(run.data.tags["sweep.name"] for run in reversed(there)))
-        known = f"; there are: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
-        raise InputError(f"sweep={name}: there is no such sweep in MLflow{known}")
+        known = f"; available: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
+        raise InputError(f"sweep={name}: no such sweep in MLflow{known}")
     return found[-1]
 
 
@@ -315,6 +315,6 @@ def _require(metric: str, runs: Sequence[MLflowRun]) -> None:
     known = sorted({name for run in runs for name in run.data.metrics})
     if known and metric not in known:
         raise InputError(
-            f"metric={metric}: no run has it; "
-            f"there are: {', '.join(known)}.{suggest(metric, known)}"
+            f"metric={metric}: no run has this metric; "
+            f"available: {', '.join(known)}.{suggest(metric, known)}"
         )

@@ -72,7 +72,7 @@ def dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
         return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
     except (KeyError, TypeError, ValueError) as error:
         log.warning(
-            "what the sweep varied can't be read (%s: %s); it is taken from its trials",
+            "the sweep's search space can't be read (%s: %s); it is inferred from the trials",
             type(error).__name__,
             error,
         )

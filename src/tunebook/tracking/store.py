@@ -79,11 +79,11 @@ def _check_schema(uri: str, path: Path) -> None:
         return
     if set(found) <= known:
         raise InputError(
-            f"tracking.uri={uri}: is of an older MLflow; "
+            f"tracking.uri={uri}: was created by an older MLflow; "
             f"back it up, then run `mlflow db upgrade {uri}`"
         )
     raise InputError(
-        f"tracking.uri={uri}: is of a newer MLflow than the one installed here "
+        f"tracking.uri={uri}: was created by a newer MLflow than the one installed here "
         f"(schema {' '.join(found) or 'unknown'})"
     )
 
