@@ -85,7 +85,8 @@ def test_a_run_is_found(runs: Runs, text: str, found: str) -> None:
     [
         (
             "twin",
-            "run=twin: matches several runs: bbbb3333 (twin), aaaa2222 (twin); give more digits of the ID",
+            "run=twin: matches several runs: bbbb3333 (twin), aaaa2222 (twin); "
+            "give more digits of the ID",
         ),
         (
             "aaaa",
