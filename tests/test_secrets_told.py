@@ -123,7 +123,7 @@ def test_a_run_that_is_gone_on_with_and_delivered_tells_no_secret(tmp_path: Path
     again = (f"outputs={tmp_path}/out", uri, "resume=last")
     assert faults.run_train(again, tmp_path / "2.txt", with_secrets) == 2
     assert (
-        "is not kept with the run, since it holds a secret; give it again"
+        "was not stored with the run, as it contains a secret; give it again"
         in (tmp_path / "2.txt").read_text()
     )
     assert (

@@ -137,7 +137,7 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
         if sweep is None:
             train = call("train")
             raise ConfigError(
-                f"-m: trains many runs, which is what {Path(train[-1]).name} does: "
+                f"-m: runs a sweep, which only {Path(train[-1]).name} can do: "
                 f"{' '.join(train)} -m ..."
             )
         _refuse_other_configs(arguments)

@@ -209,10 +209,10 @@ def check_targets(cfg: DictConfig) -> None:
 
 
 def refuse_control_characters(cfg: DictConfig) -> None:
-    """Raise SettingError for a text with control characters, such as NUL, ESC or a newline."""
+    """Raise SettingError for text with control characters, such as NUL, ESC or a newline."""
     for key, value in leaves(cfg):
         if not key.startswith("hydra.") and isinstance(value, str) and not value.isprintable():
-            raise SettingError(key, value, "must be without control characters")
+            raise SettingError(key, value, "must not contain control characters")
 
 
 def _check_target(path: str, value: Any) -> None:
@@ -227,7 +227,7 @@ def _check_target(path: str, value: Any) -> None:
         kind = kind_at(where)
         if kind is None:
             raise SettingError(
-                path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}"
+                path, value, f"_target_ is not allowed here, but in {', '.join(KINDS)}"
             )
         check_name(value, kind, path)
 
@@ -241,9 +241,7 @@ def _check_hydra(cfg: DictConfig, config_name: str, words: tuple[str, ...]) -> N
     found = dict(leaves(cfg.hydra))
     for key in {**ours, **found}:
         if not key.startswith(HYDRA_FINDINGS) and repr(ours.get(key)) != repr(found.get(key)):
-            message = (
-                "is set by a file in conf/ that is not the primary config, which alone may do so"
-            )
+            message = "is set by a file in conf/; only the primary config may set it"
             raise SettingError(f"hydra.{key}", found.get(key), message)
 
 
@@ -303,9 +301,7 @@ def _check_override(config_name: str, override: Override, overrides: Sequence[st
             raise ConfigError(f"{override.input_line}: no such setting.{hint}")
         if override.is_add():
             hint = suggest(override.key_or_group, known)
-            raise ConfigError(
-                f"{override.input_line}: is set, not added: write it without +.{hint}"
-            )
+            raise ConfigError(f"{override.input_line}: already exists: write it without +.{hint}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:

@@ -168,12 +168,16 @@ def _composed(
     ] + places
     words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
     if hidden := [word for word in words if HIDDEN in word and word not in places]:
-        raise InputError(f"{where}: {hidden[0]}: is not kept with the run, since it holds a secret")
+        raise InputError(
+            f"{where}: {hidden[0]}: was not stored with the run, as it contains a secret"
+        )
     cfg = compose_config(CONFIG, words)
     made = dict(leaves(cfg))
     for key, value in stored.items():
         if repr(made.get(key)) != repr(value):
-            raise InputError(f"{where}: holds {format_value(f'{key}={value}')}, which can't be set")
+            raise InputError(
+                f"{where}: contains {format_value(f'{key}={value}')}, which can't be set"
+            )
     new = [key for key in made if key not in stored and role_of(key) not in NOT_OF_A_TRIAL]
     settings_check.check(RunConfig.of(cfg))
     return cfg, [f"{key}: no such setting -> {format_value(made[key])}" for key in new]
@@ -182,7 +186,7 @@ def _composed(
 def _check_targets(config: object, where: str) -> None:
     """Refuse a config whose targets are not allowed, before any of it is taken as a setting."""
     if not isinstance(config, dict):
-        raise InputError(f"{where}: its config/config.yaml is no config")
+        raise InputError(f"{where}: its config/config.yaml is not a config")
     try:
         check_targets(OmegaConf.create(config))
     except OmegaConfBaseException as error:
@@ -212,12 +216,12 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
             continue
         if not KEY.fullmatch(key):
             raise InputError(
-                f"{where}: holds {format_value(f'{key}={value}')}, which is no setting"
+                f"{where}: contains {format_value(f'{key}={value}')}, which is not a setting"
             )
         if "${" in str(value):
             raise InputError(
-                f"{where}: holds {format_value(f'{key}={value}')}, "
-                "which would be looked up on this machine"
+                f"{where}: contains {format_value(f'{key}={value}')}, "
+                "which would be evaluated on this machine"
             )
         yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
 
