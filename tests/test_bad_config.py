@@ -136,7 +136,7 @@ WRONG_VALUES = [
     (
         ["scheduler=step", "scheduler.gamma=-1", "trainer.max_epochs=9"],
         "scheduler",
-        "makes the learning rate -",
+        "sets the learning rate to -",
     ),
     (
         ["scheduler=cosine", "scheduler.warmup_fraction=2"],

@@ -162,11 +162,11 @@ def test_a_disk_that_stays_full_is_said_at_the_end(
         (*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000
     )
     assert code == 1, log.read_text()
-    assert "not saved: the last checkpoint" in log.read_text()
+    assert "the last checkpoint was not saved" in log.read_text()
     assert (
         log.read_text()
         .splitlines()[-1]
-        .startswith("error: OSError: [Errno 28] no room to record the end of the run")
+        .startswith("error: OSError: [Errno 28] the disk is too full to record the end of the run")
     )
     found = [
         read(file)["global_step"]

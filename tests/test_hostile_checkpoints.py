@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
     "no groups": (("optimizer_states", 0, "param_groups"), []),
     "lr is a text": (("optimizer_states", 0, "param_groups", 0, "lr"), "1"),
     "lr is no number": (("optimizer_states", 0, "param_groups", 0, "lr"), float("nan")),
-    "parameters in another order": (
+    "parameters in a different order": (
         ("optimizer_states", 0, "param_groups", 0, "params"),
         [1, 0, 2, 3, 4, 5, 6, 7],
     ),
@@ -223,7 +223,7 @@ def test_the_one_before_is_used_where_the_last_is_no_state(
     (folder / "checkpoints" / LAST).write_bytes(checkpoint.encode(changed))
     log = tmp_path / "log.txt"
     assert faults.run_train((f"resume={folder}", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "the checkpoint before it is used" in log.read_text()
+    assert "using the checkpoint before it" in log.read_text()
 
 
 YAMLS = {

@@ -147,7 +147,7 @@ def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
             assert any(
                 said in line
                 for said in (
-                    "another process works in this run's folder",
+                    "another process is using this run's folder",
                     "is still running",
                     "finished",
                 )
@@ -173,7 +173,7 @@ def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(
     faults.wait_for((tmp_path / "ready").exists)
     result = cli("train.py", f"resume={folder}", *with_store(tmp_path))
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "another process works in this run's folder" in result.err
+    assert "another process is using this run's folder" in result.err
     assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
     process.kill()
     process.join()
@@ -228,7 +228,7 @@ def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path
     first.open()
     late = RunFolder.read(first.path)
     first.close("FINISHED")
-    with pytest.raises(InputError, match="another process has finished this run meanwhile"):
+    with pytest.raises(InputError, match="another process has already finished this run"):
         late.open()
     again = RunFolder.read(first.path)  # as resume_changes=true does
     again.open()
@@ -306,4 +306,4 @@ def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
     make_half(tmp_path)
     log = tmp_path / "resumed.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "resuming in epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()
+    assert "resuming at epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()

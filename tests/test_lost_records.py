@@ -170,5 +170,5 @@ def test_another_version_is_said_when_a_run_is_resumed(tmp_path: Path) -> None:
     log = tmp_path / "resumed.txt"
     words = ("resume=last", *with_store(tmp_path))
     assert faults.run_train(words, log, another_version) == 0, log.read_text()
-    assert "-> 2.99.0: figures may differ in the last digits\n" in log.read_text()
-    assert "the checkpoint before it is used" not in log.read_text()
+    assert "-> 2.99.0: metrics may differ in the last digits\n" in log.read_text()
+    assert "using the checkpoint before it" not in log.read_text()

@@ -154,10 +154,10 @@ def test_a_hostile_checkpoint_changes_nothing(
         ("--config-dir=/tmp", "is not a setting"),
         ("experiment_name=${oc.env:HOME}", "evaluated on this machine"),
         ("model.filters=$\\{oc.env:A_PASSWORD\\}", "evaluated on this machine"),
-        ("hydra.run.dir=/tmp/x", "names places (hydra.run.dir=/tmp/x)"),
-        ("hydra.job.env_set.A=b", "names places (hydra.job.env_set.A=b)"),
-        ("++hydra.searchpath=[file:///tmp]", "names places (++hydra.searchpath=[file:///tmp])"),
-        ("hydra/job_logging=disabled", "names places (hydra/job_logging=disabled)"),
+        ("hydra.run.dir=/tmp/x", "names locations (hydra.run.dir=/tmp/x)"),
+        ("hydra.job.env_set.A=b", "names locations (hydra.job.env_set.A=b)"),
+        ("++hydra.searchpath=[file:///tmp]", "names locations (++hydra.searchpath=[file:///tmp])"),
+        ("hydra/job_logging=disabled", "names locations (hydra/job_logging=disabled)"),
         ("resume_changes=true", "which can't be reused"),
         ("model._target_=os.system", "model._target_"),
         ("experiment=../../evil", "no such option"),
@@ -212,7 +212,7 @@ def test_an_expression_of_ones_own_is_given_again(
     refused = cli("train.py", f"resume={folder}")
     assert refused.code == 2
     assert (
-        "names places (outputs=${oc.env:PLACE}/out): give each of them as you want it"
+        "names locations (outputs=${oc.env:PLACE}/out): give your own value for each of them"
         in refused.err
     )
     result = cli("train.py", f"resume={folder}", own)

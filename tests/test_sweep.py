@@ -95,8 +95,8 @@ def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_pat
     assert figures(alone) == figures(children(grid)["sgd seed=2"])
     assert "sweep" not in alone.data.params
     said = (
-        r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, "
-        r"\d+ s since the process began$"
+        r"^time +\d+\.\d s per epoch \(median\), \d+ s of training and validation, "
+        r"\d+ s since the process started$"
     )
     assert re.search(said, result.out, re.M)
 

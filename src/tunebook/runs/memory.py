@@ -13,7 +13,7 @@ from tunebook.training.trainer import device_kind
 
 
 def check_memory(parts: RunComponents) -> None:
-    """Raise SettingError if training or evaluation needs more memory than there is.
+    """Raise SettingError if training or evaluation needs more memory than is available.
 
     parts: made on the meta device.
     """
@@ -37,12 +37,12 @@ def check_memory(parts: RunComponents) -> None:
     if max(needed, weights) > there:
         key, value = _largest(parts, batch_matters=needed > 16 * weights)
         raise SettingError(
-            key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}"
+            key, value, f"needs about {in_words(needed)} of memory; available: {in_words(there)}"
         )
 
 
 def check_weights(parts: RunComponents) -> None:
-    """Raise SettingError if the weights alone need more memory than there is.
+    """Raise SettingError if the weights alone need more memory than is available.
 
     parts: made on the meta device.
     """
@@ -50,7 +50,7 @@ def check_weights(parts: RunComponents) -> None:
     if needed > there:
         key, value = _largest(parts, batch_matters=False)
         raise SettingError(
-            key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}"
+            key, value, f"needs about {in_words(needed)} of memory; available: {in_words(there)}"
         )
 
 

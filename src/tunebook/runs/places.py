@@ -21,10 +21,10 @@ OPTIONS = ("off", "mlflow")  # of the config group `tracking`
 
 
 def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise InputError where a folder from outside `outputs` names places of its own.
+    """Raise InputError if a folder from outside `outputs` names locations of its own.
 
     Its own are those that neither this call's overrides nor conf/ name. The user's password or
-    token would be sent to its tracking store, and files would be written to its other places.
+    token would be sent to its tracking store, and files would be written to its other locations.
     """
     link = Path(str(cfg.outputs)) / RUNS / folder.key
     if link.is_symlink() and link.resolve() == folder.path.resolve():
@@ -38,8 +38,8 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
     if foreign:
         said = "; ".join(format_value(override) for override in foreign[:3])
         message = (
-            f"is no run of {cfg.outputs}, and its run.json names places ({said}): "
-            "give each of them as you want it"
+            f"is not a run in {cfg.outputs}, and its run.json names locations ({said}): "
+            "give your own value for each of them"
         )
         raise InputError(f"resume={format_value(cfg.resume)}: {message}")
 
