@@ -200,7 +200,7 @@ WRONG_VALUES = [
     (
         ["'tracking.uri=\"http://[::1\"'".strip("'")],
         "tracking.uri=http://[::1",
-        "address of a server",
+        "a server's address",
     ),
     (["tracking.uri='http://a b/'"], "tracking.uri=http://a b/", "no host"),
     (["tracking.uri='http://:5000'"], "tracking.uri=http://:5000", "no host"),
@@ -344,8 +344,7 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     result = cli("train.py", *in_folder(tmp_path), "trainer=gpu")
     assert result.code == 2
     assert result.err == (
-        "error: trainer.accelerator=gpu: there is no GPU that torch can use here; "
-        "allowed: auto, cpu\n"
+        "error: trainer.accelerator=gpu: torch finds no GPU on this machine; allowed: auto, cpu\n"
     )
 
 

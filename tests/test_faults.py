@@ -248,7 +248,7 @@ def test_a_changed_network_is_not_gone_on_with(cli: Cli, half: Path) -> None:
         "train.py", "resume=last", "model.filters=8", "resume_changes=true", *with_store(half)
     )
     assert result.code == 2
-    assert "holds another network" in result.err
+    assert "contains another network" in result.err
 
 
 def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> None:

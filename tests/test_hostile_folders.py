@@ -199,7 +199,7 @@ def test_a_journal_reaches_no_file_outside_and_blocks_nothing(
     result = cli("sync.py", *in_folder(tmp_path))
     assert result.code == 0, result.err
     assert result.out.endswith("1 run delivered, 0 not\n")
-    assert result.out.count("can't be delivered, left out") == 1
+    assert result.out.count("can't be delivered, skipped") == 1
     assert (user / "secret.txt").read_text() == "mine"
     (found,) = runs_in(tmp_path)
     assert found.info.status == "KILLED"

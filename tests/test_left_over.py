@@ -101,7 +101,7 @@ def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path:
     )
     result = cli("sync.py", *with_store(tmp_path))
     assert result.out.endswith("1 run delivered, 0 not\n")
-    assert "left out: model: its MLmodel can't be read" in result.out
+    assert "skipped: model: its MLmodel can't be read" in result.out
     (run,) = runs_in(tmp_path)
     assert (run.info.status, run.data.tags["behind"]) == ("KILLED", "it")
 
@@ -128,7 +128,7 @@ def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_p
     more = ("resume=last", "trainer.max_epochs=4", "resume_changes=true", *with_store(tmp_path))
     assert faults.run_train(more, log) == 0, log.read_text()
     assert "SQL" not in log.read_text()
-    assert "left out" not in log.read_text()
+    assert "skipped" not in log.read_text()
     (run,) = runs_in(tmp_path)
     assert len(run.outputs.model_outputs) == 1
 

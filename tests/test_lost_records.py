@@ -53,7 +53,7 @@ def test_a_journal_that_was_cut_is_told_again(
     cut(folder / JOURNAL, how)
     log = tmp_path / "log.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "lacks what was delivered of it already" in log.read_text()
+    assert "a part that was delivered is missing" in log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
     assert len(runs_in(tmp_path)) == 1
     assert_nothing_is_pending(tmp_path)
@@ -80,8 +80,8 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
         assert result.code == 1
         assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
         said = (
-            "its journal was cut or is gone, and does not say which run it is; "
-            f"resume={folder} tells it again"
+            "its journal is truncated or missing, so its run is unknown; "
+            f"resume={folder} records it again"
         )
         assert said in result.out
     assert runs_in(tmp_path) == []
@@ -120,7 +120,7 @@ def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path:
     process.join()
     (folder_of_run(tmp_path) / JOURNAL).unlink()
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
-    assert "lacks what was delivered of it already" in said
+    assert "a part that was delivered is missing" in said
     assert told == "1 run delivered, 0 not"
     assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 

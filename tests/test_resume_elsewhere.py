@@ -101,7 +101,7 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
     [
         ("--config-dir=/tmp", "is no setting"),
         ("-m", "is no setting"),
-        (["model.filters=3"], "its tunebook.overrides is not what a run writes there"),
+        (["model.filters=3"], "its tunebook.overrides has unexpected content"),
         ("experiment_name=${oc.env:HOME}", "evaluated on this machine"),
         ("experiment_name='${oc.env:HOME}'", "evaluated on this machine"),
         ("experiment_name=$\\{oc.env:HOME\\}", "evaluated on this machine"),
@@ -120,8 +120,8 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
         ("sed=3", "no such setting"),
         ("experiment=../../evil", "no such option"),
         ("experiment@hydra=keras_notebook", "can't be changed"),
-        (None, "its tunebook.overrides is not what a run writes there"),
-        (7, "its tunebook.overrides is not what a run writes there"),
+        (None, "its tunebook.overrides has unexpected content"),
+        (7, "its tunebook.overrides has unexpected content"),
         ("model._target_=os.system", "model._target_"),
         ("optimizer=../../evil", "no such option"),
         ("+callbacks.x._target_=subprocess.run", "+callbacks.x._target_"),
@@ -236,4 +236,4 @@ def test_places_of_another_machine_are_not_used(cli: Cli, last: Path, tmp_path: 
 def test_weights_alone_are_not_gone_on_with(cli: Cli, last: Path, tmp_path: Path) -> None:
     result = cli("train.py", f"resume={last.with_name('best.ckpt')}", *in_folder(tmp_path))
     assert result.code == 2
-    assert "holds weights, but not the state of a run" in result.err
+    assert "contains weights, but not the state of a run" in result.err

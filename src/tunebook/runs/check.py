@@ -51,8 +51,8 @@ def _check_limits(parts: RunComponents) -> None:
     data = parts.data
     if data.num_workers > (most := WORKERS_A_PROCESSOR * machine.processors()):
         message = (
-            f"must be at most {most}, {WORKERS_A_PROCESSOR} for each processor that may be used; "
-            "any number gives the same result"
+            f"must be at most {most}, {WORKERS_A_PROCESSOR} per available processor; "
+            "the result does not depend on it"
         )
         raise SettingError("data.num_workers", data.num_workers, message)
     test = data.source.test_size

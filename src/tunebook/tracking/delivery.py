@@ -111,7 +111,7 @@ class Delivery:
                 self._remember(offset)
         finally:
             if given_up:
-                message = "%s of %s can't be delivered, left out: %s"
+                message = "%s of %s can't be delivered, skipped: %s"
                 count = f"{len(given_up)} record{'s' if len(given_up) > 1 else ''}"
                 reasons = list(dict.fromkeys(given_up))
                 more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
@@ -131,7 +131,7 @@ class Delivery:
             key = ""
         if key and not self._sender.is_ours(key):
             log.warning(
-                "%s: MLflow does not hold this run as %s; it is delivered from its start",
+                "%s: MLflow does not have this run as %s; delivering it from its start",
                 self.folder,
                 self.run_id,
             )
@@ -141,7 +141,7 @@ class Delivery:
     def _send_or_leave(self, kind: str, records: list[Record]) -> str:
         """Send the records and return "", or return why they can't be sent.
 
-        Raising an error for what MLflow refuses would hold up all the records that follow.
+        Raising an error for what MLflow rejects would hold up all the records that follow.
         MLflow also refuses to insert a row (a data set that is new to the experiment) that another
         run inserts at the same moment. A retry finds that row, so refused calls are retried.
         """

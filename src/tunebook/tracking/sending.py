@@ -143,7 +143,7 @@ class Sender:
         if record.get("parent"):
             parent = self._search(record["parent"])
             if not parent and time.time() - record["time"] / 1000 < MAX_ORPHAN_S:
-                raise ConnectionError("the sweep's own run is not there yet")
+                raise ConnectionError("the sweep's parent run does not exist yet")
             tags |= {PARENT_TAG: parent} if parent else {}
         if not found:
             place, name = self.arrived.experiment_id, record["name"]
@@ -168,7 +168,7 @@ class Sender:
             if not is_refusal(error):
                 raise
             log.warning(
-                "MLflow refuses parameters of run %s: %s",
+                "MLflow rejects parameters of run %s: %s",
                 self.run_id,
                 " ".join(str(error).split())[:200],
             )

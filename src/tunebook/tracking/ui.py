@@ -40,9 +40,7 @@ def check(cfg: Any) -> None:
     require_mlflow(cfg)
     uri = str(cfg.tracking.uri)
     if sqlite_path(uri) is None:
-        raise SettingError(
-            "tracking.uri", uri, "is a server's, which has pages of its own: open it in a browser"
-        )
+        raise SettingError("tracking.uri", uri, "is a server with its own UI: open it in a browser")
     require_store(uri)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,7 +49,7 @@ def check(cfg: Any) -> None:
         except OSError:
             other = cfg.port + 1
             how = f"make ui PORT={other}" if has_scripts() else f"tunebook ui port={other}"
-            raise InputError(f"port={cfg.port}: is in use; another one: {how}") from None
+            raise InputError(f"port={cfg.port}: is in use; choose another: {how}") from None
 
 
 def views(uri: str) -> list[tuple[str, str]]:
@@ -126,7 +124,7 @@ def _show(
         _wait_until_it_answers(root, server, said)
         for name, page in shown:
             print(f"{name}\n    {root}{page}")
-        print(f"all\n    {root}/#/experiments\nCtrl-C ends it", flush=True)
+        print(f"all\n    {root}/#/experiments\nCtrl-C stops the server", flush=True)
         if browser and has_screen():
             first = f"{root}{shown[0][1]}" if shown else root
             threading.Thread(target=webbrowser.open, args=(first,), daemon=True).start()
