@@ -191,14 +191,14 @@ def test_bad_input_is_answered_without_its_secrets(words: tuple[str, ...]) -> No
             ["++sweep.space={model.client_secret: 'choice(swordfish1,b)'}", "sweep=random"],
             "model.client_secret=***: is named like",
         ),
-        (["model.filters='http://me:swordfish1@host',8"], "model.filters=***: holds a secret"),
+        (["model.filters='http://me:swordfish1@host',8"], "model.filters=***: contains a secret"),
         (
             ["++sweep.space={tracking.uri: 'choice(http://me:swordfish1@host,b)'}", "sweep=tpe"],
-            "tracking.uri=***: holds a secret",
+            "tracking.uri=***: contains a secret",
         ),
         (
             ["tracking.uri=http://me:swordfish1@host,http://me:swordfish2@host"],
-            "holds for the whole sweep",
+            "applies to the whole sweep",
         ),
     ],
     ids=lambda words: words[0][:40] if isinstance(words, list) else None,

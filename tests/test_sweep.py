@@ -266,7 +266,7 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     os.kill(process.pid, signal.SIGCONT)
     assert refused.code == 2
     assert (
-        "is at work already; to add workers to it: the same command with sweep.join=true"
+        "is already running; to add workers to it: the same command with sweep.join=true"
         in refused.err
     )
     process.join(60)
@@ -296,7 +296,7 @@ def test_a_dry_run_shows_the_trials_and_makes_nothing(cli: Cli, grid: Path, tmp_
     assert result.code == 0, result.err
     assert len(re.findall(r"^00\d  optimizer=(adam|sgd) seed=\d$", result.out, re.M)) == 6
     assert re.search(
-        r"6 trials, epochs of each: 12, \d workers?: about .*, going by 4 earlier runs", result.out
+        r"6 trials of 12 epochs, \d workers?: about .*, estimated from 4 earlier runs", result.out
     )
     assert not any(tmp_path.iterdir())
 

@@ -106,7 +106,7 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     _, trained = sweeps_in(final)["final"]
     lr = trained[0].data.params["optimizer.lr"]
     assert re.search(
-        rf"^winner +optimizer.lr={lr}   of found, trained on its validation images too$", out, re.M
+        rf"^winner +optimizer.lr={lr}   of found, also trained on the validation images$", out, re.M
     )
     assert "val/acc" not in out
     assert "all trials together: 4 epochs" in out

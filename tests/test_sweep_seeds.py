@@ -234,7 +234,7 @@ def test_one_of_a_thing_is_no_plural(
     request, _ = read([*WORDS, "seed=range(1,2)"])
     said = said_of(trained(request, {None: (0.1,)}), caplog, capfd)
     assert ": 1 trial, 1 worker, threads" in said
-    assert "goes on: 1 trial is done" in said
+    assert "resuming: 1 trial already done" in said
     assert "1 of 1 run (100 %) did not learn" in said
     assert "from one run" in said
     store = Store(tmp_path)

@@ -146,9 +146,9 @@ def make_request(
     objective: str,
     mode: str,
 ) -> Request:
-    """Return the sweep that is asked for.
+    """Return the requested sweep.
 
-    Raise SettingError where that makes no sense. settings: the group `sweep`.
+    Raise SettingError if its settings make no sense. settings: the group `sweep`.
     """
     for key, allowed in TYPES.items():
         validate_value(f"sweep.{key}", settings[key], allowed)
@@ -179,7 +179,7 @@ def _check_trials(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for a number of trials that does not suit a search or a grid."""
     if settings["sampler"] is not None and settings["trials"] is None:
         raise SettingError(
-            "sweep.trials", None, "must be an integer: a search has no end of its own"
+            "sweep.trials", None, "must be an integer: a search does not end by itself"
         )
     if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
         raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
@@ -215,15 +215,18 @@ def _check_processes(settings: Mapping[str, Any]) -> None:
     ):
         there = machine.processors()
         bounds = {
-            "workers": (WORKERS_A_PROCESSOR * there, f"{WORKERS_A_PROCESSOR} for each processor"),
-            "threads": (there, "one for each processor"),
+            "workers": (
+                WORKERS_A_PROCESSOR * there,
+                f"{WORKERS_A_PROCESSOR} per available processor",
+            ),
+            "threads": (there, "one per available processor"),
         }
         for key, (most, what) in bounds.items():
             if settings[key] is not None and settings[key] > most:
                 raise SettingError(
                     f"sweep.{key}",
                     settings[key],
-                    f"must be at most {most}: {what} that may be used",
+                    f"must be at most {most}: {what}",
                 )
 
 
@@ -234,7 +237,7 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before, here = was.get(part), now[part]
         if isinstance(before, dict) and isinstance(here, dict):
             found += [
-                f"{key}: {before.get(key, 'not there')} -> {here.get(key, 'not there')}"
+                f"{key}: {before.get(key, 'absent')} -> {here.get(key, 'absent')}"
                 for key in {**before, **here}
                 if before.get(key) != here.get(key)
             ]

@@ -136,10 +136,14 @@ class Display:
         )
         trials, at_work = counted(study.request.trials, "trial"), counted(workers, "worker")
         log.info(
-            "sweep %s: %s, %s, threads of each: %d", study.request.name, trials, at_work, threads
+            "sweep %s: %s, %s with %s each",
+            study.request.name,
+            trials,
+            at_work,
+            counted(threads, "thread"),
         )
         if done := sum(count for state, count in study.counts().items() if state.is_finished()):
-            log.info("goes on: %s %s done", counted(done, "trial"), "is" if done == 1 else "are")
+            log.info("resuming: %s already done", counted(done, "trial"))
 
     def __enter__(self) -> Self:
         if self.live is not None:
@@ -158,7 +162,7 @@ class Display:
     def began(self, order: TrialSpec) -> None:
         """Show that a worker has started a trial."""
         if self.live is None:
-            log.info("trial %s begins", order.name)
+            log.info("trial %s started", order.name)
 
     def ended(self, worker: Worker, trial: FrozenTrial) -> None:
         """Show that a trial ended, or was interrupted."""
@@ -324,7 +328,7 @@ class Display:
             )
         if request.is_final:
             log.info(
-                "winner         %s   of %s, trained on its validation images too",
+                "winner         %s   of %s, also trained on the validation images",
                 " ".join(request.winner),
                 request.settings["of"],
             )
@@ -382,7 +386,7 @@ class Display:
         rate = 3600 * self.ended_here / self.worked_s
         spent = (
             f"{duration(self.worked_s)} from the start of the first trial, "
-            f"{counted(round(rate), 'trial')} an hour"
+            f"{counted(round(rate), 'trial')} per hour"
         )
         return (
             f"{spent}, workers idle {max(0.0, idle):.0%}; "

@@ -72,7 +72,7 @@ class PatientStorage(RDBStorage):
         self._study: tuple[str, int] | None = None
         self._inode: tuple[int, int] | None = None
         if must_exist and self._file is not None and not self._file.is_file():
-            raise _Missing(f"{self._file} is not there")
+            raise _Missing(f"{self._file} does not exist")
         if self._file is None:
             options: dict[str, Any] = {"pool_pre_ping": True}
         else:
@@ -116,7 +116,7 @@ class PatientStorage(RDBStorage):
             if time.monotonic() - began >= self.patience_s or self.gives_up():
                 raise StudyUnavailable(f"the study's database can't be used ({reason})")
             if not said:
-                message = "the study's database can't be used (%s): waiting, for at most %.0f s"
+                message = "the study's database can't be used (%s): waiting for at most %.0f s"
                 log.warning(message, reason, self.patience_s)
                 said = True
             time.sleep(RETRY_S)
@@ -131,7 +131,7 @@ class PatientStorage(RDBStorage):
         try:
             inode = _inode(self._file)
         except OSError:
-            raise _Missing(f"{self._file} is not there") from None
+            raise _Missing(f"{self._file} does not exist") from None
         if inode != self._inode:
             # None until the new file is known to hold the study: the old file may be put back while
             # connections to the new one are open.
@@ -143,7 +143,7 @@ class PatientStorage(RDBStorage):
                     if RDBStorage.get_study_id_from_name(self, name) != number:
                         raise KeyError(name)
             except KeyError:
-                raise _Missing(f"{self._file} holds another study") from None
+                raise _Missing(f"{self._file} contains another study") from None
             self._inode = inode
 
 

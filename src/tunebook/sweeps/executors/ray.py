@@ -162,7 +162,7 @@ class RayExecutor:
             self._waits_since = time.monotonic()
         elif time.monotonic() - self._waits_since > SAID_AFTER_S:
             log.warning(
-                "the Ray cluster has no room for a worker yet (%d threads, %d GPUs)",
+                "the Ray cluster has no free resources for a worker yet (%d threads, %d GPUs)",
                 self.threads,
                 self._gpus,
             )
@@ -217,7 +217,7 @@ def _join(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"sweep.ray.address={redact(address or 'null')}: "
-            f"no Ray cluster can be joined ({_line(error)})"
+            f"cannot connect to a Ray cluster ({_line(error)})"
         ) from None
 
 

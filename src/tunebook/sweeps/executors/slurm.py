@@ -153,14 +153,14 @@ class SlurmExecutor:
     ) -> None:  # fmt: skip
         if count is None:
             raise SettingError(
-                "sweep.workers", None, "is required with sweep.executor=slurm: how many jobs"
+                "sweep.workers", None, "is required with sweep.executor=slurm: the number of jobs"
             )
         if cluster == "slurm":
             if shutil.which("srun") is None:
                 raise SettingError(
                     "sweep.executor",
                     "slurm",
-                    "there is no srun on this machine; a sweep on Slurm is started where sbatch is",
+                    "srun is not on this machine; start a Slurm sweep on a machine that has sbatch",
                 )
             check_addresses("slurm", addresses)
         self.count, self.threads, self._cluster = count, threads or 1, cluster
@@ -186,7 +186,7 @@ class SlurmExecutor:
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             )
             raise SettingError(
-                "sweep.slurm.more", str(self._parameters), f"submitit refuses it: {reason}"
+                "sweep.slurm.more", str(self._parameters), f"submitit rejects it: {reason}"
             ) from None
         return submitter
 
@@ -211,7 +211,7 @@ class SlurmExecutor:
                 handle = self._submitter(job / "log").submit(serve, job)
         except (RuntimeError, OSError) as error:  # its text comes from sbatch
             raise NoWorkers(
-                f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; "
+                f"Slurm accepts no job: {redact(' '.join(str(error).split()))[:150]}; "
                 "no trial is lost"
             ) from error
         self._jobs.append(SlurmJob(job, handle))
@@ -310,7 +310,7 @@ def _end_left(jobs: Path) -> None:
     ]
     if not there:
         return
-    log.info("jobs of an earlier start are told to leave: %d", len(there))
+    log.info("stopping jobs of an earlier start: %d", len(there))
     before = {job.parent: (job.parent / BEAT).read_text() for job in there}
     time.sleep(1.5 * BEATS_EVERY_S)
     # The others have a driver, which joined the sweep.
