@@ -301,7 +301,7 @@ def test_run_json_of_any_types_is_read_or_refused(
 
 
 def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_path: Path) -> None:
-    from tunebook.tracking.arrived import Arrived
+    from tunebook.tracking.arrived import DeliveryState
 
     shutil.copy(half / JOURNAL, tmp_path / JOURNAL)
     for run_id, offset in (
@@ -317,5 +317,5 @@ def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_pat
             f'"offset": {offset!r}, "has_ended": false}}'
         )
         (tmp_path / DELIVERED).write_text(text.replace("'", '"').replace("True", "true"))
-        found = Arrived.read(tmp_path, "sqlite:////x.db")
+        found = DeliveryState.read(tmp_path, "sqlite:////x.db")
         assert (found.run_id, found.offset, found.uncertain) == ("", 0, True)

@@ -17,7 +17,7 @@ from tunebook.config.run_config import without_secrets
 from tunebook.config.validation import SettingError
 from tunebook.redaction import HIDDEN, hide
 from tunebook.text_output import quoted
-from tunebook.tracking.address import what_is_wrong
+from tunebook.tracking.address import address_problem
 
 
 def test_a_config_without_secrets_can_be_read_again() -> None:
@@ -49,7 +49,7 @@ def test_no_part_of_a_password_is_in_the_answer_to_a_bad_address(
 
     A URL parser's own message quotes what it took for a port or a host.
     """
-    said = what_is_wrong(f"{scheme}://me:{password}@127.0.0.1:9/x")
+    said = address_problem(f"{scheme}://me:{password}@127.0.0.1:9/x")
     assert [part for part in re.findall(r"\w{5,}", password) if part in said] == []
 
 

@@ -33,7 +33,7 @@ from tunebook.config.validation import InputError, SettingError
 from tunebook.report import requested_runs
 from tunebook.report.compare import places, read_study
 from tunebook.report.read import Study as RunsOfStudy
-from tunebook.report.terminal import say
+from tunebook.report.terminal import print_findings
 from tunebook.run_folder import RunFolder
 from tunebook.runs import requested_run, restore
 from tunebook.runs.check import check
@@ -124,12 +124,12 @@ class Run:
 
     def _restored(self) -> restore.Restored:
         with tempfile.TemporaryDirectory() as folder:
-            return restore.restore(_asked(*self.source), Path(folder))
+            return restore.restore(_evaluate_config(*self.source), Path(folder))
 
     def _finished(self) -> FinishedRun:
         if not self.id:
             raise InputError(f"{self.name}: was not tracked, so it has no pictures")
-        return FinishedRun(str(_asked(*self.source).tracking.uri), self.id)
+        return FinishedRun(str(_evaluate_config(*self.source).tracking.uri), self.id)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Comparison:
     def __str__(self) -> str:
         """Return what compare prints in a terminal."""
         text = io.StringIO()
-        say(self.study, self.found, text)
+        print_findings(self.study, self.found, text)
         return text.getvalue()
 
 
@@ -288,7 +288,7 @@ def load(name: str, *overrides: str) -> Run:
     where the runs and the data are, such as `tracking.uri=...` or `data.root=...`. Raises
     RunNotFound, with the nearest match, if there is no such run.
     """
-    cfg = _asked(*_source(name, overrides))
+    cfg = _evaluate_config(*_source(name, overrides))
     found = requested_run.find(cfg)
     if isinstance(found, Path) and (run_id := run_id_of(found)):
         finished = FinishedRun(str(cfg.tracking.uri), run_id)
@@ -328,7 +328,7 @@ def _of_mlflow(finished: FinishedRun, source: tuple[str, ...]) -> Run:
     )  # fmt: skip
 
 
-def _asked(*overrides: str) -> DictConfig:
+def _evaluate_config(*overrides: str) -> DictConfig:
     """Return the settings of `evaluate`, which name a run and where it is."""
     return compose_config("evaluate", overrides)
 

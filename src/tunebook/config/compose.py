@@ -17,9 +17,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.config.files import ConfigError
-from tunebook.config.overrides import check_word, parse
+from tunebook.config.overrides import check_override, parse
 from tunebook.config.paths import CONF, ROOT, why_unwritable
-from tunebook.config.quotes import spelt
+from tunebook.config.quotes import normalize_overrides
 from tunebook.config.targets import KINDS, check_name, kind_at
 from tunebook.config.validation import SettingError, suggest
 from tunebook.redaction import learn, learn_words
@@ -53,11 +53,11 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
 
     Raises ConfigError or SettingError for a config that can't be used.
     """
-    overrides = spelt(config_name, overrides)
+    overrides = normalize_overrides(config_name, overrides)
     learn_words(overrides)
     parsed = parse(overrides)
     for override in parsed:
-        check_word(override, default_choices(config_name))
+        check_override(override, default_choices(config_name))
     with _hydra():
         for override in parsed:
             _check_override(config_name, override, overrides)

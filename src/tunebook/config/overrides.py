@@ -62,7 +62,7 @@ def require_one_run(overrides: Sequence[str], advice: str) -> None:
             raise ConfigError(f"{word}: is a setting of sweeps: {advice}")
 
 
-def check_word(override: Override, groups: Collection[str]) -> None:
+def check_override(override: Override, groups: Collection[str]) -> None:
     """Raise ConfigError or SettingError for an override that no config allows.
 
     groups: the names of the config's groups.
@@ -76,7 +76,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
             f"can't be changed; write {key}=..."
         )
     if re.split(r"[./]", key)[0] == "hydra":
-        _check_hydra_word(override)
+        _check_hydra_override(override)
     if key in groups or "/" in key or (CONF / key).is_dir():
         for option in _texts(override._value):
             if (
@@ -90,7 +90,7 @@ def check_word(override: Override, groups: Collection[str]) -> None:
                 )
 
 
-def _check_hydra_word(override: Override) -> None:
+def _check_hydra_override(override: Override) -> None:
     key, value = override.key_or_group, override.value()
     if key == "hydra.mode":
         raise ConfigError(f"hydra.mode={format_value(value)}: is set by the flag -m")
@@ -98,7 +98,7 @@ def _check_hydra_word(override: Override) -> None:
         raise ConfigError(
             "hydra.sweeper.params: define a sweep on the command line instead: -m key=a,b"
         )
-    if "LOCAL_RANK" in os.environ and (key, value) in _words_of_lightning():
+    if "LOCAL_RANK" in os.environ and (key, value) in _lightning_overrides():
         return
     if key not in HYDRA_SETTINGS or override.is_delete():
         allowed = ", ".join(HYDRA_SETTINGS)
@@ -115,7 +115,7 @@ def _check_hydra_word(override: Override) -> None:
         raise SettingError(key, value, "must be true, false, or the name of a logger")
 
 
-def _words_of_lightning() -> tuple[tuple[str, object], ...]:
+def _lightning_overrides() -> tuple[tuple[str, object], ...]:
     """Return the overrides that Lightning adds when it starts a process for a device."""
     rank = os.environ["LOCAL_RANK"]
     return ("hydra.job.name", f"train_ddp_process_{rank}"), ("hydra.output_subdir", None)
@@ -136,7 +136,7 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
                     f"{word}: was not stored with the run, as it contains a secret; give it again"
                 )
             continue
-        key = _outside_word(word, where).key_or_group
+        key = _parse_untrusted(word, where).key_or_group
         if key in given and _is_evaluated(str(word)):
             continue
         if re.split(r"[./]", key)[0] in ("hydra", "resume", "resume_changes"):
@@ -153,7 +153,7 @@ def check_outside_words(words: object, where: str) -> list[str]:
     """
     texts: list[str] = []
     for word in words if isinstance(words, list) else [words]:
-        text = str(_outside_word(word, where).input_line)
+        text = str(_parse_untrusted(word, where).input_line)
         if _is_evaluated(text):
             raise InputError(
                 f"{where}: contains {format_value(text)}, "
@@ -163,7 +163,7 @@ def check_outside_words(words: object, where: str) -> list[str]:
     return texts
 
 
-def _outside_word(word: object, where: str) -> Override:
+def _parse_untrusted(word: object, where: str) -> Override:
     """Parse an untrusted override; raise InputError if it does not set anything."""
     try:
         if not isinstance(word, str) or word.startswith("-"):

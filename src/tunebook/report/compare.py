@@ -29,9 +29,9 @@ def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) 
     in_pairs = None if paired is None else pairs(study, paired)
     start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists)
     found = findings(study.results, start=start)
-    terminal.say(study, found)
+    terminal.print_findings(study, found)
     if in_pairs is not None:
-        print("\n" + in_pairs.said())
+        print("\n" + in_pairs.text())
     if reports is not None:
         _report(requested.uri, study, found, reports / folder_name(study.results.name))
 

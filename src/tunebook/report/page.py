@@ -60,7 +60,7 @@ def rows(study: Study, findings: Findings) -> list[Row]:
             for x in (one.sd, one.half_width)
         )
         tested = _tested(study, one)
-        said = "" if tested is None else value_text("acc", tested)
+        tested_text = "" if tested is None else value_text("acc", tested)
         took = "" if math.isnan(one.seconds) else duration(one.seconds)
         found.append(
             Row(
@@ -70,7 +70,7 @@ def rows(study: Study, findings: Findings) -> list[Row]:
                 value_text(objective, one.median),
                 sd,
                 interval,
-                said,
+                tested_text,
                 took,
             )
         )

@@ -45,7 +45,7 @@ class Paired:
             else math.nan
         )
 
-    def said(self) -> str:
+    def text(self) -> str:
         """Return the comparison in one line."""
         n = len(self.differences)
         mean = ("+" if self.mean >= 0 else "") + difference_text(self.objective, self.mean)

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from mlflow.entities import Run as MLflowRun
 
-from tunebook.analysis.commands import in_full
+from tunebook.analysis.commands import exact_text
 from tunebook.analysis.results import Setting, Value
 from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
 
@@ -20,7 +20,7 @@ TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
 
 
-def listed(name: str, values: Sequence[Value]) -> Setting:
+def setting_of_values(name: str, values: Sequence[Value]) -> Setting:
     """Return the setting with these values.
 
     It is numeric if all values are numbers, otherwise categorical.
@@ -52,9 +52,9 @@ def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...
     params = pd.DataFrame([params_of(run) for run in runs])
     params = params[[name for name in sorted(params) if role_of(name) in roles]]
     varying = params.loc[:, params.nunique(dropna=False) > 1]
-    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
+    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _arguments_of(run)}
     return tuple(
-        listed(name, list(dict.fromkeys(map(as_value, varying[name].dropna()))))
+        setting_of_values(name, list(dict.fromkeys(map(as_value, varying[name].dropna()))))
         for name in varying
         if name in given or not _follows_from_option(name, varying)
     )
@@ -95,11 +95,11 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             # YAML reads `on` as true.
-            found[key] = value if is_number or in_full(value) == text else text
+            found[key] = value if is_number or exact_text(value) == text else text
     return found
 
 
-def _words(run: MLflowRun) -> list[str]:
+def _arguments_of(run: MLflowRun) -> list[str]:
     """Return the arguments of the command that started the run.
 
     Empty if no command was recorded, or if it is not a shell command.
@@ -110,13 +110,13 @@ def _words(run: MLflowRun) -> list[str]:
         return []
 
 
-def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
+def shared_overrides(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
     """Return the overrides that some command contains and that are true of all runs.
 
     Places, sweeps and seeds are left out. An override of a parameter is shared if the parameter
     is the same in all runs; any other override is shared if all commands contain it.
     """
-    commands = [_words(run) for run in runs]
+    commands = [_arguments_of(run) for run in runs]
     params = [params_of(run) for run in runs]
     varying = {setting.name for setting in settings}
     words = list(dict.fromkeys(word for command in commands for word in command))

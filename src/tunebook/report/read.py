@@ -16,7 +16,7 @@ from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import Results, Run, Setting, Value
 from tunebook.config.validation import MODES, InputError, suggest
 from tunebook.report import sweep_record
-from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
+from tunebook.report.params import as_value, params_of, settings_of, shared_overrides, values_of
 from tunebook.tracking.store import open_client
 
 PAGE = 1000  # runs per request
@@ -117,7 +117,7 @@ def read_runs(
     objective = metric or _objective(runs)
     _require(objective, runs)
     settings = settings_of(runs, objective)
-    shared = shared_words(runs, settings)
+    shared = shared_overrides(runs, settings)
     rows = _named([_of_runs(run, objective, settings) for run in runs], shared)
     rows = _with_curves(client, rows, objective)
     name = filter_text or str(experiment)
@@ -239,8 +239,10 @@ def _of_runs(run: MLflowRun, objective: str, settings: Sequence[Setting]) -> Run
 
 def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str) -> Run:
     info, metrics = run.info, run.data.metrics
-    told = str(run.data.tags.get("sweep.state", ""))
-    state = told if told and info.status != "RUNNING" else STATES.get(info.status, "running")
+    recorded = str(run.data.tags.get("sweep.state", ""))
+    state = (
+        recorded if recorded and info.status != "RUNNING" else STATES.get(info.status, "running")
+    )
     best = metrics.get(f"best/{objective.replace('/', '_')}", metrics.get(objective))
     seed = run.data.params.get("seed", "")
     seconds = (

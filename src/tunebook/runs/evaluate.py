@@ -28,12 +28,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     for figure, value in figures.items():
         recorded = finished.metrics.get(figure) if finished and as_tested else None
-        said = (
+        comparison = (
             ""
             if recorded is None
             else "   the same as recorded"
             if recorded == value
             else f"   recorded: {recorded}"
         )
-        log.info("%-10s %s%s", figure, value, said)
+        log.info("%-10s %s%s", figure, value, comparison)
     return figures

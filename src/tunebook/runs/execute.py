@@ -121,7 +121,7 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         close(job, folder, "FAILED", error)
         raise
     close(job, folder, "FINISHED")
-    record.say_where(parts, folder)
+    record.log_next_steps(parts, folder)
     return best[parts.settings["objective"]]
 
 
@@ -189,7 +189,7 @@ def train_and_test(job: RunContext) -> dict[str, float]:
         job.trial.figures = figures = test(job.parts, job.output_dir)
     best = best_epoch(job.parts, report.history)
     record.record_results(job.parts, report, figures, best, job.checkpoints)
-    record.summarise(job.parts, figures, best, report)
+    record.log_summary(job.parts, figures, best, report)
     if checkpoints.unsaved:
         log.warning("the last checkpoint was not saved (%s)", checkpoints.unsaved)
     return best

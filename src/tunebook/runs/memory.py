@@ -37,7 +37,9 @@ def check_memory(parts: RunComponents) -> None:
     if max(needed, weights) > there:
         key, value = _largest(parts, batch_matters=needed > 16 * weights)
         raise SettingError(
-            key, value, f"needs about {in_words(needed)} of memory; available: {in_words(there)}"
+            key,
+            value,
+            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(there)}",
         )
 
 
@@ -50,7 +52,9 @@ def check_weights(parts: RunComponents) -> None:
     if needed > there:
         key, value = _largest(parts, batch_matters=False)
         raise SettingError(
-            key, value, f"needs about {in_words(needed)} of memory; available: {in_words(there)}"
+            key,
+            value,
+            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(there)}",
         )
 
 
@@ -136,7 +140,7 @@ def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
     return key, sizes[key]
 
 
-def in_words(count: int) -> str:
+def bytes_text(count: int) -> str:
     """Return a number of bytes as text for a user, such as "1.2 GB"."""
     size, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):

@@ -36,9 +36,9 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
         if key_of(override) not in given and _names_a_place(override, cfg)
     ]
     if foreign:
-        said = "; ".join(format_value(override) for override in foreign[:3])
+        listed = "; ".join(format_value(override) for override in foreign[:3])
         message = (
-            f"is not a run in {cfg.outputs}, and its run.json names locations ({said}): "
+            f"is not a run in {cfg.outputs}, and its run.json names locations ({listed}): "
             "give your own value for each of them"
         )
         raise InputError(f"resume={format_value(cfg.resume)}: {message}")

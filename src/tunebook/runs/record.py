@@ -191,7 +191,7 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
     )
 
 
-def summarise(
+def log_summary(
     parts: RunComponents,
     figures: Mapping[str, float],
     best: Mapping[str, float],
@@ -220,7 +220,7 @@ def summarise(
     log.info("\n".join(lines))
 
 
-def say_where(parts: RunComponents, folder: RunFolder) -> None:
+def log_next_steps(parts: RunComponents, folder: RunFolder) -> None:
     """Log where the run is recorded and what to do next; these are the last lines of a run."""
     if not parts.tracker.run_id:
         log.info("run            %s   in %s", parts.tracker.run_name, folder.path)

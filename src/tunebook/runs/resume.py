@@ -150,8 +150,8 @@ def load(settings: Settings) -> Resumed | None:
         moved_checkpoints(folder.path),
         has_checkpoint(folder.path),
     )
-    is_told = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
-    if not is_there and (folder.status == "FINISHED" or not is_told):
+    is_recorded = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
+    if not is_there and (folder.status == "FINISHED" or not is_recorded):
         moved = [LAST, BEST]  # the journal is gone, but MLflow may have them
     if moved and (run_id := run_id_of(folder.path)) and "uri" in settings["tracking"]:
         with contextlib.suppress(*([] if is_there else [RunNotFound])):

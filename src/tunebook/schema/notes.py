@@ -45,9 +45,9 @@ def notes(*paths: Path) -> Notes:
     """Return each dotted key of the files; what the first file with a key says of it counts."""
     found: Notes = {}
     for path in reversed(paths):
-        said = file_comments(path)
+        comment_of = file_comments(path)
         values = leaves(OmegaConf.load(path))
-        found |= {key: Note(said.get(key, ""), value) for key, value in values}
+        found |= {key: Note(comment_of.get(key, ""), value) for key, value in values}
     return found
 
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 START_S = 2.0  # from the start of a trial's process until its run begins in the store
 
 
-def say_what_would_run(
+def log_preview(
     request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int
 ) -> None:
     """Log the trials, and an estimate of their duration from the runs in the store."""

@@ -127,7 +127,7 @@ class OverSeeds:
         return tuple(one for one in leaderboard(self.results) if one.n)
 
     @property
-    def is_worth_telling(self) -> bool:
+    def is_worth_showing(self) -> bool:
         """Return whether a configuration has several seeds, or the only configuration has any."""
         return any(one.n > 1 or is_one_configuration(self.request) for one in self.board)
 

@@ -107,7 +107,7 @@ def duration(seconds: float) -> str:
     )
 
 
-def _typed(word: str) -> str:
+def _quoted_for_shell(word: str) -> str:
     """Return an argument quoted for a shell, in double quotes if that is easier to read."""
     return (
         f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
@@ -225,12 +225,12 @@ class Display:
                 f"{word}   {over.measured(over.board[0])}   {in_short(over.words(over.board[0]))}"
             )
         best = self.study.best
-        said = (
+        best_text = (
             "none yet"
             if best is None
             else f"{written(self.study.request.objective, best.value)}   {self._words(best)}"
         )
-        return f"best so far   {said}"
+        return f"best so far   {best_text}"
 
     def _left(self) -> str:
         left = self.study.request.trials - sum(
@@ -347,7 +347,9 @@ class Display:
         if self.study.best is not None and not request.is_grid:
             of = f"sweep.of='{request.name}'"
             words = ["-m", "sweep=final", of, *self.places]
-            log.info("next           %s", " ".join([*call("train"), *map(_typed, words)]))
+            log.info(
+                "next           %s", " ".join([*call("train"), *map(_quoted_for_shell, words)])
+            )
 
     def _over_seeds(self) -> OverSeeds | None:
         """Return a summary of the trials that differ only in their seed.
@@ -357,7 +359,7 @@ class Display:
         if not has_seeds(self.study.request):
             return None
         over = OverSeeds(self.study.trials, self.study.request, self.classes)
-        return over if over.is_worth_telling else None
+        return over if over.is_worth_showing else None
 
     def _say_over_seeds(self) -> None:
         """Show the median and 95 % interval of each configuration, and which runs did not learn."""

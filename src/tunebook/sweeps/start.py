@@ -17,7 +17,7 @@ from tunebook.sweeps.driver import Driver
 from tunebook.sweeps.executors.base import Executor, NoWorkers
 from tunebook.sweeps.executors.make import make_executor
 from tunebook.sweeps.points import fitting
-from tunebook.sweeps.preview import say_what_would_run
+from tunebook.sweeps.preview import log_preview
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_storage
 from tunebook.sweeps.study import Study
@@ -50,7 +50,7 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
             "data.validate_on", used, f"a search would select by {used} metrics; allowed: split"
         )
     if executor is None:
-        say_what_would_run(
+        log_preview(
             request,
             settings,
             choices,

@@ -104,7 +104,7 @@ class PatientStorage(RDBStorage):
 
         Raise StudyUnavailable if the time limit is reached.
         """
-        began, said = time.monotonic(), False
+        began, has_warned = time.monotonic(), False
         while True:
             try:
                 self._look_at_file()
@@ -115,10 +115,10 @@ class PatientStorage(RDBStorage):
                 reason = why(error)
             if time.monotonic() - began >= self.patience_s or self.gives_up():
                 raise StudyUnavailable(f"the study's database can't be used ({reason})")
-            if not said:
+            if not has_warned:
                 message = "the study's database can't be used (%s): waiting for at most %.0f s"
                 log.warning(message, reason, self.patience_s)
-                said = True
+                has_warned = True
             time.sleep(RETRY_S)
 
     def _look_at_file(self) -> None:

@@ -11,7 +11,7 @@ LONGEST = 2000  # characters
 HIGHEST_PORT = 65535
 
 
-def what_is_wrong(uri: str) -> str:
+def address_problem(uri: str) -> str:
     """Return why `uri` can't be the address of a store, or "" if it can."""
     scheme, separator, rest = uri.partition("://")
     kind, plus, _ = scheme.partition("+")

@@ -20,7 +20,7 @@ JOURNAL, DELIVERED = "journal.jsonl", "delivered.json"
 
 
 @dataclass
-class Arrived:
+class DeliveryState:
     """Hold what the store at `uri` (written without its secrets) has received of a run.
 
     offset: bytes of the journal that have arrived.

@@ -15,7 +15,7 @@ from filelock import FileLock
 from tunebook.redaction import redact
 from tunebook.run_folder import RunFolder
 from tunebook.tracking import journal
-from tunebook.tracking.arrived import JOURNAL, Arrived
+from tunebook.tracking.arrived import JOURNAL, DeliveryState
 from tunebook.tracking.journal import Record
 from tunebook.tracking.records import problem_of
 from tunebook.tracking.sending import Sender, UnsendableError, is_refusal
@@ -51,7 +51,7 @@ class Delivery:
 
     def reload(self) -> None:
         """Read from the disk what has arrived; another process may have delivered something."""
-        self.arrived = Arrived.read(self.folder, self.uri)
+        self.arrived = DeliveryState.read(self.folder, self.uri)
         self._sender = Sender(self.folder, self.uri, self.arrived, self.writing)
         self._is_checked = not self.arrived.run_id
 
@@ -106,7 +106,7 @@ class Delivery:
             for kind, records, offset in _calls(journal.read(path, self.offset)):
                 identity = _identity(records[0])
                 is_newest = identity is None or newest.get(identity, 0) <= offset
-                if is_newest and (reason := self._send_or_leave(kind, records)):
+                if is_newest and (reason := self._send_or_skip(kind, records)):
                     given_up.append(reason)
                 self._remember(offset)
         finally:
@@ -138,7 +138,7 @@ class Delivery:
             self.arrived.run_id, self.arrived.offset, self.arrived.uncertain = "", 0, True
         self._is_checked = True
 
-    def _send_or_leave(self, kind: str, records: list[Record]) -> str:
+    def _send_or_skip(self, kind: str, records: list[Record]) -> str:
         """Send the records and return "", or return why they can't be sent.
 
         Raising an error for what MLflow rejects would hold up all the records that follow.
@@ -191,6 +191,6 @@ def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Re
 
 def line(error: Exception) -> str:
     """Return an error's text as one line of at most 200 characters, without secrets."""
-    said = str(error).partition("[SQL")[0]  # SQLAlchemy adds the statement and all its values
-    text = " ".join(redact(said).split()) or type(error).__name__
+    message = str(error).partition("[SQL")[0]  # SQLAlchemy adds the statement and all its values
+    text = " ".join(redact(message).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebook.config.validation import format_value
-from tunebook.tracking.arrived import JOURNAL, Arrived
+from tunebook.tracking.arrived import JOURNAL, DeliveryState
 from tunebook.tracking.journal import Record
 from tunebook.untrusted import inside, open_regular, require_plain
 
@@ -83,7 +83,9 @@ class Sender:
     writing: the lock that is held while a file of the folder is put in place or removed.
     """
 
-    def __init__(self, folder: Path, uri: str, arrived: Arrived, writing: threading.Lock) -> None:
+    def __init__(
+        self, folder: Path, uri: str, arrived: DeliveryState, writing: threading.Lock
+    ) -> None:
         self.folder, self.uri, self.arrived, self.writing = folder, uri, arrived, writing
         self._client: MlflowClient | None = None
         # The steps that the store holds, by metric; filled only if the journal was rebuilt.

@@ -87,16 +87,16 @@ def serve(uri: str, port: int, browser: bool) -> None:
     command = [sys.executable, bound_server.__file__, *mlflow]
     _end_on_signals()
     # Ctrl-C may come before the server is waited for. It ends by itself then, without its input.
-    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryFile() as said:
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryFile() as output:
         server = subprocess.Popen(
             command,
             env={**os.environ, **SETTINGS},
             stdin=subprocess.PIPE,
-            stdout=said,  # for an error message
-            stderr=said,
+            stdout=output,  # for an error message
+            stderr=output,
             start_new_session=True,
         )
-        _show(server, root, shown, browser, said)
+        _show(server, root, shown, browser, output)
 
 
 def _end_on_signals() -> None:
@@ -118,10 +118,10 @@ def _show(
     root: str,
     shown: list[tuple[str, str]],
     browser: bool,
-    said: IO[bytes],
+    output: IO[bytes],
 ) -> None:
     try:
-        _wait_until_it_answers(root, server, said)
+        _wait_until_it_answers(root, server, output)
         for name, page in shown:
             print(f"{name}\n    {root}{page}")
         print(f"all\n    {root}/#/experiments\nCtrl-C stops the server", flush=True)
@@ -142,15 +142,15 @@ def has_screen() -> bool:
     )
 
 
-def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
+def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", output: IO[bytes]) -> None:
     while server.poll() is None:
         try:
             urllib.request.urlopen(f"{root}/health", timeout=1).close()
             return
         except OSError:
             time.sleep(0.2)
-    said.seek(0)
-    last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+    output.seek(0)
+    last = output.read().decode(errors="replace").strip().splitlines()[-1:]
     raise ChildProcessError(
         f"MLflow's server ended with status {server.returncode}: {' '.join(last)[:300]}"
     )

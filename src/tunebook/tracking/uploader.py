@@ -189,7 +189,7 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
             if folder.is_running:
                 return False
             delivery = Delivery(folder.path, uri)
-            _tell_the_end(folder, delivery)
+            _append_end(folder, delivery)
     except InputError:
         return False  # resumed a moment ago
     delivery.send()
@@ -207,7 +207,7 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
     return True
 
 
-def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
+def _append_end(folder: RunFolder, delivery: Delivery) -> None:
     """Append the end of the run to the journal, if a killed process could not do so."""
     file = folder.path / JOURNAL
     last = ""

@@ -277,11 +277,11 @@ class SlurmExecutor:
             time.sleep(min(POLL_S, timeout_s))
 
     def _has_ended(self, worker: Worker) -> bool:
-        said = worker.handle.job.folder / f"ended-{worker.handle.number}"
+        ending = worker.handle.job.folder / f"ended-{worker.handle.number}"
         # Checked first, so that what the job reported before it ended is found below.
         is_gone = worker.handle.job.handle.done()
-        if said.exists():
-            worker.ending = said.read_text()
+        if ending.exists():
+            worker.ending = ending.read_text()
             self._free.append(worker.handle.job)
             return True
         if is_gone:
