@@ -34,11 +34,11 @@ class Pair:
 
     difference: leader minus other, in the objective's unit, over the seeds that they share, or over
         all their runs if they share none.
-    half_width: of its 95 % interval; NaN for fewer than 3 seeds.
+    half_width: half the width of its 95 % interval; NaN for fewer than 3 seeds.
     p: adjusted; None for fewer than 3 seeds.
-    needed: how many seeds tell the two apart with a power of 80 %, at the level of 5 % shared among
-        all pairs; None for more than 1000, if the means are equal, or if no noise between seeds
-        is known.
+    needed: the number of seeds that tell the two apart with a power of 80 %, at the level of 5 %
+        shared among all pairs; None for more than 1000, if the means are equal, or if no noise
+        between seeds is known.
     """
 
     leader: Configuration

@@ -101,7 +101,7 @@ def _prepare(
     resolve_resume: str | None,
     sweeps: bool,
 ) -> DictConfig | None:
-    """Return the checked config, or None where the flags only ask to show something.
+    """Return the checked config, or None if the flags only request output.
 
     Exit with an error for bad input.
     """

@@ -56,7 +56,7 @@ def _unreadable(text: str) -> str:
 
 
 def require_one_run(overrides: Sequence[str], advice: str) -> None:
-    """Raise ConfigError if an override is a setting of sweeps, which one run does not use."""
+    """Raise ConfigError if an override is a setting of sweeps, which a single run does not use."""
     for word in overrides:
         if re.match(r"[+~]*sweep[.=]", word):
             raise ConfigError(f"{word}: is a setting of sweeps: {advice}")
@@ -186,7 +186,7 @@ def _is_evaluated(word: str) -> bool:
 
 
 def check_outside_values(content: Any, where: str) -> None:
-    """Raise InputError if untrusted values hold an interpolation that is evaluated here."""
+    """Raise InputError if untrusted values contain an interpolation that is evaluated here."""
     references = [text for text in _texts(content) if "${" in text]
     for text in references:
         if evaluates(text):

@@ -84,7 +84,7 @@ def as_value(text: str) -> Value:
 
 
 def values_of(words: Sequence[str]) -> dict[str, Value]:
-    """Return the settings in these overrides, except places, sweeps and seeds.
+    """Return the settings in these overrides, except locations, sweeps and seeds.
 
     Text stays as it was typed.
     """
@@ -113,7 +113,7 @@ def _arguments_of(run: MLflowRun) -> list[str]:
 def shared_overrides(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
     """Return the overrides that some command contains and that are true of all runs.
 
-    Places, sweeps and seeds are left out. An override of a parameter is shared if the parameter
+    Locations, sweeps and seeds are left out. An override of a parameter is shared if the parameter
     is the same in all runs; any other override is shared if all commands contain it.
     """
     commands = [_arguments_of(run) for run in runs]

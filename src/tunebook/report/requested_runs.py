@@ -22,7 +22,7 @@ TYPES: dict[str, Any] = {
 class RequestedRuns:
     """Name the runs to compare: those of a sweep, of MLflow's filter `runs`, or of an experiment.
 
-    uri: of the tracking store. metric: None for the runs' objective.
+    uri: the address of the tracking store. metric: None for the runs' objective.
     """
 
     uri: str

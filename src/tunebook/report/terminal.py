@@ -20,7 +20,7 @@ PLAIN_WIDTH = 160  # characters per line without a terminal
 def print_findings(study: Study, findings: Findings, file: TextIO | None = None) -> None:
     """Print the leaderboard, the findings, and what to run next.
 
-    file: where to; the standard output if it is None.
+    file: the output; standard output if it is None.
     """
     file = file or sys.stdout
     whole = not file.isatty()  # one line per sentence, for programs that read them

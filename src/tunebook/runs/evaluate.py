@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Return test/loss and test/acc of a run's tested, best or last weights.
 
-    They are logged together with the figures that the run recorded.
+    They are logged together with the metrics that the run recorded.
     """
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))

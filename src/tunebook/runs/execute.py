@@ -109,7 +109,7 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         if new or not job.resumed:
             record.save_inputs(parts, config, job.run_metadata["data"], folder)
         if job.resumed:
-            job.resumed.say(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
+            job.resumed.log_start(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)
     except Stopped as stopped:
         close(job, folder, "KILLED", stopped)

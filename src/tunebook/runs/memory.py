@@ -15,7 +15,7 @@ from tunebook.training.trainer import device_kind
 def check_memory(parts: RunComponents) -> None:
     """Raise SettingError if training or evaluation needs more memory than is available.
 
-    parts: made on the meta device.
+    parts: objects that were built on the meta device.
     """
     trainer, data, network = parts.settings["trainer"], parts.data, parts.classifier.network
     try:
@@ -46,7 +46,7 @@ def check_memory(parts: RunComponents) -> None:
 def check_weights(parts: RunComponents) -> None:
     """Raise SettingError if the weights alone need more memory than is available.
 
-    parts: made on the meta device.
+    parts: objects that were built on the meta device.
     """
     needed, there = tensor_bytes(parts.classifier.network.state_dict().values()), machine.memory()
     if needed > there:
@@ -127,7 +127,7 @@ def _gpu_memory() -> int:
 
 
 def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
-    """Return the key and value of the setting to blame for the memory.
+    """Return the key and value of the setting that takes the most memory.
 
     It is the largest of the network's numbers; with `batch_matters` the batch sizes count as well.
     """

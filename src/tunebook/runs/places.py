@@ -1,6 +1,6 @@
-"""Refuse the places that another person's run folder names.
+"""Refuse the locations that another person's run folder names.
 
-Nothing is sent to such a place or written into it unless the user names it as well.
+Nothing is sent to such a location or written into it unless the user names it as well.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Run a finished run's stored config again and report whether every figure is the same.
+"""Run a finished run's stored config again and report whether every metric is the same.
 
 The reproduction is a run of its own. The stored config is a file from outside: it is turned into
-overrides, which go through every check that a user's own overrides go through. Places such as
-`data.root` are those of this machine.
+overrides, which go through every check that a user's own overrides go through. Locations
+such as `data.root` are those of this machine.
 """
 
 import json
@@ -54,8 +54,8 @@ Threads = Annotated[int, Field(ge=1, le=4096)]
 class Original:
     """Hold the run to reproduce, verified.
 
-    cfg: its config here. threads: None where they are not recorded.
-    notes: what else differs, a line each.
+    cfg: its config, composed here. threads: None if they are not recorded.
+    notes: a line for each other difference.
     """
 
     run: FinishedRun
@@ -96,10 +96,10 @@ class Reproduction(Trial):
 
 
 def reproduce(cfg: DictConfig) -> bool:
-    """Train the run that `cfg.run` names again, and return whether every figure is the same.
+    """Train the run that `cfg.run` names again, and return whether every metric is the same.
 
     The comparison is logged. Raises InputError, ConfigError or SettingError, before anything is
-    made, where there is no such run, it is not finished, or its content can't be used. Otherwise
+    created, if there is no such run, it is not finished, or its content can't be used. Otherwise
     raises what training raises.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -120,9 +120,9 @@ def reproduce(cfg: DictConfig) -> bool:
 
 
 def read(cfg: DictConfig, folder: Path) -> Original:
-    """Return the run that is asked for.
+    """Return the requested run.
 
-    folder: where its artifacts are downloaded to.
+    folder: the folder into which its artifacts are downloaded.
     """
     finished = FinishedRun(cfg.tracking.uri, find_run(str(cfg.tracking.uri), str(cfg.run)).run_id)
     require_finished(finished.run_id, finished.run.info.status, finished.tags)
@@ -142,10 +142,10 @@ def read(cfg: DictConfig, folder: Path) -> Original:
 def _composed(
     finished: FinishedRun, places: list[str], folder: Path
 ) -> tuple[DictConfig, list[str]]:
-    """Return the stored config as it is composed here, and notes, a line each.
+    """Return the stored config as composed here, and a line for each new setting.
 
-    It is checked as any run's is. The notes name the settings that the
-    stored config does not have yet.
+    It is checked like the config of any run. A setting is new if the stored config does not have
+    it.
     """
     where = f"run={finished.run_id}"
     config, overrides = (
@@ -184,7 +184,7 @@ def _composed(
 
 
 def _check_targets(config: object, where: str) -> None:
-    """Refuse a config whose targets are not allowed, before any of it is taken as a setting."""
+    """Refuse a config whose targets are not allowed, before any of its settings is used."""
     if not isinstance(config, dict):
         raise InputError(f"{where}: its config/config.yaml is not a config")
     try:
@@ -209,7 +209,7 @@ def _stored(finished: FinishedRun, name: str, folder: Path) -> Any:
 def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
     """Yield an override for each stored value that the run's own overrides don't give.
 
-    There are such values where conf/ or the stored config was changed since.
+    There are such values if conf/ or the stored config has changed since.
     """
     for key, value in stored.items():
         if key in there and repr(there[key]) == repr(value):
@@ -229,7 +229,7 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
 def _threads(finished: FinishedRun, folder: Path) -> int | None:
     """Return the number of threads that the run's checkpoint records, or None without a record.
 
-    Raises CheckpointError where the checkpoint can't be trusted.
+    Raises CheckpointError if the checkpoint can't be trusted.
     """
     try:
         content = checkpoint.read(finished.download(f"checkpoints/{LAST}", folder))

@@ -1,6 +1,6 @@
 """Load the checkpoint of a run to resume, and check that it is still the same run.
 
-Where the user allows changes, the checkpoint is adapted to them.
+If the user allows changes, the checkpoint is adapted to them.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ class Resumed:
         """Return whether training was over, so that only the test is left."""
         return bool(self.run_metadata.get("trained")) and not self.changed
 
-    def say(self, tracker: Tracker, epochs: str) -> None:
+    def log_start(self, tracker: Tracker, epochs: str) -> None:
         """Log and record where the run resumes, what is different, and the epochs so far.
 
         epochs: how many epochs the run has, as text.
@@ -113,7 +113,7 @@ class Resumed:
 
 
 def folder_of(config: RunConfig, uri: str) -> RunFolder:
-    """Return the run's folder: a new one, or for a resumed run the folder as it was left."""
+    """Return the run's folder: a new one, or the existing folder of a resumed run."""
     settings, overrides = config.settings, list(config.overrides)
     outputs = Path(settings["outputs"])
     if settings["resume"] is None:

@@ -28,7 +28,8 @@ Point = tuple[int, str]  # epoch and metric
 class RunSnapshot:
     """Hold what a run recorded, for a comparison.
 
-    points: without times. digests: of each part of the data. packages: name -> version.
+    points: its metrics, without times. digests: split of the data -> its digest.
+    packages: name -> version.
     """
 
     points: Mapping[Point, float]

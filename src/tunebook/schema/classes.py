@@ -1,6 +1,6 @@
 """Make the schema of settings with a `_target_`: each class that an editor knows, and its keys.
 
-A class that it does not know is allowed as well, with any keys, where a config may name it.
+A class that it does not know is allowed as well, with any keys, if a config may name it.
 """
 
 import inspect
@@ -134,7 +134,7 @@ def _target(kind: str, known: dict[str, Schema]) -> Schema:
         "enum": list(known),
         "enumDescriptions": [schema["description"] for schema in known.values()],
     }
-    return {"description": "the class that is made", "anyOf": [names, other]}
+    return {"description": "the class to instantiate", "anyOf": [names, other]}
 
 
 def _merged(all_properties: Iterable[Schema]) -> Schema:

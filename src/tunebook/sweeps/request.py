@@ -1,6 +1,6 @@
-"""Describe what a sweep was asked for.
+"""Describe the request for a sweep.
 
-That is its settings, checked, and the name by which the same command finds it again.
+It consists of checked settings, and the name by which the same command finds the sweep again.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 @dataclass(frozen=True)
 class Request:
-    """Hold a sweep as it was asked for.
+    """Hold the request for a sweep.
 
     fixed: the overrides that every trial has. winner: the overrides of another sweep's best trial,
     which all trials have; () for none.
@@ -63,20 +63,20 @@ class Request:
     def is_grid(self) -> bool:
         """Return whether every combination is run.
 
-        A search draws its points by validation figures instead.
+        A search chooses its points by validation metrics instead.
         """
         return self.settings["sampler"] is None
 
     @property
     def is_final(self) -> bool:
-        """Return whether it trains another sweep's winner, on the validation images too."""
+        """Return whether it trains another sweep's winner, on the validation images as well."""
         return "of" in self.settings
 
     @property
     def figure(self) -> str:
         """Return the name of the metric by which its trials are reported.
 
-        It is the test's where they were trained on the validation images.
+        It is a test metric if they were trained on the validation images.
         """
         return TESTED if self.is_final else self.objective
 
@@ -89,7 +89,7 @@ class Request:
     def tests(self) -> bool:
         """Return whether each trial is tested.
 
-        The trials of a search never are, since validation figures choose among them.
+        The trials of a search never are, since validation metrics choose among them.
         """
         return self.is_grid and bool(self.settings["test"])
 
@@ -100,9 +100,9 @@ class Request:
         return int(points if points is not None else self.settings["trials"])
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it this sweep and no other, as plain values without secrets.
+        """Return what identifies the sweep, as plain values without secrets.
 
-        The study and the sweep's MLflow run keep it.
+        The study and the sweep's MLflow run store it.
         """
         steering = {
             key: value
@@ -208,7 +208,7 @@ def _check_name(name: str | None) -> None:
 def _check_processes(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for more workers or threads than this machine serves.
 
-    Nothing is checked where the workers run on other machines.
+    Nothing is checked if the workers run on other machines.
     """
     if settings["executor"] == "local" or (
         settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"

@@ -142,7 +142,7 @@ class OverSeeds:
         return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:
-        """Return the figure of a configuration as text, in the form of compare.py."""
+        """Return the objective of a configuration as text, in the form of compare.py."""
         return measured_text(self.results.objective, one)
 
     def failures(self) -> str:

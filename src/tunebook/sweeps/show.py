@@ -107,7 +107,7 @@ def duration(seconds: float) -> str:
     )
 
 
-def _quoted_for_shell(word: str) -> str:
+def _shell_quoted(word: str) -> str:
     """Return an argument quoted for a shell, in double quotes if that is easier to read."""
     return (
         f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
@@ -136,7 +136,7 @@ class Display:
         )
         trials, at_work = counted(study.request.trials, "trial"), counted(workers, "worker")
         log.info(
-            "sweep %s: %s, %s with %s each",
+            "sweep %s: %s, %s, %s per worker",
             study.request.name,
             trials,
             at_work,
@@ -347,9 +347,7 @@ class Display:
         if self.study.best is not None and not request.is_grid:
             of = f"sweep.of='{request.name}'"
             words = ["-m", "sweep=final", of, *self.places]
-            log.info(
-                "next           %s", " ".join([*call("train"), *map(_quoted_for_shell, words)])
-            )
+            log.info("next           %s", " ".join([*call("train"), *map(_shell_quoted, words)]))
 
     def _over_seeds(self) -> OverSeeds | None:
         """Return a summary of the trials that differ only in their seed.

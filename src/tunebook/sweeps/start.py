@@ -79,9 +79,9 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
 
 
 def open_study(request: Request, outputs: Path) -> Study:
-    """Return the study of a sweep that has begun.
+    """Return the study of a sweep that has started.
 
-    outputs: the folder of all runs' folders.
+    outputs: the folder that contains all run folders.
     """
     own = outputs.absolute() / "sweeps" / request.name / "study.db"
     return Study(request, open_storage(request.settings["storage"] or f"sqlite:///{own}"))

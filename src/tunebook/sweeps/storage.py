@@ -55,7 +55,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 class _Missing(RuntimeError):
-    """Signal that the database file is missing, or that it holds another study."""
+    """Signal that the database file is missing, or that it contains another study."""
 
 
 class PatientStorage(RDBStorage):
@@ -82,7 +82,7 @@ class PatientStorage(RDBStorage):
             self._inode = _inode(self._file)
 
     def belongs_to(self, study: optuna.Study) -> None:
-        """Remember the study, which a file that replaces this one must hold as well."""
+        """Remember the study, which a file that replaces this one must contain as well."""
         self._study = (study.study_name, study._study_id)
 
     @contextlib.contextmanager

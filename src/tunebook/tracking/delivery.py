@@ -1,6 +1,6 @@
 """Send the records that wait in a run's journal to the store, in order.
 
-A record that can't be sent is left out, so that it does not hold up the others.
+A record that can't be sent is skipped, so that it does not hold up the others.
 """
 
 import logging

@@ -158,7 +158,7 @@ class Sender:
     def _params(self, params: dict[str, str]) -> None:
         """Log the parameters.
 
-        Parameters that MLflow refuses are left out with a warning, so that the run itself is kept.
+        Parameters that MLflow rejects are skipped with a warning, so that the run itself is kept.
         """
         from mlflow.entities import Param
 

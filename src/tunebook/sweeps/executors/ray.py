@@ -60,7 +60,7 @@ class Host:
     def stop(self, at_once: bool) -> None:
         """Stop the trial that is running.
 
-        Ray calls this from another thread than `run`.
+        Ray calls this in a different thread from `run`.
         """
         if self._worker is not None:
             self._executor.stop(self._worker, at_once)
@@ -70,7 +70,7 @@ class Host:
 class RayTrial:
     """Hold a trial that runs on an actor.
 
-    host: the actor's handle. answer: the Ray reference to the text that says how the process ended.
+    host: the actor's handle. answer: the Ray reference to the text on how the process ended.
     """
 
     host: Any

@@ -38,7 +38,7 @@ MAX_FAILURES = 3  # jobs that end before they are ready, after which the sweep e
 def serve(job: Path) -> None:
     """Run the trials that the driver puts into a job's folder.
 
-    The job ends if it is told to leave, or if the driver is dead.
+    The job ends if the driver asks it to, or if the driver is dead.
     """
     redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
@@ -120,7 +120,7 @@ class Heartbeat:
 class SlurmJob:
     """Hold a job as the driver sees it.
 
-    orders: the number of orders that it was given.
+    orders: the number of orders that it has received.
     """
 
     folder: Path
@@ -293,7 +293,7 @@ class SlurmExecutor:
         return bool(is_gone)
 
     def close(self) -> None:
-        """Tell the jobs to leave, and cancel those that are still waiting in Slurm's queue."""
+        """Ask the jobs to end, and cancel those that are still waiting in Slurm's queue."""
         for job in self._coming:
             job.handle.cancel()
         for job in self._jobs:
@@ -301,7 +301,7 @@ class SlurmExecutor:
 
 
 def _end_left(jobs: Path) -> None:
-    """Tell jobs whose driver is dead to leave, and wait until they have left.
+    """Ask jobs whose driver is dead to end, and wait until they have ended.
 
     They may be running trials.
     """
