@@ -178,7 +178,7 @@ NOT_SERVED = [
      "trainer.max_epochs=1e+99: must be less than or equal to 1000000"),
     (["optimizer.lr=1e99"], "optimizer.lr=1e+99: must be between"),
     (["optimizer=adam", "optimizer.betas=[0.9,nan]"],
-     "optimizer.betas=[0.9, nan]: must hold finite numbers"),
+     "optimizer.betas=[0.9, nan]: must contain finite numbers"),
     (["tracking.patience_s=1e300"],
      "tracking.patience_s=1e+300: must be less than or equal to 31536000"),
     (["augmentation=affine", "augmentation.scale_max=1e30"],

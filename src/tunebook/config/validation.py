@@ -159,7 +159,7 @@ def _too_large(value: object) -> str:
     if isinstance(value, float):
         return f"must be between -{LARGEST_FLOAT:.3g} and {LARGEST_FLOAT:.3g}"
     return (
-        f"must hold finite numbers of at most {LARGEST_FLOAT:.3g}, "
+        f"must contain finite numbers of at most {LARGEST_FLOAT:.3g}, "
         f"integers of at most {LARGEST_INT}"
     )
 
