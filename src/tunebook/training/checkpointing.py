@@ -154,7 +154,7 @@ class CheckpointCallback(Callback):
             checkpoint.write(self.folder / BEST, content)
             self.best_weights = None
         except OSError as error:
-            self._took(str(error.strerror or error))
+            self._log_changes(str(error.strerror or error))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make a resumed epoch end like any other.
