@@ -290,11 +290,11 @@ def test_a_file_of_any_size_is_refused_at_once(tmp_path: Path) -> None:
     with (tmp_path / "x.ckpt").open("wb") as file:
         file.truncate(1 << 42)
         file.seek(0, os.SEEK_END)
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a Tunebook checkpoint"):
         checkpoint.read(tmp_path / "x.ckpt")
     with (tmp_path / "x.ckpt").open("ab") as file:
         file.write(MARK + b"0" * 64)
-    with pytest.raises(CheckpointError, match="larger than the memory"):
+    with pytest.raises(CheckpointError, match="larger than the free memory"):
         checkpoint.read(tmp_path / "x.ckpt")
 
 

@@ -76,7 +76,7 @@ def test_a_kill_in_the_closing_phase_jams_nothing(
         assert (folder_of_run(tmp_path) / "artifacts" / "log" / "train.log").exists()
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     connection.close()
-    assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not\n"
+    assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not delivered\n"
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert artifacts_of(tmp_path, run) >= {
@@ -100,7 +100,7 @@ def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path:
         {"kind": "tags", "tags": {"behind": "it"}},
     )
     result = cli("sync.py", *with_store(tmp_path))
-    assert result.out.endswith("1 run delivered, 0 not\n")
+    assert result.out.endswith("1 run delivered, 0 not delivered\n")
     assert "skipped: model: its MLmodel can't be read" in result.out
     (run,) = runs_in(tmp_path)
     assert (run.info.status, run.data.tags["behind"]) == ("KILLED", "it")
@@ -115,7 +115,7 @@ def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
     )
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
     assert said.startswith("3 records of")
-    assert told == "1 run delivered, 0 not"
+    assert told == "1 run delivered, 0 not delivered"
     (run,) = runs_in(tmp_path)
     assert run.data.tags["behind"] == "it"
 
@@ -174,7 +174,7 @@ def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(
     result = cli("train.py", f"resume={folder}", *with_store(tmp_path))
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "another process is using this run's folder" in result.err
-    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
+    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not delivered\n"
     process.kill()
     process.join()
     acquire(folder, patience_s=1)

@@ -78,7 +78,7 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
     for _ in range(2):
         result = cli("sync.py", *with_store(tmp_path))
         assert result.code == 1
-        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
+        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not delivered"
         said = (
             "its journal is truncated or missing, so its run is unknown; "
             f"resume={folder} records it again"
@@ -121,7 +121,7 @@ def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path:
     (folder_of_run(tmp_path) / JOURNAL).unlink()
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
     assert "a part that was delivered is missing" in said
-    assert told == "1 run delivered, 0 not"
+    assert told == "1 run delivered, 0 not delivered"
     assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 
 

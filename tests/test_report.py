@@ -258,7 +258,7 @@ def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixtu
         for i in range(12)
     ]
     results = Results(name, f"val/{name}", "max", settings, tuple(runs))
-    terminal.say(
+    terminal.print_findings(
         Study(results, (), "", {}, {}, "stem"),
         dataclasses.replace(findings(results), next_commands=()),
     )

@@ -225,7 +225,7 @@ def assert_light(stderr: str) -> None:
         ("reproduce.py", ["run=s"], "is a sweep, not a run"),
         ("compare.py", ["sweep=t"], "no such sweep"),
         ("compare.py", ["experiment_name=x"], "no such experiment"),
-        ("compare.py", ["runs=x"], "is no filter"),
+        ("compare.py", ["runs=x"], "is not an MLflow filter"),
         ("train.py", ["resume=adam filters=17"], "Did you mean 'adam filters=16'?"),
         ("train.py", ["resume=0000"], "no such run"),
         ("train.py", ["resume=twin"], "matches several runs"),

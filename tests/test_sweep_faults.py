@@ -201,8 +201,8 @@ def test_a_disk_that_is_full(
         if patience_s == 60:
             faults.wait_for(
                 lambda: (
-                    "waits, for at most" in log.read_text()
-                    or "waiting, for at most" in log.read_text()
+                    "waits for at most" in log.read_text()
+                    or "waiting for at most" in log.read_text()
                 ),
                 90,
             )

@@ -18,7 +18,7 @@ WRONG = [
     (["optimizer.lr=0.1,0.1"], "optimizer.lr", "twice"),
     (["optimizer.lr=tag(log, interval(0, 1))", "sweep=random"], "optimizer.lr", "above 0"),
     (["sweep=random", "sweep.trials=0"], "sweep.trials=0", "greater than or equal to 1"),
-    (["sweep=random", "sweep.trials=null"], "sweep.trials", "no end"),
+    (["sweep=random", "sweep.trials=null"], "sweep.trials", "does not end by itself"),
     (["sweep=randm"], "sweep=randm", "'random'"),
     (["sweep.trials=5", "seed=1,2"], "sweep.trials=5", "every combination"),
     (["seed=1,2", "sweep.workers=0"], "sweep.workers=0", "greater than or equal to 1"),
@@ -43,7 +43,7 @@ WRONG = [
     (
         ["sweep=random", "experiment=keras_notebook", "data=mnist"],
         "data.validate_on=test",
-        "choose by test figures",
+        "select by test metrics",
     ),
     (["tracking=off,mlflow"], "tracking", "whole sweep"),
     (["sweep.workers=1,2"], "sweep.workers", "whole sweep"),
