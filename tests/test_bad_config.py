@@ -154,7 +154,7 @@ WRONG_VALUES = [
     (
         ["scheduler=step", "scheduler.gamma=-1", "trainer.max_epochs=9"],
         "scheduler",
-        "makes the learning rate -",
+        "sets the learning rate to -",
     ),
     (
         ["scheduler=cosine", "scheduler.warmup_fraction=2"],
@@ -185,15 +185,15 @@ WRONG_VALUES = [
         "callbacks.early_stopping.patience=soon",
         "integer",
     ),
-    (["experiment=keras_notebook", "tested_weights=best"], "data.validate_on=test", "test figures"),
-    (["experiment=keras_notebook", "scheduler=plateau"], "data.validate_on=test", "test figures"),
+    (["experiment=keras_notebook", "tested_weights=best"], "data.validate_on=test", "test metrics"),
+    (["experiment=keras_notebook", "scheduler=plateau"], "data.validate_on=test", "test metrics"),
     (
         ["experiment=keras_notebook", "callbacks=early_stopping"],
         "data.validate_on=test",
-        "test figures",
+        "test metrics",
     ),
     (["tracking.system_metrics=1"], "tracking.system_metrics=1", "boolean"),
-    (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches=0.001", "no batch"),
+    (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches=0.001", "none of the"),
     (
         ["tracking.uri=sqlite:////proc/there/mlflow.db"],
         "tracking.uri=sqlite:////proc/there/mlflow.db",
@@ -218,7 +218,7 @@ WRONG_VALUES = [
     (
         ["'tracking.uri=\"http://[::1\"'".strip("'")],
         "tracking.uri=http://[::1",
-        "address of a server",
+        "a server's address",
     ),
     (["tracking.uri='http://a b/'"], "tracking.uri=http://a b/", "no host"),
     (["tracking.uri='http://:5000'"], "tracking.uri=http://:5000", "no host"),
@@ -362,8 +362,7 @@ def test_a_gpu_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
     result = cli("train.py", *in_folder(tmp_path), "trainer=gpu")
     assert result.code == 2
     assert result.err == (
-        "error: trainer.accelerator=gpu: there is no GPU that torch can use here; "
-        "allowed: auto, cpu\n"
+        "error: trainer.accelerator=gpu: torch finds no GPU on this machine; allowed: auto, cpu\n"
     )
 
 

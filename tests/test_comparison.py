@@ -38,7 +38,7 @@ HERE = RunSnapshot(
         (
             {(1, "val/loss"): 0.51},
             "val/loss at epoch 1: 0.5 -> 0.51",
-            "the final figures are the same",
+            "the final metrics are the same",
         ),
     ],
 )
@@ -49,14 +49,16 @@ def test_the_first_difference_is_the_first_to_come_about(
     assert comparison.first == first
     text = "\n".join(comparison.lines([]))
     assert said in text
-    assert text.endswith("nothing recorded differs: versions, machine and code are the same")
+    assert text.endswith(
+        "no other difference was recorded: versions, machine and code are the same"
+    )
 
 
 def test_what_else_differs_is_listed() -> None:
     tags = {**HERE.tags, "host": "z", "version.torch": "3", "git.dirty": "true"}
     now = RunSnapshot({}, tags, {"training": "4567"}, {"torch": "3", "attrs": "2"})
     assert Comparison(HERE, now).lines(["model.bias: no such setting -> true"])[-8:] == [
-        "what else differs, then -> now:",
+        "other differences, then -> now:",
         "  host: a -> z",
         "  git.dirty: false -> true",
         "  torch: 2 -> 3",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cli
-from tunebook.config.comments import comments, description
+from tunebook.config.comments import comments, description, keys_of
 from tunebook.config.compose import compose_config, default_choices, keys, options, with_choices
 from tunebook.config.run_config import RunConfig
 from tunebook.config.targets import NAMED
@@ -40,6 +40,13 @@ def test_option_says_what_it_is_and_every_key_what_it_means(group: str, option: 
         inner = any(other.startswith(f"{key}.") for other in there)
         if not key.endswith("_target_") and not inner and key not in NAMED:
             assert key in said, f"{key} has no comment"
+
+
+def test_a_comment_begins_after_the_value() -> None:
+    text = 'a: "b # c" # d\ne: # f\n  g: [1, 2] # h\ni:\n  - j: 3 # k\nl: m#n\n'
+    found = [(key.path, key.line, key.comment) for key in keys_of(text)]
+    expected = [("a", 0, "d"), ("e", 1, "f"), ("e.g", 2, "h")]
+    assert found == [*expected, ("i", 3, ""), ("i.j", 4, "k"), ("l", 5, "")]
 
 
 def test_every_primary_config_composes() -> None:

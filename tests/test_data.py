@@ -120,13 +120,13 @@ class TestFiles:
     ) -> None:
         (tmp_path / "a-idx3").write_bytes(b"not it")
         read_files(tmp_path, FILES, [mirror.url], None)
-        assert f"{tmp_path}/a-idx3 is not the file it should be" in caplog.text
+        assert f"{tmp_path}/a-idx3 has the wrong checksum" in caplog.text
 
     def test_of_a_mirror_with_another_content_are_not_kept(
         self, tmp_path: Path, mirror: Mirror
     ) -> None:
         mirror.garbage = True
-        with pytest.raises(DataError, match="arrived with another digest"):
+        with pytest.raises(DataError, match="has the wrong checksum"):
             read_files(tmp_path, FILES, [mirror.url], None)
         assert {path.name for path in tmp_path.iterdir()} == {".download.lock"}
 

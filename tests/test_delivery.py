@@ -73,7 +73,7 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     assert not runs_in(tmp_path)
     connection.close()
     result = cli("sync.py", *with_store(tmp_path))
-    assert (result.code, result.out) == (0, "1 run delivered, 0 not\n")
+    assert (result.code, result.out) == (0, "1 run delivered, 0 not delivered\n")
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert set(run.data.metrics) >= TOLD
@@ -84,7 +84,7 @@ def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
         "config/config.yaml",
     }
     assert_delivered_once(store_in(tmp_path), run, folder_of_run(tmp_path))
-    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
+    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not delivered\n"
 
 
 def test_what_a_killed_run_leaves_the_next_start_delivers(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
     )
     try:
         faults.wait_for(lambda: (tmp_path / "mlflow.db").exists() and runs_in(tmp_path))
-        assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
+        assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not delivered\n"
         result = cli("train.py", "resume=last", *with_store(tmp_path))
         assert result.code == 2
         assert "is still running, as process" in result.err
@@ -217,7 +217,7 @@ def test_a_second_start_leaves_a_living_run_alone(cli: Cli, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("revision", "said"),
     [
-        ("fedcba987654", "is of a newer MLflow than the one installed here"),
+        ("fedcba987654", "was created by a newer MLflow than the one installed here"),
         ("181f10493468", "mlflow db upgrade"),
     ],
 )
@@ -325,7 +325,7 @@ def test_a_server_that_stays_away(cli: Cli, tmp_path: Path) -> None:
     assert faults.run_train((*RUN, *places, "tracking.patience_s=1"), log) == 0, log.read_text()
     assert "make sync delivers it" in log.read_text()
     with server:
-        assert cli("sync.py", *places).out == "1 run delivered, 0 not\n"
+        assert cli("sync.py", *places).out == "1 run delivered, 0 not delivered\n"
         client = MlflowClient(server.uri)
         (run,) = [
             r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])

@@ -160,7 +160,7 @@ def test_an_extra_that_is_missing_is_named(
     [
         (["sweep.executor=ra"], "must be 'local', 'ray' or 'slurm'. Did you mean 'ray'?"),
         slow(["sweep.executor=slurm"], "sweep.workers=null: is required"),
-        slow(["sweep.executor=slurm", "sweep.workers=1"], "there is no srun on this machine"),
+        slow(["sweep.executor=slurm", "sweep.workers=1"], "srun is not on this machine"),
         slow(
             ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"],
             "Did you mean 'local'?",
@@ -182,7 +182,10 @@ def test_an_extra_that_is_missing_is_named(
         slow(
             ["sweep.storage=postgresql://me:secret@localhost:1/x"], "sweep.storage: can't be opened"
         ),
-        (["sweep.storage=sqlite:///{}/mlflow.db"], "must be another database than tracking.uri"),
+        (
+            ["sweep.storage=sqlite:///{}/mlflow.db"],
+            "must be a different database from tracking.uri",
+        ),
     ],
 )
 def test_an_executor_that_cannot_be(cli: Cli, tmp_path: Path, words: list[str], said: str) -> None:
@@ -209,7 +212,7 @@ def test_a_ray_cluster_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
         *with_store(tmp_path),
     )
     assert result.code == 2
-    assert "sweep.ray.address=127.0.0.1:1: no Ray cluster can be joined" in result.err
+    assert "sweep.ray.address=127.0.0.1:1: cannot connect to a Ray cluster" in result.err
     assert not (tmp_path / "out").exists()
 
 

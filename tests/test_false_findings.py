@@ -69,7 +69,7 @@ def test_error_rate_of_repeated_configurations(
 def test_too_few_configurations_are_said_to_be_too_few() -> None:
     found = findings(repeated(np.random.default_rng(0), 6, 5, slope=0.05))
     assert all(effect.p is None for effect in found.effects)
-    assert "6 different configurations are too few to test settings by" in " ".join(found.sentences)
+    assert "6 different configurations are too few to test any setting" in " ".join(found.sentences)
 
 
 def found_of(studies: int, seeds: int, sinks: float) -> float:
@@ -107,7 +107,7 @@ def test_runs_at_chance_are_counted_and_not_averaged(classes: int | None, at: fl
     assert found.noise is not None
     assert found.noise.sd == pytest.approx(SEED_NOISE, rel=0.7)
     assert "12 of 36 runs (33 %) did not learn" in text
-    assert re.search(r"Another seed alone changes val/acc by 0\.\d\d points", text)
+    assert re.search(r"The seed alone changes val/acc by 0\.\d\d points", text)
     assert all(one.median > 0.9 and one.at_chance == 1 for one in found.leaderboard)
 
 
@@ -265,7 +265,7 @@ def one_story(number: int) -> None:
         best = effect.levels[0].level
         of_best = {repr(made.runs[m].values[effect.setting.name]) for m in best.members}
         (sentence,) = [s for s in found.sentences if s.startswith(f"{effect.setting.name} matters")]
-        explained = "the best single one has" in sentence
+        explained = "the best single configuration has" in sentence
         assert (repr(leader[effect.setting.name]) in of_best) != explained
         for edge in found.edges:
             if edge.setting is effect.setting:

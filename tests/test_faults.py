@@ -162,11 +162,11 @@ def test_a_disk_that_stays_full_is_said_at_the_end(
         (*RUN, *with_store(tmp_path), "tracking.patience_s=1"), log, limit_files, 25, 1000, 4000
     )
     assert code == 1, log.read_text()
-    assert "not saved: the last checkpoint" in log.read_text()
+    assert "the last checkpoint was not saved" in log.read_text()
     assert (
         log.read_text()
         .splitlines()[-1]
-        .startswith("error: OSError: [Errno 28] no room to record the end of the run")
+        .startswith("error: OSError: [Errno 28] the disk is too full to record the end of the run")
     )
     found = [
         read(file)["global_step"]
@@ -248,7 +248,7 @@ def test_a_changed_network_is_not_gone_on_with(cli: Cli, half: Path) -> None:
         "train.py", "resume=last", "model.filters=8", "resume_changes=true", *with_store(half)
     )
     assert result.code == 2
-    assert "holds another network" in result.err
+    assert "contains another network" in result.err
 
 
 def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> None:

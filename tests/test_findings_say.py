@@ -111,14 +111,14 @@ def test_values_under_which_runs_fail_are_told() -> None:
         ((run(0, None), run(1, math.nan)), "No complete run has a finite val/acc"),
         (
             tuple(run(seed) for seed in range(9)),
-            "All runs that can be compared have the same val/acc",
+            "All comparable runs have the same val/acc",
         ),
         (
             tuple(run(seed, 0.9, lr=10.0**-lr) for seed in range(3) for lr in range(1, 5)),
             "the same val/acc",
         ),
         ((run(0, math.inf), run(1, 0.4), run(2, None, "running")), "from one run"),
-        ((run(None), run(None)), "in the median of 2 runs"),
+        ((run(None), run(None)), "the median of 2 runs"),
     ],
 )
 def test_whatever_came_out_there_is_something_sensible_to_say(

@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], Any]] = {
     "no groups": (("optimizer_states", 0, "param_groups"), []),
     "lr is a text": (("optimizer_states", 0, "param_groups", 0, "lr"), "1"),
     "lr is no number": (("optimizer_states", 0, "param_groups", 0, "lr"), float("nan")),
-    "parameters in another order": (
+    "parameters in a different order": (
         ("optimizer_states", 0, "param_groups", 0, "params"),
         [1, 0, 2, 3, 4, 5, 6, 7],
     ),
@@ -223,7 +223,7 @@ def test_the_one_before_is_used_where_the_last_is_no_state(
     (folder / "checkpoints" / LAST).write_bytes(checkpoint.encode(changed))
     log = tmp_path / "log.txt"
     assert faults.run_train((f"resume={folder}", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "the checkpoint before it is used" in log.read_text()
+    assert "using the checkpoint before it" in log.read_text()
 
 
 YAMLS = {
@@ -290,11 +290,11 @@ def test_a_file_of_any_size_is_refused_at_once(tmp_path: Path) -> None:
     with (tmp_path / "x.ckpt").open("wb") as file:
         file.truncate(1 << 42)
         file.seek(0, os.SEEK_END)
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a Tunebook checkpoint"):
         checkpoint.read(tmp_path / "x.ckpt")
     with (tmp_path / "x.ckpt").open("ab") as file:
         file.write(MARK + b"0" * 64)
-    with pytest.raises(CheckpointError, match="larger than the memory"):
+    with pytest.raises(CheckpointError, match="larger than the free memory"):
         checkpoint.read(tmp_path / "x.ckpt")
 
 

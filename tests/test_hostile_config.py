@@ -123,7 +123,7 @@ FILES: dict[str, tuple[dict[str, str], list[str]]] = {
         {"experiment/link.yaml": "-> ../../elsewhere/e.yaml"}, ["experiment=link"]),
     "a linked folder": ({"experiment/far": "-> ../../elsewhere"}, ["experiment=far/e"]),
     "a pipe": ({"experiment/e.yaml": "a pipe"}, ["experiment=e"]),
-    "an option's place": ({"experiment/e.yaml": "verbose: true\n"}, ["experiment@hydra=e"]),
+    "an option's package": ({"experiment/e.yaml": "verbose: true\n"}, ["experiment@hydra=e"]),
     "an added option's place": (
         {"experiment/e.yaml": "env_set: {A: b}\n"}, ["+experiment@hydra.job=e"]),
     "an option's place at the root": ({"experiment/e.yaml": JOB}, ["+experiment@_global_=e"]),

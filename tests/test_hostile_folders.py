@@ -198,14 +198,14 @@ def test_a_journal_reaches_no_file_outside_and_blocks_nothing(
         (tmp_path / "out" / which / run.key).symlink_to(folder)
     result = cli("sync.py", *in_folder(tmp_path))
     assert result.code == 0, result.err
-    assert result.out.endswith("1 run delivered, 0 not\n")
-    assert result.out.count("can't be delivered, left out") == 1
+    assert result.out.endswith("1 run delivered, 0 not delivered\n")
+    assert result.out.count("can't be delivered, skipped") == 1
     assert (user / "secret.txt").read_text() == "mine"
     (found,) = runs_in(tmp_path)
     assert found.info.status == "KILLED"
     assert found.data.tags["behind"] == "it"
     assert not [name for name in artifacts_of(tmp_path, found) if "secret" in name]
-    assert cli("sync.py", *in_folder(tmp_path)).out == "0 runs delivered, 0 not\n"
+    assert cli("sync.py", *in_folder(tmp_path)).out == "0 runs delivered, 0 not delivered\n"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_what_is_left_goes_to_no_store_but_the_one_of_the_call(
         (tmp_path / "out" / ".pending" / RunFolder.read(strange).key).symlink_to(strange)
         result = cli("sync.py", *with_store(tmp_path))
         assert result.code == 1
-        assert f"python src/sync.py tracking.uri={address}, delivers it" in result.out
+        assert f"deliver it with: python src/sync.py tracking.uri={address}\n" in result.out
         assert called == []
 
 
@@ -301,7 +301,7 @@ def test_run_json_of_any_types_is_read_or_refused(
 
 
 def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_path: Path) -> None:
-    from tunebook.tracking.arrived import Arrived
+    from tunebook.tracking.arrived import DeliveryState
 
     shutil.copy(half / JOURNAL, tmp_path / JOURNAL)
     for run_id, offset in (
@@ -317,5 +317,5 @@ def test_delivered_json_of_any_types_is_read_or_started_anew(half: Path, tmp_pat
             f'"offset": {offset!r}, "has_ended": false}}'
         )
         (tmp_path / DELIVERED).write_text(text.replace("'", '"').replace("True", "true"))
-        found = Arrived.read(tmp_path, "sqlite:////x.db")
+        found = DeliveryState.read(tmp_path, "sqlite:////x.db")
         assert (found.run_id, found.offset, found.uncertain) == ("", 0, True)

@@ -121,9 +121,10 @@ def survives(folder: Path, draw: random.Random, with_model: bool, whole: Whole, 
         raise AssertionError("no process was there to be killed")
     gone_on_with(here, with_model)
     synced = cli("sync.py", *with_store(here))
-    assert (synced.code, synced.out.splitlines()[-1].endswith(" delivered, 0 not")) == (0, True), (
-        synced.out
-    )
+    assert (synced.code, synced.out.splitlines()[-1].endswith(" delivered, 0 not delivered")) == (
+        0,
+        True,
+    ), synced.out
     assert [path.name for path in (here / "out" / PENDING).iterdir()] == []
     assert outcome(here).differences(whole.outcome) == []
     assert artifacts(here) == whole.artifacts

@@ -76,7 +76,7 @@ def test_a_kill_in_the_closing_phase_jams_nothing(
         assert (folder_of_run(tmp_path) / "artifacts" / "log" / "train.log").exists()
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
     connection.close()
-    assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not\n"
+    assert cli("sync.py", *with_store(tmp_path)).out == "1 run delivered, 0 not delivered\n"
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FINISHED"
     assert artifacts_of(tmp_path, run) >= {
@@ -100,8 +100,8 @@ def test_a_model_that_is_half_gone_does_not_hold_up_the_rest(cli: Cli, tmp_path:
         {"kind": "tags", "tags": {"behind": "it"}},
     )
     result = cli("sync.py", *with_store(tmp_path))
-    assert result.out.endswith("1 run delivered, 0 not\n")
-    assert "left out: model: its MLmodel can't be read" in result.out
+    assert result.out.endswith("1 run delivered, 0 not delivered\n")
+    assert "skipped: model: its MLmodel can't be read" in result.out
     (run,) = runs_in(tmp_path)
     assert (run.info.status, run.data.tags["behind"]) == ("KILLED", "it")
 
@@ -115,7 +115,7 @@ def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
     )
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
     assert said.startswith("3 records of")
-    assert told == "1 run delivered, 0 not"
+    assert told == "1 run delivered, 0 not delivered"
     (run,) = runs_in(tmp_path)
     assert run.data.tags["behind"] == "it"
 
@@ -128,7 +128,7 @@ def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_p
     more = ("resume=last", "trainer.max_epochs=4", "resume_changes=true", *with_store(tmp_path))
     assert faults.run_train(more, log) == 0, log.read_text()
     assert "SQL" not in log.read_text()
-    assert "left out" not in log.read_text()
+    assert "skipped" not in log.read_text()
     (run,) = runs_in(tmp_path)
     assert len(run.outputs.model_outputs) == 1
 
@@ -147,7 +147,7 @@ def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
             assert any(
                 said in line
                 for said in (
-                    "another process works in this run's folder",
+                    "another process is using this run's folder",
                     "is still running",
                     "finished",
                 )
@@ -173,8 +173,8 @@ def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(
     faults.wait_for((tmp_path / "ready").exists)
     result = cli("train.py", f"resume={folder}", *with_store(tmp_path))
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "another process works in this run's folder" in result.err
-    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not\n"
+    assert "another process is using this run's folder" in result.err
+    assert cli("sync.py", *with_store(tmp_path)).out == "0 runs delivered, 0 not delivered\n"
     process.kill()
     process.join()
     acquire(folder, patience_s=1)
@@ -228,7 +228,7 @@ def test_a_run_that_another_process_has_finished_is_not_worked_on_again(tmp_path
     first.open()
     late = RunFolder.read(first.path)
     first.close("FINISHED")
-    with pytest.raises(InputError, match="another process has finished this run meanwhile"):
+    with pytest.raises(InputError, match="another process has already finished this run"):
         late.open()
     again = RunFolder.read(first.path)  # as resume_changes=true does
     again.open()
@@ -306,4 +306,4 @@ def test_where_it_goes_on_is_said(tmp_path: Path) -> None:
     make_half(tmp_path)
     log = tmp_path / "resumed.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "resuming in epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()
+    assert "resuming at epoch 2 of 3, after step 17 (6 of this epoch's 11)" in log.read_text()

@@ -53,7 +53,7 @@ def test_a_journal_that_was_cut_is_told_again(
     cut(folder / JOURNAL, how)
     log = tmp_path / "log.txt"
     assert faults.run_train(("resume=last", *with_store(tmp_path)), log) == 0, log.read_text()
-    assert "lacks what was delivered of it already" in log.read_text()
+    assert "a part that was delivered is missing" in log.read_text()
     assert outcome(tmp_path).differences(undisturbed()) == []
     assert len(runs_in(tmp_path)) == 1
     assert_nothing_is_pending(tmp_path)
@@ -78,10 +78,10 @@ def test_a_journal_that_lost_its_beginning_is_not_called_delivered(
     for _ in range(2):
         result = cli("sync.py", *with_store(tmp_path))
         assert result.code == 1
-        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not"
+        assert result.out.splitlines()[-2] == "0 runs delivered, 1 not delivered"
         said = (
-            "its journal was cut or is gone, and does not say which run it is; "
-            f"resume={folder} tells it again"
+            "its journal is truncated or missing, so its run is unknown; "
+            f"resume={folder} records it again"
         )
         assert said in result.out
     assert runs_in(tmp_path) == []
@@ -120,8 +120,8 @@ def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path:
     process.join()
     (folder_of_run(tmp_path) / JOURNAL).unlink()
     said, told = cli("sync.py", *with_store(tmp_path)).out.splitlines()
-    assert "lacks what was delivered of it already" in said
-    assert told == "1 run delivered, 0 not"
+    assert "a part that was delivered is missing" in said
+    assert told == "1 run delivered, 0 not delivered"
     assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 
 
@@ -170,5 +170,5 @@ def test_another_version_is_said_when_a_run_is_resumed(tmp_path: Path) -> None:
     log = tmp_path / "resumed.txt"
     words = ("resume=last", *with_store(tmp_path))
     assert faults.run_train(words, log, another_version) == 0, log.read_text()
-    assert "-> 2.99.0: figures may differ in the last digits\n" in log.read_text()
-    assert "the checkpoint before it is used" not in log.read_text()
+    assert "-> 2.99.0: metrics may differ in the last digits\n" in log.read_text()
+    assert "using the checkpoint before it" not in log.read_text()

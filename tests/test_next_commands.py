@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.conftest import SMALL, Cli, run_process, runs_in
 from tests.stored import Store
 from tests.test_report import SPACE
-from tunebook.analysis.commands import PLAIN, in_full
+from tunebook.analysis.commands import PLAIN, exact_text
 
 FIXED = [*SMALL, "scheduler=cosine"]
 
@@ -138,5 +138,5 @@ def test_a_texts_word_is_read_back_as_it_was(text: str) -> None:
     """
     assume(not text.startswith(("[", "{")) and "${" not in text)
     assume(re.fullmatch(r"[A-Za-z_]\w*", text) is None)
-    parsed = OverridesParser.create().parse_override(f"key={in_full(text)}").value()
+    parsed = OverridesParser.create().parse_override(f"key={exact_text(text)}").value()
     assert str(parsed) == text or PLAIN.fullmatch(text)

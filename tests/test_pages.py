@@ -65,7 +65,7 @@ def test_the_pages_are_served_until_ctrl_c(tmp_path: Path) -> None:
     ]
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
-    wait_for(lambda: "Ctrl-C ends it" in log.read_text(), 120)
+    wait_for(lambda: "Ctrl-C stops the server" in log.read_text(), 120)
     lines = log.read_text().splitlines()
     assert lines[0] == "sweep s"
     assert lines[1].startswith(
@@ -75,7 +75,9 @@ def test_the_pages_are_served_until_ctrl_c(tmp_path: Path) -> None:
     assert b"MLflow" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
     taken = subprocess.run(command, capture_output=True, text=True)
     assert taken.returncode == 2
-    assert taken.stderr == f"error: port={port}: is in use; another one: make ui PORT={port + 1}\n"
+    assert (
+        taken.stderr == f"error: port={port}: is in use; choose another: make ui PORT={port + 1}\n"
+    )
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(30) in (0, 130)
     with pytest.raises(OSError, match="refused"):
@@ -87,7 +89,7 @@ def test_the_pages_are_served_until_ctrl_c(tmp_path: Path) -> None:
     [
         (["port=0"], "port=0"),
         (["port=http"], "integer"),
-        (["tracking.uri=http://somewhere"], "has pages of its own"),
+        (["tracking.uri=http://somewhere"], "is a server with its own UI"),
         ([], "there is no such store"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     # Ranges that depend on a choice are different settings.
     assert "optimizer.lr (optimizer=" in result.out
     assert "can't be read" not in result.out + result.err
-    assert "indistinguishable from another seed" in result.out or "better" in result.out
+    assert "indistinguishable from seed noise" in result.out or "better" in result.out
     assert re.search(
         r"^  python src/train\.py -m data=digits .*seed=range\(4,\d+\)", result.out, re.M
     )
@@ -120,7 +120,9 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
     assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)
     everything = cli("compare.py", "metric=test/acc", *store.words)
     assert everything.code == 0, everything.err
-    assert "! test/acc is for telling how good the winner is, not for choosing it" in everything.out
+    assert (
+        "! test/acc shows how good the winner is; it is not meant for choosing it" in everything.out
+    )
     assert "\nnext" not in everything.out
     assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
     assert "model.cnn_size" not in everything.out  # the network determines it
@@ -162,7 +164,7 @@ def test_pairs_share_their_seed_and_all_else(cli: Cli, tmp_path: Path) -> None:
     assert f"trainer: {said.replace('bf16-mixed', 'bf').replace('32-true', '32')}" in result.out
     alone = cli("compare.py", "paired=trainer.precision", "report=false", *store.words)
     assert (alone.code, alone.out) == (2, "")
-    assert alone.err == "error: paired=trainer.precision: no two runs differ in it only\n"
+    assert alone.err == "error: paired=trainer.precision: no two runs differ only in this setting\n"
 
 
 KINDS = [
@@ -256,7 +258,7 @@ def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixtu
         for i in range(12)
     ]
     results = Results(name, f"val/{name}", "max", settings, tuple(runs))
-    terminal.say(
+    terminal.print_findings(
         Study(results, (), "", {}, {}, "stem"),
         dataclasses.replace(findings(results), next_commands=()),
     )
@@ -270,13 +272,13 @@ def slow(words: list[str], said: str) -> Any:
 
 
 WRONG = [
-    (["sweep=t"], "error: sweep=t: there is no such sweep in MLflow; there are: s."),
+    (["sweep=t"], "error: sweep=t: no such sweep in MLflow; available: s."),
     slow(["experiment_name=tunebok"], "Did you mean 'tunebook'?"),
-    slow(["runs=nonsense ="], "MLflow can't read it"),
-    slow(["runs=params.model = 'x'"], "finds no run"),
+    slow(["runs=nonsense ="], "MLflow rejects the filter"),
+    slow(["runs=params.model = 'x'"], "no run matches"),
     slow(["metric=val/ac", "experiment_name=tunebook"], "Did you mean 'val/acc'?"),
     slow(["sweep=s", "metric=val/ac"], "Did you mean 'val/acc'?"),
-    slow(["sweep=s", "runs=x"], "give one of the two"),
+    slow(["sweep=s", "runs=x"], "give only one of them"),
     (["sweep=s", "paired=optimiser.lr"], "Did you mean 'optimizer.lr'?"),
     slow(["sweep=s", "report=perhaps"], "report=perhaps"),
     slow(["sweep=s", "outputs=''"], "outputs=: must be a folder"),

@@ -156,11 +156,11 @@ HOSTILE = [
     ("target", "model._target_=os.system"),
     slow("inner target", "model.inner"),
     slow("loader", "optimizer._target_=torch.load"),
-    slow("flag", "--config-dir=/tmp, which is no setting"),
-    ("environment", "looked up on this machine"),
+    slow("flag", "--config-dir=/tmp, which is not a setting"),
+    ("environment", "evaluated on this machine"),
     slow("range", "optimizer.lr=-1.0"),
-    slow("two words", "which is no setting"),
-    slow("secret", "holds a secret"),
+    slow("two words", "which is not a setting"),
+    slow("secret", "contains a secret"),
 ]
 
 
@@ -189,7 +189,7 @@ def test_a_config_that_is_none_is_refused(cli: Cli, copy: Path, text: str) -> No
     ("override", "said"),
     [
         ("--config-dir=/tmp", "is no setting"),
-        slow("experiment_name=${oc.env:HOME}", "looked up"),
+        slow("experiment_name=${oc.env:HOME}", "evaluated on this machine"),
         slow("optimizer=../../evil", "no such option"),
     ],
 )

@@ -101,27 +101,27 @@ def test_changes_are_refused_there_too(cli: Cli, last: Path, tmp_path: Path) -> 
     [
         ("--config-dir=/tmp", "is no setting"),
         ("-m", "is no setting"),
-        (["model.filters=3"], "its tunebook.overrides is not what a run writes there"),
-        ("experiment_name=${oc.env:HOME}", "looked up"),
-        ("experiment_name='${oc.env:HOME}'", "looked up"),
-        ("experiment_name=$\\{oc.env:HOME\\}", "looked up"),
-        ("model.filters=${oc.env:A_PASSWORD}", "looked up"),
-        ("model.filters='${oc.decode:${oc.env:A_PASSWORD}}'", "looked up"),
-        ("model={_target_:'${oc.env:A_PASSWORD}'}", "looked up"),
-        ("optimizer.lr=${oc.select:tracking.uri}", "looked up"),
-        ("experiment_name=${root:}", "looked up"),
-        ("experiment_name=${tracking.uri}", "looked up"),
-        ("experiment_name=${data.root}", "looked up"),
-        ("experiment_name=${hydra:job.name}", "looked up"),
-        ("experiment_name=${..tracking.uri}", "looked up"),
-        ("callbacks={x:['${now:%Y}']}", "looked up"),
+        (["model.filters=3"], "its tunebook.overrides has unexpected content"),
+        ("experiment_name=${oc.env:HOME}", "evaluated on this machine"),
+        ("experiment_name='${oc.env:HOME}'", "evaluated on this machine"),
+        ("experiment_name=$\\{oc.env:HOME\\}", "evaluated on this machine"),
+        ("model.filters=${oc.env:A_PASSWORD}", "evaluated on this machine"),
+        ("model.filters='${oc.decode:${oc.env:A_PASSWORD}}'", "evaluated on this machine"),
+        ("model={_target_:'${oc.env:A_PASSWORD}'}", "evaluated on this machine"),
+        ("optimizer.lr=${oc.select:tracking.uri}", "evaluated on this machine"),
+        ("experiment_name=${root:}", "evaluated on this machine"),
+        ("experiment_name=${tracking.uri}", "evaluated on this machine"),
+        ("experiment_name=${data.root}", "evaluated on this machine"),
+        ("experiment_name=${hydra:job.name}", "evaluated on this machine"),
+        ("experiment_name=${..tracking.uri}", "evaluated on this machine"),
+        ("callbacks={x:['${now:%Y}']}", "evaluated on this machine"),
         ("experiment_name=", "experiment_name"),
-        ("model.filters", "is no setting"),
+        ("model.filters", "is not a setting"),
         ("sed=3", "no such setting"),
         ("experiment=../../evil", "no such option"),
-        ("experiment@hydra=keras_notebook", "can't be chosen"),
-        (None, "its tunebook.overrides is not what a run writes there"),
-        (7, "its tunebook.overrides is not what a run writes there"),
+        ("experiment@hydra=keras_notebook", "can't be changed"),
+        (None, "its tunebook.overrides has unexpected content"),
+        (7, "its tunebook.overrides has unexpected content"),
         ("model._target_=os.system", "model._target_"),
         ("optimizer=../../evil", "no such option"),
         ("+callbacks.x._target_=subprocess.run", "+callbacks.x._target_"),
@@ -151,14 +151,14 @@ def test_a_hostile_checkpoint_changes_nothing(
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("--config-dir=/tmp", "is no setting"),
-        ("experiment_name=${oc.env:HOME}", "looked up"),
-        ("model.filters=$\\{oc.env:A_PASSWORD\\}", "looked up"),
-        ("hydra.run.dir=/tmp/x", "names places (hydra.run.dir=/tmp/x)"),
-        ("hydra.job.env_set.A=b", "names places (hydra.job.env_set.A=b)"),
-        ("++hydra.searchpath=[file:///tmp]", "names places (++hydra.searchpath=[file:///tmp])"),
-        ("hydra/job_logging=disabled", "names places (hydra/job_logging=disabled)"),
-        ("resume_changes=true", "no setting of a run"),
+        ("--config-dir=/tmp", "is not a setting"),
+        ("experiment_name=${oc.env:HOME}", "evaluated on this machine"),
+        ("model.filters=$\\{oc.env:A_PASSWORD\\}", "evaluated on this machine"),
+        ("hydra.run.dir=/tmp/x", "names locations (hydra.run.dir=/tmp/x)"),
+        ("hydra.job.env_set.A=b", "names locations (hydra.job.env_set.A=b)"),
+        ("++hydra.searchpath=[file:///tmp]", "names locations (++hydra.searchpath=[file:///tmp])"),
+        ("hydra/job_logging=disabled", "names locations (hydra/job_logging=disabled)"),
+        ("resume_changes=true", "which can't be reused"),
         ("model._target_=os.system", "model._target_"),
         ("experiment=../../evil", "no such option"),
         ({"a": 1}, "its run.json is not readable"),
@@ -212,7 +212,7 @@ def test_an_expression_of_ones_own_is_given_again(
     refused = cli("train.py", f"resume={folder}")
     assert refused.code == 2
     assert (
-        "names places (outputs=${oc.env:PLACE}/out): give each of them as you want it"
+        "names locations (outputs=${oc.env:PLACE}/out): give your own value for each of them"
         in refused.err
     )
     result = cli("train.py", f"resume={folder}", own)
@@ -236,4 +236,4 @@ def test_places_of_another_machine_are_not_used(cli: Cli, last: Path, tmp_path: 
 def test_weights_alone_are_not_gone_on_with(cli: Cli, last: Path, tmp_path: Path) -> None:
     result = cli("train.py", f"resume={last.with_name('best.ckpt')}", *in_folder(tmp_path))
     assert result.code == 2
-    assert "holds weights, but not the state of a run" in result.err
+    assert "contains weights, but not the state of a run" in result.err

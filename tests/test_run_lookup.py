@@ -83,11 +83,15 @@ def test_a_run_is_found(runs: Runs, text: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("twin", "run=twin: may be any of bbbb3333 (twin), aaaa2222 (twin); give more of the id"),
+        (
+            "twin",
+            "run=twin: matches several runs: bbbb3333 (twin), aaaa2222 (twin); "
+            "give more digits of the ID",
+        ),
         (
             "aaaa",
-            "run=aaaa: may be any of aaaa2222 (twin), aaaa1111 (adam filters=16); "
-            "give more of the id",
+            "run=aaaa: matches several runs: aaaa2222 (twin), aaaa1111 (adam filters=16); "
+            "give more digits of the ID",
         ),
     ],
 )
@@ -121,9 +125,7 @@ def test_an_unknown_run_is_said_with_the_nearest(runs: Runs, text: str, said: st
 def test_a_sweep_is_found_by_name_id_and_last(runs: Runs) -> None:
     for text in ("s", "eeee", "last", runs.ids["s"]):
         assert find_sweep(runs.uri, text).run_id == runs.ids["s"]
-    with pytest.raises(
-        RunNotFound, match="sweep=t: there is no such sweep in MLflow; there are: s"
-    ):
+    with pytest.raises(RunNotFound, match="sweep=t: no such sweep in MLflow; available: s"):
         find_sweep(runs.uri, "t")
     with pytest.raises(RunNotFound, match=r"no such experiment in .*Did you mean 'tunebook'"):
         require_experiment(runs.uri, "tunebok")
@@ -216,17 +218,17 @@ def assert_light(stderr: str) -> None:
     ("script", "arguments", "said"),
     [
         ("evaluate.py", ["run=aaa"], "no such run"),
-        ("evaluate.py", ["run=twin"], "may be any of"),
+        ("evaluate.py", ["run=twin"], "matches several runs"),
         ("predict.py", ["run=aaa", f"images={ROOT}/README.md"], "no such run"),
         ("predict.py", ["run=s", f"images={ROOT}/README.md"], "is a sweep, not a run"),
         ("reproduce.py", ["run=aaa"], "no such run"),
         ("reproduce.py", ["run=s"], "is a sweep, not a run"),
-        ("compare.py", ["sweep=t"], "there is no such sweep"),
+        ("compare.py", ["sweep=t"], "no such sweep"),
         ("compare.py", ["experiment_name=x"], "no such experiment"),
-        ("compare.py", ["runs=x"], "is no filter"),
+        ("compare.py", ["runs=x"], "is not an MLflow filter"),
         ("train.py", ["resume=adam filters=17"], "Did you mean 'adam filters=16'?"),
         ("train.py", ["resume=0000"], "no such run"),
-        ("train.py", ["resume=twin"], "may be any of"),
+        ("train.py", ["resume=twin"], "matches several runs"),
         ("train.py", ["resume=last"], "there is no run in"),
     ],
 )

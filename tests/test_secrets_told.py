@@ -17,7 +17,7 @@ from tunebook.config.run_config import without_secrets
 from tunebook.config.validation import SettingError
 from tunebook.redaction import HIDDEN, hide
 from tunebook.text_output import quoted
-from tunebook.tracking.address import what_is_wrong
+from tunebook.tracking.address import address_problem
 
 
 def test_a_config_without_secrets_can_be_read_again() -> None:
@@ -49,7 +49,7 @@ def test_no_part_of_a_password_is_in_the_answer_to_a_bad_address(
 
     A URL parser's own message quotes what it took for a port or a host.
     """
-    said = what_is_wrong(f"{scheme}://me:{password}@127.0.0.1:9/x")
+    said = address_problem(f"{scheme}://me:{password}@127.0.0.1:9/x")
     assert [part for part in re.findall(r"\w{5,}", password) if part in said] == []
 
 
@@ -123,7 +123,7 @@ def test_a_run_that_is_gone_on_with_and_delivered_tells_no_secret(tmp_path: Path
     again = (f"outputs={tmp_path}/out", uri, "resume=last")
     assert faults.run_train(again, tmp_path / "2.txt", with_secrets) == 2
     assert (
-        "is not kept with the run, since it holds a secret; give it again"
+        "was not stored with the run, as it contains a secret; give it again"
         in (tmp_path / "2.txt").read_text()
     )
     assert (
@@ -191,14 +191,14 @@ def test_bad_input_is_answered_without_its_secrets(words: tuple[str, ...]) -> No
             ["++sweep.space={model.client_secret: 'choice(swordfish1,b)'}", "sweep=random"],
             "model.client_secret=***: is named like",
         ),
-        (["model.filters='http://me:swordfish1@host',8"], "model.filters=***: holds a secret"),
+        (["model.filters='http://me:swordfish1@host',8"], "model.filters=***: contains a secret"),
         (
             ["++sweep.space={tracking.uri: 'choice(http://me:swordfish1@host,b)'}", "sweep=tpe"],
-            "tracking.uri=***: holds a secret",
+            "tracking.uri=***: contains a secret",
         ),
         (
             ["tracking.uri=http://me:swordfish1@host,http://me:swordfish2@host"],
-            "holds for the whole sweep",
+            "applies to the whole sweep",
         ),
     ],
     ids=lambda words: words[0][:40] if isinstance(words, list) else None,

@@ -95,8 +95,8 @@ def test_a_trial_is_the_run_that_its_settings_make(grid: Path, cli: Cli, tmp_pat
     assert figures(alone) == figures(children(grid)["sgd seed=2"])
     assert "sweep" not in alone.data.params
     said = (
-        r"^time +\d+\.\d s an epoch \(median\), \d+ s of training and validation, "
-        r"\d+ s since the process began$"
+        r"^time +\d+\.\d s per epoch \(median\), \d+ s of training and validation, "
+        r"\d+ s since the process started$"
     )
     assert re.search(said, result.out, re.M)
 
@@ -267,7 +267,7 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     os.kill(process.pid, signal.SIGCONT)
     assert refused.code == 2
     assert (
-        "is at work already; to add workers to it: the same command with sweep.join=true"
+        "is already running; to add workers to it: the same command with sweep.join=true"
         in refused.err
     )
     process.join(60)
@@ -297,7 +297,7 @@ def test_a_dry_run_shows_the_trials_and_makes_nothing(cli: Cli, grid: Path, tmp_
     assert result.code == 0, result.err
     assert len(re.findall(r"^00\d  optimizer=(adam|sgd) seed=\d$", result.out, re.M)) == 6
     assert re.search(
-        r"6 trials, epochs of each: 12, \d workers?: about .*, going by 4 earlier runs", result.out
+        r"6 trials of 12 epochs, \d workers?: about .*, estimated from 4 earlier runs", result.out
     )
     assert not any(tmp_path.iterdir())
 

@@ -110,7 +110,7 @@ def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(
     assert process.exitcode == 1, log.read_text()
     end = (
         r"^error: the study's database can't be used \(.*\); no trial is lost: "
-        r"the same command goes on$"
+        r"the same command resumes the sweep$"
     )
     assert re.search(end, log.read_text(), re.M)
     assert "FAILED" not in {
@@ -195,8 +195,8 @@ def test_a_disk_that_is_full(
         if patience_s == 60:
             faults.wait_for(
                 lambda: (
-                    "waits, for at most" in log.read_text()
-                    or "waiting, for at most" in log.read_text()
+                    "waits for at most" in log.read_text()
+                    or "waiting for at most" in log.read_text()
                 ),
                 90,
             )
@@ -204,7 +204,9 @@ def test_a_disk_that_is_full(
             process.join(150)
             assert process.exitcode == 1, log.read_text()
             assert re.search(
-                r"^error: .*; no trial is lost: the same command goes on$", log.read_text(), re.M
+                r"^error: .*; no trial is lost: the same command resumes the sweep$",
+                log.read_text(),
+                re.M,
             )
     if patience_s == 60:
         process.join(150)

@@ -56,7 +56,7 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
     best = max(searched, key=lambda run: run.data.metrics["best/val_acc"])
     out = (final / "final.txt").read_text()
     assert re.search(
-        r"^test accuracy  \d+\.\d\d % in the median of 2 runs "
+        r"^test accuracy  \d+\.\d\d %, the median of 2 runs "
         r"\(95 % interval \+- \d+\.\d\d points\)$",
         out,
         re.M,
@@ -76,7 +76,7 @@ def test_the_winner_is_trained_on_everything_and_tested_with_several_seeds(
     missing = cli("train.py", "-m", "sweep=final", "sweep.of=fond", *with_store(final))
     assert missing.code == 2
     assert re.search(
-        r"there are: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err
+        r"available: final of found seed \w{8}, found. Did you mean 'found'\?\n$", missing.err
     )
 
 
@@ -106,7 +106,7 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     _, trained = sweeps_in(final)["final"]
     lr = trained[0].data.params["optimizer.lr"]
     assert re.search(
-        rf"^winner +optimizer.lr={lr}   of found, trained on its validation images too$", out, re.M
+        rf"^winner +optimizer.lr={lr}   of found, also trained on the validation images$", out, re.M
     )
     assert "val/acc" not in out
     assert "all trials together: 4 epochs" in out
@@ -122,7 +122,7 @@ def test_what_a_final_sweep_says(final: Path) -> None:
     (row,) = re.findall(rf"^ *2 +{median:.2f} \+- (\d+\.\d\d) % +lr={float(lr):.4g} *$", out, re.M)
     # The interval is that of the table.
     assert (
-        f"test accuracy  {median:.2f} % in the median of 2 runs (95 % interval +- {row} points)"
+        f"test accuracy  {median:.2f} %, the median of 2 runs (95 % interval +- {row} points)"
         in out
     )
     assert "one configuration over seeds (n of them): median +- 95 % interval" in out
@@ -135,10 +135,10 @@ def test_compare_names_the_winner_and_finds_nothing_to_choose(final: Path, cli: 
     _, trained = sweeps_in(final)["final"]
     median = statistics.median(100 * run.data.metrics["test/acc"] for run in trained)
     lr = f"optimizer.lr={float(trained[0].data.params['optimizer.lr']):.4g}"
-    said = f"{lr} with test/acc {median:.2f} % in the median of 2 runs"
+    said = f"{lr} with test/acc {median:.2f} %, the median of 2 runs"
     assert f"- The only configuration compared: {said}" in found.out
     assert re.search(rf"^1 +2 .* {lr} *$", found.out, re.M)
-    assert "not for choosing" not in found.out
+    assert "not meant for choosing" not in found.out
 
 
 @in_one_process
@@ -158,8 +158,8 @@ def test_the_commands_that_are_printed_work(final: Path, cli: Cli) -> None:
 def test_a_final_sweep_has_no_winner_of_its_own(final: Path, cli: Cli) -> None:
     name = sweeps_in(final)["final"][0].data.tags["sweep.name"]
     for of, said in (
-        (name, "trains the winner of another sweep already"),
-        ("../x", "there is no such sweep"),
+        (name, "already trains the winner of another sweep"),
+        ("../x", "no such sweep"),
     ):
         result = cli("train.py", "-m", "sweep=final", f"sweep.of='{of}'", *with_store(final))
         assert result.code == 2

@@ -114,11 +114,11 @@ def test_a_sweep_and_compare_leave_out_the_same_runs(
     assert said.index("(1 of 4") < said.index("(3 of 4")
     failures = (
         "4 of 8 runs (50 %) did not learn: val/acc up to 15.00 %, "
-        "what guessing gives with 10 classes."
+        "the level of guessing with 10 classes."
     )
     assert failures in said
     assert failures in compared.out
-    best = "82.00 % in the median of the 3 of 4 runs that learned (95 % interval +- 6.23 points)"
+    best = "82.00 %, the median of the 3 of 4 runs that learned (95 % interval +- 6.23 points)"
     assert f"best           val/acc {best}   model.filters=4" in said
     assert f"- Best: model.filters=4 with val/acc {best}." in compared.out
 
@@ -133,7 +133,7 @@ def test_a_sweep_over_seeds_alone_has_one_configuration_and_no_best_seed(
     assert re.search(
         r"^3 +60\.00 \+- 64\.81 % +59\.00 \+- 64\.81 % +digits filters=4 *$", said, re.M
     )
-    assert "val/acc        60.00 % in the median of 3 runs (95 % interval +- 64.81 points)" in said
+    assert "val/acc        60.00 %, the median of 3 runs (95 % interval +- 64.81 points)" in said
     assert "configuration  the only one: data=digits model.filters=4" in said
     assert not re.search(r"^best", said, re.M)
     assert [row.split()[-1] for row in said.splitlines() if " complete " in row] == [
@@ -145,7 +145,7 @@ def test_a_sweep_over_seeds_alone_has_one_configuration_and_no_best_seed(
     with console.capture() as live:
         console.print(Display(study, 1, 1, tracks=True)._drawn([]))
     assert re.search(
-        r"^so far +60\.00 % in the median of 3 runs .* digits filters=4 *$", live.get(), re.M
+        r"^so far +60\.00 %, the median of 3 runs .* digits filters=4 *$", live.get(), re.M
     )
     assert "best" not in live.get()
 
@@ -157,7 +157,7 @@ def test_a_configuration_without_settings_is_the_defaults(
     said = said_of(trained(request, {None: (0.5, 0.6)}), caplog, capfd)
     assert re.search(r"^2 +55\.00 \+- .* +the defaults *$", said, re.M)
     assert "configuration  the only one: the defaults" in said
-    assert "55.00 % in the median of 2 runs" in said
+    assert "55.00 %, the median of 2 runs" in said
 
 
 def test_the_winner_has_the_best_median_not_the_best_seed(tmp_path: Path) -> None:
@@ -200,12 +200,12 @@ def test_a_single_configuration_has_a_name_and_nothing_to_choose(
     assert only.code == 0, only.err
     assert re.search(rf"^1 +3 .* {named} *$", only.out, re.M)
     assert (
-        f"- The only configuration compared: {named} with {metric} 81.00 % in the median of 3 runs"
+        f"- The only configuration compared: {named} with {metric} 81.00 %, the median of 3 runs"
         in only.out
     )
     assert "! " not in only.out
     both = cli("compare.py", f"metric={metric}", "report=false", *store.words)
-    assert ("not for choosing" in both.out) == (metric == TESTED)
+    assert ("not meant for choosing" in both.out) == (metric == TESTED)
 
 
 def test_a_sweep_over_seeds_is_named_by_its_settings(cli: Cli, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_sweep_over_seeds_is_named_by_its_settings(cli: Cli, tmp_path: Path) -
             )
         found = cli("compare.py", f"sweep={name}", *store.words)
         expected = "data=digits model.filters=4" if settings else "the defaults"
-        said = f"{expected} with val/acc 81.50 % in the median of 2 runs"
+        said = f"{expected} with val/acc 81.50 %, the median of 2 runs"
         assert f"The only configuration compared: {said}" in found.out
         assert expected in (tmp_path / "out" / "reports" / name / "report.html").read_text()
 
@@ -234,7 +234,7 @@ def test_one_of_a_thing_is_no_plural(
     request, _ = read([*WORDS, "seed=range(1,2)"])
     said = said_of(trained(request, {None: (0.1,)}), caplog, capfd)
     assert ": 1 trial, 1 worker, threads" in said
-    assert "goes on: 1 trial is done" in said
+    assert "resuming: 1 trial already done" in said
     assert "1 of 1 run (100 %) did not learn" in said
     assert "from one run" in said
     store = Store(tmp_path)

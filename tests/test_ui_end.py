@@ -86,7 +86,10 @@ def test_mlflows_server_ends_with_ui(
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=tmp_path)
     this = psutil.Process(process.pid)
     wait_for(
-        lambda: this.children() and (when == "starting" or "Ctrl-C ends it" in log.read_text()), 200
+        lambda: (
+            this.children() and (when == "starting" or "Ctrl-C stops the server" in log.read_text())
+        ),
+        200,
     )
     family = this.children(recursive=True)
     assert f"http://127.0.0.1:{port}/" in log.read_text() or when == "starting"
@@ -108,7 +111,7 @@ def test_a_server_that_dies_leaves_no_worker(store: str, tmp_path: Path) -> None
             stderr=out,
         )
     this = psutil.Process(process.pid)
-    wait_for(lambda: "Ctrl-C ends it" in log.read_text(), 200)
+    wait_for(lambda: "Ctrl-C stops the server" in log.read_text(), 200)
     family = this.children(recursive=True)
     this.children()[0].kill()
     process.wait(30)

@@ -32,7 +32,7 @@ from tunebook.program import FILE
 from tunebook.report import requested_runs
 from tunebook.report.compare import places, read_study
 from tunebook.report.read import Study as RunsOfStudy
-from tunebook.report.terminal import say
+from tunebook.report.terminal import print_findings
 from tunebook.run_folder import RunFolder
 from tunebook.runs import restore
 from tunebook.runs.check import check
@@ -57,10 +57,10 @@ ONCE = ("test/", "best/", "system/", "time/fit_s", "time/first_step_s")
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """Hold a run that is over.
+    """Hold a finished run.
 
-    id: of its MLflow run; "" where it is not tracked, or has not arrived there yet.
-    settings: as MLflow has them, as text.
+    id: the id of its MLflow run; "" if it is not tracked, or has not reached MLflow yet.
+    settings: its parameters in MLflow, as text.
     metrics: the last value of each. history: a row for each epoch, from 1.
     """
 
@@ -117,7 +117,7 @@ class Run:
         """Return the pictures of the run: the confusion matrix, learning curves, worst images."""
         if not self.id:
             raise InputError(f"{self.name}: is not tracked, so that there are no pictures")
-        stored = StoredRun.find(self.id, str(_asked(*self.source).tracking.uri))
+        stored = StoredRun.find(self.id, str(_evaluate_config(*self.source).tracking.uri))
         found = dict[str, Image.Image]()
         with tempfile.TemporaryDirectory() as folder:
             for file in sorted(stored.download("pictures", Path(folder)).glob("*.png")):
@@ -127,12 +127,12 @@ class Run:
 
     def _restored(self) -> restore.Restored:
         with tempfile.TemporaryDirectory() as folder:
-            return restore.restore(_asked(*self.source), Path(folder))
+            return restore.restore(_evaluate_config(*self.source), Path(folder))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Hold what runs have shown.
+    """Hold the findings about some runs.
 
     leaderboard: a row for each configuration, the best first. sentences: the findings, the most
     useful first. warnings: what biases them. next_commands: what to run next, for a shell.
@@ -153,7 +153,7 @@ class Comparison:
 
     @property
     def next_commands(self) -> tuple[str, ...]:
-        """Return the commands that would answer what is still open."""
+        """Return the commands that would answer the open questions."""
         return self.found.next_commands
 
     @property
@@ -187,15 +187,15 @@ class Comparison:
     def __str__(self) -> str:
         """Return what compare prints in a terminal."""
         text = io.StringIO()
-        say(self.study, self.found, text)
+        print_findings(self.study, self.found, text)
         return text.getvalue()
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Hold a sweep that is over, or as far as it came.
+    """Hold a sweep, finished or not.
 
-    trials: a row for each trial, with its state and its figure.
+    trials: a row for each trial, with its state and its objective.
     """
 
     name: str
@@ -207,13 +207,13 @@ class Sweep:
 
     @property
     def best(self) -> Run:
-        """Return the trial with the best figure; raise InputError where none has one."""
+        """Return the trial with the best objective; raise InputError if no trial is complete."""
         if self.best_trial is None:
-            raise InputError(f"sweep {self.name}: no trial was trained to its end")
+            raise InputError(f"sweep {self.name}: no trial is complete")
         return load(str(self.folder / f"{self.best_trial:04d}"), *self.source)
 
     def findings(self) -> Comparison:
-        """Return what the sweep shows; raise InputError where it is not tracked."""
+        """Return the findings about the sweep; raise InputError if it is not tracked."""
         known = ("tracking", "outputs")
         places = [text for text in self.source if key_of(text).partition(".")[0] in known]
         return compare(f"sweep={self.name}", *places)
@@ -222,8 +222,8 @@ class Sweep:
 def train(*overrides: str) -> Run:
     """Train and test the run that the overrides describe, and return it.
 
-    Raises SettingError, ConfigError or InputError where it can't run, before anything is made, and
-    KeyboardInterrupt after Ctrl-C, when the run can be resumed with `resume=last`.
+    Raises SettingError, ConfigError or InputError if it can't run, before anything is created, and
+    KeyboardInterrupt after Ctrl-C; the run can then be resumed with `resume=last`.
     """
     quiet()
     cfg = compose_config("config", overrides)
@@ -251,14 +251,18 @@ def sweep(*overrides: str) -> Sweep:
     """Run the sweep that `train.py -m <overrides>` would run, and return it.
 
     The same call continues a sweep that was interrupted. Raises SettingError, ConfigError or
-    InputError where it can't run, SweepStopped where it can't continue, and KeyboardInterrupt after
+    InputError if it can't run, SweepStopped if it can't continue, and KeyboardInterrupt after
     Ctrl-C.
     """
     quiet()
     with logged(), interruptible():
         request, base = read_checked(overrides)
         if base.sweep.dry_run:
-            raise SettingError("sweep.dry_run", True, "only prints: python src/train.py -m ...")
+            raise SettingError(
+                "sweep.dry_run",
+                True,
+                "only prints the trials; use python src/train.py -m ... instead",
+            )
         outputs = Path(str(base.outputs))
         status = drive(request, base, [SCRIPT, "-m", *overrides])
     if status == 128 + signal.SIGINT:
@@ -281,9 +285,9 @@ def load(name: str, *overrides: str) -> Run:
 
     name: "last", an MLflow run's id, its first digits or its name, or a run's folder. overrides:
     where the runs and the data are, such as `tracking.uri=...` or `data.root=...`. Raises
-    RunNotFound, with the nearest match, where there is no such run.
+    RunNotFound, with the nearest match, if there is no such run.
     """
-    cfg = _asked(*_source(name, overrides))
+    cfg = _evaluate_config(*_source(name, overrides))
     stored = StoredRun.requested(cfg)
     columns = {
         metric: stored.history(metric) for metric in stored.metrics if not metric.startswith(ONCE)
@@ -296,10 +300,10 @@ def load(name: str, *overrides: str) -> Run:
 
 
 def compare(*overrides: str) -> Comparison:
-    """Return what runs have shown.
+    """Return the findings about earlier runs.
 
     overrides: `sweep=last`, `runs=...` or `experiment_name=...`, as for compare.py. Raises
-    SettingError or InputError where there are no such runs.
+    SettingError or InputError if there are no such runs.
     """
     cfg = compose_config("compare", overrides)
     requested_runs.check(cfg)
@@ -308,7 +312,7 @@ def compare(*overrides: str) -> Comparison:
     return Comparison(study, findings(study.results, start=start))
 
 
-def _asked(*overrides: str) -> DictConfig:
+def _evaluate_config(*overrides: str) -> DictConfig:
     """Return the settings of `evaluate`, which name a run and where it is."""
     return compose_config("evaluate", overrides)
 
@@ -316,8 +320,8 @@ def _asked(*overrides: str) -> DictConfig:
 def _source(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides with which `evaluate` finds a run and its data.
 
-    overrides: as for `train`. Of its places, `evaluate` knows the tracking store and, by another
-    name, the folder of the data.
+    overrides: as for `train`. Of those that name a location, `evaluate` has the tracking store and,
+    by another name, the folder of the data.
     """
     found = [f"run={quoted(name)}"]
     for text in overrides:

@@ -137,7 +137,7 @@ def _check_kernel(height: int, width: int, kernel_size: int) -> None:
     if kernel_size > 2 * max(height, width) - 1:
         message = (
             f"must be at most {2 * max(height, width) - 1}: "
-            f"more reaches beyond {height} x {width} images from every pixel"
+            f"a larger kernel reaches beyond {height} x {width} images from every pixel"
         )
         raise SettingError("kernel_size", kernel_size, message)
 
@@ -147,7 +147,7 @@ def _check_stages(height: int, width: int, filters: int, stages: int, pool_size:
     if filters * 2 ** (stages - 1) > WIDEST:
         message = (
             f"must be at most {WIDEST // 2 ** (stages - 1)}: "
-            f"the last of {stages} stages has {2 ** (stages - 1)} times as many"
+            f"the last of {stages} stages has {2 ** (stages - 1)} times as many filters"
         )
         raise SettingError("filters", filters, message)
     if pool_size ** (stages - 1) > min(height, width):

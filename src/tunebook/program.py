@@ -1,7 +1,7 @@
-"""Tell how this process was called, and how the user calls the program's other commands.
+"""Find out how this process was called, and how the user calls the program's other commands.
 
-There are two ways: `tunebook train ...`, and `python src/train.py ...` in a checkout. Whatever
-tells the user a command uses the way in which the user called this process.
+There are two ways: `tunebook train ...`, and `python src/train.py ...` in a checkout. A message
+that names a command names it in the way in which the user called this process.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
 NAME = "tunebook"
 FILE = PACKAGE / "__main__.py"
 
-_subcommand = "train"  # of this process; a sweep's workers are not told, and all of them train
+_subcommand = (
+    "train"  # of this process; the workers of a sweep keep this value, as all of them train
+)
 
 
 def _is_dispatcher() -> bool:
@@ -29,20 +31,20 @@ def has_scripts() -> bool:
 
 
 def call(command: str) -> list[str]:
-    """Return the words with which the user calls a command, such as `train`."""
+    """Return the beginning of the command line with which the user calls `command`."""
     return ["python", f"src/{command}.py"] if has_scripts() else [NAME, command]
 
 
 def own_call(script: str) -> list[str]:
-    """Return the words with which the user called this process, without its arguments.
+    """Return the command line with which the user called this process, without its arguments.
 
-    script: how the script is named, where this process runs a script of its own.
+    script: the script's name, used if this process runs a script of its own.
     """
     return ["python", script] if has_scripts() else [NAME, _subcommand]
 
 
 def process(command: str) -> list[str]:
-    """Return the words that start a process that runs a command, whatever started this one."""
+    """Return the beginning of a command line that runs `command`, however this process started."""
     return [sys.executable, str(FILE), command]
 
 

@@ -130,7 +130,7 @@ class RunFolder:
             return  # a new folder
         if there == "FINISHED" != self.status:
             release(self.path)
-            raise InputError(f"{self.path}: another process has finished this run meanwhile")
+            raise InputError(f"{self.path}: another process has already finished this run")
 
     def _require_own_key(self) -> None:
         """Raise InputError if another run's folder has the same key, and would lose its links.
@@ -226,7 +226,7 @@ def acquire(folder: Path, patience_s: float = LOCK_PATIENCE_S) -> None:
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(f"{folder}: another process works in this run's folder") from None
+        raise InputError(f"{folder}: another process is using this run's folder") from None
     except (OSError, NotImplementedError):
         return  # a file system without locks, or a full one; `is_alive` still guards the run
     _held[folder] = lock

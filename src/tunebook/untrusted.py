@@ -53,7 +53,7 @@ def read_regular(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return what a JSON text holds; raise ValueError if it is invalid or nested too deeply."""
+    """Return the value of a JSON text; raise ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(data)
     except RecursionError:
@@ -74,7 +74,7 @@ def inside(folder: Path, name: object) -> Path:
         raise ValueError("is not the name of a file")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or not parts:
-        raise ValueError("lies outside the run's folder")
+        raise ValueError("is outside the run's folder")
     path = folder
     for part in parts:
         path = path / part
@@ -93,7 +93,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
-    """Raise ValueError unless a folder holds nothing but regular files and folders.
+    """Raise ValueError unless a folder contains only regular files and folders.
 
     The subfolders named in `parts` are searched to any depth. Hard links are refused as well.
     """
@@ -112,12 +112,12 @@ def require_plain(folder: Path, parts: tuple[str, ...]) -> None:
             and os.stat(entry.path, follow_symlinks=False).st_nlink > 1
         ):
             raise ValueError(
-                f"{entry.path} is a hard link: what is written there would change another file"
+                f"{entry.path} is a hard link: writing to it would change another file"
             )
 
 
 def require_plain_yaml(text: str) -> str:
-    """Return a YAML text if it holds only plain values and is safe to load.
+    """Return a YAML text if it contains only plain values and is safe to load.
 
     Otherwise raises ValueError, which names the line. Aliases of aliases let a short text expand to
     gigabytes, and deep nesting ends in a RecursionError.
@@ -134,10 +134,10 @@ def require_plain_yaml(text: str) -> str:
             if tag and tag.removeprefix(TAG) not in PLAIN_TAGS:
                 line = event.start_mark.line + 1
                 raise ValueError(
-                    f"holds a value of the type {tag} in line {line}; plain values only"
+                    f"contains a value of type {tag} in line {line}; only plain values are allowed"
                 )
             if depth > MAX_DEPTH or aliases > MAX_ALIASES:
-                limits = f"at most {MAX_DEPTH} levels and {MAX_ALIASES} aliases are read"
+                limits = f"allowed: {MAX_DEPTH} levels and {MAX_ALIASES} aliases"
                 raise ValueError(f"is nested too deeply or repeats itself too often; {limits}")
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -9,35 +9,40 @@ from tunebook.text_output import counted
 def warnings(found: Found) -> tuple[str, ...]:
     """Return sentences about biases in the findings and about runs that do not count."""
     results, compared = found.results, found.compared
-    said = [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
+    found_caveats = (
+        [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
+    )
     ranked = [configuration for configuration in found.leaderboard if configuration.n]
     # With a single configuration, there is nothing to choose.
     if results.objective.startswith("test/") and len(ranked) > 1:
-        said.append(
-            f"{results.objective} is for telling how good the winner is, not for choosing it: "
-            "choose by validation figures."
+        found_caveats.append(
+            f"{results.objective} shows how good the winner is; it is not meant for choosing it. "
+            "Choose by a validation metric."
         )
     if results.adaptive:
-        said.append(
-            "The sampler was adaptive: it tried most where results were good, "
+        found_caveats.append(
+            "The sampler was adaptive: it sampled most where results were good, "
             "which biases importances and tests of settings."
         )
     if compared.epoch is not None:
-        said.append(
+        found_caveats.append(
             "Some runs were pruned: settings are compared by the best value up to epoch "
-            f"{compared.epoch}, which {_reached(compared)}; later epochs may tell otherwise, "
-            "so no value is called the best, and the leaderboard holds only what pruning left."
+            f"{compared.epoch}, which {_reached(compared)}; later epochs may rank them "
+            "differently, so no value is called the best, and the leaderboard contains only "
+            "the runs that were not pruned."
         )
     if len(ranked) > 1 and all(configuration.n == 1 for configuration in ranked):
-        said.append("Every configuration has one run: the leader may lead by its seed.")
+        found_caveats.append(
+            "Every configuration has one run: the leader may be ahead by the choice of seed alone."
+        )
     lost = sum(run.state == "complete" and not usable(run.objective) for run in results.runs)
     if lost:
         runs = counted(len(results.runs), "run")
-        said.append(
+        found_caveats.append(
             f"{lost} of {runs} ended without a finite {results.objective}, "
             f"and {'is' if lost == 1 else 'are'} left out."
         )
-    return tuple(said)
+    return tuple(found_caveats)
 
 
 def _reached(compared: Comparable) -> str:
@@ -45,5 +50,5 @@ def _reached(compared: Comparable) -> str:
         return "all have reached"
     return (
         f"{len(compared.runs)} of {compared.of} have reached "
-        f"(the highest that at least {ENOUGH} have, or else all)"
+        f"(the last epoch that at least {ENOUGH} runs have reached, or else all)"
     )

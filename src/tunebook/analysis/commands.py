@@ -43,14 +43,14 @@ def words(values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]
     Options come before the settings that depend on them. Floats are written to the last digit.
     """
     found = [
-        f"{key(name)}={in_full(value)}"
+        f"{key(name)}={exact_text(value)}"
         for name, value in values.items()
         if key(name) not in without
     ]
     return sorted(found, key=lambda word: "." in word.partition("=")[0])
 
 
-def in_full(value: Value) -> str:
+def exact_text(value: Value) -> str:
     """Return the value as Hydra's command line accepts it, to the last digit."""
     if isinstance(value, str) and not PLAIN.fullmatch(value) and not value.startswith(("[", "{")):
         return quoted(value)

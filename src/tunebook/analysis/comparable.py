@@ -4,21 +4,19 @@ The last value of a pruned run is from an early epoch. Compared with values from
 would look worse than it is.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tunebook.analysis.leaderboard import configuration_key
+from tunebook.analysis.leaderboard import by_configuration
 from tunebook.analysis.learning import ChanceLevel, chance_level, is_ranked, usable
 from tunebook.analysis.results import Results, Run, Value
 
 UNFINISHED = {"running", "interrupted"}  # states that say nothing about settings
 ENOUGH = 20  # runs that must have reached an epoch for settings to be compared there
 CANNOT_BE_COMPARED = (
-    "pruned runs have no curve: "
-    "only runs trained to their end are compared, which pruning has selected"
+    "pruned runs have no curve: only complete runs are compared, and pruning has selected those"
 )
 
 
@@ -75,12 +73,9 @@ class Comparable:
 
     def units(self) -> list[Unit]:
         """Return the configurations in the order of their first runs."""
-        groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
-        for position, run in enumerate(self.runs):
-            groups[configuration_key(run.values)].append(position)
         return [
             Unit(self.runs[members[0]].values, tuple(members), self.median(members))
-            for members in groups.values()
+            for members in by_configuration([run.values for run in self.runs])
         ]
 
 

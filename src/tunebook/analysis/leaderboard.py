@@ -135,6 +135,14 @@ def configuration_key(values: Mapping[str, Value]) -> tuple[tuple[str, str], ...
     return tuple(sorted((name, repr(value)) for name, value in values.items()))
 
 
+def by_configuration(rows: Sequence[Mapping[str, Value]]) -> list[list[int]]:
+    """Return the positions of each configuration's rows, in the order of their first rows."""
+    groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
+    for position, row in enumerate(rows):
+        groups[configuration_key(row)].append(position)
+    return list(groups.values())
+
+
 def leaderboard(results: Results) -> tuple[Configuration, ...]:
     """Return every configuration, the best median first.
 
@@ -142,10 +150,10 @@ def leaderboard(results: Results) -> tuple[Configuration, ...]:
     without a ranked run come last, in the order of their runs.
     """
     chance = chance_level(results)
-    groups: dict[tuple[tuple[str, str], ...], list[Run]] = defaultdict(list)
-    for run in results.runs:
-        groups[configuration_key(run.values)].append(run)
-    found = [_configuration(runs, chance) for runs in groups.values()]
+    found = [
+        _configuration([results.runs[member] for member in members], chance)
+        for members in by_configuration([run.values for run in results.runs])
+    ]
     sign = 1 if results.direction == "max" else -1
     return tuple(
         sorted(

@@ -23,8 +23,8 @@ MAX_SEEDS = 1000  # up to which the number of seeds needed is computed
 POWER = 0.8
 Verdict = Literal[
     "better",
-    "indistinguishable from another seed",
-    "fewer than 3 seeds in common: nothing can be said",
+    "indistinguishable from seed noise",
+    "fewer than 3 seeds in common: no conclusion",
 ]
 
 
@@ -34,11 +34,11 @@ class Pair:
 
     difference: leader minus other, in the objective's unit, over the seeds that they share, or over
         all their runs if they share none.
-    half_width: of its 95 % interval; NaN for fewer than 3 seeds.
+    half_width: half the width of its 95 % interval; NaN for fewer than 3 seeds.
     p: adjusted; None for fewer than 3 seeds.
-    needed: how many seeds tell the two apart with a power of 80 %, at the level of 5 % shared among
-        all pairs; None for more than 1000, if the means are equal, or if no noise between seeds
-        is known.
+    needed: the number of seeds that tell the two apart with a power of 80 %, at the level of 5 %
+        shared among all pairs; None for more than 1000, if the means are equal, or if no noise
+        between seeds is known.
     """
 
     leader: Configuration
@@ -117,10 +117,10 @@ def _pair(
         float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= MIN_SEEDS else math.nan
     )
     verdict: Verdict = (
-        "better" if p is not None and p < LEVEL else "indistinguishable from another seed"
+        "better" if p is not None and p < LEVEL else "indistinguishable from seed noise"
     )
     if n < MIN_SEEDS:
-        verdict = "fewer than 3 seeds in common: nothing can be said"
+        verdict = "fewer than 3 seeds in common: no conclusion"
     needed = seeds_needed(difference, _spread(values) if n >= ENOUGH_PAIRS else pooled, level)
     return Pair(leader, other, tuple(differences), difference, half_width, p, needed, verdict)
 

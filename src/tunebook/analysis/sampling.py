@@ -1,7 +1,6 @@
 """Find what was sampled too little to judge, and values with which runs fail."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +9,10 @@ from scipy.stats import fisher_exact
 from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.design import only_one_varies
 from tunebook.analysis.effects import LEVEL, MIN_RUNS, Effect, holm
-from tunebook.analysis.leaderboard import configuration_key, objectives
+from tunebook.analysis.leaderboard import by_configuration, objectives
 from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import Level, is_listed, levels, scale
-from tunebook.analysis.results import Results, Run, Setting, Value
+from tunebook.analysis.results import Results, Run, Setting
 
 PERMUTATIONS = 5000
 FAILED = {"failed", "diverged", "killed", "timed out"}
@@ -60,9 +59,9 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
     gaps: list[Gap] = []
     untested = all(effect.p is None for effect in found)
     units = len(compared.units())
-    too_few = "one configuration is too few to test settings by"
+    too_few = "one configuration is too few to test any setting"
     if units != 1:
-        too_few = f"{units} different configurations are too few to test settings by"
+        too_few = f"{units} different configurations are too few to test any setting"
     for effect in found:
         setting = effect.setting
         tried = {repr(row[setting.name]) for row in rows if setting.name in row}
@@ -72,13 +71,15 @@ def gaps(results: Results, compared: Comparable, found: Sequence[Effect]) -> tup
             gaps.append(
                 Gap(
                     setting,
-                    "one value in all runs that can be compared"
+                    "all comparable runs have the same value"
                     if tried
-                    else "no run that can be compared",
+                    else "no comparable run has a value",
                 )
             )
         elif effect.p is None:
-            gaps.append(Gap(setting, too_few if untested else "varied only together with others"))
+            gaps.append(
+                Gap(setting, too_few if untested else "it varied only together with other settings")
+            )
         elif few:
             gaps.append(Gap(setting, "fewer than 3 runs" if least == MIN_RUNS else "no run", few))
     return tuple(gaps)
@@ -110,7 +111,7 @@ def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> t
     if not any(bad) or all(bad):
         return ()
     rows = [run.values for run in runs]
-    groups = _groups(rows)
+    groups = by_configuration(rows)
     permute = len(groups) < len(rows) and not only_one_varies(results.settings, rows)
     counted: dict[tuple[int, int], Failing] = {}
     for place, setting in enumerate(results.settings):
@@ -130,14 +131,6 @@ def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> t
     adjusted = holm({key: one.p for key, one in counted.items()})
     found = [replace(one, p=adjusted[key]) for key, one in counted.items() if adjusted[key] < LEVEL]
     return tuple(sorted(found, key=lambda one: one.p))
-
-
-def _groups(rows: Sequence[Mapping[str, Value]]) -> list[list[int]]:
-    """Return the positions of the rows of each configuration."""
-    groups: dict[object, list[int]] = defaultdict(list)
-    for position, row in enumerate(rows):
-        groups[configuration_key(row)].append(position)
-    return list(groups.values())
 
 
 def _permuted_p(groups: Sequence[Sequence[int]], inside: set[int], bad: Sequence[bool]) -> float:

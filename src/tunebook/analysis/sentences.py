@@ -66,7 +66,7 @@ def configuration_text(configuration: Configuration) -> str:
 def measured_text(objective: str, configuration: Configuration) -> str:
     """Return the objective of a configuration over its runs.
 
-    For example: `97.10 % in the median of 3 runs (95 % interval +- 0.21 points)`.
+    For example: `97.10 %, the median of 3 runs (95 % interval +- 0.21 points)`.
     """
     value, n = value_text(objective, configuration.median), len(configuration.learned)
     if configuration.n == 1:
@@ -77,7 +77,7 @@ def measured_text(objective: str, configuration: Configuration) -> str:
         f"{n} runs" if n == configuration.n else f"the {n} of {configuration.n} runs that learned"
     )
     width = difference_text(objective, configuration.half_width)
-    return f"{value} in the median of {runs} (95 % interval +- {width})"
+    return f"{value}, the median of {runs} (95 % interval +- {width})"
 
 
 def failures_text(configuration: Configuration) -> str:
@@ -144,7 +144,9 @@ def _leader(found: Found) -> Iterator[str]:
     leader, name = found.leaderboard[0], found.results.objective
     start = "Best" if len(_ranked(found)) > 1 else "The only configuration compared"
     text = f"{start}: {configuration_text(leader)} with {name} {measured_text(name, leader)}"
-    yield f"{text}: how much of that is its seed, is not known." if leader.n == 1 else f"{text}."
+    yield (
+        f"{text}; how much of that is due to its seed is unknown." if leader.n == 1 else f"{text}."
+    )
 
 
 def _ranked(found: Found) -> list[Configuration]:
@@ -167,7 +169,7 @@ def learning_text(results: Results, board: Sequence[Configuration]) -> str:
         return ""
     ranked = sum(map(is_ranked, results.runs))
     basis = (
-        f"what guessing gives with {chance.classes} classes"
+        f"the level of guessing with {chance.classes} classes"
         if chance.classes
         else "within 5 points of the worst run, whose level is at most half of what others reach"
     )
@@ -176,7 +178,7 @@ def learning_text(results: Results, board: Sequence[Configuration]) -> str:
     return (
         f"{failed} of {counted(ranked, 'run')} ({100 * failed / ranked:.0f} %) did not learn: "
         f"{results.objective} {kind} {limit}, {basis}. "
-        "What did not learn is counted here and left out of medians, intervals "
+        "Runs that did not learn are left out of medians, intervals "
         "and the noise between seeds."
     )
 
@@ -195,15 +197,15 @@ def _early_effect(found: Found, effect: Effect) -> str:
     It is for studies in which pruning decided which runs are compared, or at which epoch.
     """
     epoch = found.compared.epoch
-    when = "among the runs that pruning left" if epoch is None else f"at epoch {epoch}"
+    when = "among the runs that were not pruned" if epoch is None else f"at epoch {epoch}"
     difference = difference_text(found.results.objective, effect.difference)
     text = (
         f"{effect.setting.name} makes a difference {when} ({p_text(effect.p or 0.0)}), "
         f"{difference} between medians of its values"
     )
     return (
-        f"{text}; which value is best in the end, "
-        f"pruned runs do not show{_importance(found, effect)}."
+        f"{text}; pruned runs do not show which value is best in the end"
+        f"{_importance(found, effect)}."
     )
 
 
@@ -217,7 +219,7 @@ def _effect(found: Found, effect: Effect) -> str:
     if len(effect.levels) > 1:
         text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
     if found.noise and effect.difference < found.noise.sd:
-        text += ", which is less than another seed makes"
+        text += ", which is less than the noise between seeds"
     return f"{text}{_importance(found, effect)}{_leader_differs(found, effect)}."
 
 
@@ -243,7 +245,7 @@ def _leader_differs(found: Found, effect: Effect) -> str:
         return ""
     value = configuration_value(values[name])
     return (
-        f". That is over all configurations; the best single one has {value}, "
+        f". That is over all configurations; the best single configuration has {value}, "
         "where other settings or chance make up for it"
     )
 
@@ -256,7 +258,7 @@ def _interactions(found: Found) -> Iterator[str]:
         yield (
             f"{one.first.name} and {one.second.name} interact ({p_text(one.p)}): "
             f"{one.first.name} {first.text} with {one.second.name} {second.text} "
-            f"is {amount} {kind} than the two by themselves let expect."
+            f"is {amount} {kind} than the two separate effects would give."
         )
 
 
@@ -266,7 +268,7 @@ def _edges(found: Found) -> Iterator[str]:
         where = f"the {end} end of its range, {edge.end:.4g} ({p_text(edge.p)})"
         yield (
             f"{edge.setting.name} is best at {where} over all configurations: "
-            f"extend {side}, where it can be."
+            f"extend it {side} if possible."
         )
 
 
@@ -290,14 +292,14 @@ def _pairs(found: Found) -> Iterator[str]:
                 f"+- {difference_text(name, pair.half_width)}"
             )
             yield (
-                f"The best is better than {other}: "
-                f"by {interval} in the mean over {n} equal seeds ({p_text(pair.p)})."
+                f"The best is better than {other} by {interval}, "
+                f"the mean over {n} common seeds ({p_text(pair.p)})."
             )
         elif pair.p is not None:
             gap = difference_text(name, pair.difference)
             text = (
-                f"The best and {other} are indistinguishable from another seed: "
-                f"{gap} in the mean over {n} equal seeds"
+                f"The best and {other} differ by {gap}, the mean over {n} common seeds: "
+                "indistinguishable from seed noise"
             )
             yield f"{text} ({_needed(found, pair)})."
     unclear = [pair for pair in found.pairs if pair.p is None]
@@ -309,7 +311,7 @@ def _pairs(found: Found) -> Iterator[str]:
         )
         text = (
             f"The best and {number} have fewer than 3 seeds in common: "
-            "nothing can be said of their difference"
+            "no conclusion about their difference"
         )
         yield f"{text} ({_needed(found, unclear[0])})."
 
@@ -318,7 +320,7 @@ def _needed(found: Found, pair: Pair) -> str:
     if pair.difference == 0:
         return "the means are the same"
     if pair.needed is None and found.noise is None and pair.p is None:
-        return "how many seeds it takes, is not known without repeated seeds"
+        return "how many seeds it would take is unknown without repeated seeds"
     number = f"more than {MAX_SEEDS:,}" if pair.needed is None else f"about {pair.needed}"
     gap = difference_text(found.results.objective, abs(pair.difference))
     return f"{number} seeds each would show a difference of {gap}, with a power of 80 %"
@@ -338,14 +340,14 @@ def _not_found(found: Found) -> Iterator[str]:
         else f"{effect.setting.name} ({difference_text(found.results.objective, effect.smallest)})"
         for effect in missed
     ]
-    text = f"No effect was found of {', '.join(parts)}"
+    text = f"No effect was found for {', '.join(parts)}"
     if all(effect.smallest is None for effect in missed):
         yield f"{text}: there may be one that so few runs do not show."
         return
     across = "across the range or between two values"
     yield (
-        f"{text}. In brackets is the smallest effect {across} that would have been found "
-        "with a power of 80 %: smaller ones may be there."
+        f"{text}. In parentheses is the smallest effect {across} that would have been found "
+        "with a power of 80 %; smaller effects are possible."
     )
 
 
@@ -354,7 +356,7 @@ def _noise(found: Found) -> Iterator[str]:
         name = found.results.objective
         sd = difference_text(name, found.noise.sd)
         yield (
-            f"Another seed alone changes {name} by {sd} "
+            f"The seed alone changes {name} by {sd} "
             f"(typical standard deviation, df = {found.noise.df})."
         )
 
@@ -362,7 +364,7 @@ def _noise(found: Found) -> Iterator[str]:
 def _gaps(found: Found) -> Iterator[str]:
     if len(found.compared.values) > 1 and len(set(found.compared.values)) == 1:
         yield (
-            f"All runs that can be compared have the same {found.results.objective}: "
+            f"All comparable runs have the same {found.results.objective}: "
             "no setting shows an effect."
         )
         return
@@ -374,6 +376,6 @@ def _gaps(found: Found) -> Iterator[str]:
         texts = [level.text for level in gap.levels[:MAX_NAMED]] + ["..."] * (
             len(gap.levels) > MAX_NAMED
         )
-        yield f"Too little was sampled of {gap.setting.name} at {', '.join(texts)}: {gap.reason}."
+        yield f"Too few samples of {gap.setting.name} at {', '.join(texts)}: {gap.reason}."
     for reason, names in whole.items():
-        yield f"Too little was sampled to say anything of {', '.join(names)}: {reason}."
+        yield f"Too few samples to judge {', '.join(names)}: {reason}."

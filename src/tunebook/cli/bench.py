@@ -229,7 +229,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--pairs", type=int, default=5, help="epochs that count, after one that warms up"
+        "--pairs", type=int, default=5, help="number of measured epochs, after one for warm-up"
     )
     parser.add_argument("overrides", nargs="*", help="settings, as for train.py")
     arguments = parser.parse_args()

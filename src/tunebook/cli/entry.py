@@ -25,7 +25,7 @@ from tunebook.config.files import ConfigError
 from tunebook.config.output import open_output, quiet
 from tunebook.config.overrides import require_one_run
 from tunebook.config.paths import CONF
-from tunebook.config.quotes import spelt
+from tunebook.config.quotes import normalize_overrides
 from tunebook.config.validation import InputError, SettingError, one_line
 from tunebook.program import call
 from tunebook.redaction import learn_words, redact, redact_output
@@ -88,7 +88,7 @@ def _arguments(config_name: str) -> argparse.Namespace:
     flags = list(sys.argv[1:])
     for override in arguments.overrides:
         flags.remove(override)
-    arguments.overrides = spelt(config_name, arguments.overrides)
+    arguments.overrides = normalize_overrides(config_name, arguments.overrides)
     sys.argv[1:] = [*flags, *arguments.overrides]
     return arguments
 
@@ -101,7 +101,7 @@ def _prepare(
     resolve_resume: str | None,
     sweeps: bool,
 ) -> DictConfig | None:
-    """Return the checked config, or None where the flags only ask to show something.
+    """Return the checked config, or None if the flags only request output.
 
     Exit with an error for bad input.
     """
@@ -137,7 +137,7 @@ def _sweep(arguments: argparse.Namespace, sweep: str | None) -> int:
         if sweep is None:
             train = call("train")
             raise ConfigError(
-                f"-m: trains many runs, which is what {Path(train[-1]).name} does: "
+                f"-m: runs a sweep, which only {Path(train[-1]).name} can do: "
                 f"{' '.join(train)} -m ..."
             )
         _refuse_other_configs(arguments)

@@ -5,23 +5,23 @@ The comment after a key gives its unit or range.
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from tunebook.config.comments import comments, description, keyed_lines
+from tunebook.config.comments import comments, description, keys_of
 from tunebook.config.compose import default_choices, options
 from tunebook.program import own_call
 
 
 def with_comments(config_name: str, cfg: DictConfig) -> str:
     """Return the composed config as YAML, with the comment of each key after it."""
-    choices = dict(cfg.hydra.runtime.choices)
-    said = comments(config_name, choices)
+    comment_of = comments(config_name, dict(cfg.hydra.runtime.choices))
     shown = cfg.copy()
     with open_dict(shown):
         del shown["hydra"]
     text = OmegaConf.to_yaml(shown)
-    lines = zip(text.splitlines(), keyed_lines(text), strict=True)
-    return "\n".join(
-        f"{line:<40}  # {said[key]}" if key in said else line for line, (key, _) in lines
-    )
+    lines = text.splitlines()
+    for key in keys_of(text):
+        if key.path in comment_of:
+            lines[key.line] = f"{lines[key.line]:<40}  # {comment_of[key.path]}"
+    return "\n".join(lines)
 
 
 def help_text(config_name: str, cfg: DictConfig, script: str) -> str:

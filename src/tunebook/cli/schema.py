@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command("schema", check="tunebook.schema:check")
 def main(cfg: "DictConfig") -> None:
-    """Write the files, or say with check=true which of them are out of date (exit status 1)."""
+    """Write the files; with check=true, only list those that are out of date (exit status 1)."""
     from tunebook.schema import write
 
     if write(only_check=cfg.check) and cfg.check:

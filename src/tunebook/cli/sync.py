@@ -20,7 +20,9 @@ def main(cfg: "DictConfig") -> None:
     from tunebook.tracking.uploader import upload_pending
 
     left_over = upload_pending(Path(cfg.outputs), cfg.tracking.uri)
-    print(f"{counted(left_over.delivered, 'run')} delivered, {len(left_over.problems)} not")
+    print(
+        f"{counted(left_over.delivered, 'run')} delivered, {len(left_over.problems)} not delivered"
+    )
     for problem in left_over.problems:
         print(problem)
     if left_over.problems:

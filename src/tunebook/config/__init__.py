@@ -3,7 +3,7 @@
 project      finds the user's project, whose config files and classes come before Tunebook's
 paths        where files are, and whether a folder can be written to
 validation   checks a setting's type and range, and reports a wrong one
-roles        what each setting is for, from which all else that depends on it follows
+roles        what each setting is for: its role decides how it is recorded and compared
 targets      the classes that a `_target_` may name: which packages and base classes are allowed
 files        reads config files for Hydra, only from conf/ and the project; refuses changes to
              Hydra's own settings
@@ -12,5 +12,5 @@ overrides    checks the overrides of a command line, and those of an untrusted r
 compose      composes a config and checks its groups, options, keys and targets
 run_config   one run's config, composed and resolved once, as plain values
 comments     reads the comments of conf/
-output       creates a run's output folder, begins its log, and silences libraries
+output       creates a run's output folder, starts its log, and silences libraries
 """

@@ -1,14 +1,23 @@
 """Read the comments of conf/, which say what each option and key means."""
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from yaml.nodes import MappingNode, Node, SequenceNode
 
 from tunebook.config.compose import default_choices
 from tunebook.config.paths import CONF, config_file
 
-KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.=]+):(?P<value>[^#]*?)(?:\s#\s(?P<comment>.*))?$")
+
+class Key(NamedTuple):
+    """Hold a key of a YAML text: its dotted path, its line (from 0), and the comment there."""
+
+    path: str
+    line: int
+    comment: str
 
 
 def description(group: str, option: str) -> str:
@@ -58,24 +67,24 @@ def _parents(group: str, option: str) -> list[Path]:
 
 def file_comments(path: Path, prefix: str = "") -> dict[str, str]:
     """Return the comment of each dotted key of a file that has one, with a prefix on the keys."""
-    keyed = keyed_lines(path.read_text())
-    return {
-        prefix + key: match["comment"]
-        for key, match in keyed
-        if key and match is not None and match["comment"]
-    }
+    return {prefix + key.path: key.comment for key in keys_of(path.read_text()) if key.comment}
 
 
-def keyed_lines(text: str) -> list[tuple[str, re.Match[str] | None]]:
-    """Return each line's dotted key, or "" if it has none, and its match."""
-    open_keys: list[tuple[int, str]] = []
-    found: list[tuple[str, re.Match[str] | None]] = []
-    for line in text.splitlines():
-        match = KEY.match(line)
-        if match is None:
-            found.append(("", None))
-            continue
-        indent = len(match["indent"])
-        open_keys = [(i, key) for i, key in open_keys if i < indent] + [(indent, match["key"])]
-        found.append((".".join(key for _, key in open_keys), match))
-    return found
+def keys_of(text: str) -> list[Key]:
+    """Return every key of a YAML text; those in a list have the path of the list before them."""
+    root = yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return list(_keys_below(root, "", text.splitlines())) if root is not None else []
+
+
+def _keys_below(node: Node, prefix: str, lines: list[str]) -> Iterator[Key]:
+    if isinstance(node, SequenceNode):
+        for item in node.value:
+            yield from _keys_below(item, prefix, lines)
+    elif isinstance(node, MappingNode):
+        for key, value in node.value:
+            line = key.start_mark.line
+            last = value if value.end_mark.line == line else key
+            rest = lines[line][last.end_mark.column :].lstrip(": ")
+            path = prefix + key.value
+            yield Key(path, line, rest[2:] if rest.startswith("# ") else "")
+            yield from _keys_below(value, f"{path}.", lines)

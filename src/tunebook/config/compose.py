@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tunebook.config.files import ConfigError
-from tunebook.config.overrides import check_word, parse
+from tunebook.config.overrides import check_override, parse
 from tunebook.config.paths import (
     CONF,
     PROJECT,
@@ -26,7 +26,7 @@ from tunebook.config.paths import (
     config_files,
     why_unwritable,
 )
-from tunebook.config.quotes import spelt
+from tunebook.config.quotes import normalize_overrides
 from tunebook.config.targets import KINDS, check_name, kind_at
 from tunebook.config.validation import SettingError, suggest
 from tunebook.redaction import learn, learn_words
@@ -62,11 +62,11 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     Raises ConfigError or SettingError for a config that can't be used.
     """
     _check_project()
-    overrides = spelt(config_name, overrides)
+    overrides = normalize_overrides(config_name, overrides)
     learn_words(overrides)
     parsed = parse(overrides)
     for override in parsed:
-        check_word(override, default_choices(config_name))
+        check_override(override, default_choices(config_name))
     with _hydra():
         for override in parsed:
             _check_override(config_name, override, overrides)
@@ -229,10 +229,10 @@ def check_targets(cfg: DictConfig) -> None:
 
 
 def refuse_control_characters(cfg: DictConfig) -> None:
-    """Raise SettingError for a text with control characters, such as NUL, ESC or a newline."""
+    """Raise SettingError for text with control characters, such as NUL, ESC or a newline."""
     for key, value in leaves(cfg):
         if not key.startswith("hydra.") and isinstance(value, str) and not value.isprintable():
-            raise SettingError(key, value, "must be without control characters")
+            raise SettingError(key, value, "must not contain control characters")
 
 
 def _check_target(path: str, value: Any) -> None:
@@ -247,7 +247,7 @@ def _check_target(path: str, value: Any) -> None:
         kind = kind_at(where)
         if kind is None:
             raise SettingError(
-                path, value, f"nothing is made here; _target_ has a place in {', '.join(KINDS)}"
+                path, value, f"_target_ is not allowed here, but in {', '.join(KINDS)}"
             )
         check_name(value, kind, path)
 
@@ -261,9 +261,7 @@ def _check_hydra(cfg: DictConfig, config_name: str, words: tuple[str, ...]) -> N
     found = dict(leaves(cfg.hydra))
     for key in {**ours, **found}:
         if not key.startswith(HYDRA_FINDINGS) and repr(ours.get(key)) != repr(found.get(key)):
-            message = (
-                "is set by a file in conf/ that is not the primary config, which alone may do so"
-            )
+            message = "is set by a file in conf/; only the primary config may set it"
             raise SettingError(f"hydra.{key}", found.get(key), message)
 
 
@@ -323,9 +321,7 @@ def _check_override(config_name: str, override: Override, overrides: Sequence[st
             raise ConfigError(f"{override.input_line}: no such setting.{hint}")
         if override.is_add():
             hint = suggest(override.key_or_group, known)
-            raise ConfigError(
-                f"{override.input_line}: is set, not added: write it without +.{hint}"
-            )
+            raise ConfigError(f"{override.input_line}: already exists: write it without +.{hint}")
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:

@@ -1,4 +1,4 @@
-"""Create a run's output folder, begin its log, and silence libraries."""
+"""Create a run's output folder, start its log, and silence libraries."""
 
 import warnings
 from pathlib import Path
@@ -16,15 +16,15 @@ ADVICE = (
 
 
 def quiet() -> None:
-    """Silence warnings of libraries about what a user can't change."""
+    """Silence warnings from libraries that a user can't act on."""
     for pattern in ADVICE:
         warnings.filterwarnings("ignore", pattern)
 
 
 def open_output(cfg: DictConfig) -> None:
-    """Create the folder that `hydra.run.dir` names, and begin to log as `hydra.job_logging` says.
+    """Create the folder `hydra.run.dir`, and start logging as `hydra.job_logging` defines.
 
-    This is what `hydra.main` would do, which would compose the config again.
+    `hydra.main` would do the same, but it would compose the config again.
     """
     with open_dict(cfg.hydra), read_write(cfg.hydra):
         cfg.hydra.runtime.output_dir = str(Path(str(cfg.hydra.run.dir)).absolute())

@@ -46,23 +46,23 @@ def _unreadable(text: str) -> str:
     """
     key, separator, _ = text.partition("=")
     if not separator and not key.startswith("~"):
-        return "is no setting; write key=value"
+        return "is not a setting; write key=value"
     if not KEY.fullmatch(key):
         return f"{format_value(key)!r} can't be the name of a setting; write key=value"
     return (
         "the value can't be read; close every quote and bracket, "
-        f"and put a text with special characters in quotes: '{key}=\"...\"'"
+        f"and put text with special characters in quotes: '{key}=\"...\"'"
     )
 
 
 def require_one_run(overrides: Sequence[str], advice: str) -> None:
-    """Raise ConfigError if an override is a setting of sweeps, which one run does not use."""
+    """Raise ConfigError if an override is a setting of sweeps, which a single run does not use."""
     for word in overrides:
         if re.match(r"[+~]*sweep[.=]", word):
-            raise ConfigError(f"{word}: is for many runs: {advice}")
+            raise ConfigError(f"{word}: is a setting of sweeps: {advice}")
 
 
-def check_word(override: Override, groups: Collection[str]) -> None:
+def check_override(override: Override, groups: Collection[str]) -> None:
     """Raise ConfigError or SettingError for an override that no config allows.
 
     groups: the names of the config's groups.
@@ -72,11 +72,11 @@ def check_word(override: Override, groups: Collection[str]) -> None:
         raise ConfigError(f"{format_value(override.input_line)}: names no setting; write key=value")
     if override.package is not None:
         raise ConfigError(
-            f"{format_value(override.input_line)}: an option's place in the config (@) "
-            f"can't be chosen; write {key}=..."
+            f"{format_value(override.input_line)}: an option's package (@) "
+            f"can't be changed; write {key}=..."
         )
     if re.split(r"[./]", key)[0] == "hydra":
-        _check_hydra_word(override)
+        _check_hydra_override(override)
     if key in groups or "/" in key or any((folder / key).is_dir() for folder in CONFS):
         for option in _texts(override._value):
             if (
@@ -90,22 +90,22 @@ def check_word(override: Override, groups: Collection[str]) -> None:
                 )
 
 
-def _check_hydra_word(override: Override) -> None:
+def _check_hydra_override(override: Override) -> None:
     key, value = override.key_or_group, override.value()
     if key == "hydra.mode":
-        raise ConfigError(f"hydra.mode={format_value(value)}: is chosen by the flag -m")
+        raise ConfigError(f"hydra.mode={format_value(value)}: is set by the flag -m")
     if key == "hydra.sweeper.params":
         raise ConfigError(
-            "hydra.sweeper.params: a sweep is written on the command line: -m key=a,b"
+            "hydra.sweeper.params: define a sweep on the command line instead: -m key=a,b"
         )
-    if "LOCAL_RANK" in os.environ and (key, value) in _words_of_lightning():
+    if "LOCAL_RANK" in os.environ and (key, value) in _lightning_overrides():
         return
     if key not in HYDRA_SETTINGS or override.is_delete():
         allowed = ", ".join(HYDRA_SETTINGS)
         raise SettingError(
             key,
             value,
-            f"is one of Hydra's own settings, which a run does not set; allowed: {allowed}",
+            f"is one of Hydra's own settings, which can't be set; allowed: {allowed}",
         )
     if key == "hydra.run.dir" and not (
         isinstance(value, str) and value.strip() and value.isprintable()
@@ -115,7 +115,7 @@ def _check_hydra_word(override: Override) -> None:
         raise SettingError(key, value, "must be true, false, or the name of a logger")
 
 
-def _words_of_lightning() -> tuple[tuple[str, object], ...]:
+def _lightning_overrides() -> tuple[tuple[str, object], ...]:
     """Return the overrides that Lightning adds when it starts a process for a device."""
     rank = os.environ["LOCAL_RANK"]
     return ("hydra.job.name", f"train_ddp_process_{rank}"), ("hydra.output_subdir", None)
@@ -133,14 +133,14 @@ def words_taken_over(words: object, given: Collection[str], where: str) -> list[
         if isinstance(word, str) and HIDDEN in word:
             if word.partition("=")[0].lstrip("+") not in given:
                 raise InputError(
-                    f"{word}: is not kept with the run, since it holds a secret; give it again"
+                    f"{word}: was not stored with the run, as it contains a secret; give it again"
                 )
             continue
-        key = _outside_word(word, where).key_or_group
+        key = _parse_untrusted(word, where).key_or_group
         if key in given and _is_evaluated(str(word)):
             continue
         if re.split(r"[./]", key)[0] in ("hydra", "resume", "resume_changes"):
-            raise InputError(f"{where}: holds {format_value(word)}, which is no setting of a run")
+            raise InputError(f"{where}: contains {format_value(word)}, which can't be reused")
         kept += check_outside_words([word], where)
     return kept
 
@@ -170,24 +170,26 @@ def check_outside_words(words: object, where: str) -> list[str]:
     """
     texts: list[str] = []
     for word in words if isinstance(words, list) else [words]:
-        text = str(_outside_word(word, where).input_line)
+        text = str(_parse_untrusted(word, where).input_line)
         if _is_evaluated(text):
             raise InputError(
-                f"{where}: holds {format_value(text)}, which would be looked up on this machine: "
-                "give it again"
+                f"{where}: contains {format_value(text)}, "
+                "which would be evaluated on this machine; give it again"
             )
         texts.append(text)
     return texts
 
 
-def _outside_word(word: object, where: str) -> Override:
+def _parse_untrusted(word: object, where: str) -> Override:
     """Parse an untrusted override; raise InputError if it does not set anything."""
     try:
         if not isinstance(word, str) or word.startswith("-"):
             raise ConfigError("no setting")
         (override,) = parse([word])
     except ConfigError:
-        raise InputError(f"{where}: holds {format_value(word)}, which is no setting") from None
+        raise InputError(
+            f"{where}: contains {format_value(word)}, which is not a setting"
+        ) from None
     return override
 
 
@@ -201,17 +203,17 @@ def _is_evaluated(word: str) -> bool:
 
 
 def check_outside_values(content: Any, where: str) -> None:
-    """Raise InputError if untrusted values hold an interpolation that is evaluated here."""
+    """Raise InputError if untrusted values contain an interpolation that is evaluated here."""
     references = [text for text in _texts(content) if "${" in text]
     for text in references:
         if evaluates(text):
             raise InputError(
-                f"{where}: holds {format_value(text)}, which would be looked up on this machine"
+                f"{where}: contains {format_value(text)}, which would be evaluated on this machine"
             )
     if len(references) > MAX_REFERENCES:  # nested references could expand without limit
         raise InputError(
-            f"{where}: holds {len(references)} references to other settings; "
-            f"at most {MAX_REFERENCES} are followed"
+            f"{where}: contains {len(references)} references to other settings; "
+            f"allowed: at most {MAX_REFERENCES}"
         )
 
 

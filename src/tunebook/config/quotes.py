@@ -20,7 +20,7 @@ TEXTS = {
 }  # fmt: skip
 
 
-def spelt(config_name: str, overrides: Sequence[str]) -> list[str]:
+def normalize_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     """Return the overrides as Hydra can parse them, with quotes around texts.
 
     compare.py's `sweep=<name>` becomes `sweep_name=<name>`, because Hydra would look for an option

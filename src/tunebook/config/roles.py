@@ -96,7 +96,7 @@ def key_of(override: str) -> str:
 
 
 def role_of(key: str) -> Role:
-    """Return the role of a setting, which is `result` for all that are not in the table.
+    """Return the role of a setting; it is `result` for settings that are not in the table.
 
     key: a dotted key, such as `data.root`, or an override, such as `data.root=/x`.
     """

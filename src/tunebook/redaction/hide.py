@@ -7,7 +7,7 @@ from typing import Any
 from tunebook.redaction import patterns
 from tunebook.redaction.known import KnownSecrets
 from tunebook.redaction.names import is_secret
-from tunebook.redaction.values import HIDDEN, is_told
+from tunebook.redaction.values import HIDDEN, reveals_secret
 
 PROCESS = KnownSecrets()
 # A text is redacted until it no longer changes, so that redacting it again has no effect.
@@ -46,7 +46,7 @@ def redacted(value: Any, name: str = "") -> Any:
         }
     if isinstance(value, list | tuple):
         return [redacted(item, name) for item in value]
-    if name and value is not None and not isinstance(value, bool) and is_told(str(value)):
+    if name and value is not None and not isinstance(value, bool) and reveals_secret(str(value)):
         return HIDDEN
     return redact(value) if isinstance(value, str) else value
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tunebook.redaction.names import is_secret
-from tunebook.redaction.values import is_told
+from tunebook.redaction.values import reveals_secret
 
 LONGEST = 20_000  # characters of a value or of a key
 TAG = re.compile(r"<(?P<tag>[A-Za-z_][\w.:-]{0,100})(?P<more>\s[^<>]{0,1000})?(?<!/)>")
@@ -60,7 +60,7 @@ def in_keys(text: str) -> Iterator[tuple[int, int]]:
         else:
             lines = LINES_OF_KEY.match(text, found.end())
             body = lines[0] if lines else ""
-        if is_told(body):
+        if reveals_secret(body):
             start = found.end() + len(body) - len(body.lstrip())
             yield start, start + len(body.strip())
 
@@ -83,7 +83,7 @@ def _names(tag: str, more: str) -> Iterator[str]:
 def _values(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     for found in ATTRIBUTE.finditer(text, start, end):
         span = found.span(2 if found[2] is not None else 3)
-        if _last(found[1]) in VALUE_OF and is_told(text[slice(*span)]):
+        if _last(found[1]) in VALUE_OF and reveals_secret(text[slice(*span)]):
             yield span
 
 
@@ -98,5 +98,5 @@ def _content(text: str, tag: str, start: int) -> Iterator[tuple[int, int]]:
     begin = start + content.find(inner)
     if inner.startswith(CDATA):
         inner, begin = inner.removeprefix(CDATA).removesuffix("]]>"), begin + len(CDATA)
-    if is_told(inner):
+    if reveals_secret(inner):
         yield begin, begin + len(inner)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from tunebook.redaction.names import is_secret
-from tunebook.redaction.values import is_told
+from tunebook.redaction.values import reveals_secret
 
 # Each name of a secret contains one of these: a text without any of them is not searched.
 IN_NAMES = (
@@ -97,7 +97,7 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
         return None if block["escaped"] else _lines(text, begin, block.end())
     found = VALUE.match(text, start)
     several = LIST.match(text, start) or ("\n" in text[begin:start] and ITEMS.match(text, start))
-    if several and is_told(several[0]):
+    if several and reveals_secret(several[0]):
         rest = VALUE.match(text, several.end()) if several.re is LIST else None
         return start, rest.end("plain") if rest and rest["plain"] else start + len(
             several[0].rstrip()
@@ -105,7 +105,7 @@ def _value(text: str, begin: int, at: int) -> tuple[int, int] | None:
     if found is None:
         return None
     first, last = found.span("quoted" if found["plain"] is None else "plain")
-    if not is_told(text[first:last]):
+    if not reveals_secret(text[first:last]):
         return None
     return (first if tag is None else at), last  # a password may begin like a tag
 
@@ -125,4 +125,4 @@ def _lines(text: str, begin: int, at: int) -> tuple[int, int] | None:
         start = line.start(2) if start == at else start
         end = line.end()
     last = start + len(text[start:end].rstrip())
-    return (start, last) if is_told(text[start:last]) else None
+    return (start, last) if reveals_secret(text[start:last]) else None

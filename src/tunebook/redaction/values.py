@@ -15,7 +15,7 @@ def is_interpolation(text: str) -> bool:
     return INTERPOLATION.fullmatch(text) is not None
 
 
-def is_told(value: str) -> bool:
+def reveals_secret(value: str) -> bool:
     """Return whether a value reveals a secret: it is not empty, hidden or an interpolation."""
     value = value.strip()
     if value.rstrip(".:;)]") == HIDDEN:

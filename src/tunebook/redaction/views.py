@@ -43,20 +43,20 @@ ESCAPE = re.compile(
 def _meaning(found: re.Match[str]) -> str | None:
     """Return the characters that an escape stands for, or None if it stands for none."""
     kind = found.lastgroup or ""
-    told = found[kind]
+    escape = found[kind]
     try:
         if kind == "bytes":
-            return _decoded(bytes.fromhex(re.sub(r"\\x|%", "", told)))
+            return _decoded(bytes.fromhex(re.sub(r"\\x|%", "", escape)))
         if kind == "units":
-            units = bytes.fromhex(re.sub(r"[\\%]u", "", told))
+            units = bytes.fromhex(re.sub(r"[\\%]u", "", escape))
             return units.decode("utf-16-be", errors="surrogatepass")
         if kind == "octal":
-            return _decoded(bytes(int(digits, 8) for digits in told.split("\\")[1:]))
+            return _decoded(bytes(int(digits, 8) for digits in escape.split("\\")[1:]))
         if kind == "simple":
-            return SIMPLE[told]
+            return SIMPLE[escape]
         if kind == "name":
-            return html5.get(f"{told};")
-        return chr(int(told, 10 if kind == "decimal" else 16))
+            return html5.get(f"{escape};")
+        return chr(int(escape, 10 if kind == "decimal" else 16))
     except (ValueError, OverflowError):
         return None
 

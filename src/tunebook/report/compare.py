@@ -21,7 +21,7 @@ ARTIFACTS = "report"  # artifact folder of the sweep's parent run
 
 
 def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) -> None:
-    """Print what the runs show, and write the report.
+    """Print the findings about the runs, and write the report.
 
     The report is written to the folder `reports` and to the sweep's parent run in MLflow.
     """
@@ -29,9 +29,9 @@ def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) 
     in_pairs = None if paired is None else pairs(study, paired)
     start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists)
     found = findings(study.results, start=start)
-    terminal.say(study, found)
+    terminal.print_findings(study, found)
     if in_pairs is not None:
-        print("\n" + in_pairs.said())
+        print("\n" + in_pairs.text())
     if reports is not None:
         _report(requested.uri, study, found, reports / folder_name(study.results.name))
 
@@ -60,6 +60,6 @@ def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
             add_artifacts(uri, study.parent, folder, ARTIFACTS)
         except Exception as error:  # the report is on disk, whatever MLflow raises
             log.warning(
-                "the report could not be put on the sweep's run in MLflow: %s",
+                "the report could not be uploaded to the sweep's run in MLflow: %s",
                 " ".join(str(error).split())[:200],
             )

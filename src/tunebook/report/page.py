@@ -61,7 +61,7 @@ def rows(study: Study, findings: Findings) -> list[Row]:
             for x in (one.sd, one.half_width)
         )
         tested = _tested(study, one)
-        said = "" if tested is None else value_text(study.tested_metric, tested)
+        tested_text = "" if tested is None else value_text(study.tested_metric, tested)
         took = "" if math.isnan(one.seconds) else duration(one.seconds)
         found.append(
             Row(
@@ -71,7 +71,7 @@ def rows(study: Study, findings: Findings) -> list[Row]:
                 value_text(objective, one.median),
                 sd,
                 interval,
-                said,
+                tested_text,
                 took,
             )
         )

@@ -45,7 +45,7 @@ class Paired:
             else math.nan
         )
 
-    def said(self) -> str:
+    def text(self) -> str:
         """Return the comparison in one line."""
         n = len(self.differences)
         mean = ("+" if self.mean >= 0 else "") + difference_text(self.objective, self.mean)
@@ -70,7 +70,7 @@ def pairs(study: Study, setting: str) -> Paired:
     values = sorted({params[setting] for params in study.params.values() if setting in params})
     if len(values) != 2:
         raise InputError(
-            f"paired={setting}: needs runs with two values of it; there are: {', '.join(values)}"
+            f"paired={setting}: needs runs with exactly two values; found: {', '.join(values)}"
         )
     cells: dict[tuple[tuple[str, str], ...], dict[str, float]] = defaultdict(dict)
     for run in filter(is_ranked, study.results.runs):
@@ -87,5 +87,5 @@ def pairs(study: Study, setting: str) -> Paired:
         cell[values[1]] - cell[values[0]] for cell in cells.values() if len(cell) == 2
     )
     if not differences:
-        raise InputError(f"paired={setting}: no two runs differ in it only")
+        raise InputError(f"paired={setting}: no two runs differ only in this setting")
     return Paired(setting, values[0], values[1], differences, study.results.objective)

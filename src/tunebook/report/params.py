@@ -6,10 +6,11 @@ The sources are the parameters and the commands of the runs in MLflow.
 import shlex
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 import yaml
 from mlflow.entities import Run as MLflowRun
 
-from tunebook.analysis.commands import in_full
+from tunebook.analysis.commands import exact_text
 from tunebook.analysis.results import Setting, Value
 from tunebook.config.added_groups import with_added_params
 from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
@@ -20,7 +21,7 @@ TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
 
 
-def listed(name: str, values: Sequence[Value]) -> Setting:
+def setting_of_values(name: str, values: Sequence[Value]) -> Setting:
     """Return the setting with these values.
 
     It is numeric if all values are numbers, otherwise categorical.
@@ -51,26 +52,24 @@ def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...
     Those that follow from an option are left out, unless they were given in a command. An example
     is `model.filters` if all runs with the same model have the same value.
     """
-    params = [params_of(run) for run in runs]
     roles = COMPARED | ({Role.DEVICE} if objective.startswith(TIMES) else set())
-    names = sorted({name for of_run in params for name in of_run if role_of(name) in roles})
-    texts = {name: [of_run.get(name) for of_run in params] for name in names}
-    varying = [name for name in names if len(set(texts[name])) > 1]
-    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _words(run)}
-    kept = [name for name in varying if name in given or not _follows(name, texts, varying)]
+    params = pd.DataFrame([params_of(run) for run in runs])
+    params = params[[name for name in sorted(params) if role_of(name) in roles]]
+    varying = params.loc[:, params.nunique(dropna=False) > 1]
+    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _arguments_of(run)}
     return tuple(
-        listed(
-            name, list(dict.fromkeys(as_value(text) for text in texts[name] if text is not None))
-        )
-        for name in kept
+        setting_of_values(name, list(dict.fromkeys(map(as_value, varying[name].dropna()))))
+        for name in varying
+        if name in given or not _follows_from_option(name, varying)
     )
 
 
-def _follows(name: str, texts: Mapping[str, list[str | None]], varying: Sequence[str]) -> bool:
+def _follows_from_option(name: str, params: pd.DataFrame) -> bool:
+    """Return whether all runs with the same option, such as `model`, have the same value."""
     option = name.partition(".")[0]
-    if option == name or option not in varying:
+    if option == name or option not in params:
         return False
-    return len(set(zip(texts[option], texts[name], strict=True))) == len(set(texts[option]))
+    return bool(params.groupby(option, dropna=False)[name].nunique(dropna=False).max() == 1)
 
 
 def as_value(text: str) -> Value:
@@ -89,7 +88,7 @@ def as_value(text: str) -> Value:
 
 
 def values_of(words: Sequence[str]) -> dict[str, Value]:
-    """Return the settings in these overrides, except places, sweeps and seeds.
+    """Return the settings in these overrides, except locations, sweeps and seeds.
 
     Text stays as it was typed.
     """
@@ -100,11 +99,11 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             # YAML reads `on` as true.
-            found[key] = value if is_number or in_full(value) == text else text
+            found[key] = value if is_number or exact_text(value) == text else text
     return found
 
 
-def _words(run: MLflowRun) -> list[str]:
+def _arguments_of(run: MLflowRun) -> list[str]:
     """Return the arguments of the command that started the run.
 
     Empty if no command was recorded, or if it is not a shell command.
@@ -115,13 +114,13 @@ def _words(run: MLflowRun) -> list[str]:
         return []
 
 
-def shared_words(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
+def shared_overrides(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> tuple[str, ...]:
     """Return the overrides that some command contains and that are true of all runs.
 
-    Places, sweeps and seeds are left out. An override of a parameter is shared if the parameter
+    Locations, sweeps and seeds are left out. An override of a parameter is shared if the parameter
     is the same in all runs; any other override is shared if all commands contain it.
     """
-    commands = [_words(run) for run in runs]
+    commands = [_arguments_of(run) for run in runs]
     params = [params_of(run) for run in runs]
     varying = {setting.name for setting in settings}
     words = list(dict.fromkeys(word for command in commands for word in command))

@@ -29,7 +29,7 @@ from tunebook.metrics.facts import (
     tested_name,
 )
 from tunebook.report import sweep_record
-from tunebook.report.params import as_value, params_of, settings_of, shared_words, values_of
+from tunebook.report.params import as_value, params_of, settings_of, shared_overrides, values_of
 from tunebook.tags import REPRODUCES, SWEEP_KIND, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
 from tunebook.tracking.store import open_client
 
@@ -120,20 +120,20 @@ def read_runs(
         runs = _search(client, ids, filter_text or "")
     except MlflowException as error:
         raise InputError(
-            f"runs={filter_text}: MLflow can't read it ({' '.join(str(error).split())[:200]})"
+            f"runs={filter_text}: MLflow rejects the filter ({' '.join(str(error).split())[:200]})"
         ) from None
     # A sweep's parent run is not one of its trials.
     runs = [run for run in runs if run.data.tags.get(SWEEP_KIND) != "sweep"]
     if not runs:
         raise InputError(
-            f"runs={filter_text}: finds no run"
+            f"runs={filter_text}: no run matches"
             if filter_text
-            else f"experiment_name={experiment}: has no run"
+            else f"experiment_name={experiment}: has no runs"
         )
     objective = metric or _objective(runs)
     _require(objective, runs)
     settings = settings_of(runs, objective)
-    shared = shared_words(runs, settings)
+    shared = shared_overrides(runs, settings)
     rows = _named([_of_runs(run, objective, settings) for run in runs], shared)
     direction = _direction(objective, runs)
     rows = _with_curves(client, rows, objective, direction)
@@ -160,7 +160,7 @@ def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> l
             hint = suggest(experiment, names)
             raise InputError(
                 f"experiment_name={experiment}: no such experiment in {uri}; "
-                f"there are: {', '.join(names)}.{hint}"
+                f"available: {', '.join(names)}.{hint}"
             )
         experiments = found
     return [one.experiment_id for one in experiments]
@@ -227,8 +227,8 @@ def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
     found = [run for run in there if name in (run.info.run_id, run.data.tags.get(SWEEP_NAME))]
     if not found:
         names = list(dict.fromkeys(run.data.tags[SWEEP_NAME] for run in reversed(there)))
-        known = f"; there are: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
-        raise InputError(f"sweep={name}: there is no such sweep in MLflow{known}")
+        known = f"; available: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
+        raise InputError(f"sweep={name}: no such sweep in MLflow{known}")
     return found[-1]
 
 
@@ -256,8 +256,10 @@ def _of_runs(run: MLflowRun, objective: str, settings: Sequence[Setting]) -> Run
 
 def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str) -> Run:
     info, metrics = run.info, run.data.metrics
-    told = str(run.data.tags.get(SWEEP_STATE, ""))
-    state = told if told and info.status != "RUNNING" else STATES.get(info.status, "running")
+    recorded = str(run.data.tags.get(SWEEP_STATE, ""))
+    state = (
+        recorded if recorded and info.status != "RUNNING" else STATES.get(info.status, "running")
+    )
     best = metrics.get(best_name(objective), metrics.get(objective))
     seed = run.data.params.get("seed", "")
     seconds = (
@@ -346,6 +348,6 @@ def _require(metric: str, runs: Sequence[MLflowRun]) -> None:
     known = sorted({name for run in runs for name in run.data.metrics})
     if known and metric not in known:
         raise InputError(
-            f"metric={metric}: no run has it; "
-            f"there are: {', '.join(known)}.{suggest(metric, known)}"
+            f"metric={metric}: no run has this metric; "
+            f"available: {', '.join(known)}.{suggest(metric, known)}"
         )

@@ -22,7 +22,7 @@ TYPES: dict[str, Any] = {
 class RequestedRuns:
     """Name the runs to compare: those of a sweep, of MLflow's filter `runs`, or of an experiment.
 
-    uri: of the tracking store. metric: None for the runs' objective.
+    uri: the address of the tracking store. metric: None for the runs' objective.
     """
 
     uri: str
@@ -54,11 +54,11 @@ def check(cfg: Any) -> None:
         raise SettingError(
             "runs",
             cfg.runs,
-            "finds runs of any kind, and sweep_name those of one sweep: give one of the two",
+            "selects runs by a filter, and sweep_name those of one sweep: give only one of them",
         )
     if cfg.runs is not None and not COMPARISON.search(str(cfg.runs)):
         raise SettingError(
-            "runs", cfg.runs, "is no filter of MLflow's, such as params.model = 'mlp'"
+            "runs", cfg.runs, "is not an MLflow filter, such as params.model = 'mlp'"
         )
     if cfg.sweep_name is not None:
         find_sweep(str(cfg.tracking.uri), str(cfg.sweep_name))

@@ -15,7 +15,7 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 
 from tunebook.analysis.results import Setting, Value
-from tunebook.report.params import listed
+from tunebook.report.params import setting_of_values
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
         return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
     except (KeyError, TypeError, ValueError) as error:
         log.warning(
-            "what the sweep varied can't be read (%s: %s); it is taken from its trials",
+            "the sweep's search space can't be read (%s: %s); it is inferred from the trials",
             type(error).__name__,
             error,
         )
@@ -84,7 +84,7 @@ def _dimension(one: Mapping[str, Any]) -> Dimension:
     if one["values"] is None:
         setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
     else:
-        setting = listed(name, list(one["values"]))
+        setting = setting_of_values(name, list(one["values"]))
     return Dimension(
         setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1]))
     )

@@ -17,10 +17,10 @@ MAX_ROWS = 20  # of the leaderboard
 PLAIN_WIDTH = 160  # characters per line without a terminal
 
 
-def say(study: Study, findings: Findings, file: TextIO | None = None) -> None:
+def print_findings(study: Study, findings: Findings, file: TextIO | None = None) -> None:
     """Print the leaderboard, the findings, and what to run next.
 
-    file: where to; the standard output if it is None.
+    file: the output; standard output if it is None.
     """
     file = file or sys.stdout
     whole = not file.isatty()  # one line per sentence, for programs that read them

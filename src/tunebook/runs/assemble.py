@@ -156,7 +156,7 @@ def _require_split(data: ImageDataModule, selecting: bool) -> None:
     """Raise SettingError if something is selected by metrics that are not a validation split's."""
     if data.validate_on != "split" and selecting:
         message = (
-            f"nothing may be selected by {data.validate_on} figures: "
+            f"nothing may be selected by {data.validate_on} metrics: "
             "no plateau, no early stopping, tested_weights=last"
         )
         raise SettingError("data.validate_on", data.validate_on, message)

@@ -55,8 +55,8 @@ def _check_limits(parts: RunComponents) -> None:
     data = parts.data
     if data.num_workers > (most := WORKERS_A_PROCESSOR * machine.processors()):
         message = (
-            f"must be at most {most}, {WORKERS_A_PROCESSOR} for each processor that may be used; "
-            "any number gives the same result"
+            f"must be at most {most}, {WORKERS_A_PROCESSOR} per available processor; "
+            "the result does not depend on it"
         )
         raise SettingError("data.num_workers", data.num_workers, message)
     test = data.source.test_size
@@ -70,7 +70,7 @@ def _check_limits(parts: RunComponents) -> None:
         limit = parts.settings["trainer"][key]
         batches = -(-images // batch_size)
         if isinstance(limit, float) and limit < 1 and limit * batches < 1:
-            raise SettingError(f"trainer.{key}", limit, f"leaves no batch of {batches}")
+            raise SettingError(f"trainer.{key}", limit, f"selects none of the {batches} batches")
 
 
 def _check_shapes(parts: RunComponents) -> None:
@@ -79,11 +79,13 @@ def _check_shapes(parts: RunComponents) -> None:
         shape = tuple(parts.task.network.eval()(torch.empty(2, *source.image_shape)).shape)
     except (RuntimeError, ValueError) as error:
         raise SettingError(
-            "model", name, f"cannot take images of shape {source.image_shape}: {error}"
+            "model", name, f"does not accept images of shape {source.image_shape}: {error}"
         ) from error
     if shape != (2, len(source.class_names)):
         raise SettingError(
-            "model", name, f"makes {shape} of 2 images, not {(2, len(source.class_names))}"
+            "model",
+            name,
+            f"returns shape {shape} for 2 images, not {(2, len(source.class_names))}",
         )
 
 
@@ -125,7 +127,9 @@ def _check_schedule(parts: RunComponents) -> None:
     for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):
         lr = optimizer.param_groups[0]["lr"]
         if not 0 <= lr <= LARGEST_FLOAT:
-            raise SettingError(where, name, f"makes the learning rate {lr:g} at {interval} {count}")
+            raise SettingError(
+                where, name, f"sets the learning rate to {lr:g} at {interval} {count}"
+            )
         try:
             schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
         except (ArithmeticError, ValueError, TypeError) as error:

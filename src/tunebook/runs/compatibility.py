@@ -50,14 +50,14 @@ def require_fit(content: Content, parts: RunComponents, changed: set[str], name:
 def _optimizer_misfit(expected: dict[str, Any], found: Any) -> str:
     where = "optimizer_states"
     if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
-        return f"{where} is not what a run writes there"
+        return f"{where} has unexpected content"
     # The state is empty before the first step.
     filled = expected if found["state"] else expected | {"state": {}}
     if problem := misfit(filled, found, where):
         return problem
     orders = zip(filled["param_groups"], found["param_groups"], strict=True)
     return (
-        f"{where} has its parameters in another order"
+        f"{where} has its parameters in a different order"
         if any(a["params"] != b["params"] for a, b in orders)
         else ""
     )
@@ -69,7 +69,7 @@ def _schedule_misfit(expected: dict[str, Any], found: Any, position: Position) -
         return problem
     for key, value in expected.items():
         if type(value) is int and key not in MOVING and found[key] != value:
-            return f"{where}.{key} is {found[key]}, where these settings give {value}"
+            return f"{where}.{key} is {found[key]}, but these settings give {value}"
     steps = found.get("last_epoch", 0)
     return (
         ""

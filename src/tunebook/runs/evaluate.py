@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Return the test metrics of a run's tested, best or last weights.
 
-    They are logged together with the figures that the run recorded.
+    They are logged together with the metrics that the run recorded.
     """
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
@@ -29,12 +29,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     known = stored.metrics if as_tested else {}
     for figure, value in figures.items():
         recorded = known.get(figure)
-        said = (
+        comparison = (
             ""
             if recorded is None
             else "   the same as recorded"
             if recorded == value
             else f"   recorded: {recorded}"
         )
-        log.info("%-10s %s%s", figure, value, said)
+        log.info("%-10s %s%s", figure, value, comparison)
     return figures

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class RunContext:
-    """Hold a run in this process: its objects, its folder and the checkpoint that it resumes."""
+    """Hold a run in this process: its objects, its folder and the checkpoint it resumes from."""
 
     parts: RunComponents
     output_dir: Path
@@ -58,8 +58,8 @@ class RunContext:
 def execute(config: RunConfig, trial: Trial | None = None) -> float | None:
     """Execute the run that `config` describes, and return the objective of its best epoch.
 
-    The objective is a figure of the validation data. Only the first process returns it.
-    trial: the run's place in a sweep, where it has one.
+    The objective is a metric of the validation data. Only the first process returns it.
+    trial: the run's role in a sweep, if it has one.
     Raises SettingError, InputError, Stopped and whatever training raises. The status of the MLflow
     run agrees with the outcome.
     """
@@ -78,7 +78,7 @@ def _run(config: RunConfig, trial: Trial | None) -> float | None:
     logging.raiseExceptions = False  # a full disk, which takes no log, must not stop the run
     resumed = resume.load(settings)
     if resumed is None and settings["resume"] is not None:
-        log.info("the run was ended before its first checkpoint, and begins again")
+        log.info("the run stopped before its first checkpoint; starting it from the beginning")
     chosen = choose_precision(settings, resumed)
     pl.seed_everything(validate_value("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
@@ -109,7 +109,7 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         if new or not job.resumed:
             record.save_inputs(parts, config, job.run_metadata["data"], folder)
         if job.resumed:
-            job.resumed.say(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
+            job.resumed.log_start(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)
     except Stopped as stopped:
         close(job, folder, "KILLED", stopped)
@@ -121,7 +121,7 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         close(job, folder, "FAILED", error)
         raise
     close(job, folder, "FINISHED")
-    record.say_where(parts, folder)
+    record.log_next_steps(parts, folder)
     return best[parts.settings["objective"]]
 
 
@@ -131,7 +131,7 @@ def close(
     """End the run in the record, then in its folder.
 
     A stopped run's checkpoint is saved with the record, so that another machine can resume it.
-    Raises OSError where the end of a finished run can't be recorded.
+    Raises OSError if the end of a finished run can't be recorded.
     """
     if status == "KILLED" and (last := job.output_dir / LAST_CHECKPOINT).exists():
         job.parts.tracker.save_file(last, "checkpoints")
@@ -143,7 +143,7 @@ def close(
     if job.parts.tracker.unwritten and status == "FINISHED":
         raise OSError(
             errno.ENOSPC,
-            f"no room to record the end of the run; when there is: resume={folder.path}",
+            f"the disk is too full to record the end of the run; later: resume={folder.path}",
         )
     # After the journal: a run that is killed between the two can still be resumed.
     folder.close(status)
@@ -155,7 +155,7 @@ def close(
 
 
 def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> precision.Choice:
-    """Return what `trainer.precision` is in this run, and log it."""
+    """Return the precision of this run, with `auto` resolved, and log it."""
     asked = settings["trainer"]["precision"]
     if asked == "auto" and resumed:
         # A new probe might choose differently.
@@ -178,9 +178,9 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
 
 
 def train_and_test(job: RunContext) -> dict[str, float]:
-    """Train, test and record the results, and return the best epoch's figures.
+    """Train, test and record the results, and return the best epoch's metrics.
 
-    A run that was pruned, or whose sweep doesn't allow it, is not tested.
+    A run that was pruned, or whose sweep does not test its trials, is not tested.
     """
     report, checkpoints = fit(job)
     trial, objective = job.trial, job.parts.settings["objective"]
@@ -195,16 +195,16 @@ def train_and_test(job: RunContext) -> dict[str, float]:
     best = best_epoch(job.parts, report.history)
     trial.value = best[objective]
     record.record_results(job.parts, report, figures, best, job.checkpoints)
-    record.summarise(job.parts, figures, best, report)
+    record.log_summary(job.parts, figures, best, report)
     if checkpoints.unsaved:
-        log.warning("not saved: the last checkpoint (%s)", checkpoints.unsaved)
+        log.warning("the last checkpoint was not saved (%s)", checkpoints.unsaved)
     return best
 
 
 def fit(job: RunContext) -> tuple[EpochLogger, CheckpointCallback]:
     """Train, in this process and in those that the strategy starts.
 
-    Returns the callbacks that hold the epochs' figures and the checkpoints.
+    Returns the callbacks that hold the metrics of the epochs and the checkpoints.
     """
     parts = job.parts
     report = EpochLogger(parts.log_lr)
@@ -239,7 +239,7 @@ def fit(job: RunContext) -> tuple[EpochLogger, CheckpointCallback]:
 def load_best(job: RunContext, checkpoints: CheckpointCallback) -> None:
     """Load the best epoch's weights into the network.
 
-    They come from the file, or from memory where the disk refused to store them.
+    They come from the file, or from memory if they could not be written.
     """
     content = (
         {"state_dict": checkpoints.best_weights}
@@ -250,7 +250,7 @@ def load_best(job: RunContext, checkpoints: CheckpointCallback) -> None:
 
 
 def best_epoch(parts: RunComponents, history: list[dict[str, float]]) -> dict[str, float]:
-    """Return the best epoch's figures, or the last epoch's where no epoch may be picked."""
+    """Return the metrics of the best epoch, or of the last if no epoch may be selected."""
     objective = parts.objective
     if objective is None:
         return history[-1]

@@ -13,9 +13,9 @@ from tunebook.training.trainer import device_kind
 
 
 def check_memory(parts: RunComponents) -> None:
-    """Raise SettingError if training or evaluation needs more memory than there is.
+    """Raise SettingError if training or evaluation needs more memory than is available.
 
-    parts: made on the meta device.
+    parts: objects that were built on the meta device.
     """
     trainer, data, network = parts.settings["trainer"], parts.data, parts.task.network
     try:
@@ -37,20 +37,24 @@ def check_memory(parts: RunComponents) -> None:
     if max(needed, weights) > there:
         key, value = _largest(parts, batch_matters=needed > 16 * weights)
         raise SettingError(
-            key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}"
+            key,
+            value,
+            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(there)}",
         )
 
 
 def check_weights(parts: RunComponents) -> None:
-    """Raise SettingError if the weights alone need more memory than there is.
+    """Raise SettingError if the weights alone need more memory than is available.
 
-    parts: made on the meta device.
+    parts: objects that were built on the meta device.
     """
     needed, there = tensor_bytes(parts.task.network.state_dict().values()), machine.memory()
     if needed > there:
         key, value = _largest(parts, batch_matters=False)
         raise SettingError(
-            key, value, f"needs about {in_words(needed)} of memory; there is {in_words(there)}"
+            key,
+            value,
+            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(there)}",
         )
 
 
@@ -123,7 +127,7 @@ def _gpu_memory() -> int:
 
 
 def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
-    """Return the key and value of the setting to blame for the memory.
+    """Return the key and value of the setting that takes the most memory.
 
     It is the largest of the network's numbers; with `batch_matters` the batch sizes count as well.
     """
@@ -136,7 +140,7 @@ def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
     return key, sizes[key]
 
 
-def in_words(count: int) -> str:
+def bytes_text(count: int) -> str:
     """Return a number of bytes as text for a user, such as "1.2 GB"."""
     size, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):

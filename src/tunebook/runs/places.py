@@ -1,6 +1,6 @@
-"""Refuse the places that another person's run folder names.
+"""Refuse the locations that another person's run folder names.
 
-Nothing is sent to such a place or written into it unless the user names it as well.
+Nothing is sent to such a location or written into it unless the user names it as well.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ OPTIONS = ("off", "mlflow")  # of the config group `tracking`
 
 
 def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raise InputError where a folder from outside `outputs` names places of its own.
+    """Raise InputError if a folder from outside `outputs` names locations of its own.
 
     Its own are those that neither this call's overrides nor conf/ name. The user's password or
-    token would be sent to its tracking store, and files would be written to its other places.
+    token would be sent to its tracking store, and files would be written to its other locations.
     """
     link = Path(str(cfg.outputs)) / RUNS / folder.key
     if link.is_symlink() and link.resolve() == folder.path.resolve():
@@ -35,10 +35,10 @@ def require_own_places(folder: RunFolder, cfg: DictConfig, overrides: Sequence[s
         if key_of(override) not in given and _names_a_place(override, cfg)
     ]
     if foreign:
-        said = "; ".join(format_value(override) for override in foreign[:3])
+        listed = "; ".join(format_value(override) for override in foreign[:3])
         message = (
-            f"is no run of {cfg.outputs}, and its run.json names places ({said}): "
-            "give each of them as you want it"
+            f"is not a run in {cfg.outputs}, and its run.json names locations ({listed}): "
+            "give your own value for each of them"
         )
         raise InputError(f"resume={format_value(cfg.resume)}: {message}")
 

@@ -52,7 +52,7 @@ def describe_run(
 ) -> None:
     """Record the name, the parameters and the tags of a new run.
 
-    precision: what "auto" became.
+    precision: the precision used, with "auto" resolved.
     """
     choices = {
         group: str(config.choices[group])
@@ -89,10 +89,10 @@ def _directions(parts: RunComponents) -> dict[str, str]:
 def save_inputs(
     parts: RunComponents, config: RunConfig, digests: Mapping[str, str], folder: RunFolder
 ) -> None:
-    """Record the config and the data of a run that begins.
+    """Record the config and the data of a run that starts.
 
-    A run that begins again after a kill records them again, since they may not have been recorded.
-    digests: of the images and labels of each split.
+    A run that starts again after a kill records them again, since they may not have been recorded.
+    digests: those of the images and labels of each split.
     """
     tracker = parts.tracker
     tracker.save_text(config.text, "config/config.yaml")
@@ -167,7 +167,7 @@ def record_results(
 ) -> None:
     """Log the final metrics, the pictures, the model and the checkpoints.
 
-    figures: of the test; empty where there was none. best: of the best epoch.
+    figures: the metrics of the test; empty if there was none. best: those of the best epoch.
     """
     final = {"time/fit_s": report.fit_s, **figures}
     if parts.objective:
@@ -216,13 +216,13 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
     )
 
 
-def summarise(
+def log_summary(
     parts: RunComponents,
     figures: Mapping[str, float],
     best: Mapping[str, float],
     report: EpochLogger,
 ) -> None:
-    """Log the run's result as a user reads it."""
+    """Log a summary of the run's results for the user."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
     chosen = [VALIDATED]
     if parts.objective and short_name(parts.objective) not in ALWAYS:
@@ -241,21 +241,21 @@ def summarise(
         for name in figures
         if short_name(name) not in ALWAYS
     ]
-    unpicked = f"none is picked: validation was on images of the {parts.data.validate_on} set"
+    unpicked = f"none is selected: validation used images of the {parts.data.validate_on} set"
     lines = [
         "",
         f"{title_of(TESTED):<14} {tested}",
         *([f"               {', '.join(further)}"] if further else []),
         f"best epoch     {picked if parts.objective else unpicked}",
-        f"time           {seconds:.1f} s an epoch (median), "
+        f"time           {seconds:.1f} s per epoch (median), "
         f"{report.fit_s:.0f} s of training and validation, "
-        f"{time.time() - psutil.Process().create_time():.0f} s since the process began",
+        f"{time.time() - psutil.Process().create_time():.0f} s since the process started",
     ]
     log.info("\n".join(lines))
 
 
-def say_where(parts: RunComponents, folder: RunFolder) -> None:
-    """Log where the run is recorded and what to do next, the last lines that a user sees."""
+def log_next_steps(parts: RunComponents, folder: RunFolder) -> None:
+    """Log where the run is recorded and what to do next; these are the last lines of a run."""
     if not parts.tracker.run_id:
         log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
         return

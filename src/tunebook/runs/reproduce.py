@@ -1,8 +1,8 @@
-"""Run a finished run's stored config again and report whether every figure is the same.
+"""Run a finished run's stored config again and report whether every metric is the same.
 
 The reproduction is a run of its own. The stored config is a file from outside: it is turned into
-overrides, which go through every check that a user's own overrides go through. Places such as
-`data.root` are those of this machine.
+overrides, which go through every check that a user's own overrides go through. Locations
+such as `data.root` are those of this machine.
 """
 
 import json
@@ -53,8 +53,8 @@ Threads = Annotated[int, Field(ge=1, le=4096)]
 class Original:
     """Hold the run to reproduce, verified.
 
-    cfg: its config here. threads: None where they are not recorded.
-    notes: what else differs, a line each.
+    cfg: its config, composed here. threads: None if they are not recorded.
+    notes: a line for each other difference.
     """
 
     run: StoredRun
@@ -95,10 +95,10 @@ class Reproduction(Trial):
 
 
 def reproduce(cfg: DictConfig) -> bool:
-    """Train the run that `cfg.run` names again, and return whether every figure is the same.
+    """Train the run that `cfg.run` names again, and return whether every metric is the same.
 
     The comparison is logged. Raises InputError, ConfigError or SettingError, before anything is
-    made, where there is no such run, it is not finished, or its content can't be used. Otherwise
+    created, if there is no such run, it is not finished, or its content can't be used. Otherwise
     raises what training raises.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -119,9 +119,9 @@ def reproduce(cfg: DictConfig) -> bool:
 
 
 def read(cfg: DictConfig, folder: Path) -> Original:
-    """Return the run that is asked for.
+    """Return the requested run.
 
-    folder: where its artifacts are downloaded to.
+    folder: the folder into which its artifacts are downloaded.
     """
     run = StoredRun.requested(cfg)
     run.require_reproducible()
@@ -139,10 +139,10 @@ def read(cfg: DictConfig, folder: Path) -> Original:
 
 
 def _composed(run: StoredRun, places: list[str], folder: Path) -> tuple[DictConfig, list[str]]:
-    """Return the stored config as it is composed here, and notes, a line each.
+    """Return the stored config as composed here, and a line for each new setting.
 
-    It is checked as any run's is. The notes name the settings that the
-    stored config does not have yet.
+    It is checked like the config of any run. A setting is new if the stored config does not have
+    it.
     """
     where = run.where
     config, overrides = (
@@ -163,21 +163,25 @@ def _composed(run: StoredRun, places: list[str], folder: Path) -> tuple[DictConf
     ] + places
     words += list(_set(stored, dict(leaves(compose_config(CONFIG, words))), where))
     if hidden := [word for word in words if HIDDEN in word and word not in places]:
-        raise InputError(f"{where}: {hidden[0]}: is not kept with the run, since it holds a secret")
+        raise InputError(
+            f"{where}: {hidden[0]}: was not stored with the run, as it contains a secret"
+        )
     cfg = compose_config(CONFIG, words)
     made = dict(leaves(cfg))
     for key, value in stored.items():
         if repr(made.get(key)) != repr(value):
-            raise InputError(f"{where}: holds {format_value(f'{key}={value}')}, which can't be set")
+            raise InputError(
+                f"{where}: contains {format_value(f'{key}={value}')}, which can't be set"
+            )
     new = [key for key in made if key not in stored and role_of(key) not in NOT_OF_A_TRIAL]
     settings_check.check(RunConfig.of(cfg))
     return cfg, [f"{key}: no such setting -> {format_value(made[key])}" for key in new]
 
 
 def _check_targets(config: object, where: str) -> None:
-    """Refuse a config whose targets are not allowed, before any of it is taken as a setting."""
+    """Refuse a config whose targets are not allowed, before any of its settings is used."""
     if not isinstance(config, dict):
-        raise InputError(f"{where}: its config/config.yaml is no config")
+        raise InputError(f"{where}: its config/config.yaml is not a config")
     try:
         check_targets(OmegaConf.create(config))
     except OmegaConfBaseException as error:
@@ -189,19 +193,19 @@ def _check_targets(config: object, where: str) -> None:
 def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
     """Yield an override for each stored value that the run's own overrides don't give.
 
-    There are such values where conf/ or the stored config was changed since.
+    There are such values if conf/ or the stored config has changed since.
     """
     for key, value in stored.items():
         if key in there and repr(there[key]) == repr(value):
             continue
         if not KEY.fullmatch(key):
             raise InputError(
-                f"{where}: holds {format_value(f'{key}={value}')}, which is no setting"
+                f"{where}: contains {format_value(f'{key}={value}')}, which is not a setting"
             )
         if "${" in str(value):
             raise InputError(
-                f"{where}: holds {format_value(f'{key}={value}')}, "
-                "which would be looked up on this machine"
+                f"{where}: contains {format_value(f'{key}={value}')}, "
+                "which would be evaluated on this machine"
             )
         yield f"{key}={quoted(value) if isinstance(value, str) else json.dumps(value)}"
 
@@ -209,7 +213,7 @@ def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[
 def _threads(run: StoredRun, folder: Path) -> int | None:
     """Return the number of threads that the run's checkpoint records, or None without a record.
 
-    Raises CheckpointError where the checkpoint can't be trusted.
+    Raises CheckpointError if the checkpoint can't be trusted.
     """
     try:
         content = checkpoint.read(run.download(f"checkpoints/{LAST}", folder))

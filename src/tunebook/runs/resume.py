@@ -1,6 +1,6 @@
 """Load the checkpoint of a run to resume, and check that it is still the same run.
 
-Where the user allows changes, the checkpoint is adapted to them.
+If the user allows changes, the checkpoint is adapted to them.
 """
 
 import contextlib
@@ -53,8 +53,8 @@ class Resumed:
     """Hold a verified checkpoint to resume from.
 
     problems: a line for each newer checkpoint that can't be used.
-    origin: where it came from, if from outside `outputs`.
-    changed: the settings that differ, with the user's permission, as "key: was -> is".
+    origin: where it came from, if it was outside `outputs`.
+    changed: the settings that differ, as the user allowed, each as "key: was -> is".
     versions: a line for each library whose version differs.
     """
 
@@ -84,14 +84,14 @@ class Resumed:
         """Return whether training was over, so that only the test is left."""
         return bool(self.run_metadata.get("trained")) and not self.changed
 
-    def say(self, tracker: Tracker, epochs: str) -> None:
+    def log_start(self, tracker: Tracker, epochs: str) -> None:
         """Log and record where the run resumes, what is different, and the epochs so far.
 
         epochs: how many epochs the run has, as text.
         """
         for problem in self.problems:
-            log.warning("%s; the checkpoint before it is used", problem)
-        where = "with the test" if self.trained else Position.of(self.content).told(epochs)
+            log.warning("%s; using the checkpoint before it", problem)
+        where = "at the test" if self.trained else Position.of(self.content).describe(epochs)
         log.info("resuming %s, from %s", where, self.path)
         for version in self.versions:
             log.warning("%s", version)
@@ -116,7 +116,7 @@ class Resumed:
 
 
 def folder_of(config: RunConfig, uri: str) -> RunFolder:
-    """Return the run's folder: a new one, or for a resumed run the folder as it was left."""
+    """Return the run's folder: a new one, or the existing folder of a resumed run."""
     settings, overrides = config.settings, list(config.overrides)
     outputs = Path(settings["outputs"])
     if settings["resume"] is None:
@@ -128,7 +128,7 @@ def folder_of(config: RunConfig, uri: str) -> RunFolder:
         and not settings["resume_changes"]
         and not is_record_lost(folder)
     ):
-        raise InputError(f"{folder.path}: another process has finished this run meanwhile")
+        raise InputError(f"{folder.path}: another process has already finished this run")
     folder.outputs, folder.uri = outputs, uri  # this call's, whatever the file says
     is_fetched = folder.path.resolve() != config.folder.resolve()
     if is_fetched:
@@ -143,7 +143,7 @@ def load(settings: Settings) -> Resumed | None:
     """Return the checkpoint that a run resumes from.
 
     Returns None for a new run, and for one that was killed before its first checkpoint.
-    Raises CheckpointError where no checkpoint can be used.
+    Raises CheckpointError if no checkpoint can be used.
     """
     if settings["resume"] is None:
         return None
@@ -153,8 +153,8 @@ def load(settings: Settings) -> Resumed | None:
         moved_checkpoints(folder.path),
         has_checkpoint(folder.path),
     )
-    is_told = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
-    if not is_there and (folder.status == "FINISHED" or not is_told):
+    is_recorded = any(record["kind"] == "run" for record in records.read(folder.path / JOURNAL))
+    if not is_there and (folder.status == "FINISHED" or not is_recorded):
         moved = [LAST, BEST]  # the journal is gone, but MLflow may have them
     if moved and (run_id := run_id_of(folder.path)) and "uri" in settings["tracking"]:
         with contextlib.suppress(*([] if is_there else [RunNotFound])):
@@ -170,13 +170,14 @@ def _require_usable_content(content: Content, name: str) -> None:
     run_metadata = content.get("tunebook")
     found = run_metadata.get("format") if isinstance(run_metadata, dict) else None
     if found != FORMAT:
-        kind = f"is of another version of Tunebook (format {format_value(found)}, here {FORMAT})"
-        raise CheckpointError(f"{name}: {kind}, and can't be gone on with")
+        formats = f"format {format_value(found)}, here {FORMAT}"
+        kind = f"was written by another version of Tunebook ({formats})"
+        raise CheckpointError(f"{name}: {kind}, so it can't be resumed")
     require_state(content, name)
 
 
 def check(config: RunConfig) -> None:
-    """Raise what `load` and `apply_changes` would raise, before anything is made."""
+    """Raise what `load` and `apply_changes` would raise, before anything is created."""
     settings = config.settings
     resumed = load(settings)
     if resumed is None:
@@ -199,7 +200,7 @@ def check(config: RunConfig) -> None:
 
 
 def run_metadata(parts: RunComponents, config: RunConfig, precision: str) -> dict[str, Any]:
-    """Return what every checkpoint of a run holds beside its state.
+    """Return what every checkpoint of a run contains in addition to its state.
 
     It serves to rebuild the run and to check that it is still the same one. It consists of plain
     values, without secrets.
@@ -255,16 +256,16 @@ def _refusal(differences: Mapping[str, str]) -> str:
     lines = [f"{key}: {change}" for key, change in differences.items()]
     more = f", and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return (
-        f"resume: the run would not be the same ({'; '.join(lines[:SHOWN])}{more}); "
-        "resume_changes=true goes on all the same"
+        f"resume: differs from the run so far ({'; '.join(lines[:SHOWN])}{more}); "
+        "resume_changes=true resumes with these changes"
     )
 
 
 def apply_changes(resumed: Resumed, parts: RunComponents, now: Mapping[str, Any]) -> None:
     """Refuse differences from the run so far, or with `resume_changes` adapt to them.
 
-    now: the facts of this run. Raises InputError for differences that are not allowed, and
-    CheckpointError where the checkpoint doesn't fit.
+    now: the metadata of this run. Raises InputError for differences that are not allowed, and
+    CheckpointError if the checkpoint doesn't fit.
     """
     parts_compared = {part: now[part] for part in ("settings", "environment", "data")}
     differences = _differences(resumed.run_metadata, parts_compared)
@@ -275,7 +276,7 @@ def apply_changes(resumed: Resumed, parts: RunComponents, now: Mapping[str, Any]
         {"versions": resumed.run_metadata["versions"]}, {"versions": now["versions"]}
     )
     resumed.versions = [
-        f"{key} {change}: figures may differ{'' if key == PROJECT_CODE else ' in the last digits'}"
+        f"{key} {change}: metrics may differ{'' if key == PROJECT_CODE else ' in the last digits'}"
         for key, change in versions.items()
     ]
     load_weights(parts.task, resumed.content, str(resumed.path))

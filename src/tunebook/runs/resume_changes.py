@@ -31,9 +31,10 @@ BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")
 def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) -> None:
     """Adapt a checkpoint to `parts`, given the settings that differ.
 
-    Another optimizer starts without state. Other settings of the same optimizer apply from here
-    on, with the schedule where it would be had they applied from the start. Other batches start
-    the epoch again. Another network can't be resumed: `load_weights` and Lightning refuse it.
+    A different optimizer starts without state. New settings of the same optimizer apply from here
+    on, and the schedule continues as if they had applied from the start. If batches change, the
+    epoch starts again. A different network can't be resumed: `load_weights` and Lightning refuse
+    it.
     Raises InputError for an objective that was not computed in the epochs so far.
     """
     position = Position.of(content)
@@ -88,6 +89,6 @@ def _steer(content: Content, position: Position, parts: RunComponents, fresh: bo
 
 
 def history(content: Content) -> list[dict[str, Any]]:
-    """Return the figures of each epoch so far, in order."""
+    """Return the metrics of each epoch so far, in order."""
     found: list[dict[str, Any]] = content["callbacks"]["EpochLogger"]["history"]
     return found

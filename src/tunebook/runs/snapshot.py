@@ -38,7 +38,8 @@ Point = tuple[int, str]  # epoch and metric
 class RunSnapshot:
     """Hold what a run recorded, for a comparison.
 
-    points: without times. digests: of each part of the data. packages: name -> version.
+    points: its metrics, without times. digests: split of the data -> its digest.
+    packages: name -> version.
     """
 
     points: Mapping[Point, float]
@@ -159,15 +160,15 @@ class Comparison:
         counted = f"{len(self.differing)} of {len(points)} points differ"
         finals = self._finals()
         figures = (
-            ["largest differences of the final figures:", *finals]
+            ["largest differences of the final metrics:", *finals]
             if finals
-            else ["the final figures are the same"]
+            else ["the final metrics are the same"]
         )
         causes = [*environment_diff(self.then, self.now), *more]
-        known = ["what else differs, then -> now:", *(f"  {cause}" for cause in causes)]
-        nothing = ["nothing recorded differs: versions, machine and code are the same"]
+        known = ["other differences, then -> now:", *(f"  {cause}" for cause in causes)]
+        nothing = ["no other difference was recorded: versions, machine and code are the same"]
         return [
-            f"first difference: {self.first or 'no figure was recorded'}",
+            f"first difference: {self.first or 'no metric was recorded'}",
             counted,
             *figures,
             *(known if causes else nothing),
@@ -234,7 +235,7 @@ def environment_diff(then: RunSnapshot, now: RunSnapshot) -> list[str]:
             f"and {len(packages) - SHOWN_PACKAGES} more packages: compare {PACKAGES} of both runs"
         )
     if then.tags.get("git.dirty") == now.tags.get("git.dirty") == "true":
-        found.append("git: uncommitted changes then and now; what they were is not recorded")
+        found.append("git: uncommitted changes then and now, which are not recorded")
     contexts = sorted({**then.digests, **now.digests})
     return found + _changes(
         "data for ", {name: (then.digests.get(name), now.digests.get(name)) for name in contexts}

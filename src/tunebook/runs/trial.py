@@ -7,12 +7,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 
 class Trial:
-    """Describe a run's place in a sweep; this base class is for a run without a sweep.
+    """Describe a run's role in a sweep; this base class is for a run without a sweep.
 
     name: the name of the MLflow run; "" names it after the settings that differ from the defaults.
     parent: the key of the sweep's parent run.
     tests: whether the test set may be used. A search compares its trials by validation metrics,
-    and only the trial that is chosen in the end is tested.
+    and only the trial chosen in the end is tested.
     """
 
     name = parent = ""

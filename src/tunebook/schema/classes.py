@@ -1,6 +1,6 @@
 """Make the schema of settings with a `_target_`: each class that an editor knows, and its keys.
 
-A class that it does not know is allowed as well, with any keys, where a config may name it.
+A class that it does not know is allowed as well, with any keys, if a config may name it.
 """
 
 import inspect
@@ -71,17 +71,17 @@ def closed(properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def arguments(function: Callable[..., Any], kind: str, said: Notes) -> Schema:
+def arguments(function: Callable[..., Any], kind: str, key_notes: Notes) -> Schema:
     """Return the schema of each parameter that a config can set."""
     found: Schema = {}
     own = OWN.get(kind, {})
     for name, annotation in own.items():
-        found[name] = setting(value_schema(annotation) or {}, *said.get(name, ()))
+        found[name] = setting(value_schema(annotation) or {}, *key_notes.get(name, ()))
     for name, parameter in parameters_of(function).items():
         value = value_schema(parameter.annotation)
         if name not in GIVEN.get(kind, ()) and name not in own and value is not None:
             default = "???" if parameter.default is parameter.empty else parameter.default
-            found[name] = setting(value, *said.get(name, ("", default)))
+            found[name] = setting(value, *key_notes.get(name, ("", default)))
     return found
 
 
@@ -110,11 +110,11 @@ def _can_be_made(found: type[Any], kind: str) -> bool:
 
 
 def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> Schema:
-    said: Notes = {}
+    key_notes: Notes = {}
     about = (inspect.getdoc(found) or "").partition("\n")[0]
     for each in reversed(shipped):  # what the first says counts
         if each.name == target:
-            said |= each.beside
+            key_notes |= each.beside
             about = description(kind, each.path.stem) if kind in default_choices() else about
     more: Schema = {"_target_": True}
     if kind in default_choices() and kind not in NAMED:
@@ -124,7 +124,7 @@ def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> S
         for other in KINDS
         if other.startswith(f"{kind}.")
     }
-    return {"description": about, **closed({**more, **arguments(found, kind, said)})}
+    return {"description": about, **closed({**more, **arguments(found, kind, key_notes)})}
 
 
 def _target(kind: str, known: dict[str, Schema]) -> Schema:
@@ -136,7 +136,7 @@ def _target(kind: str, known: dict[str, Schema]) -> Schema:
         "enum": list(known),
         "enumDescriptions": [schema["description"] for schema in known.values()],
     }
-    return {"description": "the class that is made", "anyOf": [names, other]}
+    return {"description": "the class to instantiate", "anyOf": [names, other]}
 
 
 def _merged(all_properties: Iterable[Schema]) -> Schema:

@@ -108,10 +108,10 @@ def primary_schema(name: str) -> Schema:
 
 def _whole(config_name: str) -> Schema:
     """Return the schema of each key of a composed config, but for `hydra`."""
-    said = notes(CONF / f"{config_name}.yaml")
+    key_notes = notes(CONF / f"{config_name}.yaml")
     own = {
         key: setting(value_schema(TYPES[key]) or {}, *note)
-        for key, note in said.items()
+        for key, note in key_notes.items()
         if not key.startswith(("defaults", "hydra."))
     }
     comments = group_comments(config_name)
@@ -129,15 +129,15 @@ def _whole(config_name: str) -> Schema:
 
 def _settings(group: str) -> Schema:
     """Return the definition of a group's settings, and those that it refers to."""
-    said = notes(*files_of(group))
+    key_notes = notes(*files_of(group))
     found: Schema = {}
     for kind in KINDS:
         if kind.partition(".")[0] == group:
             found |= kind_definitions(kind)
     if group == "trainer":
-        return {"settings": closed({"defaults": True, **arguments(make_trainer, group, said)})}
+        return {"settings": closed({"defaults": True, **arguments(make_trainer, group, key_notes)})}
     if group == "sweep":
-        return {"settings": closed({"defaults": True, **_sweep(said)}), **found}
+        return {"settings": closed({"defaults": True, **_sweep(key_notes)}), **found}
     if group in NAMED:
         own = {"type": ["object", "null"], "properties": {"defaults": True}}
         each = {"additionalProperties": {"$ref": f"#/definitions/{group}"}}
@@ -145,10 +145,10 @@ def _settings(group: str) -> Schema:
     return {"settings": {"$ref": f"#/definitions/{group}"}, **found}
 
 
-def _sweep(said: Notes) -> Schema:
+def _sweep(key_notes: Notes) -> Schema:
     def typed(prefix: str, types: dict[str, Any]) -> Schema:
         return {
-            key: setting(value_schema(kind) or {}, *said[prefix + key])
+            key: setting(value_schema(kind) or {}, *key_notes[prefix + key])
             for key, kind in types.items()
         }
 
@@ -159,8 +159,8 @@ def _sweep(said: Notes) -> Schema:
         **typed("", final),
         **{key: _kind_or_null(f"sweep.{key}") for key in ("sampler", "pruner")},
         "ray": closed(typed("ray.", {"address": Name | None})),
-        "slurm": closed({**slurm, "more": _resources(said["slurm.more"].comment)}),
-        "space": {"type": ["object", "null"], "description": said["space"].comment},
+        "slurm": closed({**slurm, "more": _resources(key_notes["slurm.more"].comment)}),
+        "space": {"type": ["object", "null"], "description": key_notes["space"].comment},
     }
 
 
@@ -192,12 +192,12 @@ def _defaults(*entries: Schema) -> Schema:
 def _choice(group: str) -> Schema:
     """Return the schema of an option's name."""
     names = options(group)
-    said = [description(group, name) for name in names]
+    descriptions = [description(group, name) for name in names]
     nothing: list[Any] = [] if default_choices()[group] else [None]
     return {
         "description": group_comments("config")[group],
         "enum": [*names, *nothing],
-        "enumDescriptions": [*said, *("none of them" for _ in nothing)],
+        "enumDescriptions": [*descriptions, *("none of them" for _ in nothing)],
     }
 
 

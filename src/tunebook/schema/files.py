@@ -12,7 +12,7 @@ FOLDER = CONFS[0] / ".schema"  # the project's, if there is one
 
 
 def check(cfg: Any) -> None:
-    """Raise SettingError or InputError if the files can't be written as the settings say."""
+    """Raise SettingError or InputError if the files can't be written with these settings."""
     validate_value("check", cfg.check, bool)
     if not cfg.check and (reason := why_unwritable(FOLDER)):
         raise InputError(f"{FOLDER}: cannot be written: {reason}")
@@ -27,9 +27,9 @@ def texts() -> dict[str, str]:
 
 
 def write(only_check: bool = False) -> list[str]:
-    """Write the files that are not as they should be, and say and return which these are.
+    """Write the files that are out of date, and print and return their names.
 
-    Files that belong to no YAML file any more are removed. only_check: change nothing.
+    Files that no longer belong to a YAML file are removed. only_check: change nothing.
     """
     wanted = texts()
     there = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}

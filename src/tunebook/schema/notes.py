@@ -1,6 +1,5 @@
-"""Read what the files of conf/ say of each key: its comment and its value."""
+"""Read the comment and the value of each key in the files of conf/."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,9 @@ from tunebook.config.compose import default_choices, leaves
 from tunebook.config.paths import CONF, config_files
 from tunebook.config.targets import kind_at
 
-CHOICE = re.compile(r"(?m)^  - (\w+): \S+ # (.*)$")
-
 
 class Note(NamedTuple):
-    """Hold what a file says of a key."""
+    """Hold the comment and the value of a key in a file."""
 
     comment: str
     value: Any
@@ -26,7 +23,7 @@ Notes = dict[str, Note]
 
 
 class Target(NamedTuple):
-    """Hold the name of a class in a file, and what the file says of the keys beside it."""
+    """Hold the name of a class in a file, and the notes on the keys beside it."""
 
     kind: str
     name: str
@@ -45,12 +42,12 @@ def files_of(group: str) -> list[Path]:
 
 
 def notes(*paths: Path) -> Notes:
-    """Return each dotted key of the files; what the first file with a key says of it counts."""
+    """Return the note on each dotted key; the first file that has a key provides it."""
     found: Notes = {}
     for path in reversed(paths):
-        said = file_comments(path)
+        comment_of = file_comments(path)
         values = leaves(OmegaConf.load(path))
-        found |= {key: Note(said.get(key, ""), value) for key, value in values}
+        found |= {key: Note(comment_of.get(key, ""), value) for key, value in values}
     return found
 
 
@@ -72,5 +69,7 @@ def targets_of(group: str) -> Iterator[Target]:
 
 
 def group_comments(config_name: str) -> dict[str, str]:
-    """Return what a primary config's defaults list says of each group."""
-    return dict(CHOICE.findall((CONF / f"{config_name}.yaml").read_text()))
+    """Return the comment on each group in a primary config's defaults list."""
+    found = file_comments(CONF / f"{config_name}.yaml")
+    prefix = "defaults."
+    return {key.removeprefix(prefix): text for key, text in found.items() if key.startswith(prefix)}

@@ -17,7 +17,7 @@ INTERPOLATION = {"interpolation": {"type": "string", "pattern": r"\$\{.+\}|^\?\?
 
 
 class _Draft7(GenerateJsonSchema):
-    """Write what differs between pydantic's draft of JSON Schema and the one of most editors."""
+    """Write JSON Schema draft 7, which most editors support, where pydantic writes a newer one."""
 
     def tuple_schema(self, schema: TupleSchema) -> Schema:
         """Return the schema of a tuple, whose items had another key in draft 7."""
@@ -41,7 +41,7 @@ def value_schema(annotation: Any) -> Schema | None:
 def setting(value: Schema, comment: str = "", default: Any = "???") -> Schema:
     """Return the schema of a key: a value of its type, or an interpolation.
 
-    default: what the value is where nobody sets it; "???" for none, as in Hydra.
+    default: the default value; "???" if there is none, as in Hydra.
     """
     found: Schema = {"description": comment} if comment else {}
     if default != "???" and _is_plain(default):

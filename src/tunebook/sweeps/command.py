@@ -19,7 +19,7 @@ from tunebook.sweeps.request import Request
 def sweep(overrides: Sequence[str]) -> int:
     """Run the sweep that `train.py -m <overrides>` requests, and return the exit status.
 
-    Raise SettingError, ConfigError or InputError before anything is made, and SweepStopped where it
+    Raise SettingError, ConfigError or InputError before anything is created, and SweepStopped if it
     can't continue.
     """
     _log_to_terminal()
@@ -32,9 +32,9 @@ def sweep(overrides: Sequence[str]) -> int:
 
 
 def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
-    """Return the sweep that is asked for, without unfit shipped values, and its trials' config.
+    """Return the requested sweep, without unfit shipped values, and its trials' config.
 
-    Raise SettingError, ConfigError or InputError where it can't be run.
+    Raise SettingError, ConfigError or InputError if it can't be run.
     """
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}

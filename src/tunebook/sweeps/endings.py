@@ -39,9 +39,7 @@ class Setbacks:
         now = time.monotonic()
         if self._since is None:
             self._since = now
-            log.warning(
-                "%s: the sweep waits, for at most %.0f s", SETBACKS[ending], self.patience_s
-            )
+            log.warning("%s: the sweep waits for at most %.0f s", SETBACKS[ending], self.patience_s)
         if now - self._since >= self.patience_s:
             raise StudyUnavailable(SETBACKS[ending])
         self._until = now + PAUSE_S

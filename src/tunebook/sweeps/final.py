@@ -42,8 +42,8 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         there = sorted(
             path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file()
         )
-        known = f"; there are: {', '.join(there)}.{suggest(name, there)}" if there else ""
-        raise InputError(f"sweep.of={name}: there is no such sweep in {outputs / 'sweeps'}{known}")
+        known = f"; available: {', '.join(there)}.{suggest(name, there)}" if there else ""
+        raise InputError(f"sweep.of={name}: no such sweep in {outputs / 'sweeps'}{known}")
     try:
         study = optuna.load_study(
             study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db")
@@ -53,12 +53,12 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         words = list(identity["settings"])
     except KeyError as error:
         raise InputError(
-            f"sweep.of={name}: there is no such sweep in {storage or folder} ({error})"
+            f"sweep.of={name}: no such sweep in {storage or folder} ({error})"
         ) from None
     except ValueError:
-        raise InputError(f"sweep.of={name}: none of its trials was trained to its end") from None
+        raise InputError(f"sweep.of={name}: none of its trials is complete") from None
     if "of" in identity["sweep"]:
-        message = f"trains the winner of another sweep already, which is {identity['sweep']['of']}"
+        message = f"already trains the winner of another sweep, {identity['sweep']['of']}"
         raise SettingError("sweep.of", name, message)
     if "precision" in study.user_attrs:  # what "auto" was resolved to there
         words.append(f"trainer.precision={study.user_attrs['precision']}")

@@ -80,7 +80,7 @@ def _resource(where: str, value: object, kind: Any) -> Any:
     if not isinstance(kind, re.Pattern):
         return validate_value(where, value, kind)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise SettingError(where, value, "must be a text or an integer")
+        raise SettingError(where, value, "must be text or an integer")
     if not kind.fullmatch(str(value)):
         extra = "&|*()[]" if kind is CONSTRAINT else "/@+=[]"
         message = f"must be letters, digits and _ . , : - {' '.join(extra)}, at most 200 of them"
@@ -134,7 +134,7 @@ def check_storage(address: str | None) -> None:
     if url.drivername not in DRIVERS or not url.database or not address.isprintable():
         raise SettingError("sweep.storage", redact(address), message)
     if other := sorted(set(url.query) - set(OPTIONS)):
-        allowed = f"takes no option {other[0]}; allowed: {', '.join(OPTIONS)}"
+        allowed = f"has an unknown option {other[0]}; allowed: {', '.join(OPTIONS)}"
         raise SettingError("sweep.storage", redact(address), allowed)
     if url.drivername != "sqlite":
         return
@@ -148,7 +148,7 @@ def check_storage(address: str | None) -> None:
     if reason := why_unwritable(path.parent):
         raise SettingError("sweep.storage", address, f"cannot be written: {reason}")
     if path.exists() and not path.is_file():
-        raise SettingError("sweep.storage", address, "is no file")
+        raise SettingError("sweep.storage", address, "is not a file")
 
 
 def sqlite_file(address: str) -> Path | None:

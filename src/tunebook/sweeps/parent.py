@@ -110,14 +110,14 @@ class Parent:
             self._end(study, status)
         # Killed trials could not log their end. An unreachable server is not waited for.
         if self.tracker.uri:
-            told = threading.Thread(
+            sender = threading.Thread(
                 target=upload_pending,
                 args=(self.folder.outputs, self.tracker.address),
                 daemon=True,
             )
-            told.start()
-            told.join(self.tracker.patience_s)
-            if self.request.settings["executor"] != "local" and not told.is_alive():
+            sender.start()
+            sender.join(self.tracker.patience_s)
+            if self.request.settings["executor"] != "local" and not sender.is_alive():
                 with contextlib.suppress(StudyUnavailable):
                     finished = [trial.number for trial in study.trials if trial.state.is_finished()]
                     end_lost_trials(self.tracker.address, self.request.name, finished)

@@ -41,8 +41,8 @@ def fitting(
 ) -> Request:
     """Check the config of every trial, and return the request without unfit shipped values.
 
-    A shipped value comes from a space in conf/sweep/, so that nobody typed it. It is left out, and
-    that is logged. Raise InputError for any other trial that can't run, with its settings.
+    A shipped value comes from a search space in conf/sweep/, so nobody typed it. It is removed, and
+    this is logged. Raise InputError for any other trial that can't run, with its settings.
     base, composed: see `to_check`.
     """
     composed = {} if composed is None else composed
@@ -65,7 +65,7 @@ def fitting(
             raise InputError(
                 f"{error} (in the trial {' '.join(words)}){_removable(request, error.key)}"
             )
-        log.warning("left out of the space of sweep=%s: %s", request.kind, error)
+        log.warning("removed from the search space of sweep=%s: %s", request.kind, error)
         request = replace(request, space=smaller)
 
 
@@ -85,11 +85,11 @@ def _removable(request: Request, key: str) -> str:
     It is "" for a setting that varies for another reason.
     """
     shipped = any(one.key == key and one.is_shipped for one in request.space.dimensions)
-    return f"; sweep={request.kind} varies it: {key}=<a value> keeps it" if shipped else ""
+    return f"; sweep={request.kind} varies it; {key}=<a value> fixes it" if shipped else ""
 
 
 def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
-    """Return the sweep that is asked for, and the config that its trials start from."""
+    """Return the requested sweep, and the config that its trials start from."""
     fixed, varying = split(overrides)
     base = compose_config(CONFIG, fixed)
     winner = None
@@ -117,12 +117,12 @@ def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
     """Raise SettingError for settings that are for a single run only: its folder, and resume."""
     if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
         key, _, value = own_folder[0].partition("=")
-        raise SettingError(key, value, "each trial has a folder of its own, below outputs")
+        raise SettingError(key, value, "each trial has its own folder in outputs")
     if base.resume is not None:
         raise SettingError(
             "resume",
             base.resume,
-            "goes on with one run, without -m; the same -m command goes on with its sweep",
+            "resumes a single run, without -m; to resume a sweep, repeat its command",
         )
 
 
@@ -142,7 +142,7 @@ def _space(
         raise SettingError(
             "sweep.space",
             written,
-            "must be settings and what they vary over, such as {seed: 'range(3)'}",
+            "must map settings to what they vary over, such as {seed: 'range(3)'}",
         )
     is_shipped = bool(written) and written == OmegaConf.to_container(
         with_choices(dict(base.hydra.runtime.choices), CONFIG).sweep.space
@@ -153,7 +153,7 @@ def _space(
         space, missing = space.without_missing(_known_keys(base, space))
     if missing:
         log.warning(
-            "left out of the space of sweep=%s, since the chosen options have no such setting: %s",
+            "removed from the search space of sweep=%s, as the chosen options don't have them: %s",
             choices["sweep"],
             ", ".join(missing),
         )
@@ -168,9 +168,11 @@ def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) 
             (override.input_line or "").partition("=")[2],
         )
         if role_of(key) in SHARED_IN_A_SWEEP:
-            raise SettingError(key, text, "holds for the whole sweep, and can't vary in it")
+            raise SettingError(key, text, "applies to the whole sweep, and can't vary in it")
         if override.is_delete():
-            raise SettingError(f"~{key}", text, "a setting is taken away for the whole sweep: ~key")
+            raise SettingError(
+                f"~{key}", text, "must be a single ~key: a setting is deleted for the whole sweep"
+            )
         if key in given:
             raise SettingError(key, text, "is given twice")
         given.append(key)
@@ -206,7 +208,7 @@ def _with_winner(
     """
     if base.sweep.of is None:
         raise SettingError(
-            "sweep.of", None, "is required: the name of a sweep, as its first line says it"
+            "sweep.of", None, "is required: the name of a sweep, as printed in its first line"
         )
     seeds = validate_value("sweep.seeds", base.sweep.seeds, Trials)
     check_storage(base.sweep.storage)

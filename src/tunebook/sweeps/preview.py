@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 START_S = 2.0  # from the start of a trial's process until its run begins in the store
 
 
-def say_what_would_run(
+def log_preview(
     request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int
 ) -> None:
     """Log the trials, and an estimate of their duration from the runs in the store."""
@@ -29,25 +29,26 @@ def say_what_would_run(
     if not request.is_grid and not isinstance(
         study.study.sampler, optuna.samplers.RandomSampler | optuna.samplers.QMCSampler
     ):
-        log.info("(what this search draws depends on results; these are its draws without any)")
+        log.info(
+            "(what this search proposes depends on results; these are its proposals without any)"
+        )
     seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
     if not seconds:
-        them = "it takes" if request.trials == 1 else "they take"
-        message = "%s; no earlier run of this data and network in the store tells how long %s"
-        log.info(message, counted(request.trials, "trial"), them)
+        message = "%s; no estimate: the store has no finished run of this data and network"
+        log.info(message, counted(request.trials, "trial"))
         return
     epochs = int(settings["trainer"]["max_epochs"])
     epoch_s, beside_s = (statistics.median(column) for column in zip(*seconds, strict=True))
     estimate = max(1.0, (epoch_s * epochs + beside_s) * request.trials / workers)
     basis = (
         f"{counted(len(seconds), 'earlier run')} of this data and network, "
-        f"{epoch_s:.1f} s an epoch and {beside_s:.1f} s beside"
+        f"{epoch_s:.1f} s per epoch and {beside_s:.1f} s for the rest"
     )
     trials, at_work = counted(request.trials, "trial"), counted(workers, "worker")
     log.info(
-        "%s, epochs of each: %d, %s: about %s, going by %s",
+        "%s of %s, %s: about %s, estimated from %s",
         trials,
-        epochs,
+        counted(epochs, "epoch"),
         at_work,
         duration(estimate),
         basis,

@@ -1,6 +1,6 @@
-"""Describe what a sweep was asked for.
+"""Describe the request for a sweep.
 
-That is its settings, checked, and the name by which the same command finds it again.
+It consists of checked settings, and the name by which the same command finds the sweep again.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ IN_A_NAME = re.compile(r"[^\w.,=+-]+")
 
 @dataclass(frozen=True)
 class Request:
-    """Hold a sweep as it was asked for.
+    """Hold the request for a sweep.
 
     fixed: the overrides that every trial has. winner: the overrides of another sweep's best trial,
     which all trials have; () for none.
@@ -63,20 +63,20 @@ class Request:
     def is_grid(self) -> bool:
         """Return whether every combination is run.
 
-        A search draws its points by validation figures instead.
+        A search chooses its points by validation metrics instead.
         """
         return self.settings["sampler"] is None
 
     @property
     def is_final(self) -> bool:
-        """Return whether it trains another sweep's winner, on the validation images too."""
+        """Return whether it trains another sweep's winner, on the validation images as well."""
         return "of" in self.settings
 
     @property
     def figure(self) -> str:
         """Return the name of the metric by which its trials are reported.
 
-        It is the test's where they were trained on the validation images.
+        It is a test metric if they were trained on the validation images.
         """
         return self.tested if self.is_final else self.objective
 
@@ -101,7 +101,7 @@ class Request:
     def tests(self) -> bool:
         """Return whether each trial is tested.
 
-        The trials of a search never are, since validation figures choose among them.
+        The trials of a search never are, since validation metrics choose among them.
         """
         return self.is_grid and bool(self.settings["test"])
 
@@ -112,9 +112,9 @@ class Request:
         return int(points if points is not None else self.settings["trials"])
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it this sweep and no other, as plain values without secrets.
+        """Return what identifies the sweep, as plain values without secrets.
 
-        The study and the sweep's MLflow run keep it.
+        The study and the sweep's MLflow run store it.
         """
         steering = {
             key: value
@@ -158,9 +158,9 @@ def make_request(
     objective: str,
     mode: Direction,
 ) -> Request:
-    """Return the sweep that is asked for.
+    """Return the requested sweep.
 
-    Raise SettingError where that makes no sense. settings: the group `sweep`.
+    Raise SettingError if its settings make no sense. settings: the group `sweep`.
     """
     for key, allowed in TYPES.items():
         validate_value(f"sweep.{key}", settings[key], allowed)
@@ -191,7 +191,7 @@ def _check_trials(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for a number of trials that does not suit a search or a grid."""
     if settings["sampler"] is not None and settings["trials"] is None:
         raise SettingError(
-            "sweep.trials", None, "must be an integer: a search has no end of its own"
+            "sweep.trials", None, "must be an integer: a search does not end by itself"
         )
     if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
         raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
@@ -220,22 +220,25 @@ def _check_name(name: str | None) -> None:
 def _check_processes(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for more workers or threads than this machine serves.
 
-    Nothing is checked where the workers run on other machines.
+    Nothing is checked if the workers run on other machines.
     """
     if settings["executor"] == "local" or (
         settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"
     ):
         there = machine.processors()
         bounds = {
-            "workers": (WORKERS_A_PROCESSOR * there, f"{WORKERS_A_PROCESSOR} for each processor"),
-            "threads": (there, "one for each processor"),
+            "workers": (
+                WORKERS_A_PROCESSOR * there,
+                f"{WORKERS_A_PROCESSOR} per available processor",
+            ),
+            "threads": (there, "one per available processor"),
         }
         for key, (most, what) in bounds.items():
             if settings[key] is not None and settings[key] > most:
                 raise SettingError(
                     f"sweep.{key}",
                     settings[key],
-                    f"must be at most {most}: {what} that may be used",
+                    f"must be at most {most}: {what}",
                 )
 
 
@@ -246,7 +249,7 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before, here = was.get(part), now[part]
         if isinstance(before, dict) and isinstance(here, dict):
             found += [
-                f"{key}: {before.get(key, 'not there')} -> {here.get(key, 'not there')}"
+                f"{key}: {before.get(key, 'absent')} -> {here.get(key, 'absent')}"
                 for key in {**before, **here}
                 if before.get(key) != here.get(key)
             ]

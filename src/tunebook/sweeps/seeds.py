@@ -127,7 +127,7 @@ class OverSeeds:
         return tuple(one for one in leaderboard(self.results) if one.n)
 
     @property
-    def is_worth_telling(self) -> bool:
+    def is_worth_showing(self) -> bool:
         """Return whether a configuration has several seeds, or the only configuration has any."""
         return any(one.n > 1 or is_one_configuration(self.request) for one in self.board)
 
@@ -142,7 +142,7 @@ class OverSeeds:
         return varied or list({word.partition("=")[0]: word for word in fixed}.values())
 
     def measured(self, one: Configuration) -> str:
-        """Return the figure of a configuration as text, in the form of compare.py."""
+        """Return the objective of a configuration as text, in the form of compare.py."""
         return measured_text(self.results.objective, one)
 
     def failures(self) -> str:

@@ -108,7 +108,7 @@ def duration(seconds: float) -> str:
     )
 
 
-def _typed(word: str) -> str:
+def _shell_quoted(word: str) -> str:
     """Return an argument quoted for a shell, in double quotes if that is easier to read."""
     return (
         f'"{word}"' if re.fullmatch(r"[\w.=' +,:/-]*", word) and "'" in word else shlex.quote(word)
@@ -137,10 +137,14 @@ class Display:
         )
         trials, at_work = counted(study.request.trials, "trial"), counted(workers, "worker")
         log.info(
-            "sweep %s: %s, %s, threads of each: %d", study.request.name, trials, at_work, threads
+            "sweep %s: %s, %s, %s per worker",
+            study.request.name,
+            trials,
+            at_work,
+            counted(threads, "thread"),
         )
         if done := sum(count for state, count in study.counts().items() if state.is_finished()):
-            log.info("goes on: %s %s done", counted(done, "trial"), "is" if done == 1 else "are")
+            log.info("resuming: %s already done", counted(done, "trial"))
 
     def __enter__(self) -> Self:
         if self.live is not None:
@@ -159,7 +163,7 @@ class Display:
     def began(self, spec: TrialSpec) -> None:
         """Show that a worker has started a trial."""
         if self.live is None:
-            log.info("trial %s begins", spec.name)
+            log.info("trial %s started", spec.name)
 
     def ended(self, worker: Worker, trial: FrozenTrial) -> None:
         """Show that a trial ended, or was interrupted."""
@@ -222,12 +226,12 @@ class Display:
                 f"{word}   {over.measured(over.board[0])}   {in_short(over.words(over.board[0]))}"
             )
         best = self.study.best
-        said = (
+        best_text = (
             "none yet"
             if best is None
             else f"{written(self.study.request.objective, best.value)}   {self._words(best)}"
         )
-        return f"best so far   {said}"
+        return f"best so far   {best_text}"
 
     def _left(self) -> str:
         left = self.study.request.trials - sum(
@@ -325,7 +329,7 @@ class Display:
             )
         if request.is_final:
             log.info(
-                "winner         %s   of %s, trained on its validation images too",
+                "winner         %s   of %s, also trained on the validation images",
                 " ".join(request.winner),
                 request.settings["of"],
             )
@@ -344,7 +348,7 @@ class Display:
         if self.study.best is not None and not request.is_grid:
             of = f"sweep.of='{request.name}'"
             words = ["-m", "sweep=final", of, *self.places]
-            log.info("next           %s", " ".join([*call("train"), *map(_typed, words)]))
+            log.info("next           %s", " ".join([*call("train"), *map(_shell_quoted, words)]))
 
     def _over_seeds(self) -> OverSeeds | None:
         """Return a summary of the trials that differ only in their seed.
@@ -354,7 +358,7 @@ class Display:
         if not has_seeds(self.study.request):
             return None
         over = OverSeeds(self.study.trials, self.study.request, self.classes)
-        return over if over.is_worth_telling else None
+        return over if over.is_worth_showing else None
 
     def _say_over_seeds(self) -> None:
         """Show the median and 95 % interval of each configuration, and which runs did not learn."""
@@ -383,7 +387,7 @@ class Display:
         rate = 3600 * self.ended_here / self.worked_s
         spent = (
             f"{duration(self.worked_s)} from the start of the first trial, "
-            f"{counted(round(rate), 'trial')} an hour"
+            f"{counted(round(rate), 'trial')} per hour"
         )
         return (
             f"{spent}, workers idle {max(0.0, idle):.0%}; "

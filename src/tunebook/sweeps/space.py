@@ -283,7 +283,7 @@ def _written(written: Mapping[str, Any], when: tuple[str, str] | None) -> Iterat
                 raise SettingError(
                     f"sweep.space.{key}",
                     value,
-                    "holds settings where another one is chosen: write it as optimizer=adam",
+                    "contains settings for one option: write the key as optimizer=adam",
                 )
             yield from _written(value, (condition, option))
             continue
@@ -328,10 +328,10 @@ def _dimension(override: Override, when: tuple[str, str] | None) -> Dimension:
     except (ValueError, TypeError, OverflowError, HydraException) as error:
         raise SettingError(key, text, f"can't be listed: {' '.join(str(error).split())}") from None
     if not values:
-        raise SettingError(key, text, "holds no value")
+        raise SettingError(key, text, "contains no value")
     _check_count(key, text, len(values))
     if len({_same(item) for item in values}) < len(values):
-        raise SettingError(key, text, "holds a value twice")
+        raise SettingError(key, text, "contains a value twice")
     return Dimension(key, text, tuple(values), when=when)
 
 
@@ -340,13 +340,13 @@ def _refuse_secrets(key: str, text: str) -> None:
 
     The study's database stores these values unredacted.
     """
-    allowed = "can't vary in a sweep, whose study keeps every value"
+    allowed = "can't vary in a sweep, because the study stores every value"
     if set(text.replace(" ", "").lower().split(",")) <= {"true", "false", "null"}:
         return  # a boolean reveals nothing
     if is_secret(key):
         raise SettingError(key, HIDDEN, f"is named like a secret, and {allowed}")
     if redact(text) != text:
-        raise SettingError(key, HIDDEN, f"holds a secret, and {allowed}")
+        raise SettingError(key, HIDDEN, f"contains a secret, and {allowed}")
 
 
 def _same(value: Value) -> tuple[str, object]:
@@ -389,4 +389,4 @@ def _check_length(key: str, text: str, value: RangeSweep) -> None:
 
 def _check_count(key: str, text: str, count: int) -> None:
     if count > MAX_TRIALS:
-        raise SettingError(key, text, f"holds {count} values: must be at most {MAX_TRIALS}")
+        raise SettingError(key, text, f"contains {count} values: must be at most {MAX_TRIALS}")

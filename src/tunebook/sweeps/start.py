@@ -17,7 +17,7 @@ from tunebook.sweeps.driver import Driver
 from tunebook.sweeps.executors.base import Executor, NoWorkers
 from tunebook.sweeps.executors.make import make_executor
 from tunebook.sweeps.points import fitting
-from tunebook.sweeps.preview import say_what_would_run
+from tunebook.sweeps.preview import log_preview
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_storage
 from tunebook.sweeps.study import Study
@@ -27,7 +27,7 @@ LOCK = ".driver.lock"
 
 
 class SweepStopped(RuntimeError):
-    """Report that a sweep could not continue; its text is one line that says how it will."""
+    """Report that a sweep could not continue; its text is one line that says how to resume it."""
 
     exit_code = 1
 
@@ -35,9 +35,9 @@ class SweepStopped(RuntimeError):
 def drive(request: Request, base: DictConfig, command: Sequence[str] | None = None) -> int:
     """Run the sweep, and return the exit status.
 
-    Raise SettingError or InputError before anything is made, and SweepStopped where the sweep can't
-    continue. base: the config that all trials start from. command: that of this process if it is
-    None.
+    Raise SettingError or InputError before anything is created, and SweepStopped if the sweep can't
+    continue. base: the config that all trials start from. command: the command to record; that of
+    this process if it is None.
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
@@ -47,10 +47,10 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
     check_study(request)
     if not request.is_grid and (used := build(settings).data.validate_on) != "split":
         raise SettingError(
-            "data.validate_on", used, f"a search would choose by {used} figures; allowed: split"
+            "data.validate_on", used, f"a search would select by {used} metrics; allowed: split"
         )
     if executor is None:
-        say_what_would_run(
+        log_preview(
             request,
             settings,
             choices,
@@ -64,22 +64,24 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
     except NoWorkers as error:
         raise SweepStopped(str(error)) from None
     except StudyUnavailable as error:
-        raise SweepStopped(f"{error}; no trial is lost: the same command goes on") from None
+        raise SweepStopped(
+            f"{error}; no trial is lost: the same command resumes the sweep"
+        ) from None
     except OSError as error:
         if not is_disk_full(error):
             raise
         where = error.filename or folder
         raise SweepStopped(
-            f"the disk is full ({where}); no trial is lost: the same command goes on"
+            f"the disk is full ({where}); no trial is lost: the same command resumes the sweep"
         ) from None
     finally:
         executor.close()
 
 
 def open_study(request: Request, outputs: Path) -> Study:
-    """Return the study of a sweep that has begun.
+    """Return the study of a sweep that has started.
 
-    outputs: the folder of all runs' folders.
+    outputs: the folder that contains all run folders.
     """
     own = outputs.absolute() / "sweeps" / request.name / "study.db"
     return Study(request, open_storage(request.settings["storage"] or f"sqlite:///{own}"))
@@ -92,7 +94,7 @@ def _executor(request: Request, base: DictConfig) -> Executor:
         # MLflow and Optuna would each mistake the other's schema for an old version of its own.
         if addresses["sweep.storage"] == addresses["tracking.uri"]:
             message = (
-                "must be another database than tracking.uri: MLflow and Optuna can't share one"
+                "must be a different database from tracking.uri: MLflow and Optuna can't share one"
             )
             raise SettingError("sweep.storage", redact(str(base.tracking.uri)), message)
     return make_executor(request.settings, request.trials, str(base.trainer.accelerator), addresses)
@@ -117,7 +119,7 @@ def _exclusive_lock(folder: Path, request: Request) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         message = (
-            "is at work already; to add workers to it: "
+            "is already running; to add workers to it: "
             f"the same command with sweep.join=true (sweep.name='{request.name}')"
         )
         raise InputError(f"sweep {request.name}: {message}") from None

@@ -55,7 +55,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 class _Missing(RuntimeError):
-    """Signal that the database file is missing, or that it holds another study."""
+    """Signal that the database file is missing, or that it contains another study."""
 
 
 class PatientStorage(RDBStorage):
@@ -72,7 +72,7 @@ class PatientStorage(RDBStorage):
         self._study: tuple[str, int] | None = None
         self._inode: tuple[int, int] | None = None
         if must_exist and self._file is not None and not self._file.is_file():
-            raise _Missing(f"{self._file} is not there")
+            raise _Missing(f"{self._file} does not exist")
         if self._file is None:
             options: dict[str, Any] = {"pool_pre_ping": True}
         else:
@@ -82,7 +82,7 @@ class PatientStorage(RDBStorage):
             self._inode = _inode(self._file)
 
     def belongs_to(self, study: optuna.Study) -> None:
-        """Remember the study, which a file that replaces this one must hold as well."""
+        """Remember the study, which a file that replaces this one must contain as well."""
         self._study = (study.study_name, study._study_id)
 
     @contextlib.contextmanager
@@ -104,7 +104,7 @@ class PatientStorage(RDBStorage):
 
         Raise StudyUnavailable if the time limit is reached.
         """
-        began, said = time.monotonic(), False
+        began, has_warned = time.monotonic(), False
         while True:
             try:
                 self._look_at_file()
@@ -115,10 +115,10 @@ class PatientStorage(RDBStorage):
                 reason = why(error)
             if time.monotonic() - began >= self.patience_s or self.gives_up():
                 raise StudyUnavailable(f"the study's database can't be used ({reason})")
-            if not said:
-                message = "the study's database can't be used (%s): waiting, for at most %.0f s"
+            if not has_warned:
+                message = "the study's database can't be used (%s): waiting for at most %.0f s"
                 log.warning(message, reason, self.patience_s)
-                said = True
+                has_warned = True
             time.sleep(RETRY_S)
 
     def _look_at_file(self) -> None:
@@ -131,7 +131,7 @@ class PatientStorage(RDBStorage):
         try:
             inode = _inode(self._file)
         except OSError:
-            raise _Missing(f"{self._file} is not there") from None
+            raise _Missing(f"{self._file} does not exist") from None
         if inode != self._inode:
             # None until the new file is known to hold the study: the old file may be put back while
             # connections to the new one are open.
@@ -143,7 +143,7 @@ class PatientStorage(RDBStorage):
                     if RDBStorage.get_study_id_from_name(self, name) != number:
                         raise KeyError(name)
             except KeyError:
-                raise _Missing(f"{self._file} holds another study") from None
+                raise _Missing(f"{self._file} contains another study") from None
             self._inode = inode
 
 

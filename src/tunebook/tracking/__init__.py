@@ -3,10 +3,10 @@
 tracker         the Lightning logger that training sees: opens a run, records it and closes it
 journal         a run's append-only record on disk, which survives a kill
 records         the kinds of record that a journal may hold, and what each must contain
-arrived         how much of a run's journal the store has received
+arrived         remembers how much of a run's journal the store has received
 sending         sends each kind of record to MLflow
 delivery        sends the records that wait in a journal, in order
-uploader         delivers in a background thread, with retries; delivers what earlier runs left, too
+uploader        delivers in a background thread, with retries, what this and earlier runs recorded
 run_reader      reads which runs a store holds, without importing MLflow's client
 run_lookup      finds the run or the sweep that a user names
 address         checks the address of a store

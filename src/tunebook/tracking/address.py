@@ -11,7 +11,7 @@ LONGEST = 2000  # characters
 HIGHEST_PORT = 65535
 
 
-def what_is_wrong(uri: str) -> str:
+def address_problem(uri: str) -> str:
     """Return why `uri` can't be the address of a store, or "" if it can."""
     scheme, separator, rest = uri.partition("://")
     kind, plus, _ = scheme.partition("+")
@@ -57,11 +57,11 @@ def _wrong_with_server(uri: str) -> str:
         # The port is not a number, or an IPv6 address is incomplete. The error's text is not used,
         # because it may quote a password.
         return (
-            "is no address of a server with a host and a port, as in http://host:5000; "
-            "in a password, / is written %2F, @ is %40"
+            "is not a server's address with a host and a port, as in http://host:5000; "
+            "in a password, write %2F for / and %40 for @"
         )
     if not host or not re.fullmatch(r"[\w.:%-]+", host) or host.startswith("."):
-        return "names no host; must be such as http://host:5000"
+        return "names no host; expected an address such as http://host:5000"
     return _wrong_with_port(port)
 
 
@@ -75,13 +75,13 @@ def _wrong_with_database(uri: str) -> str:
     except (ArgumentError, ValueError):
         # An unknown driver is an ArgumentError, too. The error's text may quote a password.
         return (
-            "is no address of a database, or names a driver that there is not; "
-            "must be such as postgresql://user@host/name"
+            "is not a database's address, or names an unknown driver; "
+            "expected an address such as postgresql://user@host/name"
         )
     except ImportError as error:
         return f"needs a driver that is not installed ({error})"
     if not url.host and not url.database:
-        return "names neither a host nor a database; must be such as postgresql://user@host/name"
+        return "names neither a host nor a database; expected postgresql://user@host/name"
     return _wrong_with_port(url.port)
 
 

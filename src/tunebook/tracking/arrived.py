@@ -20,7 +20,7 @@ JOURNAL, DELIVERED = "journal.jsonl", "delivered.json"
 
 
 @dataclass
-class Arrived:
+class DeliveryState:
     """Hold what the store at `uri` (written without its secrets) has received of a run.
 
     offset: bytes of the journal that have arrived.
@@ -39,7 +39,7 @@ class Arrived:
 
     @classmethod
     def read(cls, folder: Path, uri: str) -> Self:
-        """Return what a folder's `delivered.json` says of the store at `uri`.
+        """Return the state in a folder's `delivered.json` for the store at `uri`.
 
         If the file is missing, damaged or about another store, nothing counts as arrived.
         """
@@ -62,9 +62,7 @@ class Arrived:
         if found.get("uri", said.uri) != said.uri:
             return fresh  # the file is about another store
         if not ends_a_line(folder / JOURNAL, said.offset):
-            message = (
-                "%s: lacks what was delivered of it already; it is delivered again from its start"
-            )
+            message = "%s: a part that was delivered is missing; delivering it from its start"
             log.warning(message, folder / JOURNAL)
             said.offset, said.uncertain, said.rebuilt = 0, True, True
             said.write(folder)  # before the journal grows and appears to be complete again

@@ -1,6 +1,6 @@
 """Send the records that wait in a run's journal to the store, in order.
 
-A record that can't be sent is left out, so that it does not hold up the others.
+A record that can't be sent is skipped, so that it does not hold up the others.
 """
 
 import logging
@@ -15,7 +15,7 @@ from filelock import FileLock
 from tunebook.redaction import redact
 from tunebook.run_folder import RunFolder
 from tunebook.tracking import journal
-from tunebook.tracking.arrived import JOURNAL, Arrived
+from tunebook.tracking.arrived import JOURNAL, DeliveryState
 from tunebook.tracking.journal import Record
 from tunebook.tracking.records import problem_of
 from tunebook.tracking.sending import Sender, UnsendableError, is_refusal
@@ -51,7 +51,7 @@ class Delivery:
 
     def reload(self) -> None:
         """Read from the disk what has arrived; another process may have delivered something."""
-        self.arrived = Arrived.read(self.folder, self.uri)
+        self.arrived = DeliveryState.read(self.folder, self.uri)
         self._sender = Sender(self.folder, self.uri, self.arrived, self.writing)
         self._is_checked = not self.arrived.run_id
 
@@ -106,12 +106,12 @@ class Delivery:
             for kind, records, offset in _calls(journal.read(path, self.offset)):
                 identity = _identity(records[0])
                 is_newest = identity is None or newest.get(identity, 0) <= offset
-                if is_newest and (reason := self._send_or_leave(kind, records)):
+                if is_newest and (reason := self._send_or_skip(kind, records)):
                     given_up.append(reason)
                 self._remember(offset)
         finally:
             if given_up:
-                message = "%s of %s can't be delivered, left out: %s"
+                message = "%s of %s can't be delivered, skipped: %s"
                 count = f"{len(given_up)} record{'s' if len(given_up) > 1 else ''}"
                 reasons = list(dict.fromkeys(given_up))
                 more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
@@ -131,17 +131,17 @@ class Delivery:
             key = ""
         if key and not self._sender.is_ours(key):
             log.warning(
-                "%s: MLflow does not hold this run as %s; it is delivered from its start",
+                "%s: MLflow does not have this run as %s; delivering it from its start",
                 self.folder,
                 self.run_id,
             )
             self.arrived.run_id, self.arrived.offset, self.arrived.uncertain = "", 0, True
         self._is_checked = True
 
-    def _send_or_leave(self, kind: str, records: list[Record]) -> str:
+    def _send_or_skip(self, kind: str, records: list[Record]) -> str:
         """Send the records and return "", or return why they can't be sent.
 
-        Raising an error for what MLflow refuses would hold up all the records that follow.
+        Raising an error for what MLflow rejects would hold up all the records that follow.
         MLflow also refuses to insert a row (a data set that is new to the experiment) that another
         run inserts at the same moment. A retry finds that row, so refused calls are retried.
         """
@@ -191,6 +191,6 @@ def _calls(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[str, list[Re
 
 def line(error: Exception) -> str:
     """Return an error's text as one line of at most 200 characters, without secrets."""
-    said = str(error).partition("[SQL")[0]  # SQLAlchemy adds the statement and all its values
-    text = " ".join(redact(said).split()) or type(error).__name__
+    message = str(error).partition("[SQL")[0]  # SQLAlchemy adds the statement and all its values
+    text = " ".join(redact(message).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

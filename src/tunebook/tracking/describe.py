@@ -47,9 +47,10 @@ def run_name(
 
 
 def tags(root: Path, script: Path, arguments: Sequence[str]) -> dict[str, str]:
-    """Return the tags that say where a run comes from.
+    """Return the tags that describe where a run comes from.
 
-    They hold the git commit and its state, the host, the versions and the command that repeats it.
+    They contain the git commit and its state, the host, the versions, and the command that repeats
+    the run.
     root: the top of the user's project, or of the checkout.
     """
     # A wheel is no part of the repository that it may be installed in, or called in.

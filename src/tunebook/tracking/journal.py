@@ -50,7 +50,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s is not read: %s", path, error.strerror or error)
+        log.warning("%s can't be read: %s", path, error.strerror or error)
         return
     with file:
         file.seek(offset)
@@ -58,7 +58,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
             offset = file.tell()
             record = decode(line)
             if record is None:
-                log.warning("%s: the line before byte %d is damaged, and is left out", path, offset)
+                log.warning("%s: the line before byte %d is damaged and is skipped", path, offset)
             else:
                 yield record, offset
 

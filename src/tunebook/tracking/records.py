@@ -102,10 +102,10 @@ def problem_of(record: Record) -> str:
     """Return what is wrong with a record, in a few words, or "" if it can be used."""
     kind = record.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        return "is of no known kind"
+        return "is of an unknown kind"
     for key, fits in KINDS[kind].items():
         if key not in record or not fits(record[key]):
-            return f"its {key} is missing or not what it should be"
+            return f"its {key} is missing or invalid"
     return ""
 
 

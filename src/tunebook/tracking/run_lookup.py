@@ -101,12 +101,10 @@ def find_sweep(uri: str, text: str) -> FoundRun:
         return (exact or sweeps)[0]
     names = list(dict.fromkeys(_line(run.tags.get(SWEEP_NAME, run.name)) for run in sweeps))
     known = (
-        f"; there are: {', '.join(names[:LISTED_NAMES])}.{suggest(text, names)}" if names else ""
+        f"; available: {', '.join(names[:LISTED_NAMES])}.{suggest(text, names)}" if names else ""
     )
     short = [run for run in sweeps if SHORT_ID.fullmatch(digits) and run.run_id.startswith(digits)]
-    return _only_one(
-        short, f"sweep={_line(text)}", lambda: f"there is no such sweep in MLflow{known}"
-    )
+    return _only_one(short, f"sweep={_line(text)}", lambda: f"no such sweep in MLflow{known}")
 
 
 def require_experiment(uri: str, name: str) -> None:
@@ -114,7 +112,7 @@ def require_experiment(uri: str, name: str) -> None:
     names = open_reader(uri).experiments()
     if name not in names:
         lines = [_line(one) for one in names]
-        known = f"there are: {', '.join(lines[:LISTED_NAMES])}.{suggest(name, lines)}"
+        known = f"available: {', '.join(lines[:LISTED_NAMES])}.{suggest(name, lines)}"
         raise RunNotFound(
             f"experiment_name={_line(name)}: no such experiment in {redact(uri)}; {known}"
         )
@@ -135,7 +133,9 @@ def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str])
         )
         listed = ", ".join(f"{run.run_id[:digits]} ({_line(run.name)})" for run in runs[:LISTED])
         more = f", and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-        raise AmbiguousRun(f"{named}: may be any of {listed}{more}; give more of the id")
+        raise AmbiguousRun(
+            f"{named}: matches several runs: {listed}{more}; give more digits of the ID"
+        )
     return runs[0]
 
 
@@ -146,7 +146,7 @@ def nearest_run(reader: Reader, text: str) -> str:
     """
     runs = reader.search(Query.every())
     if not runs:
-        return "; there is none yet"
+        return "; it contains no runs yet"
     is_id = ID.fullmatch(text.lower()) or SHORT_ID.fullmatch(text.lower())
     known = [run.run_id[: len(text)] if is_id else _line(run.name) for run in runs]
     return (

@@ -223,7 +223,8 @@ class RestReader:
             return {}
         if not answer.ok or not isinstance(found, dict):
             raise NotReadable(
-                f"tracking.uri={redact(self.uri)}: answers {answer.status_code} to {method}"
+                f"tracking.uri={redact(self.uri)}: "
+                f"answers {method} with status {answer.status_code}"
             )
         return found
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebook.config.validation import format_value
 from tunebook.tags import RUN_KEY
-from tunebook.tracking.arrived import JOURNAL, Arrived
+from tunebook.tracking.arrived import JOURNAL, DeliveryState
 from tunebook.tracking.journal import Record
 from tunebook.untrusted import inside, open_regular, require_plain
 
@@ -84,7 +84,9 @@ class Sender:
     writing: the lock that is held while a file of the folder is put in place or removed.
     """
 
-    def __init__(self, folder: Path, uri: str, arrived: Arrived, writing: threading.Lock) -> None:
+    def __init__(
+        self, folder: Path, uri: str, arrived: DeliveryState, writing: threading.Lock
+    ) -> None:
         self.folder, self.uri, self.arrived, self.writing = folder, uri, arrived, writing
         self._client: MlflowClient | None = None
         # The steps that the store holds, by metric; filled only if the journal was rebuilt.
@@ -144,7 +146,7 @@ class Sender:
         if record.get("parent"):
             parent = self._search(record["parent"])
             if not parent and time.time() - record["time"] / 1000 < MAX_ORPHAN_S:
-                raise ConnectionError("the sweep's own run is not there yet")
+                raise ConnectionError("the sweep's parent run does not exist yet")
             tags |= {PARENT_TAG: parent} if parent else {}
         if not found:
             place, name = self.arrived.experiment_id, record["name"]
@@ -157,7 +159,7 @@ class Sender:
     def _params(self, params: dict[str, str]) -> None:
         """Log the parameters.
 
-        Parameters that MLflow refuses are left out with a warning, so that the run itself is kept.
+        Parameters that MLflow rejects are skipped with a warning, so that the run itself is kept.
         """
         from mlflow.entities import Param
 
@@ -169,7 +171,7 @@ class Sender:
             if not is_refusal(error):
                 raise
             log.warning(
-                "MLflow refuses parameters of run %s: %s",
+                "MLflow rejects parameters of run %s: %s",
                 self.run_id,
                 " ".join(str(error).split())[:200],
             )

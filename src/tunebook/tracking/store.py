@@ -21,7 +21,7 @@ from filelock import FileLock
 from tunebook.config.validation import InputError, SettingError
 from tunebook.redaction import redact
 from tunebook.tracking import view
-from tunebook.tracking.address import what_is_wrong, without_user
+from tunebook.tracking.address import address_problem, without_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +33,7 @@ CONNECT_TIMEOUT_S = 10.0  # that a server may take to answer
 
 def check_address(uri: str) -> None:
     """Raise SettingError if `uri` is not the address of a store that MLflow could open."""
-    if reason := what_is_wrong(uri):
+    if reason := address_problem(uri):
         raise SettingError("uri", redact(without_user(uri)), reason)
 
 
@@ -79,11 +79,11 @@ def _check_schema(uri: str, path: Path) -> None:
         return
     if set(found) <= known:
         raise InputError(
-            f"tracking.uri={uri}: is of an older MLflow; "
+            f"tracking.uri={uri}: was created by an older MLflow; "
             f"back it up, then run `mlflow db upgrade {uri}`"
         )
     raise InputError(
-        f"tracking.uri={uri}: is of a newer MLflow than the one installed here "
+        f"tracking.uri={uri}: was created by a newer MLflow than the one installed here "
         f"(schema {' '.join(found) or 'unknown'})"
     )
 

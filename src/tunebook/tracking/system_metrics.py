@@ -57,5 +57,5 @@ def _monitors() -> list[Any]:
             found.append(gpu())
         except Exception as error:
             # There is no such GPU, or its library is missing: MLflow raises several kinds of error.
-            log.debug("no figures of a GPU: %s", error)
+            log.debug("no GPU metrics: %s", error)
     return found

@@ -377,7 +377,7 @@ class MLflowTracker(Tracker):
         if not arrived:
             log.warning(
                 "MLflow has not received everything (%s); make sync delivers it",
-                self._uploader.problem or "it takes longer",
+                self._uploader.problem or "still delivering",
             )
         return arrived
 

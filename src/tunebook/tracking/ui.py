@@ -40,9 +40,7 @@ def check(cfg: Any) -> None:
     require_mlflow(cfg)
     uri = str(cfg.tracking.uri)
     if sqlite_path(uri) is None:
-        raise SettingError(
-            "tracking.uri", uri, "is a server's, which has pages of its own: open it in a browser"
-        )
+        raise SettingError("tracking.uri", uri, "is a server with its own UI: open it in a browser")
     require_store(uri)
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -51,7 +49,7 @@ def check(cfg: Any) -> None:
         except OSError:
             other = cfg.port + 1
             how = f"make ui PORT={other}" if has_scripts() else f"tunebook ui port={other}"
-            raise InputError(f"port={cfg.port}: is in use; another one: {how}") from None
+            raise InputError(f"port={cfg.port}: is in use; choose another: {how}") from None
 
 
 def views(uri: str) -> list[tuple[str, str]]:
@@ -89,16 +87,16 @@ def serve(uri: str, port: int, browser: bool) -> None:
     command = [sys.executable, bound_server.__file__, *mlflow]
     _end_on_signals()
     # Ctrl-C may come before the server is waited for. It ends by itself then, without its input.
-    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryFile() as said:
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryFile() as output:
         server = subprocess.Popen(
             command,
             env={**os.environ, **SETTINGS},
             stdin=subprocess.PIPE,
-            stdout=said,  # for an error message
-            stderr=said,
+            stdout=output,  # for an error message
+            stderr=output,
             start_new_session=True,
         )
-        _show(server, root, shown, browser, said)
+        _show(server, root, shown, browser, output)
 
 
 def _end_on_signals() -> None:
@@ -120,13 +118,13 @@ def _show(
     root: str,
     shown: list[tuple[str, str]],
     browser: bool,
-    said: IO[bytes],
+    output: IO[bytes],
 ) -> None:
     try:
-        _wait_until_it_answers(root, server, said)
+        _wait_until_it_answers(root, server, output)
         for name, page in shown:
             print(f"{name}\n    {root}{page}")
-        print(f"all\n    {root}/#/experiments\nCtrl-C ends it", flush=True)
+        print(f"all\n    {root}/#/experiments\nCtrl-C stops the server", flush=True)
         if browser and has_screen():
             first = f"{root}{shown[0][1]}" if shown else root
             threading.Thread(target=webbrowser.open, args=(first,), daemon=True).start()
@@ -144,15 +142,15 @@ def has_screen() -> bool:
     )
 
 
-def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", said: IO[bytes]) -> None:
+def _wait_until_it_answers(root: str, server: "subprocess.Popen[bytes]", output: IO[bytes]) -> None:
     while server.poll() is None:
         try:
             urllib.request.urlopen(f"{root}/health", timeout=1).close()
             return
         except OSError:
             time.sleep(0.2)
-    said.seek(0)
-    last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+    output.seek(0)
+    last = output.read().decode(errors="replace").strip().splitlines()[-1:]
     raise ChildProcessError(
         f"MLflow's server ended with status {server.returncode}: {' '.join(last)[:300]}"
     )

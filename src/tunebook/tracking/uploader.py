@@ -1,6 +1,6 @@
 """Send a run's journal to MLflow in a background thread.
 
-What earlier runs have not delivered is delivered as well, here and by `make sync`.
+This thread and `make sync` also deliver what earlier runs could not.
 """
 
 import logging
@@ -74,7 +74,7 @@ class Uploader(threading.Thread):
             except Timeout:  # another process is delivering an earlier part of this run
                 if self._closing.wait(SEND_EVERY_S) and not self.delivery.waiting:
                     return
-                self.problem = "another process delivers this run"
+                self.problem = "another process is delivering this run"
         self.problem = ""
         with lock:
             self.delivery.reload()
@@ -86,7 +86,7 @@ class Uploader(threading.Thread):
                     self.problem = line(error)
                     if not warned:
                         log.warning(
-                            "MLflow is unreachable; buffering and its record is kept here: %s",
+                            "MLflow is unreachable; buffering the run on disk: %s",
                             self.problem,
                         )
                     wait_s, warned = min(2 * wait_s, MAX_WAIT_S), True
@@ -162,9 +162,9 @@ def upload_pending(outputs: Path, uri: str) -> LeftOver:
         if folder.is_elsewhere or folder.is_running:
             continue
         if not fits(folder.uri, uri):
-            secret = ", whose secret is given again" if HIDDEN in folder.uri else ""
-            how = f"{' '.join(call('sync'))} tracking.uri={folder.uri}{secret}, delivers it"
-            found.problems.append(f"{folder.path}: is to be delivered to another store: {how}")
+            secret = " (with its password)" if HIDDEN in folder.uri else ""
+            how = f"deliver it with: {' '.join(call('sync'))} tracking.uri={folder.uri}{secret}"
+            found.problems.append(f"{folder.path}: belongs to another store; {how}")
             continue
         try:
             folder.require_plain()
@@ -180,7 +180,7 @@ def upload_pending(outputs: Path, uri: str) -> LeftOver:
 def _deliver_dead(folder: RunFolder, uri: str) -> bool:
     """Deliver the folder of a process that has ended, and return whether this was done.
 
-    The folder's lock is held only briefly, because the run may be resumed meanwhile.
+    The folder's lock is held only briefly, because the run may be resumed at any time.
     """
     try:
         with held(folder.path, patience_s=0):
@@ -189,15 +189,15 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
             if folder.is_running:
                 return False
             delivery = Delivery(folder.path, uri)
-            _tell_the_end(folder, delivery)
+            _append_end(folder, delivery)
     except InputError:
         return False  # resumed a moment ago
     delivery.send()
     if not delivery.run_id and (
         folder.status == "FINISHED" or any((folder.path / "checkpoints").glob("*.ckpt"))
     ):
-        message = "its journal was cut or is gone, and does not say which run it is"
-        raise ValueError(f"{message}; resume={folder.path} tells it again from its checkpoint")
+        message = "its journal is truncated or missing, so its run is unknown"
+        raise ValueError(f"{message}; resume={folder.path} records it again from its checkpoint")
     try:
         with held(folder.path, patience_s=0):
             if not delivery.waiting:
@@ -207,7 +207,7 @@ def _deliver_dead(folder: RunFolder, uri: str) -> bool:
     return True
 
 
-def _tell_the_end(folder: RunFolder, delivery: Delivery) -> None:
+def _append_end(folder: RunFolder, delivery: Delivery) -> None:
     """Append the end of the run to the journal, if a killed process could not do so."""
     file = folder.path / JOURNAL
     last = ""
@@ -250,4 +250,4 @@ def end_lost_trials(uri: str, sweep: str, numbers: Collection[int]) -> None:
                 client.set_tag(run.info.run_id, SWEEP_STATE, "lost")
                 client.set_terminated(run.info.run_id, "KILLED")
     except Exception as error:  # a store may fail in any way
-        log.warning("runs of machines that were lost stay RUNNING in MLflow: %s", line(error))
+        log.warning("runs of lost machines stay RUNNING in MLflow: %s", line(error))

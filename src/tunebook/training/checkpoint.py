@@ -55,33 +55,31 @@ def encode(content: Content) -> bytes:
 def decode(data: bytes, name: str) -> Content:
     """Return the content of a checkpoint file.
 
-    Raises CheckpointError if the file is not as it was written, or holds more than plain values.
+    Raises CheckpointError if the file is not as it was written, or contains more than plain values.
     name: the file's name for the error's text.
     """
     body, comment = data[:-COMMENT_BYTES], data[-COMMENT_BYTES:]
     if not comment.startswith(MARK):
-        raise CheckpointError(f"{name}: is no checkpoint of Tunebook, or was cut short")
+        raise CheckpointError(f"{name}: is not a Tunebook checkpoint, or is truncated")
     if comment[len(MARK) :] != hashlib.sha256(body).hexdigest().encode():
-        raise CheckpointError(
-            f"{name}: is damaged: its contents do not have the digest that they were written with"
-        )
+        raise CheckpointError(f"{name}: is damaged: its content does not match its digest")
     _require_uncompressed(data, name)
     try:
         # True takes precedence over torch's environment variable.
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{name}: holds more than plain values, and is not opened ({type(error).__name__})"
+            f"{name}: contains more than plain values, so it is not opened ({type(error).__name__})"
         ) from None
     except Exception as error:  # in an untrusted file, anything may be missing or wrong
         raise CheckpointError(f"{name}: can't be read ({type(error).__name__})") from None
     if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(f"{name}: holds no weights")
+        raise CheckpointError(f"{name}: contains no weights")
     weights = content["state_dict"]
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and is_plain_tensor(weights[key]) for key in weights
     ):
-        raise CheckpointError(f"{name}: its state_dict is not what a run writes there")
+        raise CheckpointError(f"{name}: its state_dict has unexpected content")
     return content
 
 
@@ -131,9 +129,9 @@ def read(path: Path) -> Content:
             file.seek(max(0, size - COMMENT_BYTES))
             # The digest's mark is checked before the whole file, which may be of any size, is read.
             if not file.read().startswith(MARK):
-                raise CheckpointError(f"{path}: is no checkpoint of Tunebook, or was cut short")
+                raise CheckpointError(f"{path}: is not a Tunebook checkpoint, or is truncated")
             if size > psutil.virtual_memory().available:
-                raise CheckpointError(f"{path}: is larger than the memory that is free")
+                raise CheckpointError(f"{path}: is larger than the free memory")
             file.seek(0)
             data = file.read()
     except OSError as error:
@@ -162,7 +160,7 @@ def newest(
         except CheckpointError as error:
             problems.append(str(error))
     raise CheckpointError(
-        f"{folder}: holds no checkpoint to go on from"
+        f"{folder}: has no checkpoint to resume from"
         + "".join(f"; {problem}" for problem in problems)
     )
 
@@ -182,7 +180,7 @@ def require_same_network(module: nn.Module, content: Content, name: str) -> None
     if differences:
         more = f", and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
         raise CheckpointError(
-            f"{name}: holds another network: {'; '.join(differences[:SHOWN])[:300]}{more}"
+            f"{name}: contains another network: {'; '.join(differences[:SHOWN])[:300]}{more}"
         )
     for key, value in expected.items():
         if weights[key].dtype != value.dtype:

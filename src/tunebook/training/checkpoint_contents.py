@@ -136,19 +136,19 @@ def require_state(content: Content, name: str) -> None:
             if path in OPTIONAL:
                 continue
             raise CheckpointError(
-                f"{name}: holds weights, but not the state of a run ({path} is missing)"
+                f"{name}: contains weights, but not the state of a run ({path} is missing)"
             ) from None
         if not fits(found):
-            raise CheckpointError(f"{name}: its {path} is not what a run writes there")
+            raise CheckpointError(f"{name}: its {path} has unexpected content")
     _require_order(content, name)
     if bad := _not_finite(content["state_dict"], "state_dict", infinite_too=True):
-        raise CheckpointError(f"{name}: its {bad} holds what is no finite number")
+        raise CheckpointError(f"{name}: its {bad} contains a value that is not a finite number")
     if bad := _not_finite(
         [content["optimizer_states"], content["lr_schedulers"]],
         "optimizer and schedule",
         infinite_too=False,
     ):
-        raise CheckpointError(f"{name}: its {bad} holds what is no number")
+        raise CheckpointError(f"{name}: its {bad} contains a value that is not a number")
     for key in set(content) - set(KEPT):
         del content[key]
     # The content that was checked needs none of Lightning's conversions from older versions.
@@ -161,9 +161,9 @@ def _require_order(content: Content, name: str) -> None:
     epochs = [epoch["epoch"] for epoch in history]
     in_order = epochs == list(range(1, len(epochs) + 1)) and len(epochs) == position.epoch
     if not in_order or position.batch > position.batches or position.step > MAX_STEPS:
-        raise CheckpointError(f"{name}: its epochs and its position do not belong together")
+        raise CheckpointError(f"{name}: its epochs and its position contradict each other")
     if content["tunebook"].get("trained") and not epochs:
-        raise CheckpointError(f"{name}: its training is said to be over, but it has no epoch")
+        raise CheckpointError(f"{name}: it is marked as trained, but has no epoch")
 
 
 def _require_loops(content: Content, name: str) -> None:
@@ -233,10 +233,10 @@ def misfit(template: Any, value: Any, where: str) -> str:
     """
     if isinstance(template, dict):
         if not isinstance(value, dict):
-            return f"{where} is not what a run writes there"
+            return f"{where} has unexpected content"
         if different := set(template) ^ set(value):
             names = sorted(" ".join(repr(key).split())[:30] for key in different)
-            return f"{where} has other entries than a run writes there ({', '.join(names[:3])})"
+            return f"{where} has unexpected or missing entries ({', '.join(names[:3])})"
         found = (misfit(item, value.get(key), f"{where}.{key}") for key, item in template.items())
         return next(filter(None, found), "")
     if isinstance(template, Tensor):
@@ -248,7 +248,7 @@ def misfit(template: Any, value: Any, where: str) -> str:
     elif isinstance(template, list | tuple):
         same = type(value) is type(template) and len(value) == len(template)
         if not same:
-            return f"{where} has another length"
+            return f"{where} has the wrong length"
         return next(
             filter(None, (misfit(a, b, where) for a, b in zip(template, value, strict=True))), ""
         )
@@ -262,4 +262,4 @@ def misfit(template: Any, value: Any, where: str) -> str:
         fits = value is None or isinstance(value, str | int | float)
     else:
         fits = type(value) is type(template)
-    return "" if fits else f"{where} is not what a run writes there"
+    return "" if fits else f"{where} has unexpected content"

@@ -91,18 +91,18 @@ class CheckpointCallback(Callback):
             int(trainer.num_training_batches),
         )
         trainer.save_checkpoint(self.folder / LAST)
-        self._took(self.files.problem)
+        self._log_changes(self.files.problem)
         self._next_save = time.monotonic() + (TRY_AGAIN_S if self.unsaved else self.every_s)
 
-    def _took(self, problem: str) -> None:
+    def _log_changes(self, problem: str) -> None:
         """Log when writing checkpoints starts to fail, and when it works again."""
         if problem and not self.unsaved:
             log.warning(
-                "no checkpoint could be written (%s); training goes on, and it is tried again",
+                "no checkpoint could be written (%s); training continues, and will retry",
                 problem,
             )
         if self.unsaved and not problem:
-            log.info("checkpoints are written again")
+            log.info("checkpoints can be written again")
         self.unsaved = problem
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -154,7 +154,7 @@ class CheckpointCallback(Callback):
             checkpoint.write(self.folder / BEST, content)
             self.best_weights = None
         except OSError as error:
-            self._took(str(error.strerror or error))
+            self._log_changes(str(error.strerror or error))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make a resumed epoch end like any other.

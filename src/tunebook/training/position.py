@@ -36,17 +36,17 @@ class Position:
     def __str__(self) -> str:
         return f"epoch {self.epoch + 1}, step {self.step}"
 
-    def told(self, epochs: str) -> str:
-        """Return a text for the user that says where a run resumes.
+    def describe(self, epochs: str) -> str:
+        """Describe for the user where a run resumes.
 
         epochs: how many epochs the run has.
         """
         if self.batch == self.batches:
             return (
-                f"with the validation of epoch {self.epoch + 1} of {epochs}, after step {self.step}"
+                f"at the validation of epoch {self.epoch + 1} of {epochs}, after step {self.step}"
             )
         return (
-            f"in epoch {self.epoch + 1} of {epochs}, after step {self.step} "
+            f"at epoch {self.epoch + 1} of {epochs}, after step {self.step} "
             f"({self.batch} of this epoch's {self.batches})"
         )
 

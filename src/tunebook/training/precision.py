@@ -43,10 +43,10 @@ def choose(
     """
     if accelerator == "gpu":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Choice("bf16-mixed", "the GPU computes in bf16")
-        return Choice("16-mixed", "the GPU has no bf16")
+            return Choice("bf16-mixed", "the GPU supports bf16")
+        return Choice("16-mixed", "the GPU does not support bf16")
     if not cpu_has_bf16():
-        return Choice("32-true", "the CPU has no bf16 of its own (AVX512_BF16 or AMX)")
+        return Choice("32-true", "the CPU has no bf16 instructions (AVX512_BF16 or AMX)")
     images = torch.zeros(batch_size, *image_shape)
     if _operations(network, images) < SMALLEST_STEP:
         return Choice("32-true", "a step is too small to gain from bf16")
@@ -90,7 +90,7 @@ def _keep(file: Path, choice: Choice) -> Choice:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(
             json.dumps(
-                {"precision": choice.precision, "reason": f"{choice.reason} (kept in {file})"}
+                {"precision": choice.precision, "reason": f"{choice.reason} (stored in {file})"}
             )
         )
         os.link(temporary, file)

@@ -88,11 +88,11 @@ def _check_device(device: Literal["cpu", "gpu"], devices: Devices, precision: st
             "precision", precision, "needs a GPU; allowed on the CPU: auto, 32-true, bf16-mixed"
         )
     if device == "gpu":
-        most, what = max(1, torch.cuda.device_count()), "the GPUs that are there"
+        most, what = max(1, torch.cuda.device_count()), "the number of GPUs"
     else:
         most, what = (
             max(2, machine.processors()),
-            "a process for each processor that may be used, or 2",
+            "one process per available processor, or 2",
         )
     if isinstance(devices, int) and devices > most:
         raise SettingError("devices", devices, f"must be at most {most}: {what}")
@@ -149,6 +149,6 @@ def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
         raise SettingError(
             "accelerator",
             accelerator,
-            "there is no GPU that torch can use here; allowed: auto, cpu",
+            "torch finds no GPU on this machine; allowed: auto, cpu",
         )
     return "gpu" if there and accelerator != "cpu" else "cpu"

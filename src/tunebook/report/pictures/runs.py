@@ -72,9 +72,7 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
     )
     axes.set_xlabel(label)
     band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
-    caption = (
-        f"Diamonds: medians, with 95 % intervals where there are several seeds. Dots: runs.{band}"
-    )
+    caption = f"Diamonds: medians, with 95 % intervals for several seeds. Dots: runs.{band}"
     return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
 
 
@@ -246,7 +244,7 @@ def time(results: Results) -> Picture:
             color=RED,
             lw=1.6,
             drawstyle="steps-post",
-            label="none is better and faster",
+            label="no run is better and faster",
         )
     axes.set(xlabel=f"time of the run, {unit}", ylabel=on_two_lines(label, MAX_UPRIGHT))
     log_scale(axes, "x")
@@ -255,7 +253,9 @@ def time(results: Results) -> Picture:
     legend_below(figure)
     name = facts_of(results.objective).title or "objective"
     title = f"{name[:1].upper()}{name[1:]} against time"
-    return Picture("time", title, "Red: no complete run is both better and faster.", figure)
+    return Picture(
+        "time", title, "Red: complete runs than which none is both better and faster.", figure
+    )
 
 
 def _front(points: Sequence[tuple[float, float]], sign: int) -> list[tuple[float, float]]:
@@ -317,14 +317,14 @@ def history(results: Results) -> Picture:
             drawstyle="steps-post",
             label="best so far",
         )
-    axes.set(xlabel="run, in the order of their start", ylabel=on_two_lines(label, MAX_UPRIGHT))
+    axes.set(xlabel="runs, in the order of their start", ylabel=on_two_lines(label, MAX_UPRIGHT))
     clip_outliers(axes, np.array(known), results.direction)
     keep_in_bounds(axes, "y", results.objective)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(figure)
     return Picture(
         "history",
-        "What ran, was pruned and failed",
-        "Each run, and the best complete one so far.",
+        "Complete, pruned and failed runs",
+        "Every run, and the best complete run so far.",
         figure,
     )

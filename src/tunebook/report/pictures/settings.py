@@ -114,7 +114,7 @@ def _verdict(effect: Effect) -> str:
     says = (
         "matters"
         if effect.matters
-        else "cannot be told from chance"
+        else "indistinguishable from chance"
         if effect.p is not None
         else "not tested"
     )
@@ -172,7 +172,7 @@ def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     found = (
         "These pairs interact"
         if findings.interactions
-        else "No pair is known to interact; these two settings are the strongest"
+        else "No interaction was found; these two settings have the largest effects"
     )
     return Picture(
         "interactions",
@@ -250,8 +250,8 @@ def parallel(results: Results, findings: Findings, tested: Sequence[Effect]) -> 
     axes.spines[["left", "bottom"]].set_visible(False)
     at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
     caption = (
-        f"A line a run; orange and thick: the best tenth{at}. "
-        "Each range fills its axis, also where it depends on another setting."
+        f"One line per run; thick orange lines: the best tenth{at}. "
+        "Each range fills its axis, even if it depends on another setting."
     )
     return Picture("parallel", "All settings of all runs", caption, figure, is_wide=True)
 

@@ -90,7 +90,7 @@ def check_addresses(executor: str, addresses: Mapping[str, str | None]) -> None:
     for name, address in addresses.items():
         if address is None or address.startswith("sqlite"):
             message = (
-                "must be a server's address where workers are on other machines "
-                f"(sweep.executor={executor}), not a file's"
+                f"must be a server's address, not a file's: sweep.executor={executor} "
+                "runs workers on other machines"
             )
             raise SettingError(name, address, message)

@@ -64,7 +64,7 @@ class Host:
     def stop(self, at_once: bool) -> None:
         """Stop the trial that is running.
 
-        Ray calls this from another thread than `run`.
+        Ray calls this in a different thread from `run`.
         """
         if self._worker is not None:
             self._executor.stop(self._worker, at_once)
@@ -166,7 +166,7 @@ class RayExecutor:
             self._waits_since = time.monotonic()
         elif time.monotonic() - self._waits_since > SAID_AFTER_S:
             log.warning(
-                "the Ray cluster has no room for a worker yet (%d threads, %d GPUs)",
+                "the Ray cluster has no free resources for a worker yet (%d threads, %d GPUs)",
                 self.threads,
                 self._gpus,
             )
@@ -221,7 +221,7 @@ def _join(address: str | None) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"sweep.ray.address={redact(address or 'null')}: "
-            f"no Ray cluster can be joined ({_line(error)})"
+            f"cannot connect to a Ray cluster ({_line(error)})"
         ) from None
 
 

@@ -39,7 +39,7 @@ MAX_FAILURES = 3  # jobs that end before they are ready, after which the sweep e
 def serve(job: Path) -> None:
     """Run the trials that the driver puts into a job's folder.
 
-    The job ends if it is told to leave, or if the driver is dead.
+    The job ends if the driver asks it to, or if the driver is dead.
     """
     redact_output()
     executor = LocalExecutor(1, 1, 1, "cpu")
@@ -121,7 +121,7 @@ class Heartbeat:
 class SlurmJob:
     """Hold a job as the driver sees it.
 
-    orders: the number of orders that it was given.
+    orders: the number of orders that it has received.
     """
 
     folder: Path
@@ -154,14 +154,14 @@ class SlurmExecutor:
     ) -> None:  # fmt: skip
         if count is None:
             raise SettingError(
-                "sweep.workers", None, "is required with sweep.executor=slurm: how many jobs"
+                "sweep.workers", None, "is required with sweep.executor=slurm: the number of jobs"
             )
         if cluster == "slurm":
             if shutil.which("srun") is None:
                 raise SettingError(
                     "sweep.executor",
                     "slurm",
-                    "there is no srun on this machine; a sweep on Slurm is started where sbatch is",
+                    "srun is not on this machine; start a Slurm sweep on a machine that has sbatch",
                 )
             check_addresses("slurm", addresses)
         self.count, self.threads, self._cluster = count, threads or 1, cluster
@@ -187,7 +187,7 @@ class SlurmExecutor:
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             )
             raise SettingError(
-                "sweep.slurm.more", str(self._parameters), f"submitit refuses it: {reason}"
+                "sweep.slurm.more", str(self._parameters), f"submitit rejects it: {reason}"
             ) from None
         return submitter
 
@@ -212,7 +212,7 @@ class SlurmExecutor:
                 handle = self._submitter(job / "log").submit(serve, job)
         except (RuntimeError, OSError) as error:  # its text comes from sbatch
             raise NoWorkers(
-                f"Slurm takes no job: {redact(' '.join(str(error).split()))[:150]}; "
+                f"Slurm accepts no job: {redact(' '.join(str(error).split()))[:150]}; "
                 "no trial is lost"
             ) from error
         self._jobs.append(SlurmJob(job, handle))
@@ -278,11 +278,11 @@ class SlurmExecutor:
             time.sleep(min(POLL_S, timeout_s))
 
     def _has_ended(self, worker: Worker) -> bool:
-        said = worker.handle.job.folder / f"ended-{worker.handle.number}"
+        ending = worker.handle.job.folder / f"ended-{worker.handle.number}"
         # Checked first, so that what the job reported before it ended is found below.
         is_gone = worker.handle.job.handle.done()
-        if said.exists():
-            worker.ending, worker.result = said.read_text(), read_result(worker.spec.folder)
+        if ending.exists():
+            worker.ending, worker.result = ending.read_text(), read_result(worker.spec.folder)
             self._free.append(worker.handle.job)
             return True
         if is_gone:
@@ -292,7 +292,7 @@ class SlurmExecutor:
         return bool(is_gone)
 
     def close(self) -> None:
-        """Tell the jobs to leave, and cancel those that are still waiting in Slurm's queue."""
+        """Ask the jobs to end, and cancel those that are still waiting in Slurm's queue."""
         for job in self._coming:
             job.handle.cancel()
         for job in self._jobs:
@@ -300,7 +300,7 @@ class SlurmExecutor:
 
 
 def _end_left(jobs: Path) -> None:
-    """Tell jobs whose driver is dead to leave, and wait until they have left.
+    """Ask jobs whose driver is dead to end, and wait until they have ended.
 
     They may be running trials.
     """
@@ -309,7 +309,7 @@ def _end_left(jobs: Path) -> None:
     ]
     if not there:
         return
-    log.info("jobs of an earlier start are told to leave: %d", len(there))
+    log.info("stopping jobs of an earlier start: %d", len(there))
     before = {job.parent: (job.parent / BEAT).read_text() for job in there}
     time.sleep(1.5 * BEATS_EVERY_S)
     # The others have a driver, which joined the sweep.
