@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +17,8 @@ from PIL import Image
 from tests.conftest import Cli, Finished
 from tunebook.config.validation import InputError, SettingError
 from tunebook.data.decoding import FORMATS, read_image
+from tunebook.data.preprocessing import Preprocessing
+from tunebook.data.sources import Digits
 from tunebook.runs.images import check_output, image_files
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
@@ -58,6 +61,19 @@ def test_black_is_black_and_white_is_white_in_every_mode(
     assert pixels.shape == (8, 8, shape[0])
     assert pixels[:, :3].max() < 40
     assert pixels[:, 5:].min() > 215
+
+
+def test_a_file_gives_a_network_what_training_gives_it(tmp_path: Path) -> None:
+    images = Digits().load(tmp_path).test_images[:3]
+    preprocessing = Preprocessing(Digits.image_shape)
+    pixels = []
+    for i, image in enumerate(images):
+        Image.fromarray(image.squeeze(0).numpy()).save(tmp_path / f"{i}.png")
+        pixels.append(preprocessing.read(tmp_path / f"{i}.png"))
+    read = preprocessing.scale(preprocessing.batch(pixels))
+    assert torch.equal(read, preprocessing.scale(images))
+    assert read.dtype == torch.float32
+    assert 0 == read.min() < read.max() == 1
 
 
 def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(

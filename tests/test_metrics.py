@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as sklearn_metrics
 
 import tunebook
-from tests.conftest import ROOT, Cli
+from tests.conftest import ROOT, Cli, run_process, runs_in
 from tests.runs import RUN, with_store
 from tests.stored import Store
 from tunebook.config.compose import options, with_choices
@@ -155,6 +155,23 @@ def test_a_run_records_them_for_validation_and_test(tmp_path: Path) -> None:
     assert f"validation macro F1 {best:.2%}" in text
     assert f"test AUROC {run.metrics['test/auroc']:.4f}" in text
     assert "val_macro_f1" in text
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_metrics_of_all_images_together(tmp_path: Path) -> None:
+    found: list[dict[str, float]] = []
+    for devices in ("1", "2"):
+        (tmp_path / devices).mkdir()
+        result = run_process(
+            "train.py", *RUN, "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={devices}",
+            "trainer.max_epochs=1", "optimizer=sgd", "optimizer.lr=1e-12", "metrics=all",
+            *with_store(tmp_path / devices),
+        )  # fmt: skip
+        assert result.code == 0, result.err
+        (run,) = runs_in(tmp_path / devices)
+        found.append({n: v for n, v in run.data.metrics.items() if n.startswith("val/")})
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert len(found[0]) == 8
 
 
 def test_a_report_takes_the_direction_of_an_unknown_metric_from_its_runs(

@@ -44,6 +44,9 @@ def test_the_key_of_an_override(text: str, key: str) -> None:
     ("text", "role"),
     [
         ("optimizer.lr=0.1", Role.RESULT),
+        ("loss.label_smoothing=0.1", Role.RESULT),
+        ("metrics=balanced", Role.SELECTION),
+        ("metrics.top_3_acc.top_k", Role.SELECTION),
         ("trainer=gpu", Role.DEVICE),
         ("trainer.max_epochs=3", Role.RESULT),
         ("trainer.accelerator", Role.DEVICE),
