@@ -62,14 +62,12 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert interrupted(tmp_path, (), fault, signum, count).differences(undisturbed()) == []
 
 
-OFTEN = (
+SETTINGS = (
     "augmentation=affine",
     "scheduler=plateau",
     "trainer.precision=bf16-mixed",
     "callbacks=early_stopping optimizer=sgd",
     "tested_weights=best",
-)
-SELDOM = (
     "data.num_workers=2",
     "scheduler=cosine",
     "scheduler=onecycle",
@@ -78,9 +76,8 @@ SELDOM = (
 )
 
 
-@pytest.mark.parametrize(
-    "settings", [*OFTEN, *(pytest.param(settings, marks=pytest.mark.slow) for settings in SELDOM)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_whatever_the_settings(
     undisturbed: Callable[..., Outcome], tmp_path: Path, settings: str
 ) -> None:

@@ -122,7 +122,8 @@ def assert_states(found: dict[str, Run], fifth: str) -> None:
     assert {run.info.status for run in found.values()} == {"FINISHED", "FAILED", "KILLED"}
 
 
-@pytest.mark.parametrize("faults_at", [(0, 1), pytest.param((0, 1, 4), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("faults_at", [(0, 1), (0, 1, 4)])
 @in_one_process
 def test_trials_that_fail_cost_only_themselves(
     cli: Cli,
@@ -229,9 +230,8 @@ def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
         assert "test/acc" not in run.data.metrics
 
 
-@pytest.mark.parametrize(
-    "moment", [2, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (0, 1, 3, 4))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(5))
 @in_one_process
 def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None:
     """A sweep whose leading process is killed is resumed by the same command.
@@ -252,6 +252,7 @@ def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None
     assert {run.info.status for run in runs_in(tmp_path)} == {"FINISHED"}
 
 
+@pytest.mark.slow
 @in_one_process
 def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"

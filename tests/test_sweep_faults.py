@@ -80,13 +80,6 @@ def lock(file: Path) -> Callable[[], None]:
     return connection.close
 
 
-FAULTS = [
-    take_away,
-    pytest.param(damage, marks=pytest.mark.slow),
-    pytest.param(empty, marks=pytest.mark.slow),
-]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [take_away, damage, empty, lock])
 def test_a_study_that_comes_back_is_waited_for(
@@ -105,7 +98,8 @@ def test_a_study_that_comes_back_is_waited_for(
         assert_as_undisturbed(tmp_path, quiet)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [take_away, damage, empty])
 def test_a_study_that_stays_away_ends_the_sweep_and_the_same_command_goes_on(
     quiet: Path, tmp_path: Path, fault: Callable
 ) -> None:
