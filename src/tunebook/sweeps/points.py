@@ -104,9 +104,7 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     space = _space(base, fixed, varying, choices, settings["space"])
     own = {str(key): value for key, value in settings.items()}
     kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
-    metrics = OmegaConf.to_container(base.metrics, resolve=True)
-    assert isinstance(metrics, dict)
-    metrics = {str(key): value for key, value in metrics.items()}
+    metrics: Any = OmegaConf.to_container(base.metrics, resolve=True)
     objective = check_objective(base.objective, metrics)
     mode = direction_of(objective, metrics)
     varied = () if winner is None else winner.varied
