@@ -163,8 +163,9 @@ def test_two_devices_give_the_metrics_of_all_images_together(tmp_path: Path) -> 
     for devices in ("1", "2"):
         (tmp_path / devices).mkdir()
         result = run_process(
-            "train.py", *RUN, "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={devices}",
-            "trainer.max_epochs=1", "optimizer=sgd", "optimizer.lr=1e-12", "metrics=all",
+            "train.py", *RUN, "trainer=ddp", "trainer.accelerator=cpu",
+            f"trainer.devices={devices}", "trainer.max_epochs=1", "optimizer=sgd",
+            "optimizer.lr=1e-12", "metrics=all",
             *with_store(tmp_path / devices),
         )  # fmt: skip
         assert result.code == 0, result.err
