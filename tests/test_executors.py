@@ -66,7 +66,7 @@ def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
             *with_store(tmp_path),
         )
         process = faults.start_train(arguments, log)
-        faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
+        faults.wait_for(lambda: log.exists() and log.read_text().count(" started\n") >= 2, 180)
         faults.wait_for(
             lambda: (
                 len(list((tmp_path / "out" / "sweeps").glob("*/000[01]/checkpoints/last.ckpt")))
@@ -295,7 +295,7 @@ def test_postgresql_keeps_the_study_and_the_runs(here: Path, tmp_path: Path) -> 
         arguments = (*ELSEWHERE, f"sweep.storage={address}/study", f"tracking.uri={address}/runs",
                      f"outputs={tmp_path}/out", "sweep.workers=4", "sweep.threads=1")  # fmt: skip
         process = faults.start_train(arguments, log)
-        faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") >= 2, 180)
+        faults.wait_for(lambda: log.exists() and log.read_text().count(" started\n") >= 2, 180)
         assert process.pid
         os.kill(process.pid, signal.SIGKILL)
         process.join()

@@ -106,7 +106,7 @@ def test_the_same_command_finds_its_sweep_and_runs_nothing_again(grid: Path, cli
     before = {run.info.run_id for run in runs_in(grid)}
     result = cli("train.py", "-m", *reversed(GRID[1:]), *with_store(grid), "sweep.workers=1")
     assert result.code == 0, result.err
-    assert "4 trials are done" in result.out
+    assert "4 trials already done" in result.out
     assert {run.info.run_id for run in runs_in(grid)} == before
     assert parent_of(grid).info.status == "FINISHED"
 
@@ -241,7 +241,7 @@ def test_a_killed_sweep_goes_on(grid: Path, tmp_path: Path, moment: int) -> None
     log = tmp_path / "log.txt"
     process = faults.start_train((*GRID, *with_store(tmp_path)), log)
     assert process.pid
-    faults.wait_for(lambda: log.exists() and log.read_text().count(" begins") > moment // 2, 120)
+    faults.wait_for(lambda: log.exists() and log.read_text().count(" started\n") > moment // 2, 120)
     time.sleep(0.3 * moment)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -259,7 +259,7 @@ def test_a_stopped_sweep_leaves_nothing_running(cli: Cli, grid: Path, tmp_path: 
     command = (*GRID, "sweep.workers=1", *with_store(tmp_path))
     process = faults.start_train(command, log)
     assert process.pid
-    faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
+    faults.wait_for(lambda: log.exists() and " started\n" in log.read_text(), 120)
     os.kill(process.pid, signal.SIGSTOP)  # so that the sweep can't end before the next command
     refused = cli("train.py", *GRID, *with_store(tmp_path))
     started = psutil.Process(process.pid).children(recursive=True)
@@ -309,13 +309,13 @@ def test_workers_can_be_added_to_a_sweep_that_is_running(
 ) -> None:
     log = tmp_path / "log.txt"
     process = faults.start_train((*GRID, "sweep.workers=1", *with_store(tmp_path)), log)
-    faults.wait_for(lambda: log.exists() and " begins" in log.read_text(), 120)
+    faults.wait_for(lambda: log.exists() and " started\n" in log.read_text(), 120)
     joined = cli("train.py", *GRID, "sweep.workers=1", "sweep.join=true", *with_store(tmp_path))
     assert joined.code == 0, joined.err
-    assert joined.out.count(" begins") >= 1
+    assert joined.out.count(" started\n") >= 1
     process.join(120)
     assert process.exitcode == 0, log.read_text()
-    assert log.read_text().count(" begins") + joined.out.count(" begins") == 4
+    assert log.read_text().count(" started\n") + joined.out.count(" started\n") == 4
     assert {name: figures(run) for name, run in children(tmp_path).items()} == {
         name: figures(run) for name, run in children(grid).items()
     }

@@ -233,7 +233,7 @@ def test_one_of_a_thing_is_no_plural(
     assert [counted(number, "run") for number in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
     request, _ = read([*WORDS, "seed=range(1,2)"])
     said = said_of(trained(request, {None: (0.1,)}), caplog, capfd)
-    assert ": 1 trial, 1 worker, threads" in said
+    assert ": 1 trial, 1 worker, 1 thread per worker" in said
     assert "resuming: 1 trial already done" in said
     assert "1 of 1 run (100 %) did not learn" in said
     assert "from one run" in said
@@ -245,4 +245,6 @@ def test_one_of_a_thing_is_no_plural(
     dry = cli(
         "train.py", "-m", "data=digits", "seed=range(1,2)", "sweep.dry_run=true", *store.words
     )
-    assert re.search(r"^1 trial; no earlier run", dry.out, re.M), dry.out + dry.err
+    assert re.search(r"^1 trial; no estimate: the store has no finished run", dry.out, re.M), (
+        dry.out + dry.err
+    )
