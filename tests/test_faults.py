@@ -53,10 +53,10 @@ def test_a_second_ctrl_c_ends_at_once_and_the_next_start_puts_the_status_right(
 
 def test_a_loss_that_is_no_number_keeps_the_last_finite_checkpoint(tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
-    assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.nothing_finite, 20) == 1
+    assert faults.run_train((*RUN, *with_store(tmp_path)), log, faults.nothing_finite, 21) == 1
     (run,) = runs_in(tmp_path)
     assert run.info.status == "FAILED"
-    # The 20th loss: 18 training steps and a validation come before it.
+    # The 21st loss: that of the check, 18 training steps and a validation come before it.
     assert "the loss became nan at step 18, epoch 2" in log.read_text()
     content = read(folder_of_run(tmp_path) / "checkpoints" / "last.ckpt")
     assert content["global_step"] == 18

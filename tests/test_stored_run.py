@@ -111,7 +111,7 @@ def test_several_runs_of_a_name(finished: Finished) -> None:
     experiment = finished.run.info.experiment_id
     twins = [client.create_run(experiment, run_name="twin").info.run_id for _ in range(2)]
     try:
-        with pytest.raises(AmbiguousRun, match="may be any of"):
+        with pytest.raises(AmbiguousRun, match="matches several runs"):
             StoredRun.find("twin", uri_of(finished))
     finally:
         for run_id in twins:
