@@ -141,6 +141,7 @@ def killed_in_a_save(folder: Path, trial: int) -> None:
     assert {file.name for file in folder.iterdir()} <= {LAST, PREVIOUS}
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_save(tmp_path: Path) -> None:
     for trial in range(6):
         killed_in_a_save(tmp_path / str(trial), trial)

@@ -62,6 +62,7 @@ def assert_delivered_once(uri: str, run: Run, run_folder: Path) -> None:
     assert set(told.values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_locked_store_costs_nothing(cli: Cli, tmp_path: Path) -> None:
     """A run under a locked store finishes with a warning, and sync.py delivers it later."""
     connection = lock(tmp_path)
@@ -156,6 +157,7 @@ def tell_a_run(folder: Path, number: int, barrier: Barrier) -> None:
     assert tracker.close("FINISHED")
 
 
+@pytest.mark.slow
 def test_telling_takes_no_time_while_the_store_is_locked(tmp_path: Path) -> None:
     connection = lock(tmp_path)
     folder = RunFolder(tmp_path / "run", tmp_path / "out", uri=f"sqlite:///{tmp_path}/mlflow.db")

@@ -79,6 +79,7 @@ def limit_files(begin: int, end: int, size: int) -> None:
     faults.at_call(ClassificationTask, "training_step", end, limit(resource.RLIM_INFINITY))
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while(
     undisturbed: Callable[..., Outcome], tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_file_system_that_is_read_only(
     assert [path for path in tmp_path.iterdir() if path != small_disk] == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_is_said_at_the_end(
     undisturbed: Callable[..., Outcome], tmp_path: Path
 ) -> None:
@@ -271,6 +273,7 @@ def test_a_change_that_is_asked_for_is_applied_and_logged(tmp_path: Path) -> Non
     assert "epoch 4/4" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_on_where_that_is_asked_for(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     assert faults.run_train((*RUN, *with_store(tmp_path)), log) == 0, log.read_text()

@@ -59,6 +59,7 @@ CLOSING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kill", "at"), CLOSING)
 def test_a_kill_in_the_closing_phase_jams_nothing(
     cli: Cli, tmp_path: Path, kill: Callable[..., None], at: str
@@ -120,6 +121,7 @@ def test_what_was_given_up_is_said_once(cli: Cli, tmp_path: Path) -> None:
     assert run.data.tags["behind"] == "it"
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     assert faults.run_train((*RUN, "tracking.save_model=true", *with_store(tmp_path)), log) == 0, (
@@ -133,6 +135,7 @@ def test_a_finished_run_that_is_trained_on_tells_its_model_again(cli: Cli, tmp_p
     assert len(run.outputs.model_outputs) == 1
 
 
+@pytest.mark.slow
 def test_of_two_that_resume_one_works(tmp_path: Path) -> None:
     """Of three processes that resume a run at the same moment, only one works."""
     make_half(tmp_path, "trainer.max_epochs=30")
@@ -181,6 +184,7 @@ def test_a_folder_s_lock_ends_with_its_process_and_keeps_others_out(
     release(folder)
 
 
+@pytest.mark.slow
 def test_two_that_deliver_at_once_double_nothing(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()
@@ -260,6 +264,7 @@ def kill_before_the_first_checkpoint(moment: str) -> None:
     faults.at_call(owner, name, 1, faults.send(signal.SIGKILL))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [

@@ -33,6 +33,7 @@ def cut(file: Path, how: str) -> None:
     file.write_bytes(kept[how])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [
@@ -125,6 +126,7 @@ def test_a_run_whose_journal_is_gone_is_not_running_for_ever(cli: Cli, tmp_path:
     assert [run.info.status for run in runs_in(tmp_path)] == ["KILLED"]
 
 
+@pytest.mark.slow
 def test_a_store_that_lost_the_run_gets_it_from_its_start(cli: Cli, tmp_path: Path) -> None:
     """A resumed run whose store was replaced is delivered there from its start.
 

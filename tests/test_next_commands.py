@@ -41,6 +41,7 @@ def sweep_with_an_end(folder: Path, name: str) -> Store:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s", 'it\'s lr, by (chance) 50 % = "_" and more'])
 def test_each_command_passes_the_check(cli: Cli, tmp_path: Path, name: str) -> None:
     store = sweep_with_an_end(tmp_path, name)

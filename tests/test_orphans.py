@@ -112,6 +112,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "ends"), [("1", True), ("0", False)])
 def test_a_device_s_process_notices_within_a_second_or_two(rank: str, ends: bool) -> None:
     environment = {"PYTHONPATH": str(ROOT / "src")}

@@ -78,6 +78,7 @@ def assert_report_is_whole(folder: Path) -> None:
     assert float(rows[0]["median"]) == max(float(row["median"]) for row in rows)
 
 
+@pytest.mark.slow
 def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     name = "it's lr, by (chance) 50 %"
     store, parent = filled(tmp_path, name=name)

@@ -44,6 +44,7 @@ def drawn(found: Results) -> list[Picture]:
     return list(pictures(found, findings(found)))
 
 
+@pytest.mark.slow
 def test_no_text_is_small_and_no_axis_leaves_the_accuracies() -> None:
     for picture in drawn(results()):
         svg = picture.svg()
@@ -116,6 +117,7 @@ def test_a_colour_has_the_hue_of_its_name(name: str, low: float, high: float) ->
     assert low <= (hue + 360 if hue < 20 else hue) <= high
 
 
+@pytest.mark.slow
 def test_names_are_no_code_in_pictures_and_page() -> None:
     settings = (
         Setting(HOSTILE, False, (HOSTILE, "x" * 500)),

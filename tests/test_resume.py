@@ -46,6 +46,7 @@ def test_a_killed_run_goes_on_to_the_bit(
     assert interrupted(tmp_path, (), fault, signal.SIGKILL, count).differences(undisturbed()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     ("fault", "count"),

@@ -64,6 +64,7 @@ def address(last: Path) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_from_a_checkpoint_alone(
     cli: Cli, undisturbed: Callable[..., Outcome], last: Path, address: str, tmp_path: Path
 ) -> None:

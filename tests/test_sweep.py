@@ -167,6 +167,7 @@ def test_trials_that_fail_cost_only_themselves(
     )
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_work_cost_no_trial(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_sweep_that_is_broken_as_a_whole_ends(cli: Cli, tmp_path: Path) -> Non
     assert len(children(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_path: Path) -> None:
     search = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name='lr, by chance'",
               "optimizer=adam,sgd",
@@ -219,6 +221,7 @@ def test_a_search_goes_on_to_its_total_and_leaves_the_test_alone(cli: Cli, tmp_p
     )
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_given_up_says_so(cli: Cli, tmp_path: Path) -> None:
     pruner = "sweep.pruner={_target_:optuna.pruners.ThresholdPruner,lower:0.999}"
     result = cli("train.py", *GRID[:-1], "seed=1", pruner, *with_store(tmp_path))

@@ -16,6 +16,7 @@ from tunebook.tracking.ui import views
 SEARCH = ("-m", *SHORT, "sweep=random", "sweep.space=null", "sweep.name=found", "sweep.trials=2",
           "optimizer.lr=interval(0.5, 1.5)", "trainer.precision=32-true")  # fmt: skip
 FINAL = ("-m", "sweep=final", "sweep.of=found", "sweep.seeds=2")
+pytestmark = pytest.mark.slow
 in_one_process = pytest.mark.xdist_group("final")
 
 

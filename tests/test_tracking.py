@@ -26,6 +26,7 @@ def open_store(uri: str) -> str:
     return experiment_id(MlflowClient(uri), "one", uri)
 
 
+@pytest.mark.slow
 def test_a_store_is_created_once_by_processes_that_start_together(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/with space/ünï/mlflow.db"
     with ProcessPoolExecutor(4) as pool:
