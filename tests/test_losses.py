@@ -11,7 +11,7 @@ from tests.runs import RUN, with_store
 from tunebook.config.compose import compose_config
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import SettingError
-from tunebook.losses import CrossEntropy
+from tunebook.losses import CrossEntropy, is_reported
 from tunebook.runs.check import check
 
 # One step, so that the training loss is that of the initial weights.
@@ -25,6 +25,9 @@ def test_cross_entropy_is_that_of_torch() -> None:
     log_p = logits.log_softmax(1)
     smooth = -(0.9 * log_p[range(7), labels] + 0.1 * log_p.mean(1)).mean()
     assert CrossEntropy(0.1)(logits, labels) == pytest.approx(float(smooth), rel=1e-6)
+    assert is_reported(CrossEntropy(0.0))
+    assert not is_reported(CrossEntropy(0.1))
+    assert not is_reported(torch.nn.CrossEntropyLoss())  # it may have class weights
 
 
 def test_smoothing_changes_training_and_not_what_is_reported(tmp_path: Path) -> None:

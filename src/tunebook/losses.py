@@ -21,3 +21,8 @@ class CrossEntropy(nn.CrossEntropyLoss):
     @validate_args
     def __init__(self, label_smoothing: Fraction) -> None:
         super().__init__(label_smoothing=label_smoothing)
+
+
+def is_reported(loss: nn.Module) -> bool:
+    """Return whether this loss is the one that validation and test report."""
+    return type(loss) is CrossEntropy and loss.label_smoothing == 0

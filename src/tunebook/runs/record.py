@@ -17,6 +17,7 @@ from tunebook.config.compose import default_choices, with_choices
 from tunebook.config.paths import ROOT
 from tunebook.config.roles import LOGGED, with_role
 from tunebook.config.run_config import RunConfig, plain
+from tunebook.losses import is_reported
 from tunebook.metrics.facts import (
     ALWAYS,
     LOSS,
@@ -209,7 +210,10 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
         pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png"
     )
     parts.tracker.save_figure(
-        pictures.learning_curves(report.history, validation), "pictures/learning_curves.png"
+        pictures.learning_curves(
+            report.history, validation, another_loss=not is_reported(parts.task.loss)
+        ),
+        "pictures/learning_curves.png",
     )
     parts.tracker.save_figure(
         pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png"

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from tunebook.metrics.facts import TRAIN, VALIDATION, facts_of, full_name, short_name, split_of
+from tunebook.metrics.facts import (
+    LOSS,
+    TRAIN,
+    VALIDATION,
+    facts_of,
+    full_name,
+    short_name,
+    split_of,
+)
 
 WORST = 24  # images in the grid
 COLUMNS = 6
@@ -61,11 +69,14 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
     return figure
 
 
-def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Figure:
+def learning_curves(
+    history: Sequence[dict[str, float]], validation: str, another_loss: bool = False
+) -> Figure:
     """Plot each metric by epoch.
 
     history: one dict per epoch.
     validation: the label of the second curve, which says what data it was measured on.
+    another_loss: whether training minimized another loss than validation reports.
     """
     epochs = [epoch["epoch"] for epoch in history]
     known = set.intersection(*map(set, history))  # in a resumed run, metrics may have been added
@@ -73,7 +84,9 @@ def learning_curves(history: Sequence[dict[str, float]], validation: str) -> Fig
     metrics = [metric for metric in metrics if full_name(VALIDATION, metric) in known]
     figure = Figure(figsize=(5 * len(metrics), 4), layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(metrics)), metrics, strict=True):
-        for split, label in ((TRAIN, "train (dropout on)"), (VALIDATION, validation)):
+        is_another = another_loss and metric == LOSS
+        trained = "train: the loss that it minimizes" if is_another else "train (dropout on)"
+        for split, label in ((TRAIN, trained), (VALIDATION, validation)):
             name = full_name(split, metric)
             if name in known:
                 values = [epoch[name] for epoch in history]
