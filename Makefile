@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train ui sync check test test-all bench clean
+.PHONY: help install train ui sync check test test-unit test-all bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -32,10 +32,13 @@ check: install ## style, types, and the shape of the code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/test_architecture.py
+	$(BIN)/pytest -q tests/unit/test_architecture.py
 
 test: install ## the fast tests, without network
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not slow'
+
+test-unit: install ## the fast tests that need no process of their own
+	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not slow' tests/unit
 
 test-all: install ## every test; needs the network once, for MNIST
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not alone' --hypothesis-profile=searching

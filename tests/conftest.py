@@ -17,7 +17,7 @@ from mlflow.entities import Run
 import tunebook  # noqa: F401  (mends the import of torchvision, for whatever imports it first)
 
 if TYPE_CHECKING:
-    from tests.runs import Outcome
+    from tests.helpers.runs import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 # The real config, shrunk: it needs no network and trains for about a second.
@@ -151,12 +151,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> "Callable[..., Outcome]":
-    """Return a function that trains the run of tests/runs.py without faults.
+    """Return a function that trains the run of tests/helpers/runs.py without faults.
 
     It takes further overrides and trains each set of them only once.
     """
-    from tests import faults
-    from tests.runs import RUN, Outcome, outcome, with_store
+    from tests.helpers import faults
+    from tests.helpers.runs import RUN, Outcome, outcome, with_store
 
     found: dict[tuple[str, ...], Outcome] = {}
 
