@@ -69,7 +69,7 @@ def test_a_grid_has_every_combination_under_one_parent(grid: Path) -> None:
     # test_sweep_seeds.py tests the figures: runs as short as these may be at chance.
     for optimizer in ("adam", "sgd"):
         assert re.search(rf"^ *2 +\d+\.\d\d .*% +\d+\.\d\d .*% +{optimizer}\b", out, re.M)
-    assert re.search(r"^best +val/acc \d+\.\d\d % .*optimizer=(adam|sgd)$", out, re.M)
+    assert re.search(r"^best +val/acc \d+\.\d\d %, .*optimizer=(adam|sgd)$", out, re.M)
     uri = f"tracking.uri=sqlite:///{grid}/mlflow.db"
     assert re.search(
         rf"^findings +python src/compare.py 'sweep=grid optimizer seed \w{{8}}' {uri} "
