@@ -80,7 +80,7 @@ def test_bad_input_is_told_as_a_script_tells_it(tunebook: Cli, cli: Cli) -> None
 
 def test_the_next_command_is_called_as_this_one_was(tunebook: Cli, cli: Cli) -> None:
     assert tunebook("evaluate", "-m", "run=0").err.endswith("can do: tunebook train -m ...\n")
-    assert cli("evaluate.py", "-m", "run=0").err.endswith("does: python src/train.py -m ...\n")
+    assert cli("evaluate.py", "-m", "run=0").err.endswith("can do: python src/train.py -m ...\n")
 
 
 class TestProgram:
