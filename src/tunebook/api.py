@@ -31,7 +31,7 @@ from tunebook.config.validation import InputError, SettingError
 from tunebook.program import FILE
 from tunebook.report import requested_runs
 from tunebook.report.compare import places, read_study
-from tunebook.report.read import Study as RunsOfStudy
+from tunebook.report.read import ComparedRuns
 from tunebook.report.terminal import print_findings
 from tunebook.run_folder import RunFolder
 from tunebook.runs import restore
@@ -138,7 +138,7 @@ class Comparison:
     useful first. warnings: what biases them. next_commands: what to run next, for a shell.
     """
 
-    study: RunsOfStudy = field(repr=False)
+    study: ComparedRuns = field(repr=False)
     found: Findings = field(repr=False)
 
     @property

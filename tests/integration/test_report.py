@@ -16,7 +16,7 @@ from tests.helpers.stored import Store
 from tunebook.analysis.findings import findings
 from tunebook.analysis.results import Results, Run, Setting
 from tunebook.report import page, terminal
-from tunebook.report.read import Study
+from tunebook.report.read import ComparedRuns
 from tunebook.tracking.store import folder_name
 
 SPACE = {
@@ -242,7 +242,7 @@ def test_no_cell_of_the_table_is_a_formula(start: str) -> None:
         for seed in range(2)
     ]
     results = Results(start, "val/acc", "max", settings, tuple(runs))
-    text = page._csv(Study(results, (), "", {}, {}, "stem"), findings(results))
+    text = page._csv(ComparedRuns(results, (), "", {}, {}, "stem"), findings(results))
     assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f]", text)
     for line in csv.reader(text.splitlines()):
         for cell in line:
@@ -260,7 +260,7 @@ def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixtu
     ]
     results = Results(name, f"val/{name}", "max", settings, tuple(runs))
     terminal.print_findings(
-        Study(results, (), "", {}, {}, "stem"),
+        ComparedRuns(results, (), "", {}, {}, "stem"),
         dataclasses.replace(findings(results), next_commands=()),
     )
     said = capsys.readouterr().out

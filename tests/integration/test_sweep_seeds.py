@@ -20,7 +20,7 @@ from tunebook.sweeps.request import Request
 from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.storage import open_storage
-from tunebook.sweeps.study import Study
+from tunebook.sweeps.study import SweepStudy
 from tunebook.text_output import counted
 
 WORDS = ("data=digits", "sweep=grid")
@@ -36,12 +36,12 @@ def trained(
     request: Request,
     values: Mapping[object, Sequence[float]],
     storage: optuna.storages.BaseStorage | None = None,
-) -> Study:
+) -> SweepStudy:
     """Return the study of a grid whose trials have these values, by their number of filters.
 
     Each value of the test is a point lower.
     """
-    study = Study(request, storage or optuna.storages.InMemoryStorage())
+    study = SweepStudy(request, storage or optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
         words = dict(word.split("=") for word in trial.overrides)
@@ -54,7 +54,7 @@ def trained(
 
 
 def said_of(
-    study: Study, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    study: SweepStudy, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> str:
     """Return what a sweep prints at its end: its tables, and below them its log lines."""
     caplog.set_level(logging.INFO)

@@ -10,7 +10,7 @@ from tunebook.analysis.findings import Findings, findings
 from tunebook.redaction import redact
 from tunebook.report import page, terminal
 from tunebook.report.paired import pairs
-from tunebook.report.read import Study, read_runs, read_sweep
+from tunebook.report.read import ComparedRuns, read_runs, read_sweep
 from tunebook.report.requested_runs import RequestedRuns
 from tunebook.tracking.run_lookup import find_sweep
 from tunebook.tracking.store import add_artifacts, folder_name, require_store
@@ -36,7 +36,7 @@ def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) 
         _report(requested.uri, study, found, reports / folder_name(study.results.name))
 
 
-def read_study(requested: RequestedRuns) -> Study:
+def read_study(requested: RequestedRuns) -> ComparedRuns:
     """Return the requested runs."""
     uri, runs, metric = requested.uri, requested.runs, requested.metric
     require_store(uri)
@@ -53,7 +53,7 @@ def places(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(redact(word) for word in words if word.startswith(("tracking.", "outputs=")))
 
 
-def _report(uri: str, study: Study, found: Findings, folder: Path) -> None:
+def _report(uri: str, study: ComparedRuns, found: Findings, folder: Path) -> None:
     print(f"\nreport  {page.write(study, found, folder)}")
     if study.parent:
         try:

@@ -25,7 +25,7 @@ from tunebook.metrics.facts import facts_of
 from tunebook.redaction import redact
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.pictures.style import clipped
-from tunebook.report.read import Study
+from tunebook.report.read import ComparedRuns
 from tunebook.run_folder import write_atomically
 from tunebook.text_output import counted, csv_cell, printable
 
@@ -50,7 +50,7 @@ class Row:
     time: str
 
 
-def rows(study: Study, findings: Findings) -> list[Row]:
+def rows(study: ComparedRuns, findings: Findings) -> list[Row]:
     """Return the ranked configurations, best first."""
     objective = study.results.objective
     factor = facts_of(objective).factor
@@ -82,7 +82,7 @@ def _settings(one: Configuration) -> str:
     return f"{configuration_text(one)}  {failures_text(one)}".rstrip()
 
 
-def _tested(study: Study, one: Configuration) -> float | None:
+def _tested(study: ComparedRuns, one: Configuration) -> float | None:
     if study.results.objective.startswith("test/"):
         return None
     known = one.figures(study.tested)
@@ -100,7 +100,7 @@ def duration(seconds: float) -> str:
     )
 
 
-def write(study: Study, findings: Findings, folder: Path) -> Path:
+def write(study: ComparedRuns, findings: Findings, folder: Path) -> Path:
     """Write the page, the pictures and the CSV into `folder`, and return the path of the page.
 
     They replace those of an earlier report.
@@ -118,7 +118,7 @@ def write(study: Study, findings: Findings, folder: Path) -> Path:
     return folder / PAGE
 
 
-def page(study: Study, findings: Findings, drawn: Sequence[Picture]) -> str:
+def page(study: ComparedRuns, findings: Findings, drawn: Sequence[Picture]) -> str:
     """Return the page as text.
 
     Text from runs, such as names and errors, is escaped.
@@ -157,7 +157,7 @@ def _as_shown(value: object) -> object:
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
-def _csv(study: Study, findings: Findings) -> str:
+def _csv(study: ComparedRuns, findings: Findings) -> str:
     """Return one line per configuration, with numbers in full precision.
 
     Cells are escaped, so that a spreadsheet does not read any of them as a formula.
@@ -188,7 +188,7 @@ def _csv(study: Study, findings: Findings) -> str:
     return text.getvalue()
 
 
-def _csv_row(study: Study, one: Configuration, names: Sequence[str]) -> list[object]:
+def _csv_row(study: ComparedRuns, one: Configuration, names: Sequence[str]) -> list[object]:
     """Return a configuration's cells: the settings with these names, then its figures."""
     figures = (
         "" if math.isnan(value) else repr(value)

@@ -10,7 +10,7 @@ from scipy.stats import t
 from tunebook.analysis.learning import is_ranked
 from tunebook.analysis.sentences import difference_text
 from tunebook.config.validation import InputError, suggest
-from tunebook.report.read import Study
+from tunebook.report.read import ComparedRuns
 from tunebook.text_output import counted
 
 
@@ -58,7 +58,7 @@ class Paired:
         return f"{self.setting}: {self.second} minus {self.first} = {figures}"
 
 
-def pairs(study: Study, setting: str) -> Paired:
+def pairs(study: ComparedRuns, setting: str) -> Paired:
     """Return the comparison of complete runs that differ in `setting` only.
 
     If it is an option, its own settings may differ, too. Raise InputError if the runs do not

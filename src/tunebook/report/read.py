@@ -46,7 +46,7 @@ CURVES = 20
 
 
 @dataclass(frozen=True)
-class Study:
+class ComparedRuns:
     """Hold results and where they come from.
 
     fixed: overrides that all runs share.
@@ -68,7 +68,7 @@ class Study:
     tested_metric: str = TESTED
 
 
-def read_sweep(uri: str, name: str, metric: str | None) -> Study:
+def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     """Return the trials of the sweep with this name, or whose parent run has this id.
 
     If several sweeps have the name, the newest is used. Raise InputError if there is none.
@@ -104,12 +104,14 @@ def read_sweep(uri: str, name: str, metric: str | None) -> Study:
     results = Results(name, objective, direction, settings, tuple(rows), adaptive, _classes(runs))
     metric = _tested_metric(runs, objective)
     tested, params = _values(runs, metric), _params(runs)
-    return Study(results, fixed, parent.info.run_id, params, tested, name, tested_metric=metric)
+    return ComparedRuns(
+        results, fixed, parent.info.run_id, params, tested, name, tested_metric=metric
+    )
 
 
 def read_runs(
     uri: str, experiment: str | None, filter_text: str | None, metric: str | None
-) -> Study:
+) -> ComparedRuns:
     """Return the runs of an experiment, or all those that match MLflow's filter.
 
     Raise InputError if there is none.
@@ -144,7 +146,7 @@ def read_runs(
     stem = next(iter(stems))[0] if of_finalists else name
     metric = _tested_metric(runs, objective)
     tested, params = _values(runs, metric), _params(runs)
-    return Study(results, shared, "", params, tested, stem, of_finalists, metric)
+    return ComparedRuns(results, shared, "", params, tested, stem, of_finalists, metric)
 
 
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
@@ -233,7 +235,7 @@ def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
 
 
 def _of_sweep(
-    run: MLflowRun, objective: str, dimensions: Sequence[sweep_record.Dimension], error: str
+    run: MLflowRun, objective: str, dimensions: Sequence[sweep_record.VariedSetting], error: str
 ) -> Run:
     params = {key: as_value(text) for key, text in params_of(run).items()}
     values = {

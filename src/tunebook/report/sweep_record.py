@@ -24,7 +24,7 @@ OF_A_SWEEP = re.compile(r"(sweep|space)(\.|$)")
 
 
 @dataclass(frozen=True)
-class Dimension:
+class VariedSetting:
     """Hold a setting that a sweep varied, as the sweep recorded it.
 
     when: the (key, option) that it depends on; None if it always varies.
@@ -63,7 +63,7 @@ def _artifact(client: MlflowClient, run: MLflowRun, path: str) -> str | None:
             return None
 
 
-def dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
+def dimensions(asked: Mapping[str, Any]) -> tuple[VariedSetting, ...]:
     """Return the dimensions in a sweep's request.
 
     Empty if it has none, or if they can't be read.
@@ -79,13 +79,13 @@ def dimensions(asked: Mapping[str, Any]) -> tuple[Dimension, ...]:
         return ()
 
 
-def _dimension(one: Mapping[str, Any]) -> Dimension:
+def _dimension(one: Mapping[str, Any]) -> VariedSetting:
     name, when = str(one["name"]), one["when"]
     if one["values"] is None:
         setting = Setting(name, True, (), float(one["low"]), float(one["high"]), bool(one["log"]))
     else:
         setting = setting_of_values(name, list(one["values"]))
-    return Dimension(
+    return VariedSetting(
         setting, str(one["key"]), None if when is None else (str(when[0]), str(when[1]))
     )
 

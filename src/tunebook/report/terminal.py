@@ -10,14 +10,14 @@ from rich.text import Text
 
 from tunebook.analysis.findings import Findings
 from tunebook.report.page import Row, rows
-from tunebook.report.read import Study
+from tunebook.report.read import ComparedRuns
 from tunebook.text_output import printable
 
 MAX_ROWS = 20  # of the leaderboard
 PLAIN_WIDTH = 160  # characters per line without a terminal
 
 
-def print_findings(study: Study, findings: Findings, file: TextIO | None = None) -> None:
+def print_findings(study: ComparedRuns, findings: Findings, file: TextIO | None = None) -> None:
     """Print the leaderboard, the findings, and what to run next.
 
     file: the output; standard output if it is None.
@@ -42,7 +42,7 @@ def print_findings(study: Study, findings: Findings, file: TextIO | None = None)
             console.print(Text("  " + command), soft_wrap=True)  # so that it can be copied
 
 
-def _table(study: Study, shown: Sequence[Row]) -> Table:
+def _table(study: ComparedRuns, shown: Sequence[Row]) -> Table:
     has_tested = any(row.tested for row in shown)
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")

@@ -31,7 +31,7 @@ from tunebook.run_folder import LAST
 from tunebook.runs import check as settings_check
 from tunebook.runs import snapshot
 from tunebook.runs.execute import execute
-from tunebook.runs.snapshot import Comparison, RunSnapshot
+from tunebook.runs.snapshot import RunComparison, RunSnapshot
 from tunebook.runs.stored_run import StoredRun
 from tunebook.runs.trial import Trial
 from tunebook.tags import PRUNED_AT_EPOCH, REPRODUCES
@@ -77,7 +77,7 @@ class Reproduction(Trial):
         self.tags = {REPRODUCES: original.run.run_id}
         self.tests = any(metric.startswith("test/") for metric in original.run.metrics)
         self.last_epoch = int(original.run.tags.get(PRUNED_AT_EPOCH, 0))
-        self.comparison: Comparison | None = None
+        self.comparison: RunComparison | None = None
 
     def report(self, epoch: int, value: float) -> bool:
         """Return whether the sweep pruned the original after this epoch."""
@@ -88,7 +88,7 @@ class Reproduction(Trial):
         pruned = {PRUNED_AT_EPOCH: str(self.pruned_at_epoch)} if self.pruned_at_epoch else {}
         if status != "FINISHED":
             return pruned
-        self.comparison = Comparison(
+        self.comparison = RunComparison(
             self.original.account, snapshot.from_journal(self.folder / JOURNAL)
         )
         return pruned | self.comparison.tags

@@ -103,7 +103,7 @@ def _versions(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """Compare a run with its reproduction."""
 
     then: RunSnapshot

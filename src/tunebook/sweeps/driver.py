@@ -25,7 +25,7 @@ from tunebook.sweeps.result import TrialResult, has_open_record, read_result, re
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.space import in_short
 from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_aside
-from tunebook.sweeps.study import BEGUN, Next, Study
+from tunebook.sweeps.study import BEGUN, Next, SweepStudy
 from tunebook.sweeps.worker import LOG as WORKER_LOG
 from tunebook.sweeps.worker import PATIENCE_S, TrialSpec
 from tunebook.tags import SWEEP_STATE
@@ -124,7 +124,7 @@ class Driver:
         self.setbacks = Setbacks(self.patience_s)
         self.storage = open_storage(self.address, self.patience_s)
         self.storage.gives_up = lambda: bool(self.signum)
-        self.study = Study(self.request, self.storage)
+        self.study = SweepStudy(self.request, self.storage)
         self.study.begin()
 
     def _choose_threads(self) -> None:

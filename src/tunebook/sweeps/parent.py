@@ -22,7 +22,7 @@ from tunebook.runs.assemble import make
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import table
 from tunebook.sweeps.storage import StudyUnavailable
-from tunebook.sweeps.study import Study
+from tunebook.sweeps.study import SweepStudy
 from tunebook.tags import SWEEP_KIND, SWEEP_NAME
 from tunebook.tracking import Tracker, describe, journal, view
 from tunebook.tracking.journal import Journal
@@ -41,7 +41,7 @@ class Parent:
         request: Request,
         config: RunConfig,
         folder: Path,
-        study: Study,
+        study: SweepStudy,
         joins: bool,
     ) -> None:
         settings = config.settings
@@ -101,7 +101,7 @@ class Parent:
             view.tags_of_sweep(self.request.name, self.request.figure, ascending, varying)
         )
 
-    def close(self, study: Study, status: Status) -> None:
+    def close(self, study: SweepStudy, status: Status) -> None:
         """Add the trials to the run, and end it.
 
         The runs of trials whose process was killed get their status as well.
@@ -122,13 +122,13 @@ class Parent:
                     finished = [trial.number for trial in study.trials if trial.state.is_finished()]
                     end_lost_trials(self.tracker.address, self.request.name, finished)
 
-    def _end(self, study: Study, status: Status) -> None:
+    def _end(self, study: SweepStudy, status: Status) -> None:
         with contextlib.suppress(StudyUnavailable):
             self._add_trials(study)
         self.tracker.close(status)
         self.folder.close(status)
 
-    def _add_trials(self, study: Study) -> None:
+    def _add_trials(self, study: SweepStudy) -> None:
         self.tracker.save_text(_csv(study), "sweep/trials.csv")
         copy = self.folder.path / "artifacts" / "study.db"
         with contextlib.suppress(Exception):  # such as a full disk: only a copy is lost
@@ -166,7 +166,7 @@ def _tracker(settings: dict[str, Any]) -> Tracker:
     return tracker
 
 
-def _csv(study: Study) -> str:
+def _csv(study: SweepStudy) -> str:
     text = io.StringIO()
     csv.writer(text).writerows(table(study))
     return text.getvalue()

@@ -10,7 +10,7 @@ import optuna
 from tunebook.config.validation import InputError, SettingError
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import duration
-from tunebook.sweeps.study import Study
+from tunebook.sweeps.study import SweepStudy
 from tunebook.text_output import counted
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def log_preview(
     request: Request, settings: dict[str, Any], choices: Mapping[str, str], workers: int
 ) -> None:
     """Log the trials, and an estimate of their duration from the runs in the store."""
-    study = Study(request, optuna.storages.InMemoryStorage())
+    study = SweepStudy(request, optuna.storages.InMemoryStorage())
     study.begin()
     while (trial := study.next()) is not None:
         log.info("%03d  %s", trial.number, " ".join(trial.overrides))

@@ -27,7 +27,7 @@ from tunebook.sweeps.executors.base import Worker
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.seeds import CLASSES, OverSeeds, classes_of, has_seeds, is_one_configuration
 from tunebook.sweeps.space import as_text, in_short
-from tunebook.sweeps.study import EPOCHS, ERROR, HOW, SECONDS, Study
+from tunebook.sweeps.study import EPOCHS, ERROR, HOW, SECONDS, SweepStudy
 from tunebook.sweeps.worker import TrialSpec
 from tunebook.text_output import counted
 
@@ -74,7 +74,7 @@ def value_of(trial: FrozenTrial, request: Request) -> float | None:
     return trial.value
 
 
-def table(study: Study) -> list[list[str]]:
+def table(study: SweepStudy) -> list[list[str]]:
     """Return a row for each trial, preceded by the names of the columns.
 
     The columns are number, state, figure, epochs trained, seconds, values and error.
@@ -121,7 +121,7 @@ class Display:
     tracks: whether the sweep is logged to MLflow.
     """
 
-    def __init__(self, study: Study, workers: int, threads: int, tracks: bool) -> None:
+    def __init__(self, study: SweepStudy, workers: int, threads: int, tracks: bool) -> None:
         self.study, self.workers, self.tracks = study, workers, tracks
         self.places = [word for word in study.request.fixed if word.startswith(PLACES)]
         self.begun = time.monotonic()

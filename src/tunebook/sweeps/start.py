@@ -20,7 +20,7 @@ from tunebook.sweeps.points import fitting
 from tunebook.sweeps.preview import log_preview
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.storage import StudyUnavailable, is_disk_full, open_storage
-from tunebook.sweeps.study import Study
+from tunebook.sweeps.study import SweepStudy
 from tunebook.sweeps.study import check as check_study
 
 LOCK = ".driver.lock"
@@ -78,13 +78,13 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
         executor.close()
 
 
-def open_study(request: Request, outputs: Path) -> Study:
+def open_study(request: Request, outputs: Path) -> SweepStudy:
     """Return the study of a sweep that has started.
 
     outputs: the folder that contains all run folders.
     """
     own = outputs.absolute() / "sweeps" / request.name / "study.db"
-    return Study(request, open_storage(request.settings["storage"] or f"sqlite:///{own}"))
+    return SweepStudy(request, open_storage(request.settings["storage"] or f"sqlite:///{own}"))
 
 
 def _executor(request: Request, base: DictConfig) -> Executor:

@@ -81,7 +81,7 @@ class Next:
     is_new: bool
 
 
-class Study:
+class SweepStudy:
     """Hold the study of one sweep.
 
     Several processes may request trials at the same time; each trial is given to one of them.

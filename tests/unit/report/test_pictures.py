@@ -18,7 +18,7 @@ from tunebook.analysis.results import Results, Run, Setting
 from tunebook.report import page
 from tunebook.report.pictures import Picture, pictures, style
 from tunebook.report.pictures.axes import log_ticks, plain
-from tunebook.report.read import Study
+from tunebook.report.read import ComparedRuns
 
 HOSTILE = "</svg><script>alert(1)</script>\" onload='x' --> ]]> $\\frac{$ \x1b[31m"
 
@@ -147,14 +147,14 @@ def test_names_are_no_code_in_pictures_and_page() -> None:
         svg = ElementTree.fromstring(picture.svg())
         assert svg.get("onload") is None
         assert svg.get("aria-label") == picture.title
-    text = page.page(Study(found, (), "", {}, {}, "stem"), findings(found), made)
+    text = page.page(ComparedRuns(found, (), "", {}, {}, "stem"), findings(found), made)
     assert "<script" not in text
     assert text.count("<svg") == text.count("</svg>") == len(made)
 
 
 def test_print_keeps_headings_with_what_follows() -> None:
     found = results(settings=(LR,))
-    text = page.page(Study(found, (), "", {}, {}, "stem"), findings(found), [])
+    text = page.page(ComparedRuns(found, (), "", {}, {}, "stem"), findings(found), [])
     (rule,) = re.findall(r"@media print \{.*", text)
     assert "h1, h2 { break-after: avoid; }" in rule
     assert text.index("prefers-color-scheme: dark") < text.index("@media print")
@@ -181,4 +181,6 @@ def test_a_huge_loss_does_not_press_the_leaderboard_into_a_line(values: tuple[fl
 
 def test_a_name_does_not_turn_the_text_after_it() -> None:
     found = dataclasses.replace(results(settings=(LR,)), name="a\u202eb")
-    assert "a\\u202eb" in page.page(Study(found, (), "", {}, {}, "stem"), findings(found), [])
+    assert "a\\u202eb" in page.page(
+        ComparedRuns(found, (), "", {}, {}, "stem"), findings(found), []
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tunebook.runs.snapshot import Comparison, RunSnapshot
+from tunebook.runs.snapshot import RunComparison, RunSnapshot
 
 HERE = RunSnapshot(
     {
@@ -45,7 +45,7 @@ HERE = RunSnapshot(
 def test_the_first_difference_is_the_first_to_come_about(
     changed: dict[Any, float], first: str, said: str
 ) -> None:
-    comparison = Comparison(HERE, replace(HERE, points={**HERE.points, **changed}))
+    comparison = RunComparison(HERE, replace(HERE, points={**HERE.points, **changed}))
     assert comparison.first == first
     text = "\n".join(comparison.lines([]))
     assert said in text
@@ -57,7 +57,7 @@ def test_the_first_difference_is_the_first_to_come_about(
 def test_what_else_differs_is_listed() -> None:
     tags = {**HERE.tags, "host": "z", "version.torch": "3", "git.dirty": "true"}
     now = RunSnapshot({}, tags, {"training": "4567"}, {"torch": "3", "attrs": "2"})
-    assert Comparison(HERE, now).lines(["model.bias: no such setting -> true"])[-8:] == [
+    assert RunComparison(HERE, now).lines(["model.bias: no such setting -> true"])[-8:] == [
         "other differences, then -> now:",
         "  host: a -> z",
         "  git.dirty: false -> true",
@@ -68,6 +68,6 @@ def test_what_else_differs_is_listed() -> None:
         "  model.bias: no such setting -> true",
     ]
     dirty = replace(HERE, tags={**HERE.tags, "git.dirty": "true"})
-    assert "uncommitted changes" in Comparison(dirty, replace(dirty, points={})).lines([])[-1]
+    assert "uncommitted changes" in RunComparison(dirty, replace(dirty, points={})).lines([])[-1]
     # Without any point, there is nothing to compare.
-    assert not Comparison(replace(HERE, points={}), replace(HERE, points={})).same
+    assert not RunComparison(replace(HERE, points={}), replace(HERE, points={})).same

@@ -6,7 +6,7 @@ from optuna.storages import InMemoryStorage
 
 from tunebook.sweeps.request import make_request
 from tunebook.sweeps.space import Space, make_space, split
-from tunebook.sweeps.study import Study
+from tunebook.sweeps.study import SweepStudy
 
 SPACE = {
     "optimizer": "choice(adam, sgd)",
@@ -50,7 +50,7 @@ def test_a_search_draws_what_applies_and_nothing_twice(
     def drawn(breaks: list[int]) -> list[list[str]]:
         storage, found = InMemoryStorage(), {}
         for most in [*breaks, 100]:
-            study = Study(request, storage)
+            study = SweepStudy(request, storage)
             study.begin()
             while len(found) < most and (trial := study.next()) is not None:
                 found[trial.number] = trial.overrides
