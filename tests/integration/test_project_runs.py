@@ -169,7 +169,7 @@ def test_a_run_is_resumed_and_other_code_is_noticed(project: Path) -> None:
     network = project / "src" / NAME / "networks.py"
     network.write_text(f"{network.read_text()}\n# a remark\n")
     assert re.search(
-        r"project.code \w{16} -> \w{16}: figures may differ\n",
+        r"project.code \w{16} -> \w{16}: \w+ may differ\n",
         succeed(project, "train", "resume=last"),
     )
     before, after = runs_in(project)
