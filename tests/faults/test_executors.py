@@ -79,7 +79,7 @@ def test_a_ray_cluster_loses_a_node(here: Path, tmp_path: Path) -> None:
         assert process.exitcode == 0, log.read_text()
     finally:
         cluster.shutdown()
-    assert "goes on elsewhere after the loss of its machine or worker" in log.read_text()
+    assert "resumes on another worker after the loss of its machine or worker" in log.read_text()
     assert_each_once(tmp_path, here)
 
 
@@ -111,7 +111,7 @@ def test_a_job_is_killed(here: Path, tmp_path: Path) -> None:
     job.kill()
     process.join(180)
     assert process.exitcode == 0, log.read_text()
-    assert "trial 1 goes on elsewhere after the end of its job" in log.read_text()
+    assert "trial 1 resumes on another worker after the end of its job" in log.read_text()
     assert_each_once(tmp_path, here)
     faults.wait_for(lambda: not processes_of(tmp_path))
 

@@ -176,7 +176,7 @@ def test_workers_that_cannot_work_cost_no_trial(
     result = cli("train.py", *arguments)
     assert result.code == 1
     assert re.fullmatch(
-        r"error: no worker takes up a trial: its process ended with status 3 \(log: .*\n",
+        r"error: no worker could start a trial: its process ended with status 3 \(log: .*\n",
         result.err,
     )
     monkeypatch.undo()

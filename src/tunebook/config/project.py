@@ -166,7 +166,7 @@ def _require_own(file: Path) -> None:
     if owner not in (os.geteuid(), 0):
         raise ProjectError(
             f"{file}: belongs to another user, whose code would run; "
-            f"{VARIABLE}={file.parent} uses it all the same, {VARIABLE}= uses none"
+            f"{VARIABLE}={file.parent} uses it anyway, {VARIABLE}= uses none"
         )
 
 

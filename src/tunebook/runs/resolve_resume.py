@@ -62,7 +62,7 @@ def _require_usable(
     """Raise InputError where a folder can't be resumed, whatever its checkpoints hold."""
     where = f"resume={format_value(cfg.resume)}"
     if folder.kind != "run":
-        raise InputError(f"{where}: is a sweep, not a run: the same -m command goes on with it")
+        raise InputError(f"{where}: is a sweep, not a run: the same -m command resumes it")
     try:
         folder.require_plain()
     except (OSError, ValueError) as error:
@@ -84,7 +84,7 @@ def _require_no_changes(folder: RunFolder, cfg: DictConfig, overrides: Sequence[
         return
     asked = [text for text in overrides if role_of(text) not in OF_THIS_CALL]
     if new := [text for text in asked if redact(text) not in folder.overrides]:
-        message = "has no checkpoint yet, and begins again with the settings that it had"
+        message = "has no checkpoint yet, so it starts again with the settings that it had"
         raise InputError(
             f"resume={format_value(cfg.resume)}: {message}; "
             f"leave out {format_value(' '.join(new))}, or start another run"

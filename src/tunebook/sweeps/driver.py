@@ -156,8 +156,7 @@ class Driver:
         }
         if changed := differences({"code": self.study.remember("code", now)}, {"code": now}):
             log.warning(
-                "goes on with other code than it began with, "
-                "so that trials may not be comparable: %s",
+                "the code has changed since the sweep started, so trials may not be comparable: %s",
                 "; ".join(changed),
             )
 
@@ -293,7 +292,7 @@ class Driver:
         if not self.works and worker.ending and not self.signum:
             where = worker.spec.folder / WORKER_LOG
             raise NoWorkers(
-                f"no worker takes up a trial: its process ended with {worker.ending} "
+                f"no worker could start a trial: its process ended with {worker.ending} "
                 f"(log: {where}); no trial is lost"
             )
 
@@ -308,8 +307,8 @@ class Driver:
             return False
         if not self.study.requeue(worker.spec.number, MAX_LOSSES):
             return False
-        where = "elsewhere " if is_lost else ""
-        log.warning("trial %d goes on %safter %s", worker.spec.number, where, worker.ending)
+        where = "on another worker " if is_lost else ""
+        log.warning("trial %d resumes %safter %s", worker.spec.number, where, worker.ending)
         self._wait_for_its_end(worker.spec.number)
         return True
 

@@ -313,7 +313,7 @@ class TrialHandle:
                 return self._trial.should_prune()
         except StudyUnavailable as error:
             if not is_known:
-                log.warning("%s: training goes on, and tells it later", error)
+                log.warning("%s: training continues, and this epoch is reported later", error)
             return False
 
     def _report_epochs(self) -> None:
