@@ -93,7 +93,7 @@ def test_a_study_that_comes_back_is_waited_for(
     mend()
     process.join(120)
     assert process.exitcode == 0, log.read_text()
-    assert log.read_text().count("waiting, for at most 60 s") == 1
+    assert log.read_text().count("waiting for at most 60 s") == 1
     if fault in (take_away, lock):
         assert_as_undisturbed(tmp_path, quiet)
 

@@ -164,7 +164,7 @@ def killed_while_closing(at: str, spec: Any, parent_pipe: Any, gpu: str) -> None
         owner, name = {
             "record": (record, "close_run"),
             "folder": (RunFolder, "close"),
-            "end": (record, "say_where"),
+            "end": (record, "log_next_steps"),
         }[at]
         at_call(owner, name, 1, send(signal.SIGKILL))
     work(spec, parent_pipe, gpu)
