@@ -117,7 +117,7 @@ class Run:
         """Return the pictures of the run: the confusion matrix, learning curves, worst images."""
         if not self.id:
             raise InputError(f"{self.name}: is not tracked, so that there are no pictures")
-        stored = StoredRun.find(self.id, str(_evaluate_config(*self.source).tracking.uri))
+        stored = StoredRun.requested(_evaluate_config(*self.source))
         found = dict[str, Image.Image]()
         with tempfile.TemporaryDirectory() as folder:
             for file in sorted(stored.download("pictures", Path(folder)).glob("*.png")):

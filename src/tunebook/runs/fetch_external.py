@@ -45,7 +45,7 @@ def _temporary() -> RunFolder:
 
 
 def _of_checkpoint(stored: StoredRun, folder: RunFolder) -> RunFolder:
-    file = stored.weights(LAST, _temporary().path)
+    file = stored.weights("last", _temporary().path)
     content = checkpoint.read(file)
     require_state(content, stored.name)
     folder.origin = redact(stored.name)
