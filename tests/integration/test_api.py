@@ -1,13 +1,10 @@
 """Training, sweeping, loading and comparing from Python gives what the command line gives."""
 
-import functools
 import logging
 import os
-import re
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,7 @@ import torch
 from PIL import Image
 
 import tunebook
-from tests.conftest import ROOT, Cli, runs_in
+from tests.conftest import Cli, runs_in
 from tests.helpers.runs import RUN, TIMES, in_folder, with_store
 from tunebook.config.files import ConfigError
 from tunebook.config.validation import InputError, SettingError
@@ -213,34 +210,6 @@ def test_ctrl_c_stops_a_run_that_can_be_resumed(tmp_path: Path, trained: tuneboo
     run = tunebook.train("resume=last", *with_store(tmp_path))
     assert figures(run.metrics) == figures(trained.metrics)
     assert [one.info.run_id for one in runs_in(tmp_path)] == [run.id]
-
-
-def _with_extra(call: Callable[..., object], extra: tuple[str, ...], *words: str) -> object:
-    return call(*words, *extra)
-
-
-def blocks(page: Path) -> list[str]:
-    """Return the blocks of Python in a page."""
-    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
-def test_the_python_in_the_documentation_runs(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each call is made as it is written, but smaller, and in a store of its own."""
-    words = [word for word in RUN if not word.startswith(("data=", "tracking.save_pictures"))]
-    small = {"train": (*words, *with_store(tmp_path)), "sweep": (*words, *with_store(tmp_path))}
-    for name in ("train", "sweep", "load", "compare"):
-        extra = small.get(name, with_store(tmp_path))
-        call = functools.partial(_with_extra, getattr(tunebook, name), extra)
-        monkeypatch.setattr(tunebook, name, call, raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "images").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "images" / "black.png")
-    for block in blocks(ROOT / page):
-        exec(compile(block, page, "exec"), {})
 
 
 @pytest.mark.slow
