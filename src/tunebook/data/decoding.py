@@ -1,9 +1,10 @@
-"""Decode image files and resize the images for a network.
+"""Decode image files.
 
 The files are not trusted: only regular files up to a certain size are opened, and only by decoders
 of common raster formats. This module does not import torch.
 """
 
+import io
 import os
 import stat
 import warnings
@@ -21,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Pillow's modes of 16-bit grey images. Pillow's own conversion to 8 bits would clip their values.
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 2**29
 KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
@@ -32,20 +34,31 @@ def kind_of_special_file(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 
-def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return an image as an array (H, W, C) of 0 to 255, resized as the network needs it.
-
-    The first frame of an animation is read. A photo is rotated as its EXIF data say. Raises
-    InputError if the file is not a readable image; its text is only the reason.
-    shape: (C, H, W), the network's input.
-    """
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a regular file; raise InputError, whose text is only the reason."""
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with open(path, "rb", opener=_open_without_waiting) as file:
             if kind := kind_of_special_file(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"is {kind}, not an image file")
-            with Image.open(file, formats=FORMATS) as opened:
-                return resized(opened, shape)
+            if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+                raise InputError(f"has {size:,} bytes, more than {MAX_BYTES:,}")
+            return file.read()
+    except OSError as error:
+        raise InputError(_reason(error.strerror or str(error))) from None
+
+
+def decode(data: bytes, channels: int) -> npt.NDArray[np.uint8]:
+    """Return the image in the bytes of a file as an array (H, W, C) of 0 to 255.
+
+    The first frame of an animation is decoded. A photo is rotated as its EXIF data say. Raises
+    InputError if it is not a readable image; its text is only the reason.
+    channels: 1 for grey, 3 for RGB; the image is converted.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                return pixels_of(opened, channels)
     except InputError:
         raise
     except OSError as error:
@@ -54,18 +67,17 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
         raise InputError(_reason(str(error) or type(error).__name__)) from None
 
 
-def resized(opened: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return an image as an array (H, W, C) of 0 to 255, resized as the network needs it.
+def pixels_of(opened: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
+    """Return an image of PIL as an array (H, W, C) of 0 to 255.
 
-    shape: (C, H, W). Raises InputError for an image that is too large or of unknown brightness.
+    channels: 1 for grey, 3 for RGB. Raises InputError for an image that is too large or of unknown
+    brightness.
     """
-    channels, height, width = shape
     if opened.width * opened.height > MAX_PIXELS:
         raise InputError(f"has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}")
     mode = "L" if channels == 1 else "RGB"
     image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
-    small = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(small, dtype=np.uint8).reshape(height, width, channels)
+    return np.array(image, dtype=np.uint8).reshape(image.height, image.width, channels)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
