@@ -1,6 +1,5 @@
 """Hold a data set of encoded images, such as JPEG files, and decode them when they are needed."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import Tensor
 from tunebook.config.validation import InputError
 from tunebook.data.decoding import read_file
 from tunebook.data.download import DataError
-from tunebook.data.inspection import Inspection
+from tunebook.data.inspection import Inspection, digest_of
 from tunebook.data.listing import Listing
 from tunebook.data.preprocessing import Pixels, Preprocessing
 from tunebook.text_output import printable
@@ -70,11 +69,6 @@ class ImageFiles(EncodedImages):
     def name(self, index: int) -> str:
         """Return a file's path."""
         return printable(str(self.folder / self.paths[index]))
-
-
-def digest_of(data: bytes) -> str:
-    """Return the digest by which an image file is recognized: BLAKE2b, 32 hexadecimal digits."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class StoredImages(ABC):
