@@ -53,6 +53,18 @@ class Inspection:
     modified_ns: npt.NDArray[np.int64]
     problems: Mapping[int, str]
 
+    def part(self, kept: Sequence[int]) -> "Inspection":
+        """Return what is known about the images at some positions."""
+        return Inspection(
+            tuple(self.digests[index] for index in kept),
+            self.widths[kept],
+            self.heights[kept],
+            self.channels[kept],
+            self.bytes[kept],
+            self.modified_ns[kept],
+            {new: self.problems[old] for new, old in enumerate(kept) if old in self.problems},
+        )
+
 
 def inspect_files(listing: Listing, cache: Path, show_progress: bool = True) -> Inspection:
     """Return what is known about the files of a listing; read those that are new or have changed.

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,16 @@ class Listing:
     class_names: tuple[str, ...]
     splits: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+
+    def part(self, kept: Sequence[int]) -> "Listing":
+        """Return the images at some positions."""
+        return replace(
+            self,
+            paths=tuple(self.paths[index] for index in kept),
+            labels=self.labels[kept],
+            splits=None if self.splits is None else tuple(self.splits[index] for index in kept),
+            groups=None if self.groups is None else tuple(self.groups[index] for index in kept),
+        )
 
 
 def list_folder(root: Path) -> Listing:
