@@ -53,13 +53,13 @@ def read_with_status(path: str | Path) -> tuple[bytes, os.stat_result]:
     Raises InputError, whose text is only the reason.
     """
     try:
-        with open(path, "rb", opener=open_without_waiting) as file:
+        with open(path, "rb", buffering=0, opener=open_without_waiting) as file:
             status = os.fstat(file.fileno())
             if kind := kind_of_special_file(status.st_mode):
                 raise InputError(f"is {kind}, not an image file")
             if status.st_size > MAX_BYTES:
                 raise InputError(f"has {status.st_size:,} bytes, more than {MAX_BYTES:,}")
-            return file.read(MAX_BYTES), status
+            return file.readall(), status
     except OSError as error:
         raise InputError(f"can't be opened ({error.strerror or error})") from None
 
@@ -93,7 +93,7 @@ def examine(data: bytes) -> tuple[int, int, int]:
         channels = 1 if opened.mode in GREY else 3
         # A JPEG file is decoded to an eighth of its size. All its data are still read.
         opened.draft("L", (1, 1))
-        pixels_of(opened, 1)
+        _converted(opened, 1)
         if opened.mode in ("P", "PA") and opened.palette is not None:
             colors = np.array(opened.getpalette("RGB")).reshape(-1, 3)
             channels = 1 if (colors == colors[:, :1]).all() else 3
@@ -120,10 +120,15 @@ def pixels_of(opened: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
     channels: 1 for grey, 3 for RGB. Raises InputError for an image that is too large or of unknown
     brightness.
     """
+    image = _converted(opened, channels)
+    return np.array(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+
+
+def _converted(opened: Image.Image, channels: int) -> Image.Image:
+    """Return an image as `pixels_of` needs it; raise InputError where that does."""
     _require_size(opened)
     mode = "L" if channels == 1 else "RGB"
-    image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
-    return np.array(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+    return _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
 
 
 def open_without_waiting(path: str, flags: int) -> int:
