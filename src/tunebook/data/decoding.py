@@ -87,13 +87,14 @@ def examine(data: bytes) -> tuple[int, int, int]:
     """
     with _giving_reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         _require_size(opened)
-        width, height = opened.size
-        if opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
-            width, height = height, width
+        whole = opened.size
         channels = 1 if opened.mode in GREY else 3
         # A JPEG file is decoded to an eighth of its size. All its data are still read.
-        opened.draft("L", (1, 1))
-        _converted(opened, 1)
+        is_reduced = opened.draft("L", (1, 1)) is not None
+        width, height = _converted(opened, 1).size
+        if is_reduced:
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+            width, height = whole[::-1] if turned else whole
         if opened.mode in ("P", "PA") and opened.palette is not None:
             colors = np.array(opened.getpalette("RGB")).reshape(-1, 3)
             channels = 1 if (colors == colors[:, :1]).all() else 3
