@@ -106,9 +106,9 @@ class Run:
         names, pixels = pixels_of(images, preprocessing)
         rows: list[list[float]] = []
         for start in range(0, len(pixels), BATCH):
-            batch = preprocessing.scale(preprocessing.batch(pixels[start : start + BATCH]))
-            rows += probabilities(network, batch, invert)
-        frame = pd.DataFrame(rows, columns=list(parts.data.source.class_names), index=names)
+            batch = preprocessing.batch(pixels[start : start + BATCH])
+            rows += probabilities(network, preprocessing, batch, invert)
+        frame = pd.DataFrame(rows, columns=list(parts.data.contents.class_names), index=names)
         frame.insert(0, "class", frame.idxmax(axis=1))
         return frame
 
@@ -326,7 +326,7 @@ def _source(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
     found = [f"run={quoted(name)}"]
     for text in overrides:
         key = key_of(text)
-        if key == "data.root":
+        if key in ("data.root", "data.table"):
             found.append(f"data_root={text.partition('=')[2]}")
         elif role_of(key) != Role.LOCATION or key.partition(".")[0] == "tracking":
             found.append(text)

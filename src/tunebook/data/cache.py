@@ -1,16 +1,19 @@
 """Keep the decoded and resized images of a data set in a file, which every run on it can use.
 
-The file's name is a digest of the encoded images and of the preprocessing, so that a file of another
-content has another name. It is written under a lock and gets its name when it is whole: of several
-processes that start together one writes it, and one that is killed leaves nothing that is used.
+The file's name is a digest of the encoded images and of the preprocessing, so that a file of
+another content has another name. It is written under a lock and gets its name when it is whole: of
+several processes that start together one writes it, and one that is killed leaves nothing that is
+used.
 """
 
 import hashlib
 import json
 import logging
+import math
 import mmap
 import os
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,18 +45,19 @@ class CachedImages(StoredImages):
     cache, but do not count as this process's memory.
     """
 
-    def __init__(self, path: Path, rows: Tensor, image_shape: tuple[int, int, int]) -> None:
-        super().__init__(rows, image_shape)
-        self.path, self.image_shape = path, image_shape
+    def __init__(
+        self, path: Path, rows: Tensor, digests: Sequence[str], preprocessing: Preprocessing
+    ) -> None:
+        super().__init__(rows, digests, preprocessing)
+        self.path = path
         self._open()
 
     def _open(self) -> None:
         with open(self.path, "rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        count = (len(self._map) - HEADER_BYTES) // int(np.prod(self.image_shape))
-        self._images = np.frombuffer(
-            self._map, np.uint8, count * int(np.prod(self.image_shape)), HEADER_BYTES
-        ).reshape(count, *self.image_shape)
+        self._images = np.frombuffer(self._map, np.uint8, offset=HEADER_BYTES).reshape(
+            -1, *self.preprocessing.image_shape
+        )
         self._read_bytes = 0
 
     def __getstate__(self) -> dict[str, object]:
@@ -76,7 +80,7 @@ class CachedImages(StoredImages):
 
     def select(self, rows: Tensor) -> "CachedImages":
         """Return other images of the same file."""
-        return CachedImages(self.path, rows, self.image_shape)
+        return CachedImages(self.path, rows, self.digests, self.preprocessing)
 
 
 def cached(
@@ -88,17 +92,19 @@ def cached(
     decoded, and OSError if the folder can't be written to.
     """
     path = folder / f"{_name(collection, preprocessing)}{SUFFIX}"
-    shape = preprocessing.image_shape
     folder.mkdir(parents=True, exist_ok=True)
     if not _is_whole(path):
         with FileLock(path.with_suffix(LOCK)):
             if not _is_whole(path):  # another process may have written it
-                needed = HEADER_BYTES + len(collection.images) * int(np.prod(shape))
+                needed = HEADER_BYTES + len(collection.images) * math.prod(
+                    preprocessing.image_shape
+                )
                 if needed > (1 - SPARE) * shutil.disk_usage(folder).free:
                     return None
                 _write(path, collection, preprocessing)
     os.utime(path)  # so that `tunebook data clean` can tell when it was last used
-    return CachedImages(path, torch.arange(len(collection.images)), shape)
+    rows = torch.arange(len(collection.images))
+    return CachedImages(path, rows, collection.inspection.digests, preprocessing)
 
 
 def _name(collection: Collection, preprocessing: Preprocessing) -> str:

@@ -1,10 +1,17 @@
 """State what a data set holds, in plain values that a run's checkpoints keep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
-MAX_CLASSES, MAX_NAME, MAX_SIDE, MAX_IMAGES = 100_000, 1000, 16_384, 2**40
+from pydantic import Field
+
+from tunebook.config.validation import validate_value
+
+MAX_CLASSES, MAX_NAME, MAX_SIDE, MAX_IMAGES = 100_000, 1000, 4096, 2**40
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+ImageSize = Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None
+Channels = Literal[1, 3] | None
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,10 @@ class Contents:
         """Return the contents that `plain` wrote; raise ValueError for anything else."""
         if not isinstance(values, Mapping) or set(values) != set(cls.__dataclass_fields__):
             raise ValueError("holds no description of the data set")
-        found = cls(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in values.items()
-            }
-        )
+        arguments: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        found = cls(**arguments)
         if not found._is_valid():
             raise ValueError("holds an invalid description of the data set")
         return found
@@ -71,6 +76,23 @@ class Contents:
             and len(values) == self.image_shape[0]
             and all(isinstance(value, float) and lowest <= value <= 1 for value in values)
         )
+
+
+def resized(
+    shape: tuple[int, int, int], image_size: int | Sequence[int] | None, channels: int | None
+) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of images that are resized, or converted to grey or RGB.
+
+    image_size: pixels of a square, or (height, width); None keeps the size. channels: 1, 3 or None.
+    Raises SettingError if one of them can't be used.
+    """
+    image_size = validate_value("data.image_size", image_size, ImageSize)
+    own_channels, height, width = shape
+    if isinstance(image_size, int):
+        height = width = image_size
+    elif image_size is not None:
+        height, width = image_size
+    return validate_value("data.channels", channels, Channels) or own_channels, height, width
 
 
 def _is_name(name: object) -> bool:

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from tunebook.data.inspection import Inspection, digest_of
 from tunebook.data.listing import Listing
 from tunebook.data.preprocessing import Pixels, Preprocessing
 from tunebook.text_output import printable
+
+if TYPE_CHECKING:
+    import hashlib
 
 
 class EncodedImages(ABC):
@@ -76,11 +79,20 @@ class StoredImages(ABC):
     """Gather images of a network's size that are not held in memory.
 
     It takes the place of a tensor uint8 (N, C, H, W): it has a shape, and an index selects images.
-    rows: int64 (N,), the positions of the images in the data set.
+    rows: int64 (N,), the positions of the images in the data set. digests: of all its encoded
+    images.
     """
 
-    def __init__(self, rows: Tensor, image_shape: tuple[int, int, int]) -> None:
-        self.rows, self.shape = rows, torch.Size((len(rows), *image_shape))
+    def __init__(self, rows: Tensor, digests: Sequence[str], preprocessing: Preprocessing) -> None:
+        self.rows, self.digests, self.preprocessing = rows, digests, preprocessing
+        self.shape = torch.Size((len(rows), *preprocessing.image_shape))
+
+    def update(self, digest: "hashlib._Hash") -> None:
+        """Add the images to a digest: their encoded content, their size and how they get it."""
+        described = f"{list(self.shape)} {self.preprocessing.resize}"
+        digest.update(described.encode())
+        for row in self.rows.tolist():
+            digest.update(self.digests[row].encode())
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -102,9 +114,15 @@ class StoredImages(ABC):
 class DecodedImages(StoredImages):
     """Decode images each time they are gathered."""
 
-    def __init__(self, images: EncodedImages, rows: Tensor, preprocessing: Preprocessing) -> None:
-        super().__init__(rows, preprocessing.image_shape)
-        self.images, self.preprocessing = images, preprocessing
+    def __init__(
+        self,
+        images: EncodedImages,
+        rows: Tensor,
+        digests: Sequence[str],
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(rows, digests, preprocessing)
+        self.images = images
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the images at some positions of the data set, uint8 (B, C, H, W)."""
@@ -115,7 +133,7 @@ class DecodedImages(StoredImages):
 
     def select(self, rows: Tensor) -> "DecodedImages":
         """Return other images of the same data set."""
-        return DecodedImages(self.images, rows, self.preprocessing)
+        return DecodedImages(self.images, rows, self.digests, self.preprocessing)
 
 
 def decode_one(images: EncodedImages, index: int, preprocessing: Preprocessing) -> Pixels:
@@ -126,8 +144,3 @@ def decode_one(images: EncodedImages, index: int, preprocessing: Preprocessing) 
         raise
     except InputError as error:
         raise DataError(f"{images.name(index)}: {error}") from None
-
-
-def rows_of(splits: np.ndarray, name: str) -> Tensor:
-    """Return the positions of the images in a split, int64, in their order."""
-    return torch.from_numpy(np.flatnonzero(splits == name))

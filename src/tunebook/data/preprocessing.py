@@ -9,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from tunebook.data.decoding import decode, pixels_of, read_file
 
 Pixels = npt.NDArray[np.uint8]  # an image (H, W, C), from 0 to 255
 Resize = Literal["squash", "crop", "pad"]
+FITTED_AT_ONCE = 1024  # images, so that intermediate results stay small
+LUMA = (19595, 38470, 7471)  # the shares of red, green and blue in grey, in 65,536ths (ITU-R 601)
 # Of ImageNet's training images in [0, 1], as torchvision's pretrained networks expect them.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -35,7 +37,7 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
 
     def read(self, path: Path) -> Pixels:
-        """Return the image in a file in the network's size; raise InputError if it can't be read."""
+        """Return the image in a file in the network's size, or raise InputError."""
         return self.decode(read_file(path))
 
     def decode(self, data: bytes) -> Pixels:
@@ -57,16 +59,17 @@ class Preprocessing:
         return fitted.squeeze(0).permute(1, 2, 0).contiguous().numpy()
 
     def fit(self, images: Tensor) -> Tensor:
-        """Return images uint8 (B, C, H, W) of any size in the network's size."""
-        size = self.image_shape[1:]
-        if images.shape[-2:] == size:
+        """Return images uint8 (B, C, H, W) of any size in the network's size and colours."""
+        images = _with_channels(images, self.image_shape[0])
+        if images.shape[-2:] == self.image_shape[1:]:
             return images
-        return self.fit_any(images)
+        return torch.cat([self.fit_any(part) for part in torch.split(images, FITTED_AT_ONCE)])
 
     def fit_any(self, images: Tensor) -> Tensor:
-        """Return what `fit` returns, by the same operations for every size.
+        """Resize images uint8 (B, C, H, W) to the network's size.
 
-        Images that already have the size are not changed by them.
+        The same operations are done for every size, so that they can be exported. They do not
+        change images that already have the size.
         """
         height, width = self.image_shape[1:]
         if self.resize == "crop":
@@ -96,12 +99,40 @@ class Preprocessing:
         return (images - mean) / std
 
 
+class NetworkForPixels(nn.Module):
+    """Preprocess images of any size and compute a network's logits, to be exported as one."""
+
+    def __init__(self, preprocessing: Preprocessing, network: nn.Module) -> None:
+        super().__init__()
+        self.preprocessing, self.network = preprocessing, network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the logits (B, num_classes) of images uint8 (B, H, W, C)."""
+        images = self.preprocessing.fit_any(pixels.permute(0, 3, 1, 2))
+        images = self.preprocessing.normalize(self.preprocessing.scale(images))
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def _with_channels(images: Tensor, channels: int) -> Tensor:
+    """Return images uint8 (B, C, H, W) with 1 or 3 channels, converted as PIL does."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 1:
+        weights = torch.tensor(LUMA, dtype=torch.int32).view(-1, 1, 1)
+        grey = (images.to(torch.int32) * weights).sum(1, keepdim=True)
+        return ((grey + 0x8000) >> 16).to(torch.uint8)
+    return images.expand(-1, channels, -1, -1)
+
+
 def _crop(images: Tensor, height: int, width: int) -> Tensor:
     """Cut off what is too much of one side, so that the sides have the ratio height : width."""
     h, w = images.shape[-2:]
     kept_h, kept_w = min(h, max(1, w * height // width)), min(w, max(1, h * width // height))
-    top, left = (h - kept_h) // 2, (w - kept_w) // 2
-    return images[..., top : top + kept_h, left : left + kept_w]
+    # Copied by index: a view's strides would depend on the size, and could not be exported.
+    rows = torch.arange(kept_h, device=images.device) + (h - kept_h) // 2
+    columns = torch.arange(kept_w, device=images.device) + (w - kept_w) // 2
+    return images.index_select(-2, rows).index_select(-1, columns)
 
 
 def _pad(images: Tensor, height: int, width: int) -> Tensor:
