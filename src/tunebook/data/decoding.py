@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,10 +72,12 @@ def decode(data: bytes, channels: int) -> npt.NDArray[np.uint8]:
     InputError if it is not a readable image; its text is only the reason.
     channels: 1 for grey, 3 for RGB; the image is converted.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _giving_reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            return pixels_of(opened, channels)
+    with (
+        ignoring_warnings(),
+        _giving_reasons(),
+        Image.open(io.BytesIO(data), formats=FORMATS) as opened,
+    ):
+        return pixels_of(opened, channels)
 
 
 def examine(data: bytes) -> tuple[int, int, int]:
@@ -82,10 +85,13 @@ def examine(data: bytes) -> tuple[int, int, int]:
 
     Width and height are those after EXIF rotation. The channels are 1 if the image's mode, or each
     colour of its palette, is grey, and 3 otherwise. The whole image is decoded, so that damage is
-    found. Raises InputError where `decode` does. May be called in several threads at once; the
-    caller ignores Pillow's warnings.
+    found. Raises InputError where `decode` does.
     """
-    with _giving_reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+    with (
+        ignoring_warnings(),
+        _giving_reasons(),
+        Image.open(io.BytesIO(data), formats=FORMATS) as opened,
+    ):
         _require_size(opened)
         whole = opened.size
         channels = 1 if opened.mode in GREY else 3
@@ -99,6 +105,22 @@ def examine(data: bytes) -> tuple[int, int, int]:
             colors = np.array(opened.getpalette("RGB")).reshape(-1, 3)
             channels = 1 if (colors == colors[:, :1]).all() else 3
     return width, height, channels
+
+
+@contextlib.contextmanager
+def ignoring_warnings() -> Iterator[None]:
+    """Ignore warnings in the block, such as Pillow's about EXIF data, in every thread.
+
+    It does nothing in another thread than the main one: the filters of warnings belong to the
+    process, and threads that change them at the same time would leave them changed. So the main
+    thread enters such a block before it starts threads that decode images.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

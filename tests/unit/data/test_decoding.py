@@ -1,9 +1,7 @@
 """Every kind of picture is decoded as people expect, and examined without being kept."""
 
 import io
-import warnings
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,6 @@ from tunebook.config.validation import InputError
 from tunebook.data.decoding import decode, examine
 
 RED, GREEN, WHITE, BLACK, GREY = (255, 0, 0), (0, 255, 0), (255,) * 3, (0,) * 3, (128,) * 3
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -134,7 +125,7 @@ CUT = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(kind=st.sampled_from(list(CUT)), kept=st.floats(0, 1))
 def test_a_file_that_was_cut_off_is_found(kind: str, kept: float) -> None:
     data = CUT[kind]
@@ -153,7 +144,7 @@ def outcome(function: Any, *arguments: Any) -> str:
     return "accepted"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
     kind=st.sampled_from(list(CUT)),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=6)), max_size=5),

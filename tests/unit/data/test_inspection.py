@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:600])
 
 
+def save_with_damaged_exif(path: Path) -> None:
+    """Save an image about whose EXIF data Pillow warns."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0"
+    Image.effect_noise((64, 64), 90).save(path, "JPEG", exif=exif)
+
+
 def sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(600 * 2**20)
@@ -93,8 +100,8 @@ def test_problems_are_said_and_the_other_files_inspected(tmp_path: Path) -> None
         save(folder / f"{number}.good.jpg")
         make(folder / f"{number}.jpg")
     for number in range(100):  # more than a thread inspects at once
-        save(folder / f"{number}.more.jpg")
-    listing = listing_of(folder)
+        save_with_damaged_exif(folder / f"{number}.more.jpg")
+    listing, filters = listing_of(folder), list(warnings.filters)
     for _ in range(2):
         found = inspect_files(listing, tmp_path / "cache", show_progress=False)
         named = {listing.paths[position]: text for position, text in found.problems.items()}
@@ -104,6 +111,7 @@ def test_problems_are_said_and_the_other_files_inspected(tmp_path: Path) -> None
         good = [n for n, path in enumerate(listing.paths) if path not in named]
         assert (found.widths[good] == 64).all()
         assert all(found.digests[n] for n in good)
+    assert warnings.filters == filters
 
 
 def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
