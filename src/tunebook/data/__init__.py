@@ -1,7 +1,8 @@
 """Turn the files of a data set into batches.
 
 sources       the data sets, with their shapes, classes, images and labels
-download      checks files by their digests, and downloads them from the first source that works
+download      checks files by their digests, and downloads them from the first origin that works
+array_formats reads IDX files and pickled arrays
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device
 decoding      opens image files that are not trusted, and resizes their images

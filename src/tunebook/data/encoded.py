@@ -1,4 +1,4 @@
-"""Describe a data set of encoded images, such as JPEG files, that are decoded when they are needed."""
+"""Describe a data set of encoded images, such as JPEG files, that are decoded when needed."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
