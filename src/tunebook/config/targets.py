@@ -31,7 +31,9 @@ class Kind:
 
 KINDS = {
     "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",), takes_own=False),
-    "data.source": Kind("tunebook.data.sources:Source", ("tunebook.data.sources",)),
+    "data.source": Kind(
+        "tunebook.data.sources:Source", ("tunebook.data.sources", "tunebook.data.cifar")
+    ),
     "model": Kind("torch.nn:Module", ("tunebook.networks",)),
     "loss": Kind("torch.nn:Module", ("tunebook.losses", "torch.nn.modules.loss")),
     "metrics": Kind("torchmetrics:Metric", ("torchmetrics.classification",)),

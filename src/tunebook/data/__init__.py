@@ -1,6 +1,7 @@
 """Turn the files of a data set into batches.
 
 sources       the data sets, with their shapes, classes, images and labels
+cifar         CIFAR-10 and CIFAR-100
 download      checks files by their digests, and downloads them from the first origin that works
 array_formats reads IDX files and pickled arrays
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
