@@ -9,6 +9,9 @@ class_folders finds the image files in the folders of classes
 table         reads the columns of a CSV or Parquet file
 inspection    the size and the digest of each image file, and whether it can be read
 inspection_cache  keeps that in an SQLite file
+huggingface   data sets of the package `datasets`
+hub_dataset   opens one, and finds its splits, columns and labels
+hub_images    reads its images, and finds out what they are
 encoded       the images of a data set as the bytes of image files
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device
