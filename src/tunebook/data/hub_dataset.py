@@ -15,6 +15,7 @@ from typing import Any
 from tunebook.config.validation import one_line, suggest
 from tunebook.data.download import DataError
 from tunebook.data.listing import class_order
+from tunebook.text_output import printable
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 UNLABELED = (None, -1)
+ON_HUB = "hf://datasets/"
 SAVED = ("dataset_dict.json", "state.json")  # what a folder written by save_to_disk contains
 
 
@@ -40,32 +42,36 @@ class Names:
     label: str | None
 
 
-def open_dataset(path: Path | str, config_name: str | None, revision: str | None) -> dict[str, Any]:
+def open_dataset(
+    place: Path | str, config_name: str | None, revision: str | None
+) -> dict[str, Any]:
     """Return the splits of a data set by their names.
 
-    path: a folder or a Parquet file, or the name of a data set on the Hub. Raises DataError if it
+    place: a folder or a Parquet file, or the name of a data set on the Hub. Raises DataError if it
     can't be opened.
     """
     package = _package()
-    where = f"data.source.path={path}"
+    where = f"data.source.path={place}" if isinstance(place, str) else f"data.root={place}"
     try:
-        if isinstance(path, str):
-            found = package.load_dataset(path, config_name, revision=revision)
-        elif path.is_file():
-            found = package.load_dataset("parquet", data_files={"train": str(path)})
-        elif any((path / name).is_file() for name in SAVED):
-            found = package.load_from_disk(str(path))
+        if isinstance(place, str):
+            log.info("looking for %s on the Hugging Face Hub ...", printable(place))
+            # With this prefix, a folder of the same name is not taken instead.
+            found = package.load_dataset(f"{ON_HUB}{place}", config_name, revision=revision)
+        elif place.is_file():
+            found = package.load_dataset("parquet", data_files={"train": str(place)})
+        elif any((place / name).is_file() for name in SAVED):
+            found = package.load_from_disk(str(place))
         else:
-            found = package.load_dataset(str(path), config_name)
+            found = package.load_dataset(str(place), config_name)
     except package.exceptions.DatasetNotFoundError:
         raise DataError(
-            f"{where}: there is no such folder, and no such data set on the Hugging Face Hub, or "
-            "it needs a login (hf auth login)"
+            f"{where}: there is no such data set on the Hugging Face Hub, or it needs a login "
+            "(hf auth login)"
         ) from None
     except ConnectionError as error:
         raise DataError(
-            f"{where}: there is no such folder, the Hugging Face Hub can't be reached, and no copy "
-            f"of the data set is on this machine ({one_line(str(error))})"
+            f"{where}: the Hugging Face Hub can't be reached, and no copy of the data set is on "
+            f"this machine ({one_line(str(error))})"
         ) from None
     except Exception as error:  # the package raises anything on files that it can't read
         raise DataError(f"{where}: can't be opened: {one_line(str(error))[:500]}") from None
@@ -81,7 +87,9 @@ def _package() -> Any:
             "data=huggingface: needs the package datasets, which is an extra: "
             "pip install '.[datasets]'"
         ) from None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # What is wrong is said once, by the error that follows.
+    package.logging.set_verbosity(logging.CRITICAL)
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     if not sys.stderr.isatty():
         package.disable_progress_bars()
     return package

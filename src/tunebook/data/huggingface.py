@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 class HuggingFace(EncodedSource):
     """Find the images of a data set of the package `datasets`.
 
-    path: a folder written by `save_to_disk`, a folder of images or of Parquet files, a Parquet
-    file, or the name of a data set on the Hugging Face Hub, such as ylecun/mnist. config_name: of a
-    configuration of the data set. revision: a commit, branch or tag on the Hub.
+    path: its name on the Hugging Face Hub, such as ylecun/mnist. If it is None, the data set is in
+    the folder `root`, which `save_to_disk` has written, or which holds images or Parquet files; or
+    it is the Parquet file `root`. config_name: of a configuration of the data set. revision: a
+    commit, branch or tag on the Hub.
     train_split, val_split, test_split, image_column, label_column: names in the data set; None for
     those that are found by their usual names and by their types.
     """
@@ -34,7 +35,7 @@ class HuggingFace(EncodedSource):
     @validate_args
     def __init__(
         self,
-        path: Name,
+        path: Name | None,
         config_name: Name | None,
         revision: Name | None,
         train_split: Name | None,
@@ -55,27 +56,43 @@ class HuggingFace(EncodedSource):
         self.names = Names(splits, image_column, label_column)
 
     def collect(self, root: Path) -> Collection:
-        """Return the images of the data set; `root` is not used.
+        """Return the images of the data set.
 
         Raises DataError if it can't be opened, or its splits or columns can't be found.
         """
-        local = ROOT / self.path
-        path = local if local.exists() else self.path
-        where = printable(self.path)
-        opened = hub_dataset.open_dataset(path, self.config_name, self.revision)
+        opened = hub_dataset.open_dataset(self._place(root), self.config_name, self.revision)
+        where = printable(self.path or str(root))
         splits = hub_dataset.labeled_splits(where, opened, self.names)
-        folders = [local if local.is_dir() else local.parent] if local.exists() else []
+        folders = hub_dataset.cache_folders()
+        if self.path is None:
+            folders.append(root if root.is_dir() else root.parent)
         rows = HubRows(
             {part.name: part.images for part in splits.values()},
-            next(iter(splits.values())).image_column,
-            [*folders, *hub_dataset.cache_folders()],
+            splits["train"].image_column,
+            folders,
         )
         inspection = inspect_rows(rows, self.cache_root)
         return Collection(
-            _listing(where, local, splits, rows),
+            _listing(where, root, splits, rows),
             inspection,
             HubImages(where, rows, inspection.digests),
         )
+
+    def _place(self, root: Path) -> Path | str:
+        """Return the name on the Hub or the local path; raise DataError if it is neither."""
+        if self.path is None:
+            if not root.exists():
+                raise DataError(
+                    f"data.root={printable(str(root))}: there is no such folder or file; a data "
+                    "set on the Hugging Face Hub is chosen by data.source.path"
+                )
+            return root
+        if (ROOT / self.path).exists():
+            raise DataError(
+                f"data.source.path={printable(self.path)}: is on this machine, and not a name on "
+                f"the Hugging Face Hub; write data.root={printable(self.path)}"
+            )
+        return self.path
 
 
 def _listing(where: str, folder: Path, splits: dict[str, OpenedSplit], rows: HubRows) -> Listing:

@@ -35,16 +35,16 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Callable[..., HuggingFace]:
-    def make(path: Path | str, **changed: Any) -> HuggingFace:
+    def make(**changed: Any) -> HuggingFace:
         found = dict.fromkeys(
-            ("config_name", "revision", "train_split", "val_split", "test_split", "image_column",
-             "label_column")
+            ("path", "config_name", "revision", "train_split", "val_split", "test_split",
+             "image_column", "label_column")
         )  # fmt: skip
         others = {
             "val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0, "corrupt": "error",
             "cache": "none", "cache_root": str(tmp_path / "cache"),
         }  # fmt: skip
-        return HuggingFace(path=str(path), **(found | others | changed))
+        return HuggingFace(**(found | others | changed))
 
     return make
 
@@ -95,11 +95,10 @@ def test_each_kind_of_folder_gives_the_same_images(
     tmp_path: Path, source: Callable[..., HuggingFace], write: Callable[[Path], None]
 ) -> None:
     write(tmp_path / "data set")
-    made_source = source(tmp_path / "data set")
-    contents = made_source.find(tmp_path)
+    contents = source().find(tmp_path / "data set")
     assert contents.image_shape == (3, 6, 5)
     assert (contents.train_size, contents.val_size, contents.test_size) == (12, 6, 6)
-    collection = made_source.collect(tmp_path)
+    collection = source().collect(tmp_path / "data set")
     listing, images = collection.listing, collection.images
     found = {
         (images.read(i), listing.class_names[label], listing.splits[i])
@@ -120,10 +119,10 @@ def test_classes_are_in_the_order_that_the_data_set_states(
     tmp_path: Path, source: Callable[..., HuggingFace]
 ) -> None:
     write_saved(tmp_path / "stated")
-    assert source(tmp_path / "stated").find(tmp_path).class_names == ("b", "a")
+    assert source().find(tmp_path / "stated").class_names == ("b", "a")
     changed = made().cast_column("label", datasets.Value("int64"))
     changed.map(lambda row: {"label": 10 if row["label"] else 9}).save_to_disk(tmp_path / "int")
-    assert source(tmp_path / "int").find(tmp_path).class_names == ("9", "10")
+    assert source().find(tmp_path / "int").class_names == ("9", "10")
 
 
 def test_columns_without_types_are_chosen_by_name(
@@ -132,7 +131,7 @@ def test_columns_without_types_are_chosen_by_name(
     rows = {"picture": [png(i) for i in range(12)], "kind": ["cat", "dog"] * 6, "count": range(12)}
     pd.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
     chosen = {"image_column": "picture", "label_column": "kind"}
-    contents = source(tmp_path / "a.parquet", **chosen).find(tmp_path)
+    contents = source(**chosen).find(tmp_path / "a.parquet")
     assert contents.class_names == ("cat", "dog")
     for given, said in (
         ({}, "no column holds images; .*image_column, allowed: picture, kind, count"),
@@ -142,7 +141,7 @@ def test_columns_without_types_are_chosen_by_name(
         (chosen | {"train_split": "tran"}, "allowed: train. Did you mean 'train'"),
     ):
         with pytest.raises(DataError, match=said) as refused:
-            source(tmp_path / "a.parquet", **given).find(tmp_path)
+            source(**given).find(tmp_path / "a.parquet")
         assert "\n" not in str(refused.value)
 
 
@@ -151,12 +150,12 @@ def test_a_split_without_labels_is_not_used(
 ) -> None:
     caplog.set_level("INFO")
     made(test={"label": [-1] * 6}).save_to_disk(tmp_path / "a")
-    contents = source(tmp_path / "a").find(tmp_path)
+    contents = source().find(tmp_path / "a")
     assert (contents.train_size, contents.val_size, contents.test_size) == (9, 6, 3)
     assert "the split test is not used: its images have no labels" in caplog.text
     made(test={"label": [0, 1, -1, 0, 1, 0]}).save_to_disk(tmp_path / "b")
     with pytest.raises(DataError, match="the split test has 1 images without a label"):
-        source(tmp_path / "b").find(tmp_path)
+        source().find(tmp_path / "b")
 
 
 def test_images_that_cannot_be_read_are_listed_or_skipped(
@@ -166,8 +165,8 @@ def test_images_that_cannot_be_read_are_listed_or_skipped(
     images[3], images[5] = {"bytes": b"no image", "path": None}, None
     made(train={"image": images}).save_to_disk(tmp_path / "a")
     with pytest.raises(DataError, match=r"2 of 24 .* row 3 of the split train .*holds no image"):
-        source(tmp_path / "a").find(tmp_path)
-    assert source(tmp_path / "a", corrupt="skip").find(tmp_path).train_size == 10
+        source().find(tmp_path / "a")
+    assert source(corrupt="skip").find(tmp_path / "a").train_size == 10
 
 
 def test_a_data_set_reads_no_file_outside_of_its_folder(
@@ -180,7 +179,7 @@ def test_a_data_set_reads_no_file_outside_of_its_folder(
     # As a table of pyarrow, since the package itself would read the file.
     dataset.data.table.to_pandas().to_parquet(tmp_path / "a" / "train.parquet")
     with pytest.raises(DataError, match=r"is a file outside of the data set: .*private\.png"):
-        source(tmp_path / "a", image_column="image", label_column="label").find(tmp_path)
+        source(image_column="image", label_column="label").find(tmp_path / "a")
 
 
 def test_images_are_inspected_once_and_changes_are_noticed(
@@ -191,9 +190,9 @@ def test_images_are_inspected_once_and_changes_are_noticed(
     examine = hub_images.examine
     monkeypatch.setattr(hub_images, "examine", lambda data: asked.append(1) or examine(data))
     write_images(tmp_path / "a")
-    first = source(tmp_path / "a").collect(tmp_path)
+    first = source().collect(tmp_path / "a")
     assert len(asked) == 24
-    again = source(tmp_path / "a").collect(tmp_path)
+    again = source().collect(tmp_path / "a")
     assert len(asked) == 24
     assert again.inspection.digests == first.inspection.digests
     assert np.array_equal(again.inspection.widths, first.inspection.widths)
@@ -201,24 +200,27 @@ def test_images_are_inspected_once_and_changes_are_noticed(
     file.write_bytes(png(99))
     with pytest.raises(DataError, match="row 0 of the split train: has changed"):
         first.images.read(0)
-    assert digest_of(png(99)) in source(tmp_path / "a").collect(tmp_path).inspection.digests
+    assert digest_of(png(99)) in source().collect(tmp_path / "a").inspection.digests
     assert len(asked) in (25, 48)  # the package may write its table of paths anew
 
 
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("nobody/nothing", "the Hugging Face Hub can't be reached"),
-        ("/nowhere/at/all", "can't be opened"),
-    ],
-)
 def test_what_is_not_there_is_said_in_one_line(
-    tmp_path: Path, source: Callable[..., HuggingFace], path: str, said: str
+    tmp_path: Path, source: Callable[..., HuggingFace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match=said) as refused:
-        source(path).find(tmp_path)
-    assert str(refused.value).startswith(f"data.source.path={path}: ")
+    with pytest.raises(
+        DataError, match=r"data\.root=.*/nowhere: there is no such folder"
+    ) as refused:
+        source().find(tmp_path / "nowhere")
     assert "\n" not in str(refused.value)
+    # The package itself would take a folder of this name.
+    (tmp_path / "nobody").mkdir()
+    write_saved(tmp_path / "nobody" / "nothing")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"nobody/nothing: .* Hub can't be reached") as refused:
+        source(path="nobody/nothing").find(tmp_path)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(DataError, match=rf"is on this machine.*; write data\.root={tmp_path}"):
+        source(path=str(tmp_path)).find(tmp_path)
 
 
 def test_folders_that_hold_no_data_set_are_said_in_one_line(
@@ -230,7 +232,7 @@ def test_folders_that_hold_no_data_set_are_said_in_one_line(
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
     for name in ("empty", "script", "damaged.parquet"):
         with pytest.raises(DataError, match="can't be opened") as refused:
-            source(tmp_path / name).find(tmp_path)
+            source().find(tmp_path / name)
         assert "\n" not in str(refused.value)
 
 
@@ -240,4 +242,4 @@ def test_the_extra_is_named_if_it_is_not_installed(
     write_saved(tmp_path / "a")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install '\.\[datasets\]'"):
-        source(tmp_path / "a").find(tmp_path)
+        source().find(tmp_path / "a")
