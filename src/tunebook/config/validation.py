@@ -277,6 +277,8 @@ def instantiate(
         return cls(**given, **values)
     except SettingError as error:
         raise error.under(where) from None
+    except InputError:  # says itself where the problem is
+        raise
     except (ValueError, TypeError, ArithmeticError) as error:
         raise _attribute_error(str(error), where, settings) from error
 
