@@ -7,7 +7,7 @@ are taken as the bytes of the files, which the package does not decode.
 import importlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 UNLABELED = (None, -1)
+LABEL_TYPES = ("int", "uint", "string", "large_string")  # the beginnings of their names
+SHOWN = 20  # names in a message
+IMAGE = "image"  # the column of images, once they have been chosen
 ON_HUB = "hf://datasets/"
 SAVED = ("dataset_dict.json", "state.json")  # what a folder written by save_to_disk contains
 
@@ -111,7 +114,7 @@ def chosen_splits(where: str, splits: Mapping[str, Any], names: Names) -> dict[s
         if name is not None and name not in splits:
             raise DataError(
                 f"data.source.{split}_split={name}: is no split of {where}; "
-                f"allowed: {', '.join(splits)}.{suggest(name, splits)}"
+                f"allowed: {_some(splits)}.{suggest(name, splits)}"
             )
         candidates = (name,) if name is not None else SPLIT_NAMES[split]
         if present := [each for each in candidates if each in splits]:
@@ -119,10 +122,10 @@ def chosen_splits(where: str, splits: Mapping[str, Any], names: Names) -> dict[s
     if "train" not in found:
         raise DataError(
             f"{where}: has no split train; choose one by data.source.train_split, "
-            f"allowed: {', '.join(splits)}"
+            f"allowed: {_some(splits)}"
         )
     if len(set(found.values())) < len(found):
-        raise DataError(f"{where}: a split is used twice: {', '.join(found.values())}")
+        raise DataError(f"{where}: a split is used twice: {_some(found.values())}")
     return found
 
 
@@ -145,25 +148,30 @@ def label_column(where: str, dataset: Any, name: str | None, image: str) -> str:
     """
     package = _package()
     if name is not None:
-        return _require_column(where, "label", name, dataset)
+        feature = dataset.features[_require_column(where, "label", name, dataset)]
+        if not isinstance(feature, package.ClassLabel) and not _may_be_labels(feature):
+            raise DataError(
+                f"data.source.label_column={name}: holds no labels; allowed: class labels, "
+                "integers or texts"
+            )
+        return name
     features = {key: value for key, value in dataset.features.items() if key != image}
     found = [key for key, value in features.items() if isinstance(value, package.ClassLabel)]
     if not found:
-        found = [
-            key
-            for key, value in features.items()
-            if isinstance(value, package.Value)
-            and value.dtype.startswith(("int", "uint", "string", "large_string"))
-        ]
+        found = [key for key, value in features.items() if _may_be_labels(value)]
         found = ["label"] if "label" in found else found
     return _the_one(where, "label", found, dataset)
+
+
+def _may_be_labels(feature: Any) -> bool:
+    return isinstance(feature, _package().Value) and feature.dtype.startswith(LABEL_TYPES)
 
 
 def _require_column(where: str, kind: str, name: str, dataset: Any) -> str:
     if name not in dataset.features:
         raise DataError(
             f"data.source.{kind}_column={name}: is no column of {where}; "
-            f"allowed: {', '.join(dataset.features)}.{suggest(name, dataset.features)}"
+            f"allowed: {_some(dataset.features)}.{suggest(name, dataset.features)}"
         )
     return name
 
@@ -172,23 +180,30 @@ def _the_one(where: str, kind: str, found: Sequence[str], dataset: Any) -> str:
     if len(found) == 1:
         return found[0]
     problem = f"several columns may hold the {kind}s" if found else f"no column holds {kind}s"
-    columns = ", ".join(found or dataset.features)
+    columns = _some(found or dataset.features)
     raise DataError(
         f"{where}: {problem}; choose one by data.source.{kind}_column, allowed: {columns}"
     )
 
 
+def _some(names: Iterable[str]) -> str:
+    """Return the first names for a message."""
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(printable, names[:SHOWN])) + more
+
+
 def _with_image_bytes(where: str, dataset: Any, column: str) -> Any:
-    """Return a data set of the images alone, as {"bytes": ..., "path": ...}.
+    """Return a data set of the images alone, in the column IMAGE, as {"bytes": ..., "path": ...}.
 
     Raises DataError if the column does not hold images.
     """
     try:
-        images = dataset.select_columns([column])
-        return images.cast_column(column, _package().Image(decode=False))
+        images = dataset.select_columns([column]).rename_columns({column: IMAGE})
+        return images.cast_column(IMAGE, _package().Image(decode=False))
     except Exception as error:  # pyarrow's, for a type that can't hold images
         raise DataError(
-            f"{where}: the column {column} holds no images: {one_line(str(error))[:200]}"
+            f"{where}: the column {printable(column)} holds no images: {one_line(str(error))[:200]}"
         ) from None
 
 
@@ -203,17 +218,19 @@ def labeled_splits(where: str, opened: Mapping[str, Any], names: Names) -> "dict
         dataset = opened[name]
         image = image_column(where, dataset, names.image)
         column = label_column(where, dataset, names.label, image)
-        labels = _labels(dataset, column)
+        labels = _labels(where, dataset, column)
         missing = labels.count(None)
         if missing == len(labels) and split != "train":
-            log.info("%s: the split %s is not used: its images have no labels", where, name)
+            log.info(
+                "%s: the split %s is not used: its images have no labels", where, printable(name)
+            )
             continue
         if missing or not labels:
             problem = f"{missing} images without a label" if labels else "no images"
-            raise DataError(f"{where}: the split {name} has {problem}")
+            raise DataError(f"{where}: the split {printable(name)} has {problem}")
         images = _with_image_bytes(where, dataset, image)
         found[split] = OpenedSplit(
-            name, images, image, [str(label) for label in labels], dataset.features[column]
+            name, images, [str(label) for label in labels], dataset.features[column]
         )
     return found
 
@@ -222,13 +239,12 @@ def labeled_splits(where: str, opened: Mapping[str, Any], names: Names) -> "dict
 class OpenedSplit:
     """Hold a split of a data set.
 
-    name: in the data set. images: a data set with one column of images, {"bytes": ..., "path": ...}
-    each. labels: the name of each image's class. label_feature: the type of the labels.
+    name: in the data set. images: a data set with the column IMAGE of {"bytes": ..., "path": ...}.
+    labels: the name of each image's class. label_feature: the type of the labels.
     """
 
     name: str
     images: Any
-    image_column: str
     labels: list[str]
     label_feature: Any
 
@@ -242,15 +258,23 @@ class OpenedSplit:
         if stated is None:
             return class_order(used)
         if left_out := [name for name in stated if name not in used]:
-            log.info("classes without images are left out: %s", ", ".join(left_out))
+            log.info("classes without images are left out: %s", _some(left_out))
         kept = [name for name in stated if name in used]
         return (*kept, *class_order(used - set(kept)))
 
 
-def _labels(dataset: Any, column: str) -> list[str | None]:
-    """Return the name of each image's class, or None for an image without a label."""
+def _labels(where: str, dataset: Any, column: str) -> list[str | None]:
+    """Return the name of each image's class, or None for an image without a label.
+
+    Raises DataError for a label that has no name.
+    """
     values = dataset.select_columns([column]).with_format("arrow")[:].column(column).to_pylist()
     names = getattr(dataset.features[column], "names", None)
-    return [
-        None if value in UNLABELED else names[value] if names else str(value) for value in values
-    ]
+    if names is None:
+        return [None if value in UNLABELED else str(value) for value in values]
+    if wrong := {value for value in values if value not in UNLABELED} - set(range(len(names))):
+        raise DataError(
+            f"{where}: the column {printable(column)} has the label {min(wrong)}, "
+            f"which is none of its {len(names)} classes"
+        )
+    return [None if value in UNLABELED else names[value] for value in values]

@@ -67,9 +67,7 @@ class HuggingFace(EncodedSource):
         if self.path is None:
             folders.append(root if root.is_dir() else root.parent)
         rows = HubRows(
-            {part.name: part.images for part in splits.values()},
-            splits["train"].image_column,
-            folders,
+            {part.name: part.images for part in splits.values()}, hub_dataset.IMAGE, folders
         )
         inspection = inspect_rows(rows, self.cache_root)
         return Collection(

@@ -7,7 +7,7 @@ import logging
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +102,7 @@ class Classifier:
 
     def classify(
         self, images: Sequence[Image], read: Callable[[Image], Pixels]
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction, None, None]:
         """Yield a prediction for each image, in their order. Only a few batches are in memory.
 
         read: returns an image in the network's size; InputError is taken as the image's problem.
@@ -114,7 +114,7 @@ class Classifier:
         ) as bar, contextlib.closing(_read_batches(images, read)) as batches:  # fmt: skip
             for batch in batches:
                 pixels = [one for one in batch if not isinstance(one, InputError)]
-                rows = iter(self._probabilities(network, pixels) if pixels else ())
+                rows = iter(self._probabilities(network, pixels) if pixels else [])
                 for one in batch:
                     is_read = not isinstance(one, InputError)
                     yield Prediction(next(rows)) if is_read else Prediction(problem=str(one))
@@ -132,7 +132,7 @@ class Classifier:
 
 def _read_batches(
     images: Sequence[Image], read: Callable[[Image], Pixels]
-) -> Iterator[list[Pixels | InputError]]:
+) -> Generator[list[Pixels | InputError], None, None]:
     """Yield the pixels of each batch, with the error of an image in place of its pixels.
 
     Images are read in threads, and the next batch while one is being used.

@@ -137,6 +137,7 @@ def test_columns_without_types_are_chosen_by_name(
         ({}, "no column holds images; .*image_column, allowed: picture, kind, count"),
         ({"image_column": "picture"}, "several columns may hold the labels; .*: kind, count"),
         (chosen | {"label_column": "kin"}, "allowed: picture, kind, count. Did you mean 'kind'"),
+        (chosen | {"label_column": "picture"}, "label_column=picture: holds no labels"),
         (chosen | {"image_column": "count"}, "the column count holds no images"),
         (chosen | {"train_split": "tran"}, "allowed: train. Did you mean 'train'"),
     ):
