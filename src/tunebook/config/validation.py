@@ -279,8 +279,6 @@ def instantiate(
         raise
     except SettingError as error:
         raise error.under(where) from None
-    except InputError:  # says itself where the problem is
-        raise
     except (ValueError, TypeError, ArithmeticError) as error:
         raise _attribute_error(str(error), where, settings) from error
 
