@@ -6,6 +6,8 @@ whose text is one line.
 
 import contextlib
 import io
+import logging
+import math
 import signal
 import statistics
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
@@ -37,8 +40,8 @@ from tunebook.run_folder import RunFolder
 from tunebook.runs import restore
 from tunebook.runs.check import check
 from tunebook.runs.execute import execute, test
-from tunebook.runs.images import pixels_of
-from tunebook.runs.predict import BATCH, probabilities
+from tunebook.runs.images import named_images, pixels_of
+from tunebook.runs.predict import Classifier
 from tunebook.runs.resolve_resume import resolve_resume
 from tunebook.runs.stored_run import StoredRun
 from tunebook.runs.trial import Trial
@@ -46,8 +49,10 @@ from tunebook.session import interruptible, logged
 from tunebook.sweeps.command import read_checked
 from tunebook.sweeps.show import table
 from tunebook.sweeps.start import drive, open_study
-from tunebook.text_output import quoted
+from tunebook.text_output import printable, quoted
 from tunebook.tracking.arrived import run_id_of
+
+log = logging.getLogger(__name__)
 
 # What starts the processes of other devices: in a wheel, the command `tunebook`.
 SCRIPT = str(FILE if IS_WHEEL else PACKAGE.parent / "train.py")
@@ -98,18 +103,30 @@ class Run:
         """Return a row for each image: its most probable class, and the probability of each class.
 
         images: a file, a folder, or a list of files, of PIL images or of arrays (H, W) or (H, W, C)
-        of 0 to 255. invert: whether black and white are exchanged first. Raises InputError for an
-        image that can't be read.
+        of 0 to 255. invert: whether black and white are exchanged first. An image of a folder that
+        can't be read is reported in the log, and its row has no figures. Raises InputError for
+        another image that can't be read.
         """
         parts = self._restored().parts
-        network, preprocessing = parts.task.network.eval(), parts.data.preprocessing
-        names, pixels = pixels_of(images, preprocessing)
-        rows: list[list[float]] = []
-        for start in range(0, len(pixels), BATCH):
-            batch = preprocessing.batch(pixels[start : start + BATCH])
-            rows += probabilities(network, preprocessing, batch, invert)
-        frame = pd.DataFrame(rows, columns=list(parts.data.contents.class_names), index=names)
-        frame.insert(0, "class", frame.idxmax(axis=1))
+        preprocessing = parts.data.preprocessing
+        is_folder = isinstance(images, str | Path) and Path(images).is_dir()
+        names, items = named_images(images)
+        classifier = Classifier(parts.task.network, preprocessing, invert, torch.device("cpu"))
+        class_names = list(parts.data.contents.class_names)
+        classes: list[str | None] = []
+        rows: list[Sequence[float]] = []
+        with contextlib.closing(
+            classifier.classify(items, lambda image: pixels_of(image, preprocessing))
+        ) as found:
+            for name, one in zip(names, found, strict=True):
+                if one.problem and not is_folder:
+                    raise InputError(f"images: {printable(name)}: {one.problem}")
+                if one.problem:
+                    log.warning("%s: %s", printable(name), one.problem)
+                classes.append(class_names[one.best] if one.probabilities else None)
+                rows.append(one.probabilities or [math.nan] * len(class_names))
+        frame = pd.DataFrame(rows, columns=class_names, index=names)
+        frame.insert(0, "class", classes)
         return frame
 
     @property

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import psutil
 from filelock import FileLock, Timeout
@@ -32,18 +32,25 @@ RUNS, PENDING = ".runs", ".pending"
 
 
 def write_atomically(path: Path, data: bytes, keep: Path | None = None, mode: int = 0o666) -> None:
-    """Write a file atomically: at any time, either the old or the new content is there.
+    """Write a file's content atomically; see `open_atomically`."""
+    with open_atomically(path, keep, mode) as file:
+        file.write(data)
 
-    The data is flushed to disk before the file is renamed into place. The temporary file is in the
-    same folder, because renaming does not work across file systems. keep: a new name for the old
-    file; between the two renames only that one exists. mode: the new file's permissions, before
-    the umask.
+
+@contextlib.contextmanager
+def open_atomically(path: Path, keep: Path | None = None, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Open a file for writing atomically: at any time, either the old or the new content is there.
+
+    The data is flushed to disk before the file is renamed into place, at the end of the block. If
+    the block raises, the old content stays. The temporary file is in the same folder, because
+    renaming does not work across file systems. keep: a new name for the old file; between the two
+    renames only that one exists. mode: the new file's permissions, before the umask.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         temporary.unlink(missing_ok=True)  # a link of this name; "x" below refuses one as well
         with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if keep is not None and path.exists():

@@ -100,6 +100,18 @@ def test_predictions_of_files_images_and_arrays_agree(
     assert len(trained.predict(str(tmp_path / "0.png"))) == 1
 
 
+def test_a_folder_is_predicted_past_what_cannot_be_read(
+    trained: tunebook.Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "in" / "b.png")
+    (tmp_path / "a.png").write_text("no image")
+    found = trained.predict(tmp_path)
+    assert list(found.index) == [f"{tmp_path}/a.png", f"{tmp_path}/in/b.png"]
+    assert found.isna().all(axis=1).tolist() == [True, False]
+    assert "a.png: can't be read as an image" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("images", "said"),
     [

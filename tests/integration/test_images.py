@@ -20,6 +20,7 @@ from tunebook.data.decoding import FORMATS, read_image
 from tunebook.data.preprocessing import Preprocessing
 from tunebook.data.sources import Digits
 from tunebook.runs.images import check_output, image_files
+from tunebook.runs.predict import BATCH, Classifier, Prediction, opened_table
 
 GREY, COLOUR = (1, 8, 8), (3, 8, 8)
 
@@ -184,6 +185,71 @@ def test_a_folder_gives_all_that_is_named_like_images(tmp_path: Path) -> None:
         assert str(refused.value).isprintable()
 
 
+def test_a_folder_is_searched_with_its_subfolders(tmp_path: Path) -> None:
+    for name in (
+        "b.png",
+        "a/2.png",
+        "a/.c.png",
+        ".h/x.png",
+        "c/d/e.JPG",
+        "c/note.txt",
+        "e.png/f.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "x").symlink_to(tmp_path / "c")
+    (tmp_path / "y.png").symlink_to("y.png")
+    found = [str(path.relative_to(tmp_path)) for path in image_files(str(tmp_path))]
+    assert found == ["a/2.png", "b.png", "c/d/e.JPG", "e.png/f.png", "y.png"]
+
+
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    return Classifier(network, Preprocessing((1, 2, 2)), False, torch.device("cpu"))
+
+
+def test_images_are_read_a_few_batches_ahead_and_stay_in_order() -> None:
+    asked: list[int] = []
+
+    def read(number: int) -> np.ndarray:
+        asked.append(number)
+        if number % 100 == 7:
+            raise InputError(f"no image {number}")
+        return np.full((2, 2, 1), number % 256, np.uint8)
+
+    found = classifier().classify(range(4 * BATCH + 9), read)
+    first = next(found)
+    assert len(asked) <= 2 * BATCH
+    every = [first, *found]
+    assert len(every) == 4 * BATCH + 9
+    for number, one in enumerate(every):
+        assert one.problem == (f"no image {number}" if number % 100 == 7 else "")
+        same = every[number % 256]
+        if not one.problem and not same.problem:
+            assert one.probabilities == pytest.approx(same.probabilities, abs=1e-6)
+
+
+def test_a_table_is_whole_or_the_old_one(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("image,class,old\n")
+
+    def interrupted() -> None:
+        with opened_table(table, ["x", "y"]) as add_row:
+            for number in range(10_000):
+                add_row(Path(f"{number}.png"), Prediction([0.25, 0.75]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["image,class,old\n"]
+    with opened_table(table, ["x", "y"]) as add_row:
+        add_row(Path("a.png"), Prediction([0.25, 0.75]))
+        add_row(Path("b.png"), Prediction(problem="is empty"))
+    assert table.read_bytes() == b"image,class,x,y\r\na.png,y,0.25,0.75\r\nb.png,,,\r\n"
+
+
 def fill_with_outputs(folder: Path) -> None:
     """Make an image and the files, links and devices that an output may be confused with."""
     (folder / "a.png").touch()
@@ -234,8 +300,9 @@ def test_an_output_replaces_a_file_and_nothing_else(tmp_path: Path) -> None:
 
 
 def fill_with_images(folder: Path) -> None:
-    """Make a folder of four images with odd names and two files that can't be read."""
-    folder.mkdir()
+    """Make a folder of five images with odd names and two files that can't be read."""
+    (folder / "more" / "=1").mkdir(parents=True)
+    ramp("L").save(folder / "more" / "=1" / "deep.png")
     ramp("L").save(folder / "good.png")
     ramp("L").save(folder / "=1+1.png")
     ramp("L").save(folder / "a\x1b[31m\n.png")
@@ -261,7 +328,7 @@ def test_predict_goes_past_what_it_cannot_read(
     assert result.err.count("\n") == 2
     assert "pipe.png: is a named pipe" in result.err
     assert "broken.jpg: can't be read" in result.err
-    assert result.out.count(" %\n") == 4
+    assert result.out.count(" %\n") == 5
     assert "\x1b" not in result.out
     rows = {
         row[0].removeprefix(f"{folder}/"): row[1:]
@@ -273,6 +340,7 @@ def test_predict_goes_past_what_it_cannot_read(
         "a\\x1b[31m\\n.png",
         "\\xff.png",
         "good.png",
+        "more/=1/deep.png",
         "pipe.png",
         "broken.jpg",
     }

@@ -33,7 +33,12 @@ KINDS = {
     "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",), takes_own=False),
     "data.source": Kind(
         "tunebook.data.sources:Source",
-        ("tunebook.data.sources", "tunebook.data.image_files", "tunebook.data.huggingface"),
+        (
+            "tunebook.data.sources",
+            "tunebook.data.cifar",
+            "tunebook.data.image_files",
+            "tunebook.data.huggingface",
+        ),
     ),
     "model": Kind("torch.nn:Module", ("tunebook.networks",)),
     "loss": Kind("torch.nn:Module", ("tunebook.losses", "torch.nn.modules.loss")),

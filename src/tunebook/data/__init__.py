@@ -1,12 +1,17 @@
 """Turn the files of a data set into batches.
 
 sources       the data sets, with their shapes, classes, images and labels
-download      checks files by their digests, and downloads them from the first source that works
+cifar         CIFAR-10 and CIFAR-100
+download      checks files by their digests, and downloads them from the first origin that works
+array_formats reads IDX files and pickled arrays
 listing       the images of a folder or a table, with their classes, splits and groups
 class_folders finds the image files in the folders of classes
 table         reads the columns of a CSV or Parquet file
 inspection    the size and the digest of each image file, and whether it can be read
 inspection_cache  keeps that in an SQLite file
+huggingface   data sets of the package `datasets`
+hub_dataset   opens one, and finds its splits, columns and labels
+hub_images    reads its images, and finds out what they are
 encoded       the images of a data set as the bytes of image files
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device

@@ -118,10 +118,10 @@ class ClassFolders:
         name = entry.name
         suffix = os.path.splitext(name)[1].lower()
         if _is_folder(entry):
-            if not name.startswith(".") and name not in SYSTEM_NAMES:
+            if is_shown(name):
                 self._require_utf8(folder, name)
                 (content.links if entry.is_symlink() else content.folders).append(name)
-        elif name.startswith(".") or name in SYSTEM_NAMES:
+        elif not is_shown(name):
             self.left_out["hidden"] += 1
         elif suffix in SUFFIXES:
             self._require_utf8(folder, name)
@@ -136,6 +136,11 @@ class ClassFolders:
             raise self._error(
                 f"{folder}/{name}" if folder else name, "its name is not UTF-8; rename it"
             ) from None
+
+
+def is_shown(name: str) -> bool:
+    """Return whether a file or folder is neither hidden nor made by an operating system."""
+    return not name.startswith(".") and name not in SYSTEM_NAMES
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

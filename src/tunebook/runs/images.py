@@ -14,6 +14,7 @@ from PIL import Image
 
 from tunebook.config.paths import why_unwritable
 from tunebook.config.validation import InputError, SettingError, format_value
+from tunebook.data.class_folders import is_shown
 from tunebook.data.decoding import SUFFIXES, kind_of_special_file
 from tunebook.text_output import printable
 
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
 
 
 def image_files(name: str) -> list[Path]:
-    """Return the file `name`, or every file in the folder `name` that has an image's suffix.
+    """Return the file `name`, or every file with an image's suffix in the folder `name` or below.
 
-    Whether they can be read is not checked. Raises SettingError if there is none.
+    Symbolic links are followed, and hidden files and folders left out. A folder that can't be read
+    is returned as if it were an image. Whether images can be read is not checked. Raises
+    SettingError if there is none.
     """
     path, found = Path(name), []
     try:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            path.stat()
+            found = _images_in(path)
         elif kind := kind_of_special_file(path.stat().st_mode):
             raise SettingError("images", printable(name), f"is {kind}, not an image file")
         else:
@@ -45,33 +49,59 @@ def image_files(name: str) -> list[Path]:
     return found
 
 
-def pixels_of(
-    images: Any, preprocessing: "Preprocessing"
-) -> tuple[list[str], list[npt.NDArray[np.uint8]]]:
-    """Return a name and the pixels (H, W, C), 0 to 255, of each image.
+def _images_in(top: Path) -> list[Path]:
+    """Return the images in a folder and below it, each folder once, in the order of their paths.
+
+    Raises OSError if the folder itself can't be read.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()  # so that loops of symbolic links end
+
+    def add_unreadable(error: OSError) -> None:
+        if error.filename == str(top):
+            raise error
+        found.append(Path(error.filename))
+
+    for inside, folders, files in os.walk(top, onerror=add_unreadable, followlinks=True):
+        status = os.stat(inside)
+        if (identity := (status.st_dev, status.st_ino)) in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(filter(is_shown, folders))
+        found += [
+            Path(inside, file)
+            for file in files
+            if is_shown(file) and os.path.splitext(file)[1].lower() in SUFFIXES
+        ]
+    return sorted(found)
+
+
+def named_images(images: Any) -> tuple[list[str], list[Any]]:
+    """Return a name and an object for each image: a path, an image of PIL or an array.
 
     images: a file, a folder, an image of PIL, or a list of files, of such images or of arrays.
-    Raises InputError for an image that can't be read.
     """
     if isinstance(images, str | Path):
         images = image_files(str(images))
-    elif isinstance(images, Image.Image):
-        images = [images]
-    names: list[str] = []
-    pixels: list[npt.NDArray[np.uint8]] = []
-    for number, image in enumerate(images):
-        is_file = isinstance(image, str | Path)
-        names.append(str(image) if is_file else str(number))
-        try:
-            if is_file:
-                pixels.append(preprocessing.read(Path(image)))
-            else:
-                pixels.append(preprocessing.fit_image(_as_image(image)))
-        except InputError as error:
-            raise InputError(f"images: {names[-1]}: {error}") from None
-    if not pixels:
+    found = [images] if isinstance(images, Image.Image) else list(images)
+    if not found:
         raise SettingError("images", "", "is required: at least one image")
-    return names, pixels
+    names = [
+        str(image) if isinstance(image, str | Path) else str(number)
+        for number, image in enumerate(found)
+    ]
+    return names, found
+
+
+def pixels_of(image: Any, preprocessing: "Preprocessing") -> npt.NDArray[np.uint8]:
+    """Return the pixels (H, W, C), 0 to 255, of a file, an image of PIL or an array.
+
+    Raises InputError, whose text is only the reason, for an image that can't be read.
+    """
+    if isinstance(image, str | Path):
+        return preprocessing.read(Path(image))
+    return preprocessing.fit_image(_as_image(image))
 
 
 def _as_image(image: Any) -> Image.Image:
@@ -89,11 +119,11 @@ def _as_image(image: Any) -> Image.Image:
 TABLE = ("image", "class")  # the first columns of what predict writes
 
 
-def _is_same(path: Path, image: Path) -> bool:
-    """Return whether an image is this file; False if the image's path can't be resolved."""
+def _is_same(status: os.stat_result, image: Path) -> bool:
+    """Return whether an image is the file with this status; False if there is no such image."""
     try:
-        return path == image.resolve()
-    except (OSError, RuntimeError):  # such as a loop of symbolic links
+        return os.path.samestat(status, os.stat(image))
+    except (OSError, ValueError):  # such as a loop of symbolic links
         return False
 
 
@@ -112,19 +142,19 @@ def check_output(name: str, images: Sequence[Path]) -> Path:
     """
     try:
         path = Path(name).resolve()
-        mode = path.stat().st_mode if path.exists() else None
-        if mode is not None and (kind := kind_of_special_file(mode)):
+        status = path.stat() if path.exists() else None
+        if status is not None and (kind := kind_of_special_file(status.st_mode)):
             raise SettingError("output", printable(name), f"is {kind}; give a file's name")
         if not path.parent.is_dir():
             raise SettingError("output", printable(name), "its folder is not there")
-        if any(_is_same(path, image) for image in images):
+        if status is not None and any(_is_same(status, image) for image in images):
             raise SettingError("output", printable(name), "is one of the images")
-        if mode is not None and not _is_table(path):
+        if status is not None and not _is_table(path):
             raise SettingError(
                 "output", printable(name), "is a file that predict did not write; give another name"
             )
         if (reason := why_unwritable(path.parent)) or (
-            mode is not None and not os.access(path, os.W_OK)
+            status is not None and not os.access(path, os.W_OK)
         ):
             raise SettingError(
                 "output", printable(name), f"can't be written: {reason or 'Permission denied'}"

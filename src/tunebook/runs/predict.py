@@ -1,25 +1,29 @@
 """Predict the classes of images with a finished run's network."""
 
+import contextlib
 import csv
 import io
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
+from tqdm import tqdm
 
 from tunebook.config.validation import InputError
 from tunebook.data.preprocessing import Pixels, Preprocessing
-from tunebook.run_folder import write_atomically
+from tunebook.machine import processors
+from tunebook.run_folder import open_atomically
 from tunebook.runs import restore
 from tunebook.runs.images import TABLE, check_output, image_files
-from tunebook.runs.restore import Restored
 from tunebook.text_output import csv_cell, printable
 from tunebook.training.trainer import device_kind
 
@@ -27,14 +31,20 @@ log = logging.getLogger(__name__)
 
 BATCH = 256  # images in one forward pass
 
+Image = TypeVar("Image")
+
 
 @dataclass(frozen=True)
 class Prediction:
     """Hold the class probabilities of one image, or the reason why it could not be read."""
 
-    path: Path
     probabilities: Sequence[float] = ()
     problem: str = ""
+
+    @property
+    def best(self) -> int:
+        """Return the label of the most probable class, the first of equals."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
 
 
 def predict(cfg: DictConfig) -> bool:
@@ -49,73 +59,127 @@ def predict(cfg: DictConfig) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
     class_names = restored.parts.data.contents.class_names
-    found: list[Prediction] = []
-    for one in _predictions(cfg, restored, paths):
-        if one.problem:
-            line = f"images={printable(str(one.path))}: {one.problem}"
-            if not Path(str(cfg.images)).is_dir():
-                raise InputError(line)
-            print(f"error: {line}", file=sys.stderr)
-        else:
-            best = max(range(len(class_names)), key=one.probabilities.__getitem__)
-            percent = 100 * one.probabilities[best]
-            log.info(
-                "%s   %s   %.1f %%", printable(str(one.path)), printable(class_names[best]), percent
-            )
-        found.append(one)
-    if output is not None:
-        write_atomically(output, _table(found, class_names).encode())
-    return not any(one.problem for one in found)
-
-
-def _predictions(
-    cfg: DictConfig, restored: Restored, paths: Sequence[Path]
-) -> Iterator[Prediction]:
-    """Yield a prediction for each file, in the order of `paths`."""
     device = torch.device(
         "cuda" if device_kind(cfg.accelerator) == "gpu" and torch.cuda.is_available() else "cpu"
     )
-    network = restored.parts.task.network.to(device).eval()
     preprocessing = restored.parts.data.preprocessing
-    for start in range(0, len(paths), BATCH):
-        read: dict[Path, Pixels] = {}
-        problems: dict[Path, str] = {}
-        chosen = paths[start : start + BATCH]
-        for path in chosen:
-            try:
-                read[path] = preprocessing.read(path)
-            except InputError as error:
-                problems[path] = str(error)
-        rows: dict[Path, list[float]] = {}
-        if read:
-            pixels = preprocessing.batch(list(read.values())).to(device)
-            found = probabilities(network, preprocessing, pixels, cfg.invert)
-            rows = dict(zip(read, found, strict=True))
-        yield from (Prediction(path, rows.get(path, ()), problems.get(path, "")) for path in chosen)
+    classifier = Classifier(restored.parts.task.network, preprocessing, cfg.invert, device)
+    is_complete = True
+    with (
+        opened_table(output, class_names) as add_row,
+        contextlib.closing(classifier.classify(paths, preprocessing.read)) as found,
+    ):
+        for path, one in zip(paths, found, strict=True):
+            if one.problem and not Path(str(cfg.images)).is_dir():
+                raise InputError(f"images={printable(str(path))}: {one.problem}")
+            is_complete = is_complete and not one.problem
+            _report(path, one, class_names)
+            add_row(path, one)
+    return is_complete
 
 
-def probabilities(
-    network: nn.Module, preprocessing: Preprocessing, pixels: Tensor, invert: bool
-) -> list[list[float]]:
-    """Return the class probabilities of a batch of images.
+def _report(path: Path, one: Prediction, class_names: Sequence[str]) -> None:
+    name = printable(str(path))
+    with tqdm.external_write_mode():
+        if one.problem:
+            print(f"error: images={name}: {one.problem}", file=sys.stderr)
+        else:
+            percent = 100 * one.probabilities[one.best]
+            log.info("%s   %s   %.1f %%", name, printable(class_names[one.best]), percent)
 
-    network: in evaluation mode. pixels: uint8 (B, C, H, W), in the network's size and on its
-    device. invert: whether black and white are exchanged first.
+
+@dataclass(frozen=True)
+class Classifier:
+    """Classify images with a network.
+
+    invert: whether black and white are exchanged first.
     """
-    with torch.inference_mode():
-        images = preprocessing.scale(pixels)
-        logits = network(preprocessing.normalize(1 - images if invert else images))
-    found: list[list[float]] = logits.float().softmax(dim=1).tolist()
-    return found
+
+    network: nn.Module
+    preprocessing: Preprocessing
+    invert: bool
+    device: torch.device
+
+    def classify(
+        self, images: Sequence[Image], read: Callable[[Image], Pixels]
+    ) -> Generator[Prediction, None, None]:
+        """Yield a prediction for each image, in their order. Only a few batches are in memory.
+
+        read: returns an image in the network's size; InputError is taken as the image's problem.
+        In a terminal, a progress bar is shown if it takes more than a second.
+        """
+        network = self.network.to(self.device).eval()
+        with tqdm(
+            total=len(images), unit="image", delay=1, leave=False, disable=None
+        ) as bar, contextlib.closing(_read_batches(images, read)) as batches:  # fmt: skip
+            for batch in batches:
+                pixels = [one for one in batch if not isinstance(one, InputError)]
+                rows = iter(self._probabilities(network, pixels) if pixels else [])
+                for one in batch:
+                    is_read = not isinstance(one, InputError)
+                    yield Prediction(next(rows)) if is_read else Prediction(problem=str(one))
+                bar.update(len(batch))
+
+    def _probabilities(self, network: nn.Module, pixels: Sequence[Pixels]) -> list[list[float]]:
+        """Return the class probabilities of a batch of images."""
+        with torch.inference_mode():
+            images = self.preprocessing.scale(self.preprocessing.batch(pixels).to(self.device))
+            images = self.preprocessing.normalize(1 - images if self.invert else images)
+            logits = network(images)
+        found: list[list[float]] = logits.float().softmax(dim=1).tolist()
+        return found
 
 
-def _table(found: Sequence[Prediction], class_names: Sequence[str]) -> str:
-    rows: list[list[object]] = [[*TABLE, *class_names]]
-    for one in found:
-        best = class_names[int(np.argmax(one.probabilities))] if one.probabilities else ""
-        figures: list[object] = [round(value, 6) for value in one.probabilities]
-        figures = figures or [""] * len(class_names)
-        rows.append([str(one.path), best, *figures])
-    text = io.StringIO()
-    csv.writer(text).writerows([csv_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+def _read_batches(
+    images: Sequence[Image], read: Callable[[Image], Pixels]
+) -> Generator[list[Pixels | InputError], None, None]:
+    """Yield the pixels of each batch, with the error of an image in place of its pixels.
+
+    Images are read in threads, and the next batch while one is being used.
+    """
+
+    def read_one(image: Image) -> Pixels | InputError:
+        try:
+            return read(image)
+        except InputError as error:
+            return error
+
+    pool = ThreadPoolExecutor(processors(), "read images")
+    try:
+        pending: deque[Iterator[Pixels | InputError]] = deque()
+        for start in range(0, len(images), BATCH):
+            pending.append(pool.map(read_one, images[start : start + BATCH]))
+            if len(pending) > 1:
+                yield list(pending.popleft())
+        while pending:
+            yield list(pending.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def opened_table(
+    output: Path | None, class_names: Sequence[str]
+) -> Iterator[Callable[[Path, Prediction], None]]:
+    """Yield a function that adds an image's row to the table in `output`, if there is to be one.
+
+    The file gets its name at the end of the block.
+    """
+    if output is None:
+        yield lambda path, one: None
+        return
+    with open_atomically(output) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        writer = csv.writer(text)
+
+        def add(values: Sequence[object]) -> None:
+            writer.writerow([csv_cell(value) for value in values])
+
+        def add_row(path: Path, one: Prediction) -> None:
+            figures: list[object] = [round(value, 6) for value in one.probabilities]
+            best = class_names[one.best] if figures else ""
+            add([str(path), best, *(figures or [""] * len(class_names))])
+
+        add([*TABLE, *class_names])
+        yield add_row
+        text.detach()  # which writes what is left
