@@ -63,7 +63,7 @@ def resized(opened: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.
     if opened.width * opened.height > MAX_PIXELS:
         raise InputError(f"has {opened.width} x {opened.height} pixels, more than {MAX_PIXELS:,}")
     mode = "L" if channels == 1 else "RGB"
-    image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
+    image = in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
     small = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(small, dtype=np.uint8).reshape(height, width, channels)
 
@@ -79,7 +79,7 @@ def _reason(text: str) -> str:
     return f"can't be read as an image ({printable(' '.join(text.split()))[:200]})"
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
+def in_8_bits(image: Image.Image) -> Image.Image:
     """Return a 16-bit grey image with 8 bits, and any other image as it is.
 
     Raises InputError for pixels whose range is not known.
