@@ -2,6 +2,11 @@
 
 sources       the data sets, with their shapes, classes, images and labels
 download      checks files by their digests, and downloads them from the first source that works
+listing       the images of a folder or a table, with their classes, splits and groups
+class_folders finds the image files in the folders of classes
+table         reads the columns of a CSV or Parquet file
+inspection    the size and the digest of each image file, and whether it can be read
+encoded       the images of a data set as the bytes of image files
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device
 decoding      opens image files that are not trusted, and resizes their images

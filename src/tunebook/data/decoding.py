@@ -18,6 +18,8 @@ from tunebook.text_output import printable
 
 # Pillow's formats whose decoders do not start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# The suffixes by which files in a folder are taken for images.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 # Pillow's modes of 16-bit grey images. Pillow's own conversion to 8 bits would clip their values.
 WIDE = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 MAX_PIXELS = 100_000_000
@@ -40,7 +42,7 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]
     shape: (C, H, W), the network's input.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file, warnings.catch_warnings():
+        with open(path, "rb", opener=open_without_waiting) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if kind := kind_of_special_file(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"is {kind}, not an image file")
@@ -68,7 +70,7 @@ def resized(opened: Image.Image, shape: tuple[int, int, int]) -> npt.NDArray[np.
     return np.asarray(small, dtype=np.uint8).reshape(height, width, channels)
 
 
-def _open_without_waiting(path: str, flags: int) -> int:
+def open_without_waiting(path: str, flags: int) -> int:
     """Open a file without blocking, because a pipe would wait for a process that writes to it."""
     return os.open(path, flags | os.O_NONBLOCK)
 

@@ -14,13 +14,11 @@ from PIL import Image
 
 from tunebook.config.paths import why_unwritable
 from tunebook.config.validation import InputError, SettingError, format_value
-from tunebook.data.decoding import kind_of_special_file
+from tunebook.data.decoding import SUFFIXES, kind_of_special_file
 from tunebook.text_output import printable
 
 if TYPE_CHECKING:
     from tunebook.data.preprocessing import Preprocessing
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 
 def image_files(name: str) -> list[Path]:
@@ -31,7 +29,7 @@ def image_files(name: str) -> list[Path]:
     path, found = Path(name), []
     try:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         elif kind := kind_of_special_file(path.stat().st_mode):
             raise SettingError("images", printable(name), f"is {kind}, not an image file")
         else:
@@ -42,7 +40,7 @@ def image_files(name: str) -> list[Path]:
         ) from None
     if not found:
         raise SettingError(
-            "images", printable(name), f"is a folder without image files ({' '.join(ENDINGS)})"
+            "images", printable(name), f"is a folder without image files ({' '.join(SUFFIXES)})"
         )
     return found
 
