@@ -106,9 +106,9 @@ class Run:
         names, pixels = pixels_of(images, preprocessing)
         rows: list[list[float]] = []
         for start in range(0, len(pixels), BATCH):
-            batch = preprocessing.scale(preprocessing.batch(pixels[start : start + BATCH]))
-            rows += probabilities(network, batch, invert)
-        frame = pd.DataFrame(rows, columns=list(parts.data.source.class_names), index=names)
+            batch = preprocessing.batch(pixels[start : start + BATCH])
+            rows += probabilities(network, preprocessing, batch, invert)
+        frame = pd.DataFrame(rows, columns=list(parts.data.contents.class_names), index=names)
         frame.insert(0, "class", frame.idxmax(axis=1))
         return frame
 

@@ -11,7 +11,7 @@ from tests.conftest import Cli
 from tests.helpers import faults
 from tests.helpers.runs import RUN, Outcome, folder_of_run, outcome, with_store
 from tests.helpers.stored import Store
-from tunebook.config.added_groups import ADDED
+from tunebook.config.added_settings import ADDED
 from tunebook.config.compose import with_choices
 from tunebook.config.run_config import plain
 from tunebook.training import checkpoint

@@ -31,7 +31,10 @@ class Kind:
 
 KINDS = {
     "data": Kind("pytorch_lightning:LightningDataModule", ("tunebook.data",), takes_own=False),
-    "data.source": Kind("tunebook.data.sources:Source", ("tunebook.data.sources",)),
+    "data.source": Kind(
+        "tunebook.data.sources:Source",
+        ("tunebook.data.sources", "tunebook.data.image_files", "tunebook.data.huggingface"),
+    ),
     "model": Kind("torch.nn:Module", ("tunebook.networks",)),
     "loss": Kind("torch.nn:Module", ("tunebook.losses", "torch.nn.modules.loss")),
     "metrics": Kind("torchmetrics:Metric", ("torchmetrics.classification",)),

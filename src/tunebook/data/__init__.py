@@ -6,7 +6,13 @@ listing       the images of a folder or a table, with their classes, splits and 
 class_folders finds the image files in the folders of classes
 table         reads the columns of a CSV or Parquet file
 inspection    the size and the digest of each image file, and whether it can be read
+inspection_cache  keeps that in an SQLite file
 encoded       the images of a data set as the bytes of image files
+audit         what is in a data set, and which images are copies or can't be used
+audit_findings  the same in sentences that say what to do
+near_duplicates  images that look nearly the same
+thumbnails    small images, and a sheet of them for each class
+cleaning      removes decoded images and inspections
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device
 decoding      opens image files that are not trusted, and resizes their images

@@ -1,8 +1,9 @@
-"""Gather batches by index from tensors in memory.
+"""Gather batches by index from images in memory or in files.
 
 Their order depends only on (seed, epoch).
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tunebook.data.encoded import StoredImages
 from tunebook.orphans import end_with_parent
 from tunebook.randomness import generator
 
@@ -35,8 +37,35 @@ class TensorImageDataset(Dataset[RawBatch]):
     This replaces reading and collating B items by a single gather.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, images: Tensor | StoredImages, labels: Tensor) -> None:
         self.images, self.labels = images, labels
+
+    def part(self, index: Tensor) -> "TensorImageDataset":
+        """Return a data set of the images at some positions."""
+        images = (
+            self.images.select(self.images.rows[index])
+            if isinstance(self.images, StoredImages)
+            else self.images[index]
+        )
+        return TensorImageDataset(images, self.labels[index])
+
+    def joined(self, other: "TensorImageDataset") -> "TensorImageDataset":
+        """Return a data set of these images and of others, in the order of the whole data set."""
+        labels = torch.cat([self.labels, other.labels])
+        if not (isinstance(self.images, StoredImages) and isinstance(other.images, StoredImages)):
+            assert isinstance(self.images, Tensor)
+            assert isinstance(other.images, Tensor)
+            return TensorImageDataset(torch.cat([self.images, other.images]), labels)
+        rows, order = torch.cat([self.images.rows, other.images.rows]).sort()
+        return TensorImageDataset(self.images.select(rows), labels[order])
+
+    def update(self, digest: "hashlib._Hash") -> None:
+        """Add the images and the labels to a digest."""
+        if isinstance(self.images, StoredImages):
+            self.images.update(digest)
+        else:
+            digest.update(self.images.contiguous().numpy().data)
+        digest.update(self.labels.numpy().data)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +79,7 @@ class EpochBatchSampler(Sampler[Tensor]):
 
     batch_size: samples per step over all devices. Device `rank` of `devices` takes every
     `devices`-th sample of each batch. shuffle_seed: None keeps the data set's order.
+    weights: float64 (samples,); samples are drawn with replacement, in proportion to them.
     """
 
     def __init__(
@@ -59,9 +89,10 @@ class EpochBatchSampler(Sampler[Tensor]):
         shuffle_seed: int | None,
         rank: int = 0,
         devices: int = 1,
+        weights: Tensor | None = None,
     ) -> None:
         self.samples, self.batch_size, self.shuffle_seed = samples, batch_size, shuffle_seed
-        self.rank, self.devices = rank, devices
+        self.rank, self.devices, self.weights = rank, devices, weights
         self.epoch = 0
         # An epoch, and the number of its batches to skip because they are already done.
         self.resumed = 0, 0
@@ -78,13 +109,22 @@ class EpochBatchSampler(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         if self.shuffle_seed is None:
             order = torch.arange(self.samples)
-        else:
+        elif self.weights is None:
             order = torch.randperm(self.samples, generator=generator(self.shuffle_seed, self.epoch))
+        else:
+            order = self._drawn(generator(self.shuffle_seed, self.epoch), self.weights)
         resumed_epoch, done = self.resumed
         for batch in range(done if self.epoch == resumed_epoch else 0, len(self)):
             start = batch * self.batch_size
             stop = self.samples if batch == len(self) - 1 else start + self.batch_size
             yield order[start:stop][self.rank :: self.devices]
+
+    def _drawn(self, random: torch.Generator, weights: Tensor) -> Tensor:
+        """Return as many samples as there are, drawn with replacement by their weights."""
+        # Not torch.multinomial, which takes at most 2**24 categories.
+        edges = weights.cumsum(0)
+        points = torch.rand(self.samples, generator=random, dtype=torch.float64) * edges[-1]
+        return torch.searchsorted(edges, points, right=True).clamp_(max=self.samples - 1)
 
 
 class BatchLoader(DataLoader[RawBatch]):

@@ -3,17 +3,20 @@
 Only files whose names are of the program's own making are removed, and never a folder.
 """
 
+import contextlib
+import fcntl
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOCK = ".lock"
-DECODED = re.compile(r"([0-9a-f]{32})\.(images|unfinished|lock)")
-INSPECTIONS = re.compile(r"inspections\.sqlite(-journal|-wal|-shm|\.damaged)?")
+from tunebook.data.cache import LOCK, SUFFIX, UNFINISHED
+from tunebook.data.inspection_cache import NAME
+
+DECODED = re.compile(rf"([0-9a-f]{{32}})({re.escape(SUFFIX)}|{re.escape(UNFINISHED)})")
+INSPECTIONS = re.compile(rf"{re.escape(NAME)}(-journal|-wal|-shm)?")
 
 
 @dataclass(frozen=True)
@@ -28,32 +31,29 @@ class Cleaned:
 def clean(folder: Path) -> Cleaned:
     """Remove the decoded images and the inspections in a cache folder.
 
-    Decoded images whose lock is held by another process are kept.
+    Decoded images that another process writes or reads are kept.
     """
     files, size = 0, 0
     kept: list[tuple[Path, str]] = []
-    decoded: dict[str, list[Path]] = {}
-    inspections: list[Path] = []
     for path in _regular_files(folder):
-        if match := DECODED.fullmatch(path.name):
-            decoded.setdefault(match[1], []).append(path)
-        elif INSPECTIONS.fullmatch(path.name):
-            inspections.append(path)
-    for key, paths in [*decoded.items(), ("", inspections)]:
+        match = DECODED.fullmatch(path.name)
+        if match is None and not INSPECTIONS.fullmatch(path.name):
+            continue
+        lock = None if match is None else folder / f"{match[1]}{LOCK}"
         try:
-            if key:
-                lock = folder / f"{key}{LOCK}"
-                with FileLock(lock, timeout=0):
-                    removed = _remove({*paths, lock})
-            else:
-                removed = _remove(set(paths))
-        except Timeout:
-            kept += [(path, "is in use") for path in paths if path.suffix != LOCK]
-            continue
+            found = path.lstat().st_size
+            with contextlib.nullcontext() if lock is None else FileLock(lock, timeout=0):
+                _remove(path, is_decoded=lock is not None)
+                if lock is not None:
+                    lock.unlink(missing_ok=True)
+        except (Timeout, BlockingIOError):
+            kept.append((path, "is in use"))
+        except FileNotFoundError:
+            continue  # another process has removed it
         except OSError as error:
-            kept.append((paths[0], str(error.strerror or error)))
-            continue
-        files, size = files + removed[0], size + removed[1]
+            kept.append((path, f"can't be removed: {error.strerror or error}"))
+        else:
+            files, size = files + 1, size + found
     return Cleaned(files, size, tuple(kept))
 
 
@@ -61,15 +61,15 @@ def _regular_files(folder: Path) -> Iterator[Path]:
     """Yield the regular files in a folder, by their names; none if there is no such folder."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if stat.S_ISREG(path.lstat().st_mode):
+            if path.is_file() and not path.is_symlink():
                 yield path
 
 
-def _remove(paths: set[Path]) -> tuple[int, int]:
-    """Remove files, and return the number of those with content, and their size in bytes."""
-    files, size = 0, 0
-    for path in paths:
-        found = path.lstat().st_size
+def _remove(path: Path, is_decoded: bool) -> None:
+    """Remove a file; raise BlockingIOError if it is one of decoded images and has readers."""
+    if is_decoded:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    else:
         path.unlink()
-        files, size = files + (found > 0), size + found
-    return files, size

@@ -1,10 +1,20 @@
-"""Describe a data set of encoded images, such as JPEG files, that are decoded when they are needed."""
+"""Hold a data set of encoded images, such as JPEG files, and decode them when they are needed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from tunebook.data.inspection import Inspection
+import torch
+from torch import Tensor
+
+from tunebook.config.validation import InputError
+from tunebook.data.decoding import read_file
+from tunebook.data.download import DataError
+from tunebook.data.inspection import Inspection, digest_of
 from tunebook.data.listing import Listing
+from tunebook.data.preprocessing import Pixels, Preprocessing
+from tunebook.text_output import printable
 
 
 class EncodedImages(ABC):
@@ -34,3 +44,99 @@ class Collection:
     listing: Listing
     inspection: Inspection
     images: EncodedImages
+
+
+class ImageFiles(EncodedImages):
+    """Read image files, and notice if one has changed since it was inspected."""
+
+    def __init__(self, folder: Path, paths: Sequence[str], digests: Sequence[str]) -> None:
+        self.folder, self.paths, self.digests = folder, paths, digests
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return len(self.paths)
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of a file; raise DataError if it has changed or can't be read."""
+        try:
+            data = read_file(self.folder / self.paths[index])
+        except InputError as error:
+            raise DataError(f"{self.name(index)}: {error}") from None
+        if digest_of(data) != self.digests[index]:
+            raise DataError(f"{self.name(index)}: has changed since the run started")
+        return data
+
+    def name(self, index: int) -> str:
+        """Return a file's path."""
+        return printable(str(self.folder / self.paths[index]))
+
+
+class StoredImages(ABC):
+    """Gather images of a network's size that are not held in memory.
+
+    It takes the place of a tensor uint8 (N, C, H, W): it has a shape, and an index selects images.
+    rows: int64 (N,), the positions of the images in the data set. digests: of all its encoded
+    images.
+    """
+
+    def __init__(self, rows: Tensor, digests: Sequence[str], preprocessing: Preprocessing) -> None:
+        self.rows, self.digests, self.preprocessing = rows, digests, preprocessing
+        self.shape = torch.Size((len(rows), *preprocessing.image_shape))
+
+    def update(self, digest: "hashlib._Hash") -> None:
+        """Add the images to a digest: their encoded content, their size and how they get it."""
+        described = f"{list(self.shape)} {self.preprocessing.resize}"
+        digest.update(described.encode())
+        for row in self.rows.tolist():
+            digest.update(self.digests[row].encode())
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.rows)
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        """Return the images at some positions, uint8 (B, C, H, W)."""
+        return self.gather(self.rows[index])
+
+    @abstractmethod
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the images at some positions of the data set, uint8 (B, C, H, W)."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> "StoredImages":
+        """Return other images of the same data set."""
+
+
+class DecodedImages(StoredImages):
+    """Decode images each time they are gathered."""
+
+    def __init__(
+        self,
+        images: EncodedImages,
+        rows: Tensor,
+        digests: Sequence[str],
+        preprocessing: Preprocessing,
+    ) -> None:
+        super().__init__(rows, digests, preprocessing)
+        self.images = images
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the images at some positions of the data set, uint8 (B, C, H, W)."""
+        return self.preprocessing.batch([self._decode(row) for row in rows.tolist()])
+
+    def _decode(self, row: int) -> Pixels:
+        return decode_one(self.images, row, self.preprocessing)
+
+    def select(self, rows: Tensor) -> "DecodedImages":
+        """Return other images of the same data set."""
+        return DecodedImages(self.images, rows, self.digests, self.preprocessing)
+
+
+def decode_one(images: EncodedImages, index: int, preprocessing: Preprocessing) -> Pixels:
+    """Return an image (H, W, C); raise DataError, with its name, if it can't be decoded."""
+    try:
+        return preprocessing.decode(images.read(index))
+    except DataError:
+        raise
+    except InputError as error:
+        raise DataError(f"{images.name(index)}: {error}") from None

@@ -1,8 +1,10 @@
 """Define the LightningDataModule, which splits a source's images and provides batches of them.
 
-All images are held in memory. They are scaled and augmented on the device.
+Images are scaled, augmented and normalized on the device.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,16 +24,30 @@ from tunebook.config.validation import (
     validate_args,
 )
 from tunebook.data.batches import BatchLoader, EpochBatchSampler, RawBatch, TensorImageDataset
-from tunebook.data.preprocessing import Preprocessing
+from tunebook.data.contents import Channels, Contents, ImageSize, resized
+from tunebook.data.download import DataError
+from tunebook.data.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    Resize,
+    mean_and_std,
+)
 from tunebook.data.sources import Source
+from tunebook.data.splits import split_off
 from tunebook.randomness import mix
 
 # A number of images. If it exceeds the size of the data set, there is one batch.
 EvaluationBatch = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+Sampler = Literal["shuffled", "balanced"]
+MEASURED_AT_ONCE = 1024  # images
+SHOWN = 5  # class names in one line
+
+
 class Batch(NamedTuple):
-    """Hold images float32 (B, C, H, W) in [0, 1] and labels int64 (B,)."""
+    """Hold images float32 (B, C, H, W), in [0, 1] unless normalized, and labels int64 (B,)."""
 
     images: Tensor
     labels: Tensor
@@ -40,9 +56,14 @@ class Batch(NamedTuple):
 class ImageDataModule(LightningDataModule):
     """Provide a source's data for one run.
 
-    The validation set is a stratified part of the training set, which depends only on `split_seed`.
-    `validate_on="test"` trains on the whole training set and validates on the test set, as the
-    notebook did. `seed` determines the order of the samples and their augmentation.
+    If the source has no validation images, they are a stratified part of the training images,
+    which depends only on `split_seed`. `validate_on="test"` trains on the whole training set and
+    validates on the test set, as the notebook did. `seed` determines the order of the samples and
+    their augmentation.
+    image_size: pixels of a square, or [height, width]; None: the source's. channels: 1 (grey), 3
+    (RGB) or None for the source's. normalize: by the mean and the deviation of ImageNet, or of the
+    training images. sampler: "balanced" draws each class equally often, with replacement.
+    contents: what the source holds, if that is known; otherwise it is found.
     """
 
     @validate_args
@@ -58,27 +79,26 @@ class ImageDataModule(LightningDataModule):
         split_seed: Seed,
         validate_on: Literal["split", "test", "train"],
         num_workers: NonNegativeInt,
+        image_size: ImageSize,
+        channels: Channels,
+        resize: Resize,
+        normalize: Literal["none", "imagenet", "dataset"],
+        sampler: Sampler,
+        contents: Contents | None = None,
     ) -> None:
         super().__init__()
         self.source, self.augmentation, self.seed = source, augmentation, seed
-        self.preprocessing = Preprocessing(source.image_shape)
         self.root = ROOT / root  # an absolute path stays as it is
         self.batch_size, self.eval_batch_size, self.num_workers = (
             batch_size,
             eval_batch_size,
             num_workers,
         )
-        self.split_seed, self.validate_on = split_seed, validate_on
-        part = round(val_fraction * source.train_size)
-        self.val_size = source.test_size if validate_on == "test" else part
-        self.train_size = source.train_size - (part if validate_on == "split" else 0)
-        classes = len(source.class_names)
-        if validate_on == "split" and min(self.val_size, self.train_size) < classes:
-            message = (
-                f"leaves {self.train_size} images to train on and {self.val_size} to validate on: "
-                f"each needs at least {classes}"
-            )
-            raise SettingError("val_fraction", val_fraction, message)
+        self.split_seed, self.validate_on, self.sampler = split_seed, validate_on, sampler
+        self.normalized_by, self.is_stated = normalize, contents is not None
+        self.contents = contents or self._found(image_size, channels)
+        self.preprocessing = self._preprocessing(resize)
+        self._set_sizes(val_fraction)
         if batch_size > self.train_size:
             raise SettingError(
                 "batch_size",
@@ -86,6 +106,37 @@ class ImageDataModule(LightningDataModule):
                 f"must be at most {self.train_size}, the images to train on",
             )
         self.sets: dict[str, TensorImageDataset] = {}
+
+    def _found(self, image_size: ImageSize, channels: Channels) -> Contents:
+        """Return what the source holds, of images in the shape that was chosen."""
+        found = self.source.find(self.root)
+        return replace(found, image_shape=resized(found.image_shape, image_size, channels))
+
+    def _preprocessing(self, resize: Resize) -> Preprocessing:
+        """Return the preprocessing; the mean of the data may not be known yet."""
+        shape = self.contents.image_shape
+        mean, std = self.contents.mean, self.contents.std
+        if self.normalized_by == "imagenet":
+            if shape[0] != len(IMAGENET_MEAN):
+                message = f"needs 3 channels, the images have {shape[0]}; data.channels=3 makes 3"
+                raise SettingError("normalize", "imagenet", message)
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
+        return Preprocessing(shape, resize, mean, std)
+
+    def _set_sizes(self, val_fraction: float) -> None:
+        """Set the number of images to train and to validate on."""
+        held, part = self.contents, self.contents.val_size
+        available = held.train_size + part
+        part = part or round(val_fraction * held.train_size)
+        self.val_size = held.test_size if self.validate_on == "test" else part
+        self.train_size = available - (part if self.validate_on == "split" else 0)
+        classes = len(held.class_names)
+        if self.validate_on == "split" and min(self.val_size, self.train_size) < classes:
+            message = (
+                f"leaves {self.train_size} images to train on and {self.val_size} to validate on: "
+                f"each needs at least {classes}"
+            )
+            raise SettingError("val_fraction", val_fraction, message)
 
     def prepare_data(self) -> None:
         """Download missing files; Lightning calls this in only one process."""
@@ -96,37 +147,56 @@ class ImageDataModule(LightningDataModule):
         """Load and split the data on the first call, whatever the stage."""
         if self.sets:
             return
-        images = self.source.load(Path(self.root))
+        if self.is_stated:
+            self._require_same_classes()
+        images = self.source.open(Path(self.root), self.preprocessing)
         test = TensorImageDataset(images.test_images, images.test_labels)
-        train, val = TensorImageDataset(images.train_images, images.train_labels), test
-        if self.validate_on != "test":
-            rest, val = self._split(train)
-            train = rest if self.validate_on == "split" else train
+        train = TensorImageDataset(images.train_images, images.train_labels)
+        val = test
+        if images.val_images is not None and images.val_labels is not None:
+            val = TensorImageDataset(images.val_images, images.val_labels)
+            if self.validate_on != "split":
+                train = train.joined(val)
+        elif self.validate_on != "test":
+            kept, taken = split_off(train.labels.numpy(), self.val_size, self.split_seed)
+            val = train.part(torch.from_numpy(taken))
+            train = train.part(torch.from_numpy(kept)) if self.validate_on == "split" else train
+        if self.validate_on == "test":
+            val = test
         self.sets = {"train": train, "val": val, "test": test}
+        if self.normalized_by == "dataset" and self.preprocessing.mean is None:
+            self._measure()
 
-    def _split(self, whole: TensorImageDataset) -> tuple[TensorImageDataset, TensorImageDataset]:
-        from sklearn.model_selection import train_test_split
+    def _require_same_classes(self) -> None:
+        """Raise DataError if the images are not of the classes that the contents state."""
+        found = self.source.find(Path(self.root)).class_names
+        if found != self.contents.class_names:
+            raise DataError(
+                f"{self.root}: holds images of the classes {_names(found)}; "
+                f"the run was trained on {_names(self.contents.class_names)}"
+            )
 
-        train, val = train_test_split(
-            torch.arange(len(whole)).numpy(),
-            test_size=self.val_size,
-            stratify=whole.labels.numpy(),
-            random_state=self.split_seed,
+    def _measure(self) -> None:
+        """Measure the mean and the deviation of the training images."""
+        images = self.sets["train"].images
+        mean, std = mean_and_std(
+            images[start : start + MEASURED_AT_ONCE]
+            for start in range(0, len(images), MEASURED_AT_ONCE)
         )
-        parts = (torch.from_numpy(part).sort().values for part in (train, val))
-        train_part, val_part = (
-            TensorImageDataset(whole.images[index], whole.labels[index]) for index in parts
-        )
-        return train_part, val_part
+        self.contents = replace(self.contents, mean=mean, std=std)
+        self.preprocessing = replace(self.preprocessing, mean=mean, std=std)
 
     def _loader(self, split: str, batch_size: int, shuffle_seed: int | None) -> BatchLoader:
         data = self.sets[split]
         rank, devices = (
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
+        weights = None
+        if self.sampler == "balanced" and shuffle_seed is not None:
+            weights = 1 / data.labels.bincount().double()[data.labels]
         return BatchLoader(
             data,
-            EpochBatchSampler(len(data), batch_size, shuffle_seed, rank, devices),
+            EpochBatchSampler(len(data), batch_size, shuffle_seed, rank, devices, weights),
             self.num_workers,
         )
 
@@ -149,10 +219,18 @@ class ImageDataModule(LightningDataModule):
         return RawBatch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """Scale the images to [0, 1], and augment them in training; this runs on the device."""
+        """Scale the images to [0, 1], augment them in training, and normalize them.
+
+        This runs on the device.
+        """
         images = self.preprocessing.scale(batch.images)
         if self.trainer is not None and self.trainer.training:
             images = self.augmentation(
                 images, batch.indices, mix(self.seed, self.trainer.current_epoch)
             )
-        return Batch(images, batch.labels)
+        return Batch(self.preprocessing.normalize(images), batch.labels)
+
+
+def _names(class_names: Sequence[str]) -> str:
+    shown = ", ".join(class_names[:SHOWN])
+    return f"{shown} and {len(class_names) - SHOWN} more" if len(class_names) > SHOWN else shown

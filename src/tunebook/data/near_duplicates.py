@@ -8,6 +8,7 @@ drawings and digits of MNIST. This module does not import torch.
 
 import functools
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from tqdm import tqdm
 
 from tunebook import machine
 from tunebook.config.validation import InputError
-from tunebook.data.thumbnails import Read, decode_small
+from tunebook.data.decoding import decode_small
+from tunebook.data.thumbnails import Read
 
 Positions = npt.NDArray[np.int64]
 
@@ -190,6 +192,7 @@ def _look_at(
     chunks = [positions[start : start + CHUNK] for start in range(0, len(positions), CHUNK)]
     describe = functools.partial(_describe, read=read)
     with (
+        warnings.catch_warnings(action="ignore"),  # Pillow's; here, because threads share filters
         ThreadPoolExecutor(machine.processors()) as threads,
         tqdm(
             total=len(positions), desc="comparing images", unit="img", delay=1, leave=False,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tunebook.config.validation import validate_args
+from tunebook.data.contents import Contents
 from tunebook.data.download import (
     DataFile,
     Wheel,
@@ -20,22 +21,33 @@ from tunebook.data.download import (
     mnist_from_hub_wheel,
     read_files,
 )
+from tunebook.data.encoded import StoredImages
+from tunebook.data.preprocessing import Preprocessing
+
+Images = Tensor | StoredImages
 
 
 class ImageSets(NamedTuple):
-    """Hold a data set in memory: images uint8 (N, C, H, W) and labels int64 (N,)."""
+    """Hold the splits of a data set: images uint8 (N, C, H, W) and labels int64 (N,).
 
-    train_images: Tensor
+    Images that are not in memory are StoredImages. The validation images are None if the data set
+    has none of its own; a part of the training images is then taken.
+    """
+
+    train_images: Images
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Images
     test_labels: Tensor
+    val_images: Images | None = None
+    val_labels: Tensor | None = None
 
 
 class Source(ABC):
     """Describe and load a data set.
 
     To add one, write a subclass with these attributes, here or in the package of a project, and a
-    YAML file in conf/data/.
+    YAML file in conf/data/. A constructor's parameter that has the name of a setting of `data`,
+    such as `val_fraction`, gets that setting.
     """
 
     name: str
@@ -43,6 +55,30 @@ class Source(ABC):
     class_names: tuple[str, ...]  # in the order of the labels
     train_size: int
     test_size: int
+
+    def find(self, root: Path) -> Contents:
+        """Return what the data set holds, without loading images.
+
+        root: the folder for files. Raises DataError if the data can't be used.
+        """
+        return Contents(
+            self.name, self.image_shape, self.class_names, self.train_size, self.test_size
+        )
+
+    def open(self, root: Path, preprocessing: Preprocessing) -> ImageSets:
+        """Return the images in the network's size. Raises DataError as `load` does."""
+        sets = self.load(root)
+        return sets._replace(
+            **{
+                name: preprocessing.fit(images)
+                for name, images in sets._asdict().items()
+                if name.endswith("_images") and isinstance(images, Tensor)
+            }
+        )
+
+    def split_table(self, root: Path) -> str | None:
+        """Return a CSV table of the images and their splits, or None if the data set is known."""
+        return None
 
     def check(self, root: Path) -> None:  # noqa: B027 (most have nothing to check)
         """Raise DataError if it is already clear that the data can't be obtained."""

@@ -1,50 +1,25 @@
-"""Decode images at a small size, to compare them and to show them.
+"""Make small images and sheets of them, to show what is in a data set.
 
 The images are not trusted: what `tunebook.data.decoding` refuses is refused here as well. This
 module does not import torch.
 """
 
-import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tunebook.config.validation import InputError
-from tunebook.data.decoding import FORMATS, MAX_PIXELS, in_8_bits
+from tunebook.data.decoding import decode_small
 from tunebook.data.inspection import Inspection
 from tunebook.data.listing import Listing
-from tunebook.text_output import printable
 
 Read = Callable[[int], bytes]  # returns the bytes of the image at a position; may raise InputError
 GAP = 4  # pixels between the images of a sheet
 BACKGROUND = (128, 128, 128)
 COLUMNS = 8
-DRAFT = 2  # a JPEG file is decoded at a size of at least this times what is needed
-
-
-def decode_small(data: bytes, side: int) -> Image.Image:
-    """Return an image (RGB) of at least `side` x `side` pixels, or its own size if that is less.
-
-    It is as the image is shown: rotated as its EXIF data say, and the first frame of an animation.
-    Large JPEG files are decoded at a fraction of their size, which is several times faster.
-    Raises InputError if it can't be decoded; its text is only the reason.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise InputError(f"has {opened.width} x {opened.height} pixels")
-                opened.draft(None, (DRAFT * side, DRAFT * side))
-                return in_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")
-    except InputError:
-        raise
-    except Exception as error:  # decoders may raise anything on a malformed file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"can't be read as an image ({printable(reason)[:200]})") from None
 
 
 def thumbnail(data: bytes, side: int) -> Image.Image:
@@ -53,7 +28,8 @@ def thumbnail(data: bytes, side: int) -> Image.Image:
     A much smaller image is enlarged by a whole number, with sharp pixels. Raises InputError if it
     can't be decoded.
     """
-    image = decode_small(data, side)
+    with warnings.catch_warnings(action="ignore"):  # Pillow's
+        image = decode_small(data, side)
     largest = max(image.size)
     if largest <= side:
         factor = side // largest

@@ -59,7 +59,7 @@ def clean_cache(requested: RequestedAudit) -> None:
     where = printable(str(requested.cache_root))
     print(f"{where}: removed {counted(cleaned.files, 'file')}, {bytes_text(cleaned.bytes)}")
     for path, reason in cleaned.kept:
-        print(f"{printable(path.name)}: kept, because it {reason}")
+        print(f"{printable(path.name)}: kept, since it {reason}")
 
 
 def _print(found: Audit, sentences: list[str]) -> None:

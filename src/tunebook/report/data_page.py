@@ -139,9 +139,7 @@ def _pairs(audit: Audit) -> Iterator[tuple[str, str, Sequence[tuple[int, int]]]]
     yield "Copies", "=", [(group[0], other) for group in audit.copies for other in group[1:]]
 
 
-def _shown_pairs(
-    audit: Audit, images: EncodedImages
-) -> Iterator[tuple[str, int, str, list[Pair]]]:
+def _shown_pairs(audit: Audit, images: EncodedImages) -> Iterator[tuple[str, int, str, list[Pair]]]:
     """Yield each kind of pair: its title, the number of pairs, a sign, and the first pairs."""
     for title, sign, pairs in _pairs(audit):
         shown: list[Pair] = []

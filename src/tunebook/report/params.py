@@ -12,7 +12,7 @@ from mlflow.entities import Run as MLflowRun
 
 from tunebook.analysis.commands import exact_text
 from tunebook.analysis.results import Setting, Value
-from tunebook.config.added_groups import with_added_params
+from tunebook.config.added_settings import with_added_params
 from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
 
 # A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.

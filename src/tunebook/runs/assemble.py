@@ -23,9 +23,11 @@ from tunebook.config.validation import (
     Seed,
     SettingError,
     instantiate,
+    parameters_of,
     validate_value,
 )
-from tunebook.data import ImageDataModule
+from tunebook.data import ImageDataModule, Source
+from tunebook.data.contents import Contents
 from tunebook.metrics.facts import Direction
 from tunebook.metrics.kept import make_metrics
 from tunebook.metrics.objective import check_objective, direction_of
@@ -39,9 +41,11 @@ __all__ = [
     "build",
     "make",
     "make_schedule",
+    "make_source",
     "steps_of",
     "trainer_for",
 ]
+TARGET = "_target_"
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
 TYPES: dict[str, Any] = {
     "seed": Seed,
@@ -79,10 +83,11 @@ class RunComponents:
         return direction_of(self.settings["objective"], self.settings["metrics"])
 
 
-def build(settings: Settings) -> RunComponents:
+def build(settings: Settings, contents: Contents | None = None) -> RunComponents:
     """Return every object of a run except its Trainer.
 
-    Raises SettingError for a setting that can't be used.
+    contents: what the data set holds, if that is known; otherwise it is found.
+    Raises SettingError for a setting that can't be used, and DataError for data that can't be.
     """
     own = {
         key: validate_value(key, settings[key], kind)
@@ -91,7 +96,7 @@ def build(settings: Settings) -> RunComponents:
     }
     objective = check_objective(settings["objective"], settings["metrics"])
     mode = direction_of(objective, settings["metrics"])
-    data = _make_data(settings, own["seed"])
+    data = _make_data(settings, own["seed"], contents)
     task = _make_task(settings, data, objective, mode)
     callbacks = _make_callbacks(settings["callbacks"] or {}, objective, mode)
     schedule_class = resolve(
@@ -115,11 +120,10 @@ def _make_task(
     settings: Settings, data: ImageDataModule, objective: str, mode: Direction
 ) -> ClassificationTask:
     """Return the task; its optimizer and schedule are made when training begins."""
-    source = data.source
-    classes = len(source.class_names)
+    shape, classes = data.contents.image_shape, len(data.contents.class_names)
     validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     return ClassificationTask(
-        make(settings["model"], "model", image_shape=source.image_shape, num_classes=classes),
+        make(settings["model"], "model", image_shape=shape, num_classes=classes),
         loss=make(settings["loss"], "loss", num_classes=classes),
         metrics=make_metrics(settings["metrics"], classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
@@ -132,15 +136,37 @@ def _make_task(
     )
 
 
-def _make_data(settings: Settings, seed: int) -> ImageDataModule:
-    data_settings = dict(settings["data"])
-    source = make(data_settings.pop("source", None), "data.source")
+def make_source(data_settings: Settings) -> Source:
+    """Return the source that the settings of `data` describe.
+
+    A parameter of its constructor that has the name of one of these settings gets that setting.
+    """
+    shared = {key: value for key, value in data_settings.items() if key not in ("source", TARGET)}
+    try:
+        source: Source = make(data_settings.get("source"), "data.source", **shared)
+    except SettingError as error:
+        key = error.key.removeprefix("data.source.")
+        own = key in (data_settings.get("source") or {})
+        raise SettingError(
+            f"data.{key}" if key in shared and not own else error.key, error.value, error.allowed
+        ) from None
+    return source
+
+
+def _make_data(settings: Settings, seed: int, contents: Contents | None) -> ImageDataModule:
+    source = make_source(settings["data"])
+    of_source = parameters_of(type(source)).keys() - parameters_of(ImageDataModule).keys()
     data: ImageDataModule = make(
-        data_settings,
+        {
+            key: value
+            for key, value in settings["data"].items()
+            if key not in {"source", *of_source}
+        },
         "data",
         source=source,
         augmentation=make(settings["augmentation"], "augmentation"),
         seed=seed,
+        contents=contents,
     )
     return data
 

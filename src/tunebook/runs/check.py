@@ -40,7 +40,7 @@ def check(config: RunConfig) -> None:
         parts = build(settings)
         _check_shapes(parts)
     _check_loss(parts)
-    check_metrics(parts.task.further_metrics, len(parts.data.source.class_names))
+    check_metrics(parts.task.further_metrics, len(parts.data.contents.class_names))
     trainer_for(parts, Path(), parts.callbacks, VerifiedCheckpoints())
     _check_limits(parts)
     with torch.device("meta"):
@@ -59,7 +59,7 @@ def _check_limits(parts: RunComponents) -> None:
             "the result does not depend on it"
         )
         raise SettingError("data.num_workers", data.num_workers, message)
-    test = data.source.test_size
+    test = data.contents.test_size
     sizes = {
         "train": (data.train_size, data.batch_size),
         "val": (data.val_size, data.eval_batch_size),
@@ -74,24 +74,24 @@ def _check_limits(parts: RunComponents) -> None:
 
 
 def _check_shapes(parts: RunComponents) -> None:
-    name, source = parts.settings["model"]["_target_"], parts.data.source
+    name, contents = parts.settings["model"]["_target_"], parts.data.contents
     try:
-        shape = tuple(parts.task.network.eval()(torch.empty(2, *source.image_shape)).shape)
+        shape = tuple(parts.task.network.eval()(torch.empty(2, *contents.image_shape)).shape)
     except (RuntimeError, ValueError) as error:
         raise SettingError(
-            "model", name, f"does not accept images of shape {source.image_shape}: {error}"
+            "model", name, f"does not accept images of shape {contents.image_shape}: {error}"
         ) from error
-    if shape != (2, len(source.class_names)):
+    if shape != (2, len(contents.class_names)):
         raise SettingError(
             "model",
             name,
-            f"returns shape {shape} for 2 images, not {(2, len(source.class_names))}",
+            f"returns shape {shape} for 2 images, not {(2, len(contents.class_names))}",
         )
 
 
 def _check_loss(parts: RunComponents) -> None:
     """Raise SettingError if the loss does not give a differentiable number for a batch."""
-    classes, name = len(parts.data.source.class_names), parts.settings["loss"]["_target_"]
+    classes, name = len(parts.data.contents.class_names), parts.settings["loss"]["_target_"]
     with torch.device("cpu"):
         loss = make(parts.settings["loss"], "loss", num_classes=classes)
     # Not as many images as classes, lest a loss of two equal shapes seem to work.

@@ -11,6 +11,7 @@ import torch
 
 from tunebook.config.targets import make, resolve
 from tunebook.config.validation import Positive, Seed, validate_value
+from tunebook.data.contents import resized
 
 CLASSES = 10  # any number will do: no setting depends on the data's number of classes
 
@@ -33,13 +34,16 @@ class EarlyCheck:
         validate_value("seed", settings["seed"], Seed)
         validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
         source = settings["data"].get("source")
-        text = json.dumps([settings["model"], source], sort_keys=True, default=str)
+        text = json.dumps([settings["model"], settings["data"]], sort_keys=True, default=str)
         if text in self._done:
             return
         target = source.get("_target_") if isinstance(source, dict) else None
         data = resolve(target, "data.source", "data.source._target_")
-        if not hasattr(data, "image_shape"):  # a user's own may depend on its settings
-            data = make(source, "data.source")
-        with torch.device("meta"):
-            make(settings["model"], "model", image_shape=data.image_shape, num_classes=CLASSES)
+        # The size of other images depends on the source's settings, or on files.
+        if hasattr(data, "image_shape"):
+            shape = resized(
+                data.image_shape, settings["data"]["image_size"], settings["data"]["channels"]
+            )
+            with torch.device("meta"):
+                make(settings["model"], "model", image_shape=shape, num_classes=CLASSES)
         self._done.add(text)

@@ -167,7 +167,7 @@ def choose_precision(settings: Settings, resumed: resume.Resumed | None) -> prec
         choice = precision.choose(
             accelerator,
             probe.task.network,
-            probe.data.source.image_shape,
+            probe.data.contents.image_shape,
             probe.data.batch_size,
             kept,
         )

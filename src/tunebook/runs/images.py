@@ -66,7 +66,7 @@ def pixels_of(
             if is_file:
                 pixels.append(preprocessing.read(Path(image)))
             else:
-                pixels.append(preprocessing.resize(_as_image(image)))
+                pixels.append(preprocessing.fit_image(_as_image(image)))
         except InputError as error:
             raise InputError(f"images: {names[-1]}: {error}") from None
     if not pixels:

@@ -27,8 +27,8 @@ def check_memory(parts: RunComponents) -> None:
         # Batch norm refuses a single value, and a size may overflow.
         message = f"cannot be trained in batches of {data.batch_size} images: {error}"
         raise SettingError("model", parts.settings["model"]["_target_"], message) from error
-    evaluated = min(data.eval_batch_size, max(data.val_size, data.source.test_size))
-    needed = max(train, evaluation_bytes(network, (evaluated, *data.source.image_shape)))
+    evaluated = min(data.eval_batch_size, max(data.val_size, data.contents.test_size))
+    needed = max(train, evaluation_bytes(network, (evaluated, *data.contents.image_shape)))
     is_gpu = device_kind(trainer["accelerator"]) == "gpu"
     there = _gpu_memory() if is_gpu else machine.memory()
     weights = tensor_bytes(network.state_dict().values())
@@ -75,7 +75,7 @@ def training_bytes(parts: RunComponents, batch_size: int) -> int:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = network(torch.empty(batch_size, *parts.data.source.image_shape, device="meta"))
+        logits = network(torch.empty(batch_size, *parts.data.contents.image_shape, device="meta"))
     del logits
     for tensor in network.state_dict().values():
         kept.pop(tensor.untyped_storage()._cdata, None)

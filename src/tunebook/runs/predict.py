@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from tunebook.config.validation import InputError
-from tunebook.data.preprocessing import Pixels
+from tunebook.data.preprocessing import Pixels, Preprocessing
 from tunebook.run_folder import write_atomically
 from tunebook.runs import restore
 from tunebook.runs.images import TABLE, check_output, image_files
@@ -48,7 +48,7 @@ def predict(cfg: DictConfig) -> bool:
     output = None if cfg.output is None else check_output(str(cfg.output), paths)
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
-    class_names = restored.parts.data.source.class_names
+    class_names = restored.parts.data.contents.class_names
     found: list[Prediction] = []
     for one in _predictions(cfg, restored, paths):
         if one.problem:
@@ -88,20 +88,23 @@ def _predictions(
                 problems[path] = str(error)
         rows: dict[Path, list[float]] = {}
         if read:
-            images = preprocessing.scale(preprocessing.batch(list(read.values())).to(device))
-            found = probabilities(network, images, cfg.invert)
+            pixels = preprocessing.batch(list(read.values())).to(device)
+            found = probabilities(network, preprocessing, pixels, cfg.invert)
             rows = dict(zip(read, found, strict=True))
         yield from (Prediction(path, rows.get(path, ()), problems.get(path, "")) for path in chosen)
 
 
-def probabilities(network: nn.Module, images: Tensor, invert: bool) -> list[list[float]]:
+def probabilities(
+    network: nn.Module, preprocessing: Preprocessing, pixels: Tensor, invert: bool
+) -> list[list[float]]:
     """Return the class probabilities of a batch of images.
 
-    network: in evaluation mode. images: float32 (B, C, H, W) in [0, 1], on the network's device.
-    invert: whether black and white are exchanged first.
+    network: in evaluation mode. pixels: uint8 (B, C, H, W), in the network's size and on its
+    device. invert: whether black and white are exchanged first.
     """
     with torch.inference_mode():
-        logits = network(1 - images if invert else images)
+        images = preprocessing.scale(pixels)
+        logits = network(preprocessing.normalize(1 - images if invert else images))
     found: list[list[float]] = logits.float().softmax(dim=1).tolist()
     return found
 

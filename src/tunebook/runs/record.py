@@ -17,6 +17,7 @@ from tunebook.config.compose import default_choices, with_choices
 from tunebook.config.paths import ROOT
 from tunebook.config.roles import LOGGED, with_role
 from tunebook.config.run_config import RunConfig, plain
+from tunebook.data.preprocessing import NetworkForPixels
 from tunebook.losses import is_reported
 from tunebook.metrics.facts import (
     ALWAYS,
@@ -110,16 +111,18 @@ def _log_datasets(parts: RunComponents, digests: Mapping[str, str]) -> None:
             {
                 "images": len(images),
                 "shape": list(images.shape[1:]),
-                "classes": len(parts.data.source.class_names),
+                "classes": len(parts.data.contents.class_names),
             }
         )
         parts.tracker.log_dataset(
-            f"{parts.data.source.name} {split}",
+            f"{parts.data.contents.name} {split}",
             digests[split],
             profile,
             source=str(parts.data.root),
             context=context,
         )
+    if table := parts.data.source.split_table(Path(parts.data.root)):
+        parts.tracker.save_text(table, "data/split.csv")
 
 
 def data_digests(parts: RunComponents) -> dict[str, str]:
@@ -129,8 +132,8 @@ def data_digests(parts: RunComponents) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for split in CONTEXTS:
-        digest = hashlib.sha256(parts.data.sets[split].images.numpy().data)
-        digest.update(parts.data.sets[split].labels.numpy().data)
+        digest = hashlib.sha256()
+        parts.data.sets[split].update(digest)
         found[split] = digest.hexdigest()[:16]
     return found
 
@@ -185,8 +188,9 @@ def record_results(
     if figures and parts.tracker.wants_pictures:
         _save_pictures(parts, report)
     if figures and parts.tracker.wants_model:
+        pixels = parts.data.sets["test"].images[:2].permute(0, 2, 3, 1).contiguous()
         parts.tracker.save_model(
-            parts.task.network, parts.data.preprocessing.scale(parts.data.sets["test"].images[:2])
+            NetworkForPixels(parts.data.preprocessing, parts.task.network), pixels
         )
     for name in (BEST, LAST):
         if (file := checkpoints / name).exists():
@@ -199,10 +203,11 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
 
     logits, names, test = (
         parts.task.test_predictions.logits,
-        parts.data.source.class_names,
+        parts.data.contents.class_names,
         parts.data.sets["test"],
     )
-    images, labels = test.images[: len(logits)], test.labels[: len(logits)]
+    labels = test.labels[: len(logits)]
+    worst = pictures.find_worst(labels, logits)
     validation = {"split": "validation", "test": "test set", "train": "a part of training"}[
         parts.data.validate_on
     ]
@@ -216,7 +221,8 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
         "pictures/learning_curves.png",
     )
     parts.tracker.save_figure(
-        pictures.worst_images(images, labels, logits, names), "pictures/worst_images.png"
+        pictures.worst_images(test.images[worst], labels[worst], logits[worst], names),
+        "pictures/worst_images.png",
     )
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from tunebook.config.added_groups import with_added_groups
+from tunebook.config.added_settings import with_added_settings
 from tunebook.config.compose import check_targets, compose_config, leaves
 from tunebook.config.output import open_output
 from tunebook.config.overrides import overrides_of_stored_run
@@ -152,7 +152,7 @@ def _composed(run: StoredRun, places: list[str], folder: Path) -> tuple[DictConf
     _check_targets(config, where)
     stored = {
         key: value
-        for key, value in leaves(OmegaConf.create(with_added_groups(config)))
+        for key, value in leaves(OmegaConf.create(with_added_settings(config)))
         if role_of(key) not in NOT_OF_A_TRIAL
     }
     stored["trainer.precision"] = validate_value("precision", run.tags.get("precision"), Precision)

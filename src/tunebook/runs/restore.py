@@ -7,12 +7,13 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tunebook.config.added_groups import with_added_groups
+from tunebook.config.added_settings import with_added_settings
 from tunebook.config.compose import check_targets, with_choices
 from tunebook.config.files import read_yaml
 from tunebook.config.overrides import check_outside_values
 from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError, format_value
+from tunebook.data.contents import Contents
 from tunebook.runs.assemble import RunComponents, build
 from tunebook.runs.memory import check_weights
 from tunebook.runs.stored_run import StoredRun
@@ -40,19 +41,28 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     stored = StoredRun.requested(cfg)
     file = stored.weights(str(cfg.weights), folder)
     content = read(file)
-    settings = _settings(cfg, content, stored.name)
+    settings, contents = _settings(cfg, content, stored.name), _contents(content, stored.name)
     with torch.device("meta"):
-        check_weights(build(settings))
-    parts = build(settings)
+        check_weights(build(settings, contents))
+    parts = build(settings, contents)
     load_weights(parts.task, content, stored.name)
     return Restored(parts, stored, file.stem if file.stem in ("best", "last") else "")
+
+
+def _contents(content: Content, name: str) -> Contents | None:
+    """Return what the run's data set holds, or None for a run of an earlier version."""
+    stated = content["tunebook"].get("contents")
+    try:
+        return None if stated is None else Contents.of_plain(stated)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"run={format_value(name)}: {error}") from None
 
 
 def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]:
     """Return the run's settings, with the locations and the accelerator of this call."""
     where = f"run={format_value(name)}"
     try:
-        recorded = with_added_groups(read_yaml(str(content["tunebook"]["config"]), where))
+        recorded = with_added_settings(read_yaml(str(content["tunebook"]["config"]), where))
         precision = str(content["tunebook"]["environment"]["precision"])
         here = with_choices({"tracking": "off"})
         recorded |= {

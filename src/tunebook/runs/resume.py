@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback
 
-from tunebook.config.added_groups import with_added_params
+from tunebook.config.added_settings import with_added_params
 from tunebook.config.run_config import RunConfig, Settings
 from tunebook.config.validation import InputError, format_value, validate_value
 from tunebook.redaction import redacted
@@ -213,6 +213,7 @@ def run_metadata(parts: RunComponents, config: RunConfig, precision: str) -> dic
         "environment": {"precision": precision, "threads": torch.get_num_threads()},
         "versions": {"torch": str(torch.__version__), **_code()},
         "data": data_digests(parts),
+        "contents": parts.data.contents.plain(),
     }
 
 

@@ -20,7 +20,7 @@ from tunebook.schema.values import Schema, setting, value_schema
 ONLY_SHIPPED = (*NAMED, "sweep.sampler", "sweep.pruner")
 # The parameters that the program sets itself.
 GIVEN = {
-    "data": ("source", "augmentation", "seed"),
+    "data": ("source", "augmentation", "seed", "contents"),
     "model": ("image_shape", "num_classes"),
     "loss": ("num_classes",),
     "metrics": ("num_classes",),

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial, TrialState
 
@@ -19,10 +18,12 @@ from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sentences import DEFAULTS, failures_text, learning_text, measured_text
 from tunebook.config.compose import compose_config
 from tunebook.config.files import ConfigError
+from tunebook.config.paths import ROOT
 from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
-from tunebook.config.targets import make
+from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError
 from tunebook.metrics.facts import Direction, facts_of
+from tunebook.runs.assemble import make_source
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.space import as_text, in_short
 
@@ -60,13 +61,8 @@ def classes_of(request: Request) -> int | None:
         words = [f"{one.key}={as_text(value)}" for one, value in zip(varied, values, strict=True)]
         try:
             cfg = compose_config(CONFIG, [*request.fixed, *words])
-            found.add(
-                len(
-                    make(
-                        OmegaConf.to_container(cfg.data.source, resolve=True), "data.source"
-                    ).class_names
-                )
-            )
+            data = plain(cfg.data)
+            found.add(len(make_source(data).find(ROOT / data["root"]).class_names))
         except (ConfigError, SettingError, InputError, OmegaConfBaseException):
             # These settings are valid only together with others that vary, as in each trial.
             return None

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,19 +25,25 @@ LOADER = "tunebook_exported_model"
 def write_model(network: nn.Module, example: Tensor, folder: Path) -> None:
     """Write a network in MLflow's pt2 format: images -> class probabilities.
 
-    The model has a signature and an input example, accepts any batch size and contains no pickle.
+    The model has a signature and an input example, and contains no pickle. It accepts any number of
+    images, of any size.
     It comes with its own loader: MLflow's loader needs Lightning and torchvision, which a process
     that serves the model may not be able to import.
-    example: at least two images, float32 (B, C, H, W).
+    network: maps images uint8 (B, H, W, C), of any size, to logits. example: at least two images.
     """
     import mlflow
     import mlflow.pytorch
-    from mlflow.models import Model, infer_signature
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
     # Without `eval`, dropout would stay on in the exported network.
     model = nn.Sequential(network, nn.Softmax(dim=1)).cpu().float().eval()
     with torch.no_grad():
-        signature = infer_signature(example.numpy(), model(example).numpy())
+        classes = model(example).shape[1]
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, example.shape[3]))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, classes))]),
+    )
     shutil.rmtree(folder, ignore_errors=True)  # left by an earlier attempt that was killed
     mlflow.pytorch.save_model(
         model,

@@ -100,24 +100,28 @@ def learning_curves(
     return figure
 
 
+def find_worst(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return the positions of the images with the highest loss, worst first."""
+    of_truth = logits.softmax(dim=1)[range(len(labels)), labels]
+    return of_truth.argsort()[:WORST]
+
+
 def worst_images(
     images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]
 ) -> Figure:
-    """Draw the images with the highest loss, as the network receives them (0 is black).
+    """Draw images with their true and their predicted class (0 is black).
 
     images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes).
     """
     probabilities = logits.softmax(dim=1)
-    of_truth = probabilities[range(len(labels)), labels]
-    order = of_truth.argsort()[:WORST].tolist()
-    rows = -(-len(order) // COLUMNS)
+    rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(2 * COLUMNS, 2.4 * rows), layout="constrained")
     figure.suptitle("test images with the highest loss: true > predicted (its probability)")
     for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
         axes.axis("off")
-    for axes, i in zip(figure.axes, order, strict=False):
+    for i, (axes, image) in enumerate(zip(figure.axes, images, strict=False)):
         guess = int(probabilities[i].argmax())
-        picture = images[i].permute(1, 2, 0).numpy()
+        picture = image.permute(1, 2, 0).numpy()
         axes.imshow(
             picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
             cmap="gray",

@@ -119,7 +119,7 @@ class Tracker(Logger, ABC):
     def save_model(self, network: nn.Module, example: Tensor) -> None:
         """Save the network in MLflow's pt2 format: images -> class probabilities.
 
-        example: at least two images (B, C, H, W).
+        network: maps images to logits. example: at least two images uint8 (B, H, W, C).
         """
 
     @abstractmethod

@@ -21,9 +21,12 @@ class ExportedModel:
         self.network = program.module()
 
     def predict(self, images: Any, params: Any = None) -> npt.NDArray[np.float32]:
-        """Return the probabilities (B, num_classes) of float32 images (B, C, H, W)."""
+        """Return the probabilities (B, num_classes) of images uint8 (B, H, W, C) of any size."""
+        pixels = np.array(images)
+        if pixels.dtype != np.uint8:
+            raise ValueError(f"images must be uint8, from 0 to 255, not {pixels.dtype}")
         with torch.inference_mode():
-            found: torch.Tensor = self.network(torch.from_numpy(np.array(images, dtype=np.float32)))
+            found: torch.Tensor = self.network(torch.from_numpy(pixels))
         return np.asarray(found.numpy(), dtype=np.float32)
 
 

@@ -1,0 +1,283 @@
+"""Define the data sets whose images are files of the user: a folder, or the rows of a table.
+
+Their classes, sizes and splits are found by looking at the files.
+"""
+
+import contextlib
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from tunebook.config.paths import ROOT
+from tunebook.config.validation import Name, OpenFraction, Seed, SettingError, validate_args
+from tunebook.data.cache import cached
+from tunebook.data.contents import Contents
+from tunebook.data.download import DataError
+from tunebook.data.encoded import Collection, DecodedImages, ImageFiles, StoredImages
+from tunebook.data.inspection import Inspection, inspect_files
+from tunebook.data.listing import Listing, list_folder, list_table
+from tunebook.data.preprocessing import Preprocessing
+from tunebook.data.sources import ImageSets, Source
+from tunebook.data.splits import split_off
+
+log = logging.getLogger(__name__)
+
+Corrupt = Literal["error", "skip"]
+Cache = Literal["auto", "disk", "none"]
+LARGEST_SIDE = 64  # of images whose sizes differ, if no size is chosen
+LARGEST_COMMON_SIDE = 256  # of images that all have one size
+SHOWN = 3  # problems in one line
+
+# What was found in this command, by the source and its folder; see `remembering`.
+_found: ContextVar[dict[object, "Divided"] | None] = ContextVar("found", default=None)
+
+
+@contextlib.contextmanager
+def remembering() -> Iterator[None]:
+    """Look at the files of each data set only once within the block."""
+    token = _found.set({})
+    try:
+        yield
+    finally:
+        _found.reset(token)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Hold a collection of images, and the split of each.
+
+    splits: "train", "val" or "test" for each image, or "" for one that is left out.
+    """
+
+    collection: Collection
+    splits: npt.NDArray[np.str_]
+
+    def rows(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the positions of the images in a split, in their order."""
+        return np.flatnonzero(self.splits == split)
+
+
+class EncodedSource(Source):
+    """Find out what a collection of encoded images holds, and divide it into splits.
+
+    Splits that the collection states are used. A split that it does not state is taken from the
+    training images, stratified, and with images of one group together.
+    val_fraction, test_fraction: of the training images. split_seed: determines these splits.
+    corrupt: what to do about images that can't be read: report an error, or skip them.
+    cache: where decoded images are kept: in a file ("disk"), nowhere ("none"), or in a file if the
+    disk has room ("auto"). cache_root: the folder of these files.
+    """
+
+    @validate_args
+    def __init__(
+        self,
+        val_fraction: OpenFraction,
+        test_fraction: OpenFraction,
+        split_seed: Seed,
+        corrupt: Corrupt,
+        cache: Cache,
+        cache_root: Name,
+    ) -> None:
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
+        self.split_seed, self.corrupt = split_seed, corrupt
+        self.cache, self.cache_root = cache, ROOT / cache_root
+
+    @abstractmethod
+    def collect(self, root: Path) -> Collection:
+        """Return the images that there are, and what is known about each."""
+
+    def find(self, root: Path) -> Contents:
+        """Return what the images are; raise DataError if they can't be used."""
+        divided = self.divided(root)
+        listing, inspection = divided.collection.listing, divided.collection.inspection
+        used = np.flatnonzero(divided.splits != "")
+        sizes = {name: len(divided.rows(name)) for name in ("train", "val", "test")}
+        return Contents(
+            self.name,
+            image_shape=_common_shape(inspection, used),
+            class_names=listing.class_names,
+            train_size=sizes["train"],
+            val_size=sizes["val"],
+            test_size=sizes["test"],
+        )
+
+    def divided(self, root: Path) -> Divided:
+        """Return the images and the split of each."""
+        known, key = _found.get(), (type(self), root, repr(sorted(vars(self).items())))
+        if known is not None and key in known:
+            return known[key]
+        collection = self.collect(root)
+        divided = Divided(collection, self._splits(collection))
+        if known is not None:
+            known[key] = divided
+        return divided
+
+    def _splits(self, collection: Collection) -> npt.NDArray[np.str_]:
+        """Return the split of each image, or "" for those that are left out."""
+        listing, problems = collection.listing, collection.inspection.problems
+        self._handle(problems, collection)
+        splits = np.array(listing.splits or ["train"] * len(listing.paths), dtype="<U5")
+        splits[list(problems)] = ""
+        # The test images are taken first, so that they do not depend on the validation's fraction.
+        for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
+            if not (splits == name).any():
+                self._take(splits, name, fraction, listing)
+        self._require_all_classes(splits, listing)
+        return splits
+
+    def _take(
+        self, splits: npt.NDArray[np.str_], name: str, fraction: float, listing: Listing
+    ) -> None:
+        """Move a part of the training images to another split."""
+        rows = np.flatnonzero(splits == "train")
+        size = round(fraction * len(rows))
+        groups = None if listing.groups is None else [listing.groups[row] for row in rows]
+        classes = len(np.unique(listing.labels[rows]))
+        key = f"{name}_fraction"
+        try:
+            if min(size, len(rows) - size) < classes:
+                raise ValueError(f"each of the {classes} classes needs an image in both parts")
+            _, taken = split_off(listing.labels[rows], size, self.split_seed, groups)
+        except ValueError as error:
+            message = f"can't split {len(rows)} images into training and {name} images: {error}"
+            raise SettingError(key, fraction, message) from None
+        splits[rows[taken]] = name
+
+    @staticmethod
+    def _require_all_classes(splits: npt.NDArray[np.str_], listing: Listing) -> None:
+        for name in ("train", "val", "test"):
+            there = np.bincount(listing.labels[splits == name], minlength=len(listing.class_names))
+            if (there == 0).any():
+                missing = [listing.class_names[i] for i in np.flatnonzero(there == 0)[:SHOWN]]
+                raise DataError(
+                    f"{listing.folder}: no {name} image of the class {', '.join(missing)}; "
+                    "each class needs images in every split"
+                )
+
+    def _handle(self, problems: Mapping[int, str], collection: Collection) -> None:
+        """Raise DataError for images that can't be read, or log that they are left out."""
+        if not problems:
+            return
+        lines = [f"{collection.images.name(i)} ({problems[i]})" for i in list(problems)[:SHOWN]]
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        text = f"{len(problems)} of {len(collection.images)} images can't be used: "
+        text += "; ".join(lines) + more
+        if self.corrupt == "error":
+            raise DataError(f"{text}; data.corrupt=skip leaves them out")
+        log.warning("%s; they are left out", text)
+
+    def split_table(self, root: Path) -> str:
+        """Return a CSV table of each image's path, class, split, group and digest."""
+        divided = self.divided(root)
+        listing = divided.collection.listing
+        columns = {
+            "path": listing.paths,
+            "label": [listing.class_names[label] for label in listing.labels],
+            "split": divided.splits,
+            **({} if listing.groups is None else {"group": listing.groups}),
+            "digest": divided.collection.inspection.digests,
+        }
+        text: str = pd.DataFrame(columns)[divided.splits != ""].to_csv(index=False)
+        return text
+
+    def load(self, root: Path) -> ImageSets:
+        """Return the images of each split in the size that `find` states."""
+        return self.open(root, Preprocessing(self.find(root).image_shape))
+
+    def open(self, root: Path, preprocessing: Preprocessing) -> ImageSets:
+        """Return the images of each split, from the cache or decoded when they are needed."""
+        divided = self.divided(root)
+        stored = self._stored(divided.collection, preprocessing)
+        labels = torch.from_numpy(divided.collection.listing.labels)
+        train, test, val = (
+            torch.from_numpy(divided.rows(name)) for name in ("train", "test", "val")
+        )
+        return ImageSets(
+            stored.select(train), labels[train],
+            stored.select(test), labels[test],
+            stored.select(val), labels[val],
+        )  # fmt: skip
+
+    def _stored(self, collection: Collection, preprocessing: Preprocessing) -> StoredImages:
+        if self.cache != "none":
+            try:
+                found = cached(collection, preprocessing, self.cache_root)
+                if found is not None:
+                    return found
+                reason = "the disk has too little space"
+            except OSError as error:
+                reason = str(error.strerror or error)
+            if self.cache == "disk":
+                raise DataError(f"{self.cache_root}: can't keep the decoded images ({reason})")
+            log.warning("the decoded images are not kept (%s): %s", self.cache_root, reason)
+        rows = torch.arange(len(collection.images))
+        return DecodedImages(collection.images, rows, collection.inspection.digests, preprocessing)
+
+
+class ImageFolder(EncodedSource):
+    """Find the images in `root/<class>/*`, or in `root/{train,val,test}/<class>/*`."""
+
+    name = "image_folder"
+
+    def collect(self, root: Path) -> Collection:
+        """Return the images in a folder; raise DataError if it can't be used."""
+        return _inspected(list_folder(root), self.cache_root)
+
+
+class ImageTable(EncodedSource):
+    """Find the images that a CSV or Parquet file names.
+
+    Its columns are path, label, and optionally split and group.
+    """
+
+    name = "image_table"
+
+    @validate_args
+    def __init__(
+        self,
+        table: Name,
+        val_fraction: OpenFraction,
+        test_fraction: OpenFraction,
+        split_seed: Seed,
+        corrupt: Corrupt,
+        cache: Cache,
+        cache_root: Name,
+    ) -> None:
+        super().__init__(val_fraction, test_fraction, split_seed, corrupt, cache, cache_root)
+        self.table = table
+
+    def collect(self, root: Path) -> Collection:
+        """Return the images in the table; `root` is not used."""
+        return _inspected(list_table(ROOT / self.table), self.cache_root)
+
+
+def _inspected(listing: Listing, cache: Path) -> Collection:
+    inspection = inspect_files(listing, cache)
+    return Collection(
+        listing, inspection, ImageFiles(listing.folder, listing.paths, inspection.digests)
+    )
+
+
+def _common_shape(inspection: Inspection, used: npt.NDArray[np.int64]) -> tuple[int, int, int]:
+    """Return (C, H, W) for images of these sizes.
+
+    It is the size that all of them have, if it is not too large. Otherwise it is a square whose
+    side is the median of the shorter sides, at most LARGEST_SIDE.
+    """
+    heights, widths = inspection.heights[used], inspection.widths[used]
+    channels = int(inspection.channels[used].max())
+    largest = int(max(heights.max(), widths.max()))
+    is_common = heights.min() == heights.max() and widths.min() == widths.max()
+    if is_common and largest <= LARGEST_COMMON_SIDE:
+        return channels, int(heights[0]), int(widths[0])
+    side = min(LARGEST_SIDE, int(np.median(np.minimum(heights, widths))))
+    return channels, side, side
