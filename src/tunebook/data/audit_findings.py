@@ -50,16 +50,26 @@ def _conflicts(audit: "Audit") -> Iterator[str]:
 
 def _leaks(audit: "Audit") -> Iterator[str]:
     for leak in audit.leaks():
+        verb = (
+            f"is a copy of a {leak.other} image"
+            if len(leak.pairs) == 1
+            else f"are copies of {leak.other} images"
+        )
         yield (
-            f"{_part(audit, leak)} are copies of {leak.other} images "
+            f"{_part(audit, leak)} {verb} "
             f"({_pairs(audit, leak.pairs, '=')}): {TOO_GOOD}; {_separate(audit)}."
         )
 
 
 def _near_leaks(audit: "Audit") -> Iterator[str]:
     for leak in audit.near_leaks():
+        verb = (
+            f"looks nearly the same as a {leak.other} image"
+            if len(leak.pairs) == 1
+            else f"look nearly the same as {leak.other} images"
+        )
         yield (
-            f"{_part(audit, leak)} look nearly the same as {leak.other} images "
+            f"{_part(audit, leak)} {verb} "
             f"({_pairs(audit, leak.pairs, '~')}): {TOO_GOOD}; look at the pairs, and "
             f"{_separate(audit)}."
         )
@@ -133,9 +143,12 @@ def _near_conflicts(audit: "Audit") -> Iterator[str]:
     pairs = np.flatnonzero(labels[first] != labels[second])
     if len(pairs):
         examples = [_with_classes(audit, (int(first[i]), int(second[i]))) for i in pairs[:SHOWN]]
+        pair = (
+            "1 pair of images looks" if len(pairs) == 1 else f"{len(pairs):,} pairs of images look"
+        )
         yield (
-            f"{counted(len(pairs), 'pair')} of images look nearly the same but have different "
-            f"classes ({_examples(examples, len(pairs))}): check the classes."
+            f"{pair} nearly the same, but of different classes "
+            f"({_examples(examples, len(pairs))}): check the classes."
         )
 
 
@@ -145,7 +158,7 @@ def _copies(audit: "Audit") -> Iterator[str]:
         more = sum(map(len, groups)) - len(groups)
         examples = _examples([_pair(audit, group[0], group[1], "=") for group in groups])
         yield (
-            f"{counted(more, 'file')} {'is a copy' if more == 1 else 'are copies'} of another file "
+            f"{counted(more, 'file')} {'is a copy' if more == 1 else 'are copies'} of another "
             f"({examples}): an image with copies counts more than others"
             f"{_if_divided(audit)}; remove the copies."
         )
