@@ -102,9 +102,7 @@ def test_near_duplicates(
         change(photo).save(root / "test/flower/changed.jpg", quality=60)
     found = audited(root)
     pair = ("train/flower/5.png", "test/flower/changed.jpg")
-    assert sorted(near_names(found)) == ([tuple(sorted(pair))] if is_found else []) or near_names(
-        found
-    ) == [pair]
+    assert near_names(found) == ([pair] if is_found else [])
     leaks = [s for s in found.sentences() if "looks nearly the same as a train image" in s]
     assert len(leaks) == is_found
     if is_found:
@@ -122,9 +120,8 @@ def test_exact_copies_are_not_near_duplicates_as_well(root: Path) -> None:
 
 def test_unusable_files_small_classes_and_imbalance(root: Path) -> None:
     (root / "train/china/torn.png").write_bytes((root / "train/china/1.png").read_bytes()[:300])
-    for number in range(1, 12):
-        if number > 3:
-            (root / f"train/flower/{number}.png").unlink()
+    for number in range(4, 12):
+        (root / f"train/flower/{number}.png").unlink()
     unusable, small, imbalance = audited(root).sentences()
     assert "1 file of 23 can't be used (train/china/torn.png" in unusable
     assert "data.corrupt=skip" in unusable
