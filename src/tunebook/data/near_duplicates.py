@@ -130,7 +130,8 @@ def near_pairs(
             total += len(one)
             if total > 2 * MAX_CANDIDATES:
                 break
-        seen = np.unique(np.concatenate(near))
+        seen = np.sort(np.concatenate(near))
+        seen = seen[np.diff(seen, prepend=-1) > 0]  # np.unique is many times slower on these
         if len(seen) > MAX_CANDIDATES:
             is_complete = False
             break
@@ -167,18 +168,18 @@ def _are_alike(
     pixels: npt.NDArray[np.uint8], first: Positions, second: Positions
 ) -> npt.NDArray[np.bool_]:
     """Return for each pair whether its pixels are highly correlated."""
+    means = pixels.mean(axis=1, dtype=np.float32)
+    scales = pixels.std(axis=1, dtype=np.float32)
     found = np.empty(len(first), dtype=bool)
     for start in range(0, len(first), COMPARED):
-        part = slice(start, start + COMPARED)
-        one, other = _normalized(pixels[first[part]]), _normalized(pixels[second[part]])
-        found[part] = np.einsum("nk,nk->n", one, other) >= CORRELATION
-    return found
-
-
-def _normalized(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    values = pixels.astype(np.float32)
-    values -= values.mean(axis=1, keepdims=True)
-    found: npt.NDArray[np.float32] = values / np.linalg.norm(values, axis=1, keepdims=True)
+        one, other = first[start : start + COMPARED], second[start : start + COMPARED]
+        products = np.einsum(
+            "nk,nk->n",
+            pixels[one] - means[one, np.newaxis],
+            pixels[other] - means[other, np.newaxis],
+        )
+        limits = CORRELATION * pixels.shape[1] * scales[one] * scales[other]
+        found[start : start + COMPARED] = products >= limits
     return found
 
 

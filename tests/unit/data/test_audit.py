@@ -173,13 +173,13 @@ def test_no_pair_of_near_hashes_is_missed(threshold: int) -> None:
 
 
 def test_very_many_images_that_look_alike_take_little_time() -> None:
-    hashes, pixels = np.full(3000, 12345, dtype=np.uint64), hashes_and_pixels(3000)[1]
+    hashes, pixels = np.full(1000, 12345, dtype=np.uint64), hashes_and_pixels(1000)[1]
     started = time.monotonic()
     first, second, distances, is_complete = near_pairs(hashes, pixels, THRESHOLD)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 10
     assert not is_complete
     (group,) = NearDuplicates(THRESHOLD, first, second, distances).groups()
-    assert group == list(range(3000))
+    assert group == list(range(1000))
 
 
 def test_a_sheet_decodes_only_the_images_that_it_shows(root: Path) -> None:
