@@ -326,7 +326,7 @@ def _source(name: str, overrides: Sequence[str]) -> tuple[str, ...]:
     found = [f"run={quoted(name)}"]
     for text in overrides:
         key = key_of(text)
-        if key == "data.root":
+        if key in ("data.root", "data.table"):
             found.append(f"data_root={text.partition('=')[2]}")
         elif role_of(key) != Role.LOCATION or key.partition(".")[0] == "tracking":
             found.append(text)

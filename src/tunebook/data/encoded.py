@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from tunebook.data.inspection import Inspection, digest_of
 from tunebook.data.listing import Listing
 from tunebook.data.preprocessing import Pixels, Preprocessing
 from tunebook.text_output import printable
+
+if TYPE_CHECKING:
+    import hashlib
 
 
 class EncodedImages(ABC):

@@ -3,11 +3,9 @@
 Their classes, sizes and splits are found by looking at the files.
 """
 
-import contextlib
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,14 +18,16 @@ import torch
 from tunebook.config.paths import ROOT
 from tunebook.config.validation import Name, OpenFraction, Seed, SettingError, validate_args
 from tunebook.data.cache import cached
-from tunebook.data.contents import Contents
+from tunebook.data.contents import MAX_NAME, Contents
 from tunebook.data.download import DataError
 from tunebook.data.encoded import Collection, DecodedImages, ImageFiles, StoredImages
 from tunebook.data.inspection import Inspection, inspect_files
 from tunebook.data.listing import Listing, list_folder, list_table
 from tunebook.data.preprocessing import Preprocessing
+from tunebook.data.remembered import remembered
 from tunebook.data.sources import ImageSets, Source
 from tunebook.data.splits import split_off
+from tunebook.text_output import printable
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +36,6 @@ Cache = Literal["auto", "disk", "none"]
 LARGEST_SIDE = 64  # of images whose sizes differ, if no size is chosen
 LARGEST_COMMON_SIDE = 256  # of images that all have one size
 SHOWN = 3  # problems in one line
-
-# What was found in this command, by the source and its folder; see `remembering`.
-_found: ContextVar[dict[object, "Divided"] | None] = ContextVar("found", default=None)
-
-
-@contextlib.contextmanager
-def remembering() -> Iterator[None]:
-    """Look at the files of each data set only once within the block."""
-    token = _found.set({})
-    try:
-        yield
-    finally:
-        _found.reset(token)
 
 
 @dataclass(frozen=True)
@@ -102,7 +89,7 @@ class EncodedSource(Source):
         used = np.flatnonzero(divided.splits != "")
         sizes = {name: len(divided.rows(name)) for name in ("train", "val", "test")}
         return Contents(
-            self.name,
+            self.name_of(root),
             image_shape=_common_shape(inspection, used),
             class_names=listing.class_names,
             train_size=sizes["train"],
@@ -110,16 +97,18 @@ class EncodedSource(Source):
             test_size=sizes["test"],
         )
 
+    def name_of(self, root: Path) -> str:
+        """Return the name of the data set: that of its folder."""
+        return printable(root.resolve().name)[:MAX_NAME]
+
     def divided(self, root: Path) -> Divided:
         """Return the images and the split of each."""
-        known, key = _found.get(), (type(self), root, repr(sorted(vars(self).items())))
-        if known is not None and key in known:
-            return known[key]
+        key = (type(self), root, repr(sorted(vars(self).items())))
+        return remembered(key, lambda: self._divide(root))
+
+    def _divide(self, root: Path) -> Divided:
         collection = self.collect(root)
-        divided = Divided(collection, self._splits(collection))
-        if known is not None:
-            known[key] = divided
-        return divided
+        return Divided(collection, self._splits(collection))
 
     def _splits(self, collection: Collection) -> npt.NDArray[np.str_]:
         """Return the split of each image, or "" for those that are left out."""
@@ -254,6 +243,10 @@ class ImageTable(EncodedSource):
     ) -> None:
         super().__init__(val_fraction, test_fraction, split_seed, corrupt, cache, cache_root)
         self.table = table
+
+    def name_of(self, root: Path) -> str:
+        """Return the name of the table."""
+        return printable(Path(self.table).name)[:MAX_NAME]
 
     def collect(self, root: Path) -> Collection:
         """Return the images in the table; `root` is not used."""

@@ -1,8 +1,10 @@
 """Redact what is written to the terminal and to the log."""
 
+import contextlib
 import logging
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
 
 from tunebook.redaction.hide import redact
@@ -22,7 +24,8 @@ class RedactingFormatter(logging.Formatter):
 class RedactingStream:
     """Wrap a text stream, and redact what is written to it.
 
-    Everything else is passed on to the wrapped stream.
+    Everything else is passed on to the wrapped stream. If its reader is gone, as with
+    `... | head`, nothing is written any more, and the program goes on.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -30,8 +33,23 @@ class RedactingStream:
 
     def write(self, text: str) -> int:
         """Write `text` without its secrets, and return the length of `text`."""
-        self.stream.write(redact(text) if len(text) > 1 else text)
+        with self._tolerating_no_reader():
+            self.stream.write(redact(text) if len(text) > 1 else text)
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._tolerating_no_reader():
+            self.stream.flush()
+
+    @contextlib.contextmanager
+    def _tolerating_no_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())
+            os.close(nowhere)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write each line without its secrets."""

@@ -19,6 +19,7 @@ from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, R
 GEOMETRIC = 4.0
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
+IMAGES = ("data.root", "data.table")  # where images are, which a command that trains must say
 
 
 def setting_of_values(name: str, values: Sequence[Value]) -> Setting:
@@ -137,7 +138,7 @@ def _is_shared(
     name, _, value = word.lstrip("+").partition("=")
     if (
         word.startswith("-")
-        or role_of(word) in NOT_OF_A_TRIAL | {Role.SEED}
+        or (role_of(word) in NOT_OF_A_TRIAL | {Role.SEED} and name not in IMAGES)
         or "=" not in word
         or (name == PRECISION and value == "auto")
     ):

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tunebook import machine
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import LARGEST_FLOAT, SettingError, one_line
+from tunebook.data.remembered import remembering
 from tunebook.metrics.kept import check_metrics
 from tunebook.runs import resume
 from tunebook.runs.assemble import RunComponents, build, make, steps_of, trainer_for
@@ -26,6 +27,11 @@ WORKERS_A_PROCESSOR = 4  # more data loader workers would only wait for one anot
 
 def check(config: RunConfig) -> None:
     """Raise SettingError if `config` can't run."""
+    with remembering():
+        _check(config)
+
+
+def _check(config: RunConfig) -> None:
     settings = config.settings
     if (
         settings["data"].get("validate_on") == "test"

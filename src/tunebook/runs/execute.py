@@ -14,6 +14,7 @@ import torch
 from tunebook import program
 from tunebook.config.run_config import RunConfig, Settings
 from tunebook.config.validation import Seed, validate_value
+from tunebook.data.remembered import remembering
 from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.run_folder import BEST, LAST_CHECKPOINT, RunFolder, held
 from tunebook.runs import record, resume
@@ -65,10 +66,11 @@ def execute(config: RunConfig, trial: Trial | None = None) -> float | None:
     """
     # Needed for deterministic matrix products on a GPU, before the first of them.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if not is_first_process():
-        return _run(config, trial)
-    with held(config.folder):
-        return _run(config, trial)
+    with remembering():
+        if not is_first_process():
+            return _run(config, trial)
+        with held(config.folder):
+            return _run(config, trial)
 
 
 def _run(config: RunConfig, trial: Trial | None) -> float | None:

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,7 @@ from tunebook.redaction import HIDDEN
 from tunebook.run_folder import LAST
 from tunebook.runs import check as settings_check
 from tunebook.runs import snapshot
+from tunebook.runs.data_place import has_own_images, place_of_images
 from tunebook.runs.execute import execute
 from tunebook.runs.snapshot import RunComparison, RunSnapshot
 from tunebook.runs.stored_run import StoredRun
@@ -129,16 +130,25 @@ def read(cfg: DictConfig, folder: Path) -> Original:
     # Hydra itself adds its mode to the overrides.
     words = [word for word in (*asked.task, *asked.hydra) if word != "hydra.mode=RUN"]
     places = [word for word in words if role_of(word) == Role.LOCATION]
-    if cfg.data_root:
-        places.append(f"data.root={quoted(str(Path(cfg.data_root).absolute()))}")
-    made, notes = _composed(run, places, folder)
+    made, notes = _composed(run, places, cfg.data_root, folder)
     threads = _threads(run, folder)
     if threads is None:
         notes.append(f"threads: not recorded -> {torch.get_num_threads()}")
     return Original(run, snapshot.from_mlflow(run, folder), made, threads, notes)
 
 
-def _composed(run: StoredRun, places: list[str], folder: Path) -> tuple[DictConfig, list[str]]:
+def _place(config: Mapping[str, Any], data_root: str | None) -> list[str]:
+    """Return the override that says where the images are, unless they have a known place."""
+    data = config.get("data")
+    if not isinstance(data, Mapping) or not (data_root or has_own_images(data)):
+        return []
+    key, value = place_of_images(data, data_root)
+    return [f"data.{key}={quoted(str(Path(value).absolute()))}"]
+
+
+def _composed(
+    run: StoredRun, places: list[str], data_root: str | None, folder: Path
+) -> tuple[DictConfig, list[str]]:
     """Return the stored config as composed here, and a line for each new setting.
 
     It is checked like the config of any run. A setting is new if the stored config does not have
@@ -150,6 +160,7 @@ def _composed(run: StoredRun, places: list[str], folder: Path) -> tuple[DictConf
         run.read_config("overrides.yaml", folder),
     )
     _check_targets(config, where)
+    places = [*places, *_place(config, data_root)]
     stored = {
         key: value
         for key, value in leaves(OmegaConf.create(with_added_settings(config)))

@@ -15,6 +15,7 @@ from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError, format_value
 from tunebook.data.contents import Contents
 from tunebook.runs.assemble import RunComponents, build
+from tunebook.runs.data_place import has_own_images, place_of_images
 from tunebook.runs.memory import check_weights
 from tunebook.runs.stored_run import StoredRun
 from tunebook.training.checkpoint import Content, load_weights, read
@@ -49,6 +50,16 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     return Restored(parts, stored, file.stem if file.stem in ("best", "last") else "")
 
 
+def _place(data: dict[str, object], cfg: DictConfig) -> dict[str, object]:
+    """Return where the images and their cache are; only a command with `data_root` needs them."""
+    cache = {"cache_root": with_choices({"data": "image_folder"}).data.cache_root}
+    own = cache if has_own_images(data) else {}
+    if "data_root" not in cfg:
+        return {("table" if "table" in data else "root"): "not used", **own}
+    key, value = place_of_images(data, cfg.data_root)
+    return {key: value, **own}
+
+
 def _contents(content: Content, name: str) -> Contents | None:
     """Return what the run's data set holds, or None for a run of an earlier version."""
     stated = content["tunebook"].get("contents")
@@ -71,9 +82,7 @@ def _settings(cfg: DictConfig, content: Content, name: str) -> dict[str, object]
             "resume": None,
             "sweep": None,
         }
-        recorded["data"]["root"] = (
-            cfg.get("data_root") or with_choices({"data": "digits"}).data.root
-        )
+        recorded["data"] |= _place(recorded["data"], cfg)
         recorded["data"]["num_workers"] = 0  # the run's machine may have had more processors
         recorded["trainer"] |= {"accelerator": cfg.accelerator, "precision": precision}
         check_outside_values(recorded, where)

@@ -21,6 +21,7 @@ from tunebook.config.compose import (
 from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
 from tunebook.config.validation import InputError, SettingError, validate_value
 from tunebook.metrics.objective import check_objective, direction_of
+from tunebook.runs.data_place import own_images
 from tunebook.sweeps.final import Winner, find_winner
 from tunebook.sweeps.outside import check_storage
 from tunebook.sweeps.request import Request, Trials, make_request
@@ -110,7 +111,8 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     objective = check_objective(base.objective, metrics)
     mode = direction_of(objective, metrics)
     varied = () if winner is None else winner.varied
-    return make_request(kind, varied, own, space, fixed, objective, mode), base
+    images = own_images(OmegaConf.to_container(base.data))
+    return make_request(kind, varied, own, space, fixed, objective, mode, images), base
 
 
 def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:

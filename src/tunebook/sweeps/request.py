@@ -58,6 +58,7 @@ class Request:
     fixed: tuple[str, ...]
     objective: str
     direction: Literal["maximize", "minimize"]  # of the objective
+    images: str | None = None  # the place of the user's own images, which the sweep is about
 
     @property
     def is_grid(self) -> bool:
@@ -125,8 +126,10 @@ class Request:
             del steering["test"]  # as in sweeps that began before this setting existed
         own = sorted(text for text in self.fixed if role_of(text) not in NOT_OF_A_TRIAL)
         space = dict(sorted(self.space.described().items()))
+        images = {} if self.images is None else {"images": self.images}
         found: dict[str, Any] = redacted(
             {"space": space, "settings": own, "sweep": steering, "objective": self.objective}
+            | images
         )
         return found
 
@@ -157,10 +160,12 @@ def make_request(
     fixed: Sequence[str],
     objective: str,
     mode: Direction,
+    images: str | None = None,
 ) -> Request:
     """Return the requested sweep.
 
-    Raise SettingError if its settings make no sense. settings: the group `sweep`.
+    Raise SettingError if its settings make no sense. settings: the group `sweep`. images: the place
+    of the user's own images.
     """
     for key, allowed in TYPES.items():
         validate_value(f"sweep.{key}", settings[key], allowed)
@@ -184,6 +189,7 @@ def make_request(
         tuple(fixed),
         objective,
         "maximize" if mode == "max" else "minimize",
+        images,
     )
 
 

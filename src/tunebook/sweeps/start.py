@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import InputError, SettingError
+from tunebook.data.remembered import remembering
 from tunebook.machine import cores
 from tunebook.redaction import redact
-from tunebook.runs.assemble import build
 from tunebook.runs.check import check
 from tunebook.sweeps.driver import Driver
 from tunebook.sweeps.executors.base import Executor, NoWorkers
@@ -41,11 +41,12 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
     """
     executor = None if request.settings["dry_run"] else _executor(request, base)
     choices = {group: str(choice) for group, choice in base.hydra.runtime.choices.items()}
-    request = fitting(request, base, lambda cfg: check(RunConfig.of(cfg)))
+    with remembering():
+        request = fitting(request, base, lambda cfg: check(RunConfig.of(cfg)))
     config = RunConfig.of(base, command)
     settings = config.settings
     check_study(request)
-    if not request.is_grid and (used := build(settings).data.validate_on) != "split":
+    if not request.is_grid and (used := settings["data"]["validate_on"]) != "split":
         raise SettingError(
             "data.validate_on", used, f"a search would select by {used} metrics; allowed: split"
         )
