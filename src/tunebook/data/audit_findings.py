@@ -57,7 +57,7 @@ def _leaks(audit: "Audit") -> Iterator[str]:
         )
         yield (
             f"{_part(audit, leak)} {verb} "
-            f"({_pairs(audit, leak.pairs, '=')}): {TOO_GOOD}; {_separate(audit)}."
+            f"({_pairs(audit, leak.pairs, '=')}): {TOO_GOOD}; {_separate(audit, leak)}."
         )
 
 
@@ -71,7 +71,7 @@ def _near_leaks(audit: "Audit") -> Iterator[str]:
         yield (
             f"{_part(audit, leak)} {verb} "
             f"({_pairs(audit, leak.pairs, '~')}): {TOO_GOOD}; look at the pairs, and "
-            f"{_separate(audit)}."
+            f"{_separate(audit, leak)}."
         )
 
 
@@ -80,9 +80,9 @@ def _part(audit: "Audit", leak: "Leak") -> str:
     return f"{len(leak.pairs):,} of {int(audit.counts[:, column].sum()):,} {leak.split} images"
 
 
-def _separate(audit: "Audit") -> str:
-    is_stated = audit.listing.splits is not None
-    return "remove them from one of the two splits" if is_stated else DO_NOT_DIVIDE
+def _separate(audit: "Audit", leak: "Leak") -> str:
+    are_stated = {leak.split, leak.other} <= set(audit.listing.splits or ())
+    return "remove them from one of the two splits" if are_stated else DO_NOT_DIVIDE
 
 
 def _unusable(audit: "Audit") -> Iterator[str]:

@@ -65,7 +65,7 @@ def clean_cache(requested: RequestedAudit) -> None:
 def _print(found: Audit, sentences: list[str]) -> None:
     whole = not sys.stdout.isatty()  # one line per sentence, for programs that read them
     width = PLAIN_WIDTH if whole else None
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False)
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     console.print(Text(summary(found)), soft_wrap=whole)
     console.print()
     console.print(_table(found))
