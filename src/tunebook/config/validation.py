@@ -275,6 +275,8 @@ def instantiate(
     }
     try:
         return cls(**given, **values)
+    except InputError:  # a file that can't be used
+        raise
     except SettingError as error:
         raise error.under(where) from None
     except (ValueError, TypeError, ArithmeticError) as error:

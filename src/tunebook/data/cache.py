@@ -27,6 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tunebook import machine
+from tunebook.data.decoding import ignoring_warnings
 from tunebook.data.encoded import Collection, StoredImages, decode_one
 from tunebook.data.preprocessing import Preprocessing
 
@@ -150,6 +151,7 @@ def _write(path: Path, collection: Collection, preprocessing: Preprocessing) -> 
     try:
         with (
             open(unfinished, "wb") as file,
+            ignoring_warnings(),
             ThreadPoolExecutor(machine.processors()) as threads,
             tqdm(total=count, desc="decoding images", unit="img", delay=1, leave=False) as bar,
         ):

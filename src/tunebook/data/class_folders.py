@@ -41,20 +41,20 @@ class ClassFolders:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.left_out: Counter[str] = Counter()
-        self.above = {self._identity("")}  # the folders that contain the folders of classes
+        self.stray = 0  # images beside the folders of classes
+        self.above: set[Identity] = set()  # the folders that contain those of classes
 
-    def top(self) -> tuple[list[str], int]:
-        """Return the names of the folders in `root`, and the number of images beside them."""
-        content = self._scan("")
-        self.left_out["images outside of class folders"] += len(content.images)
-        return self._without_loops("", content), len(content.images)
-
-    def classes(self, split: str) -> list[str]:
-        """Return the names of the folders in the folder of a split."""
-        self.above.add(self._identity(split))
-        content = self._scan(split)
-        self.left_out["images outside of class folders"] += len(content.images)
-        return self._without_loops(split, content)
+    def classes(self, folder: str) -> list[str]:
+        """Return the names of the folders in `root`, which is "", or in the folder of a split."""
+        self.above.add(self._identity(folder))
+        content = self._scan(folder)
+        self.stray += len(content.images)
+        links = [
+            name
+            for name in content.links
+            if self._identity(posixpath.join(folder, name)) not in self.above
+        ]
+        return sorted(content.folders + links)
 
     def images(self, folder: str) -> list[str]:
         """Return the paths of the images in a class's folder and below it."""
@@ -76,7 +76,8 @@ class ClassFolders:
 
     def log_left_out(self) -> None:
         """Log in one line how many files are no images of a class, and of which kinds."""
-        kinds = (+self.left_out).most_common()
+        outside = {"images outside of class folders": self.stray} if self.stray else {}
+        kinds = (self.left_out + Counter(outside)).most_common()
         if kinds:
             text = ", ".join(f"{printable(kind)} ({n})" for kind, n in kinds[:SHOWN_SUFFIXES])
             more = ", ..." if len(kinds) > SHOWN_SUFFIXES else ""
@@ -98,14 +99,6 @@ class ClassFolders:
             reason = getattr(error, "strerror", None) or error
             raise self._error(folder, f"can't be read ({reason})") from None
         return status.st_dev, status.st_ino
-
-    def _without_loops(self, folder: str, content: _Content) -> list[str]:
-        links = [
-            name
-            for name in content.links
-            if self._identity(posixpath.join(folder, name)) not in self.above
-        ]
-        return sorted(content.folders + links)
 
     def _scan(self, folder: str) -> _Content:
         content = _Content([], [], [])

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,13 +54,13 @@ def read_with_status(path: str | Path) -> tuple[bytes, os.stat_result]:
     Raises InputError, whose text is only the reason.
     """
     try:
-        with open(path, "rb", opener=open_without_waiting) as file:
+        with open(path, "rb", buffering=0, opener=open_without_waiting) as file:
             status = os.fstat(file.fileno())
             if kind := kind_of_special_file(status.st_mode):
                 raise InputError(f"is {kind}, not an image file")
             if status.st_size > MAX_BYTES:
                 raise InputError(f"has {status.st_size:,} bytes, more than {MAX_BYTES:,}")
-            return file.read(MAX_BYTES), status
+            return file.readall(), status
     except OSError as error:
         raise InputError(f"can't be opened ({error.strerror or error})") from None
 
@@ -71,10 +72,12 @@ def decode(data: bytes, channels: int) -> npt.NDArray[np.uint8]:
     InputError if it is not a readable image; its text is only the reason.
     channels: 1 for grey, 3 for RGB; the image is converted.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _giving_reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            return pixels_of(opened, channels)
+    with (
+        ignoring_warnings(),
+        _giving_reasons(),
+        Image.open(io.BytesIO(data), formats=FORMATS) as opened,
+    ):
+        return pixels_of(opened, channels)
 
 
 def examine(data: bytes) -> tuple[int, int, int]:
@@ -82,18 +85,22 @@ def examine(data: bytes) -> tuple[int, int, int]:
 
     Width and height are those after EXIF rotation. The channels are 1 if the image's mode, or each
     colour of its palette, is grey, and 3 otherwise. The whole image is decoded, so that damage is
-    found. Raises InputError where `decode` does. May be called in several threads at once; the
-    caller ignores Pillow's warnings.
+    found. Raises InputError where `decode` does.
     """
-    with _giving_reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+    with (
+        ignoring_warnings(),
+        _giving_reasons(),
+        Image.open(io.BytesIO(data), formats=FORMATS) as opened,
+    ):
         _require_size(opened)
-        width, height = opened.size
-        if opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
-            width, height = height, width
+        whole = opened.size
         channels = 1 if opened.mode in GREY else 3
         # A JPEG file is decoded to an eighth of its size. All its data are still read.
-        opened.draft("L", (1, 1))
-        pixels_of(opened, 1)
+        is_reduced = opened.draft("L", (1, 1)) is not None
+        width, height = _converted(opened, 1).size
+        if is_reduced:
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+            width, height = whole[::-1] if turned else whole
         if opened.mode in ("P", "PA") and opened.palette is not None:
             colors = np.array(opened.getpalette("RGB")).reshape(-1, 3)
             channels = 1 if (colors == colors[:, :1]).all() else 3
@@ -111,6 +118,22 @@ def decode_small(data: bytes, side: int) -> Image.Image:
         _require_size(opened)
         opened.draft(None, (2 * side, 2 * side))
         return _in_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")
+
+
+@contextlib.contextmanager
+def ignoring_warnings() -> Iterator[None]:
+    """Ignore warnings in the block, such as Pillow's about EXIF data, in every thread.
+
+    It does nothing in another thread than the main one: the filters of warnings belong to the
+    process, and threads that change them at the same time would leave them changed. So the main
+    thread enters such a block before it starts threads that decode images.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager
@@ -133,10 +156,15 @@ def pixels_of(opened: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
     channels: 1 for grey, 3 for RGB. Raises InputError for an image that is too large or of unknown
     brightness.
     """
+    image = _converted(opened, channels)
+    return np.array(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+
+
+def _converted(opened: Image.Image, channels: int) -> Image.Image:
+    """Return an image as `pixels_of` needs it; raise InputError where that does."""
     _require_size(opened)
     mode = "L" if channels == 1 else "RGB"
-    image = _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
-    return np.array(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+    return _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
 
 
 def open_without_waiting(path: str, flags: int) -> int:

@@ -49,6 +49,35 @@ class Collection:
     inspection: Inspection
     images: EncodedImages
 
+    def usable(self) -> "Collection":
+        """Return the images that can be read."""
+        problems = self.inspection.problems
+        if not problems:
+            return self
+        kept = [index for index in range(len(self.images)) if index not in problems]
+        return Collection(
+            self.listing.part(kept), self.inspection.part(kept), SelectedImages(self.images, kept)
+        )
+
+
+class SelectedImages(EncodedImages):
+    """Read some of the images of a data set."""
+
+    def __init__(self, images: EncodedImages, kept: Sequence[int]) -> None:
+        self.images, self.kept = images, kept
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.kept)
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of an image; raise DataError if it has changed or can't be read."""
+        return self.images.read(self.kept[index])
+
+    def name(self, index: int) -> str:
+        """Return the name of an image for messages."""
+        return self.images.name(self.kept[index])
+
 
 class ImageFiles(EncodedImages):
     """Read image files, and notice if one has changed since it was inspected."""

@@ -40,9 +40,9 @@ SHOWN = 3  # problems in one line
 
 @dataclass(frozen=True)
 class Divided:
-    """Hold a collection of images, and the split of each.
+    """Hold a collection of images that can be read, and the split of each.
 
-    splits: "train", "val" or "test" for each image, or "" for one that is left out.
+    splits: "train", "val" or "test".
     """
 
     collection: Collection
@@ -86,11 +86,10 @@ class EncodedSource(Source):
         """Return what the images are; raise DataError if they can't be used."""
         divided = self.divided(root)
         listing, inspection = divided.collection.listing, divided.collection.inspection
-        used = np.flatnonzero(divided.splits != "")
         sizes = {name: len(divided.rows(name)) for name in ("train", "val", "test")}
         return Contents(
             self.name_of(root),
-            image_shape=_common_shape(inspection, used),
+            image_shape=_common_shape(inspection),
             class_names=listing.class_names,
             train_size=sizes["train"],
             val_size=sizes["val"],
@@ -108,14 +107,13 @@ class EncodedSource(Source):
 
     def _divide(self, root: Path) -> Divided:
         collection = self.collect(root)
-        return Divided(collection, self._splits(collection))
+        self._handle(collection.inspection.problems, collection)
+        collection = collection.usable()
+        return Divided(collection, self._splits(collection.listing))
 
-    def _splits(self, collection: Collection) -> npt.NDArray[np.str_]:
-        """Return the split of each image, or "" for those that are left out."""
-        listing, problems = collection.listing, collection.inspection.problems
-        self._handle(problems, collection)
+    def _splits(self, listing: Listing) -> npt.NDArray[np.str_]:
+        """Return the split of each image."""
         splits = np.array(listing.splits or ["train"] * len(listing.paths), dtype="<U5")
-        splits[list(problems)] = ""
         # The test images are taken first, so that they do not depend on the validation's fraction.
         for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
             if not (splits == name).any():
@@ -175,7 +173,7 @@ class EncodedSource(Source):
             **({} if listing.groups is None else {"group": listing.groups}),
             "digest": divided.collection.inspection.digests,
         }
-        text: str = pd.DataFrame(columns)[divided.splits != ""].to_csv(index=False)
+        text: str = pd.DataFrame(columns).to_csv(index=False)
         return text
 
     def load(self, root: Path) -> ImageSets:
@@ -260,14 +258,14 @@ def _inspected(listing: Listing, cache: Path) -> Collection:
     )
 
 
-def _common_shape(inspection: Inspection, used: npt.NDArray[np.int64]) -> tuple[int, int, int]:
+def _common_shape(inspection: Inspection) -> tuple[int, int, int]:
     """Return (C, H, W) for images of these sizes.
 
     It is the size that all of them have, if it is not too large. Otherwise it is a square whose
     side is the median of the shorter sides, at most LARGEST_SIDE.
     """
-    heights, widths = inspection.heights[used], inspection.widths[used]
-    channels = int(inspection.channels[used].max())
+    heights, widths = inspection.heights, inspection.widths
+    channels = int(inspection.channels.max())
     largest = int(max(heights.max(), widths.max()))
     is_common = heights.min() == heights.max() and widths.min() == widths.max()
     if is_common and largest <= LARGEST_COMMON_SIDE:

@@ -8,7 +8,6 @@ import hashlib
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tunebook.config.validation import InputError
-from tunebook.data.decoding import NO_MEMORY, examine, read_with_status
+from tunebook.data.decoding import NO_MEMORY, examine, ignoring_warnings, read_with_status
 from tunebook.data.inspection_cache import InspectionCache, Row, Status
 from tunebook.data.listing import Listing
 from tunebook.machine import processors
@@ -53,6 +52,18 @@ class Inspection:
     modified_ns: npt.NDArray[np.int64]
     problems: Mapping[int, str]
 
+    def part(self, kept: Sequence[int]) -> "Inspection":
+        """Return what is known about the images at some positions."""
+        return Inspection(
+            tuple(self.digests[index] for index in kept),
+            self.widths[kept],
+            self.heights[kept],
+            self.channels[kept],
+            self.bytes[kept],
+            self.modified_ns[kept],
+            {new: self.problems[old] for new, old in enumerate(kept) if old in self.problems},
+        )
+
 
 def inspect_files(listing: Listing, cache: Path, show_progress: bool = True) -> Inspection:
     """Return what is known about the files of a listing; read those that are new or have changed.
@@ -62,8 +73,7 @@ def inspect_files(listing: Listing, cache: Path, show_progress: bool = True) -> 
     folder = os.path.abspath(listing.folder)
     paths = [os.path.join(folder, path) for path in listing.paths]
     findings = _Findings(len(paths))
-    with contextlib.closing(InspectionCache(cache)) as kept, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's; here, because threads share the filters
+    with contextlib.closing(InspectionCache(cache)) as kept, ignoring_warnings():
         new = findings.take_known(paths, kept.rows(os.fsencode(folder)))
         with tqdm(
             total=len(paths), initial=len(paths) - len(new), desc="inspecting images",

@@ -3,11 +3,13 @@
 Neither names nor tables are trusted. No image is opened. This module does not import torch.
 """
 
+import functools
 import os
 import posixpath
 import re
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from tunebook.config.validation import format_value, suggest
 from tunebook.data.class_folders import ClassFolders
 from tunebook.data.download import DataError
-from tunebook.data.table import read_table
+from tunebook.data.table import Columns, read_table
 from tunebook.text_output import counted, printable
 
 SPLITS = ("train", "val", "test")
@@ -26,6 +28,7 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 LAYOUT = "expected: <class>/<image>, or train/<class>/<image> and the same in val/ and test/"
+NUMBER = re.compile("[0-9]+")
 INTEGER = re.compile("-?[0-9]{1,18}")
 SHOWN = 3  # names in a message
 
@@ -46,6 +49,16 @@ class Listing:
     splits: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
 
+    def part(self, kept: Sequence[int]) -> "Listing":
+        """Return the images at some positions."""
+        return replace(
+            self,
+            paths=tuple(self.paths[index] for index in kept),
+            labels=self.labels[kept],
+            splits=None if self.splits is None else tuple(self.splits[index] for index in kept),
+            groups=None if self.groups is None else tuple(self.groups[index] for index in kept),
+        )
+
 
 def list_folder(root: Path) -> Listing:
     """Return the images in `root/<class>/*`, or in `root/{train,val,test}/<class>/*`.
@@ -57,10 +70,7 @@ def list_folder(root: Path) -> Listing:
     """
     where = printable(str(root))
     folders = ClassFolders(root)
-    tops, stray = folders.top()
-    if not tops:
-        problem = "its images are in no class folders" if stray else "contains no images"
-        raise DataError(f"{where}: {problem}; {LAYOUT}")
+    tops = folders.classes("")
     split_folders = _split_folders(where, tops)
     found: list[tuple[str, str, str]] = []  # path, class, split
     names: set[str] = set()
@@ -70,18 +80,20 @@ def list_folder(root: Path) -> Listing:
         for name in classes:
             inside = posixpath.join(folder, name)
             found += [(path, name, split) for path in folders.images(inside)]
+    if not names:
+        problem = "its images are in no class folders" if folders.stray else "has no images"
+        raise DataError(f"{where}: {problem}; {LAYOUT}")
     folders.log_left_out()
-    found.sort(key=lambda item: (natural_key(posixpath.basename(item[0])), natural_key(item[0])))
-    return _listing(
-        where,
+    found.sort(key=lambda item: _in_natural_order(item[0]))
+    class_names = class_order(names)
+    listing = Listing(
         root,
-        [path for path, _, _ in found],
-        [name for _, name, _ in found],
-        class_order(names),
-        [split for _, _, split in found] if split_folders else None,
-        None,
-        tuple(split_folders),
+        tuple(path for path, _, _ in found),
+        _positions([name for _, name, _ in found], class_names),
+        class_names,
+        tuple(split for _, _, split in found) if split_folders else None,
     )
+    return _checked(where, listing, tuple(split_folders))
 
 
 def list_table(table: Path) -> Listing:
@@ -103,19 +115,32 @@ def list_table(table: Path) -> Listing:
     if splits and groups:
         _require_groups_in_one_split(where, groups, splits)
     _require_files(where, table.parent, paths)
-    present = tuple(split for split in SPLITS if splits and split in set(splits))
-    return _listing(
-        where, table.parent, paths, labels, class_order(set(labels)), splits, groups, present
+    class_names = class_order(set(labels))
+    listing = Listing(
+        table.parent, tuple(paths), _positions(labels, class_names), class_names, splits, groups
     )
+    return _checked(where, listing, [name for name in SPLITS if splits and name in splits])
 
 
-def natural_key(text: str) -> tuple[tuple[object, ...], str]:
+def natural_key(text: str) -> tuple[str, str]:
     """Return a key that sorts texts with the numbers in them as numbers: 2.png before 10.png."""
-    parts: list[object] = list(re.split("([0-9]+)", text))
-    for position in range(1, len(parts), 2):
-        digits = str(parts[position]).lstrip("0")
-        parts[position] = (len(digits), digits)  # int() refuses thousands of digits
-    return tuple(parts), text
+    return NUMBER.sub(_sortable, text), text
+
+
+def _sortable(number: re.Match[str]) -> str:
+    """Return digits behind their count: more digits are a larger number, whatever its length."""
+    digits = number[0].lstrip("0")
+    return f"\0{chr(min(len(digits), sys.maxunicode))}{digits}"
+
+
+def _in_natural_order(path: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return a key that sorts paths by the names of the files, then by the folders."""
+    folder, name = posixpath.split(path)
+    return natural_key(name), _folder_key(folder)
+
+
+# A data set has far fewer folders than files.
+_folder_key = functools.lru_cache(10_000)(natural_key)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -148,45 +173,37 @@ def _split_folders(where: str, tops: Sequence[str]) -> dict[str, str]:
     return {split: found[split] for split in SPLITS if split in found}
 
 
-def _listing(
-    where: str,
-    folder: Path,
-    paths: Sequence[str],
-    labels: Sequence[str],
-    class_names: tuple[str, ...],
-    splits: Sequence[str] | None,
-    groups: Sequence[str] | None,
-    present: Sequence[str],
-) -> Listing:
-    """Return a listing after a check that there are two classes, each with images in each split.
-
-    present: the splits that there are; none if the images are to be split.
-    """
-    if len(class_names) < 2:
-        raise DataError(f"{where}: has only one class, {_some(class_names)}; two are needed")
+def _positions(labels: Sequence[str], class_names: Sequence[str]) -> npt.NDArray[np.int64]:
     numbers = {name: number for number, name in enumerate(class_names)}
-    positions = np.array([numbers[label] for label in labels], np.int64)
-    of_split = np.array(splits) if splits is not None else np.full(len(paths), "")
-    for split in present or ("",):
-        counts = np.bincount(positions[of_split == split], minlength=len(class_names))
-        if empty := [class_names[number] for number in np.flatnonzero(counts == 0)]:
+    return np.array([numbers[label] for label in labels], np.int64)
+
+
+def _checked(where: str, listing: Listing, splits: Sequence[str]) -> Listing:
+    """Return the listing if it has two classes, each with images in each split; else raise.
+
+    splits: those that there are; none if the images are to be split.
+    """
+    names = listing.class_names
+    if len(names) < 2:
+        raise DataError(f"{where}: has only one class, {_some(names)}; two are needed")
+    of_split = np.array(listing.splits or ("",) * len(listing.paths))
+    for split in splits or ("",):
+        counts = np.bincount(listing.labels[of_split == split], minlength=len(names))
+        if empty := [names[number] for number in np.flatnonzero(counts == 0)]:
             kind = "class" if len(empty) == 1 else "classes"
             place = f" in {split}" if split else ""
             raise DataError(f"{where}: no images{place} of the {kind} {_some(empty)}")
-    return Listing(
-        folder,
-        tuple(paths),
-        positions,
-        class_names,
-        tuple(splits) if splits is not None else None,
-        tuple(groups) if groups is not None else None,
-    )
+    return listing
+
+
+def _shown(name: str) -> str:
+    return f"'{format_value(name)}'"
 
 
 def _some(names: Iterable[str]) -> str:
     """Return the first few names for a message, and the number of the others."""
     names = list(names)
-    text = ", ".join(repr(format_value(name)) for name in names[:SHOWN])
+    text = ", ".join(_shown(name) for name in names[:SHOWN])
     return text + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
@@ -217,30 +234,30 @@ def _paths(where: str, paths: Sequence[str]) -> list[str]:
         else:
             found[short] = position
             continue
-        raise _row_error(where, position, f"path {format_value(path)!r} {problem}")
+        raise _row_error(where, position, f"path {_shown(path)} {problem}")
     return list(found)
 
 
-def _optional(where: str, column: str, columns: dict[str, list[str]]) -> list[str] | None:
+def _optional(where: str, column: str, columns: Columns) -> tuple[str, ...] | None:
     """Return a column's values; None if all are empty. Raise DataError if only some are."""
-    values = [value.strip() for value in columns.get(column, [])]
+    values = tuple(value.strip() for value in columns.get(column, []))
     if not any(values):
         return None
     _require_values(where, column, values)
     return values
 
 
-def _splits(where: str, values: Sequence[str]) -> list[str]:
+def _splits(where: str, values: Sequence[str]) -> tuple[str, ...]:
     splits = []
     for position, value in enumerate(values):
         split = SPLIT_NAMES.get(value.casefold())
         if split is None:
-            problem = f"split {format_value(value)!r} is unknown; allowed: {', '.join(SPLITS)}."
+            problem = f"split {_shown(value)} is unknown; allowed: {', '.join(SPLITS)}."
             raise _row_error(where, position, problem + suggest(value, SPLIT_NAMES))
         splits.append(split)
     if "train" not in splits:
         raise DataError(f"{where}: no row has the split train")
-    return splits
+    return tuple(splits)
 
 
 def _require_groups_in_one_split(where: str, groups: Sequence[str], splits: Sequence[str]) -> None:
@@ -251,7 +268,7 @@ def _require_groups_in_one_split(where: str, groups: Sequence[str], splits: Sequ
             raise _row_error(
                 where,
                 position,
-                f"group {format_value(group)!r} is in {splits[position]}, "
+                f"group {_shown(group)} is in {splits[position]}, "
                 f"but in {other} in row {first[group] + 1}; a group stays in one split",
             )
 
