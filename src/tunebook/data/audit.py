@@ -173,7 +173,8 @@ def audit(
         splits = listing.splits
     count = len(listing.paths)
     if splits is None:
-        names, split_of = (ALL,), np.zeros(count, dtype=np.int8)
+        names: tuple[str, ...] = (ALL,)
+        split_of = np.zeros(count, dtype=np.int8)
     else:
         given = np.asarray(splits)
         names = tuple(name for name in SPLITS if (given == name).any())

@@ -89,7 +89,13 @@ def _sizes(audit: Audit) -> Picture:
         (widths, "width", BLUE, "-"), (heights, "height", ORANGE, "--"),
     ):  # fmt: skip
         axes.hist(
-            values, edges, histtype="step", label=name, color=colour, linestyle=line, linewidth=1.6
+            values,
+            list(edges),
+            histtype="step",
+            label=name,
+            color=colour,
+            linestyle=line,
+            linewidth=1.6,
         )
     if is_wide:
         axes.set_xlim(edges[0] / 1.1, edges[-1] * 1.1)
