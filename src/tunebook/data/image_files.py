@@ -239,7 +239,7 @@ class ImageTable(EncodedSource):
     @validate_args
     def __init__(
         self,
-        table: Name,
+        table: Name | None,
         val_fraction: OpenFraction,
         test_fraction: OpenFraction,
         split_seed: Seed,
@@ -248,15 +248,15 @@ class ImageTable(EncodedSource):
         cache_root: Name,
     ) -> None:
         super().__init__(val_fraction, test_fraction, split_seed, corrupt, cache, cache_root)
-        self.table = table
+        self.table = ROOT / (table or "")
 
     def name_of(self, root: Path) -> str:
         """Return the name of the table."""
-        return printable(Path(self.table).name)[:MAX_NAME]
+        return printable(self.table.name)[:MAX_NAME]
 
     def collect(self, root: Path) -> Collection:
         """Return the images in the table; `root` is not used."""
-        return _inspected(list_table(ROOT / self.table), self.cache_root)
+        return _inspected(list_table(self.table), self.cache_root)
 
 
 def _inspected(listing: Listing, cache: Path) -> Collection:
