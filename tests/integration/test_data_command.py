@@ -71,8 +71,8 @@ def test_the_page_shows_what_is_printed_and_needs_nothing_else(cli: Cli, tmp_pat
     assert "torn.png is truncated" in page.words
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert all(re.match("data:image/jpeg;base64,|#", address) for address in page.addresses)
-    # A sheet for each class, and a pair for the conflict, which is also a copy.
-    assert page.tags.count("img") == 3 + 2 * 2
+    # A sheet for each class, and the two images of the conflict.
+    assert page.tags.count("img") == 3 + 2
     assert r"Füße & \u202e\n 1" in page.words
     with open(folder / "problems.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

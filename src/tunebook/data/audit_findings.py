@@ -160,7 +160,7 @@ def _copies(audit: "Audit") -> Iterator[str]:
         yield (
             f"{counted(more, 'file')} {'is a copy' if more == 1 else 'are copies'} of another "
             f"({examples}): an image with copies counts more than others"
-            f"{_if_divided(audit)}; remove the copies."
+            f"{_if_divided(audit, ', and')}; remove the copies."
         )
 
 
@@ -172,22 +172,24 @@ def _near(audit: "Audit") -> Iterator[str]:
     yield (
         f"{sum(map(len, groups)):,} images in {counted(len(groups), 'group')} look nearly the same "
         f"as another ({_pairs(audit, pairs, '~', len(near.first))}; hashes differ in at most "
-        f"{near.threshold} of 64 bits): look at the pairs{_if_divided(audit)}."
+        f"{near.threshold} of 64 bits): look at the pairs{_if_divided(audit, ', since')}."
     )
 
 
-def _if_divided(audit: "Audit") -> str:
+def _if_divided(audit: "Audit", word: str) -> str:
+    """Return, after `word`, what a random split may do; "" if the splits or groups are stated."""
     if audit.splits != ("all",) or audit.listing.groups is not None:
         return ""
-    return ", and a random split may put the two of a pair into different splits"
+    return f"{word} a random split may put the two of a pair into different splits"
 
 
 def _blank(audit: "Audit") -> Iterator[str]:
     if audit.near is not None and audit.near.blank:
         examples = _examples([audit.name(position) for position in audit.near.blank])
+        verb = "is" if len(audit.near.blank) == 1 else "are"
         yield (
-            f"{counted(len(audit.near.blank), 'image')} of almost one colour ({examples}): "
-            "check that they are what they should be."
+            f"{counted(len(audit.near.blank), 'image')} {verb} of almost one colour ({examples}), "
+            "and not compared with others: check what they show."
         )
 
 

@@ -135,8 +135,15 @@ def _pairs(audit: Audit) -> Iterator[tuple[str, str, Sequence[tuple[int, int]]]]
         near = list(zip(first, second, strict=True))
         different = [(one, other) for one, other in near if labels[one] != labels[other]]
         yield "Near duplicates of different classes", "~", different
-        yield "Near duplicates", "~", near
-    yield "Copies", "=", [(group[0], other) for group in audit.copies for other in group[1:]]
+        yield "Other near duplicates", "~", [pair for pair in near if _is_harmless(audit, *pair)]
+    copies = [(group[0], other) for group in audit.copies for other in group[1:]]
+    yield "Other copies", "=", [pair for pair in copies if _is_harmless(audit, *pair)]
+
+
+def _is_harmless(audit: Audit, one: int, other: int) -> bool:
+    """Return whether two images are of the same class and in the same split."""
+    labels = audit.listing.labels
+    return bool(labels[one] == labels[other] and audit.split_of[one] == audit.split_of[other])
 
 
 def _shown_pairs(audit: Audit, images: EncodedImages) -> Iterator[tuple[str, int, str, list[Pair]]]:

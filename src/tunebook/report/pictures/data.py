@@ -72,6 +72,7 @@ def _by_rank(audit: Audit) -> Picture:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("classes, the largest first")
     axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if len(audit.splits) > 1:
         legend_below(figure)
     return Picture("classes", "Images of each class", "Without unreadable ones.", figure, True)
