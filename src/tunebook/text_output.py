@@ -26,6 +26,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def bytes_text(count: int) -> str:
+    """Return a number of bytes as text for a user, such as "1.2 GB"."""
+    size, unit = float(count), "bytes"
+    for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:,.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"
+
+
 def quoted(text: str) -> str:
     """Return the text in quotes, so that Hydra's command line accepts it whatever it contains.
 

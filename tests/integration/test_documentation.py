@@ -44,6 +44,8 @@ SMALL = {
 }  # fmt: skip
 SMALL_SWEEP = {"sweep.workers": "1", "sweep.threads": "1"}
 MAX_EPOCHS = 3
+PHOTOS = 200  # images in the folder photos/, of two classes
+OWN_IMAGES = "data=image_folder"
 # These name machines that a test does not have, or a kernel that is larger than the digits allow.
 REPLACED = {
     "sweep.storage": None, "sweep.ray.address": None, "tracking.uri": None,
@@ -73,10 +75,13 @@ def value_smaller(key: str, value: str) -> str:
 def shrunk(words: list[str]) -> list[str]:
     """Return the overrides of a training or a sweep, smaller.
 
-    The data are the digits, an epoch has two batches and a run three epochs at most. A sweep has
-    one worker, a search two trials, and a list of values the first two.
+    The data are the digits, unless they are the reader's own. An epoch has two batches and a run
+    three epochs at most. A sweep has one worker, a search two trials, and a list of values the
+    first two.
     """
     small = dict(SMALL)
+    if OWN_IMAGES in words:
+        del small["data"]
     if "-m" in words:
         small |= SMALL_SWEEP
         final = "sweep=final" in words
@@ -112,11 +117,13 @@ class Folder:
     def __init__(self, path: Path, cli: Cli) -> None:
         self.path = path
         self.cli = cli
-        (path / "photos").mkdir()
         (path / "images").symlink_to("photos")
-        for number in range(2):
-            pixels = np.full((8, 8), number * 100, np.uint8)
-            Image.fromarray(pixels).save(path / "photos" / f"{number}.png")
+        random = np.random.default_rng(0)
+        for number in range(PHOTOS):
+            file = path / "photos" / ("cat", "dog")[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 128 + number % 2 * 127, (9, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(file)
         with_store(path)
 
     def run(self, line: str) -> None:
@@ -132,7 +139,7 @@ class Folder:
         if script == "train.py" and not {"resume", "--help"} & keys(overrides):
             overrides = shrunk(overrides)
         if script not in ("schema.py", "init.py") and "--help" not in overrides:
-            overrides += self._places(script)
+            overrides += self._places(script, overrides)
         result = self.cli(script, *overrides)
         assert result.code == 0, (line, overrides, result.out, result.err)
 
@@ -142,9 +149,14 @@ class Folder:
         tool = f'tunebook() {{ {sys.executable} {program.FILE} "$@"; }}; '
         return line.replace("make ", "make -n ") if line.startswith("make ") else tool + line
 
-    def _places(self, script: str) -> list[str]:
-        places = in_folder(self.path)
-        return [*places] if script not in ("evaluate.py", "predict.py") else [places[0]]
+    def _places(self, script: str, overrides: list[str]) -> list[str]:
+        store, outputs = in_folder(self.path)
+        cache = f"cache_root={self.path}/cache"
+        if script == "data.py":
+            return [outputs, cache]
+        if script in ("evaluate.py", "predict.py"):
+            return [store]
+        return [store, outputs, *([f"data.{cache}"] if OWN_IMAGES in overrides else [])]
 
     def _filled(self, line: str) -> str:
         """Return a line with the newest tested run or the newest sweep in place of `<...>`."""

@@ -15,6 +15,7 @@ import tunebook
 from tests.conftest import Cli, artifacts_of, runs_in
 from tests.helpers import faults
 from tests.helpers.runs import RUN, Outcome, outcome, with_store
+from tunebook.sweeps import points
 
 OWN = tuple(word for word in RUN if not word.startswith("data="))
 METRICS = ("train/loss", "train/acc", "val/loss", "val/acc", "test/loss", "test/acc")
@@ -170,7 +171,7 @@ def test_the_trials_of_a_sweep_decode_the_images_once(
         "train.py", "-m", *words, "sweep.workers=2", "sweep.threads=1", *with_store(tmp_path)
     )
     assert result.code == 0, result.err
-    logs = [path.read_text() for path in (tmp_path / "out").rglob("*.log")]
+    logs = [path.read_text() for path in (tmp_path / "out").rglob("train.log")]
     assert len(logs) >= 4
     assert sum(log.count("decoded 1,797 images") for log in logs) == 1
     result = cli("compare.py", "sweep=last", *with_store(tmp_path))
@@ -179,9 +180,9 @@ def test_the_trials_of_a_sweep_decode_the_images_once(
     # The same command finds its sweep; one on other images is another sweep.
     other = shutil.copytree(digits / "images", tmp_path / "other")
     elsewhere = [word if "data.root" not in word else f"data.root={other}" for word in words]
-    dry = ("-m", "sweep.dry_run=true", *with_store(tmp_path))
-    assert "4 complete" in cli("train.py", *dry, *words).out
-    assert "4 complete" not in cli("train.py", *dry, *elsewhere).out
+    (name,) = {run.data.tags["sweep.name"] for run in runs_in(tmp_path)}
+    assert points.read(words)[0].name == name
+    assert points.read(elsewhere)[0].name != name
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class TestFile:
         if here == "runs":
             allowed = allowed - {"sweeps", "report", "schema", "api"}
         if here == "report":
-            allowed = FOUNDATION | {"tracking", "analysis"}
+            allowed = FOUNDATION | {"data", "tracking", "analysis"}
         if here not in ENTRIES:
             allowed = allowed - {"cli"}
         wrong = {

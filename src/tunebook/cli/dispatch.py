@@ -9,7 +9,8 @@ from pathlib import Path
 from tunebook.program import NAME, running
 
 COMMANDS = (
-    "init", "train", "evaluate", "reproduce", "predict", "compare", "ui", "sync", "schema", "bench",
+    "init", "train", "evaluate", "reproduce", "predict", "compare", "data", "ui", "sync", "schema",
+    "bench",
 )  # fmt: skip
 HELP, VERSION, COMPLETION = "--help", "--version", "--completion"
 FLAGS = {

@@ -17,6 +17,7 @@ PLAIN_TEXT = re.compile(
 TEXTS = {
     "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"),
     "reproduce": ("run",), "compare": ("sweep", "sweep_name", "runs"),
+    "data_audit": ("root", "table", "cache_root"),
 }  # fmt: skip
 
 
@@ -24,10 +25,12 @@ def normalize_overrides(config_name: str, overrides: Sequence[str]) -> list[str]
     """Return the overrides as Hydra can parse them, with quotes around texts.
 
     compare.py's `sweep=<name>` becomes `sweep_name=<name>`, because Hydra would look for an option
-    in conf/sweep/.
+    in conf/sweep/. The word `clean` of data.py becomes `clean=true`.
     """
     found: list[str] = []
     for word in overrides:
+        if (config_name, word) == ("data_audit", "clean"):
+            word = "clean=true"
         key, separator, value = word.partition("=")
         if separator and key in TEXTS.get(config_name, ()):
             if (

@@ -13,6 +13,11 @@ huggingface   data sets of the package `datasets`
 hub_dataset   opens one, and finds its splits, columns and labels
 hub_images    reads its images, and finds out what they are
 encoded       the images of a data set as the bytes of image files
+audit         what is in a data set, and which images are copies or can't be used
+audit_findings  the same in sentences that say what to do
+near_duplicates  images that look nearly the same
+thumbnails    small images, and a sheet of them for each class
+cleaning      removes decoded images and inspections
 batches       gathers batches from memory, in an order that depends only on (seed, epoch)
 augmentation  random changes to the images of a batch, computed on its device
 decoding      opens image files that are not trusted, and resizes their images

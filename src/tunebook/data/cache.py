@@ -6,6 +6,8 @@ several processes that start together one writes it, and one that is killed leav
 used.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -55,6 +57,9 @@ class CachedImages(StoredImages):
 
     def _open(self) -> None:
         with open(self.path, "rb") as file:
+            # The mapping shares the lock, and `tunebook data clean` keeps a file that has one.
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._images = np.frombuffer(self._map, np.uint8, offset=HEADER_BYTES).reshape(
             -1, *self.preprocessing.image_shape

@@ -77,7 +77,9 @@ class ClassFolders:
     def log_left_out(self) -> None:
         """Log in one line how many files are no images of a class, and of which kinds."""
         outside = {"images outside of class folders": self.stray} if self.stray else {}
-        kinds = (self.left_out + Counter(outside)).most_common()
+        # The most common first.
+        kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        kinds += outside.items()
         if kinds:
             text = ", ".join(f"{printable(kind)} ({n})" for kind, n in kinds[:SHOWN_SUFFIXES])
             more = ", ..." if len(kinds) > SHOWN_SUFFIXES else ""

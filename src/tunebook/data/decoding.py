@@ -107,6 +107,19 @@ def examine(data: bytes) -> tuple[int, int, int]:
     return width, height, channels
 
 
+def decode_small(data: bytes, side: int) -> Image.Image:
+    """Return the image (RGB) in the bytes of a file, large enough to be reduced to a small one.
+
+    A JPEG file is decoded at a fraction of its size, which is several times faster: at least twice
+    `side` pixels where it has so many. Raises InputError where `decode` does. May be called in
+    several threads at once; the caller ignores Pillow's warnings.
+    """
+    with _giving_reasons(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        _require_size(opened)
+        opened.draft(None, (2 * side, 2 * side))
+        return _in_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")
+
+
 @contextlib.contextmanager
 def ignoring_warnings() -> Iterator[None]:
     """Ignore warnings in the block, such as Pillow's about EXIF data, in every thread.

@@ -17,6 +17,7 @@ import torch
 
 from tunebook.config.paths import ROOT
 from tunebook.config.validation import Name, OpenFraction, Seed, SettingError, validate_args
+from tunebook.data.audit import audit
 from tunebook.data.cache import cached
 from tunebook.data.contents import MAX_NAME, Contents
 from tunebook.data.download import DataError
@@ -25,8 +26,9 @@ from tunebook.data.inspection import Inspection, inspect_files
 from tunebook.data.listing import Listing, list_folder, list_table
 from tunebook.data.preprocessing import Preprocessing
 from tunebook.data.remembered import remembered
-from tunebook.data.sources import ImageSets, Source
+from tunebook.data.sources import Description, ImageSets, Source
 from tunebook.data.splits import split_off
+from tunebook.data.thumbnails import contact_sheets
 from tunebook.text_output import printable
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ Cache = Literal["auto", "disk", "none"]
 LARGEST_SIDE = 64  # of images whose sizes differ, if no size is chosen
 LARGEST_COMMON_SIDE = 256  # of images that all have one size
 SHOWN = 3  # problems in one line
+SHEETS, IMAGES_A_SHEET = 12, 16  # of which a run's record has pictures
 
 
 @dataclass(frozen=True)
@@ -162,19 +165,24 @@ class EncodedSource(Source):
             raise DataError(f"{text}; data.corrupt=skip leaves them out")
         log.warning("%s; they are left out", text)
 
-    def split_table(self, root: Path) -> str:
-        """Return a CSV table of each image's path, class, split, group and digest."""
+    def describe(self, root: Path) -> Description:
+        """Return each image's class, split and digest, problems, and pictures of some classes."""
         divided = self.divided(root)
-        listing = divided.collection.listing
+        listing, inspection = divided.collection.listing, divided.collection.inspection
         columns = {
             "path": listing.paths,
             "label": [listing.class_names[label] for label in listing.labels],
             "split": divided.splits,
             **({} if listing.groups is None else {"group": listing.groups}),
-            "digest": divided.collection.inspection.digests,
+            "digest": inspection.digests,
         }
-        text: str = pd.DataFrame(columns).to_csv(index=False)
-        return text
+        read, classes = divided.collection.images.read, range(min(SHEETS, len(listing.class_names)))
+        sheets = contact_sheets(listing, inspection, read, classes, IMAGES_A_SHEET)
+        return Description(
+            pd.DataFrame(columns).to_csv(index=False),
+            audit(listing, inspection, divided.splits).sentences(),
+            ((listing.class_names[label], sheet) for label, sheet in sheets),
+        )
 
     def load(self, root: Path) -> ImageSets:
         """Return the images of each split in the size that `find` states."""
@@ -231,7 +239,7 @@ class ImageTable(EncodedSource):
     @validate_args
     def __init__(
         self,
-        table: Name,
+        table: Name | None,
         val_fraction: OpenFraction,
         test_fraction: OpenFraction,
         split_seed: Seed,
@@ -240,15 +248,15 @@ class ImageTable(EncodedSource):
         cache_root: Name,
     ) -> None:
         super().__init__(val_fraction, test_fraction, split_seed, corrupt, cache, cache_root)
-        self.table = table
+        self.table = ROOT / (table or "")
 
     def name_of(self, root: Path) -> str:
         """Return the name of the table."""
-        return printable(Path(self.table).name)[:MAX_NAME]
+        return printable(self.table.name)[:MAX_NAME]
 
     def collect(self, root: Path) -> Collection:
         """Return the images in the table; `root` is not used."""
-        return _inspected(list_table(ROOT / self.table), self.cache_root)
+        return _inspected(list_table(self.table), self.cache_root)
 
 
 def _inspected(listing: Listing, cache: Path) -> Collection:

@@ -185,7 +185,7 @@ def _inspect(path: str) -> tuple[Row, bool]:
     try:
         data, found = read_with_status(path)
     except InputError as error:
-        return Row(name, NO_STATUS, b"", 0, 0, 0, str(error)), False
+        return Row(name, NO_STATUS, "", 0, 0, 0, str(error)), False
     status = _status(found)
     width = height = channels = 0
     problem = ""

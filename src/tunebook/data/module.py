@@ -72,7 +72,7 @@ class ImageDataModule(LightningDataModule):
         source: Source,
         augmentation: nn.Module,
         seed: Seed,
-        root: Name,
+        root: Name | None,
         batch_size: Count,
         eval_batch_size: EvaluationBatch,
         val_fraction: OpenFraction,
@@ -88,7 +88,7 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.source, self.augmentation, self.seed = source, augmentation, seed
-        self.root = ROOT / root  # an absolute path stays as it is
+        self.root = ROOT / (root or "")  # an absolute path stays as it is
         self.batch_size, self.eval_batch_size, self.num_workers = (
             batch_size,
             eval_batch_size,

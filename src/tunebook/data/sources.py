@@ -4,11 +4,14 @@ A source's shape and sizes are known before any image or label is loaded.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tunebook.config.validation import validate_args
@@ -34,6 +37,20 @@ class ImageSets(NamedTuple):
     test_labels: Tensor
     val_images: Images | None = None
     val_labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """Describe the user's own images for the record of a run.
+
+    table: CSV, a row for each image with its path, class, split and digest. findings: sentences
+    about problems, the worst first. sheets: yields some class names, each with a picture of images
+    of the class; they are decoded only then.
+    """
+
+    table: str
+    findings: list[str]
+    sheets: Iterable[tuple[str, Image.Image]]
 
 
 class Source(ABC):
@@ -70,8 +87,8 @@ class Source(ABC):
             }
         )
 
-    def split_table(self, root: Path) -> str | None:
-        """Return a CSV table of the images and their splits, or None if the data set is known."""
+    def describe(self, root: Path) -> "Description | None":
+        """Return what is recorded about the user's own images, or None for a known data set."""
         return None
 
     def check(self, root: Path) -> None:  # noqa: B027 (most have nothing to check)

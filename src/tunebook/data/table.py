@@ -104,6 +104,8 @@ def _read_csv(where: str, file: BinaryIO) -> Columns:
         raise DataError(f"{where}, row {number + 1}: is malformed ({error})") from None
     except UnicodeDecodeError:
         raise DataError(f"{where}: is not UTF-8 after row {number}") from None
+    finally:
+        text.detach()  # the caller closes the file
     return columns
 
 

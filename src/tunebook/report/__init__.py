@@ -1,4 +1,6 @@
-"""Report what runs in MLflow show: in a terminal, and as a web page, plots and a table.
+"""Report what runs in MLflow show, and what is wrong with a data set.
+
+Both are reported in a terminal, and as a web page with pictures and a table.
 
 requested_runs  checks the settings of compare.py, and that the sweep or experiment exists
 read            reads the runs of a sweep, a filter or an experiment as plain values
@@ -9,4 +11,8 @@ terminal        prints the leaderboard, the findings and what to run next
 page            writes the same as one HTML page with plots (page.html), and the leaderboard as CSV
 pictures        draws the plots
 compare         runs all of the above, for compare.py
+html            fills in the templates of pages
+requested_audit  checks the settings of data.py
+data_page       writes the page about a data set (data_page.html), and the problems as CSV
+data_audit      audits a data set, prints the findings and writes the page, for data.py
 """

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from tqdm import tqdm
 
 from tunebook.analysis.findings import Findings
@@ -23,11 +22,12 @@ from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import configuration_text, failures_text, value_text
 from tunebook.metrics.facts import facts_of
 from tunebook.redaction import redact
+from tunebook.report.html import render
 from tunebook.report.pictures import Picture, pictures
 from tunebook.report.pictures.style import clipped
 from tunebook.report.read import ComparedRuns
 from tunebook.run_folder import write_atomically
-from tunebook.text_output import counted, csv_cell, printable
+from tunebook.text_output import counted, csv_cell
 
 PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
 MAX_ROWS = 50  # in the tables of the page; the CSV has all of them
@@ -124,16 +124,10 @@ def page(study: ComparedRuns, findings: Findings, drawn: Sequence[Picture]) -> s
     Text from runs, such as names and errors, is escaped.
     """
     shown = rows(study, findings)
-    environment = Environment(
-        loader=PackageLoader("tunebook.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        finalize=_as_shown,
-    )
     results = study.results
     failed = [run for run in results.runs if run.state in FAILED]
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
         name=results.name,
         objective=results.objective,
         short_objective=clipped(results.objective),
@@ -147,14 +141,6 @@ def page(study: ComparedRuns, findings: Findings, drawn: Sequence[Picture]) -> s
         ranked=sum(map(is_ranked, results.runs)),
         tested_metric=study.tested_metric if any(row.tested for row in shown) else "",
     )
-
-
-def _as_shown(value: object) -> object:
-    """Return text with visible escapes for control and direction-changing characters.
-
-    Pictures are returned unchanged.
-    """
-    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _csv(study: ComparedRuns, findings: Findings) -> str:

@@ -46,6 +46,11 @@ __all__ = [
     "trainer_for",
 ]
 TARGET = "_target_"
+# The settings of `data` that say where the user's own images are.
+PLACES = {
+    "root": "the folder of the images",
+    "table": "the CSV or Parquet file that names the images",
+}
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
 TYPES: dict[str, Any] = {
     "seed": Seed,
@@ -154,6 +159,9 @@ def make_source(data_settings: Settings) -> Source:
 
 
 def _make_data(settings: Settings, seed: int, contents: Contents | None) -> ImageDataModule:
+    for key, what in PLACES.items():
+        if key in settings["data"] and settings["data"][key] is None:
+            raise SettingError(f"data.{key}", None, f"is required: {what}")
     source = make_source(settings["data"])
     of_source = parameters_of(type(source)).keys() - parameters_of(ImageDataModule).keys()
     data: ImageDataModule = make(

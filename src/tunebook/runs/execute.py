@@ -109,7 +109,8 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         if new:
             record.describe_run(parts, config, chosen_precision, folder, job.trial)
         if new or not job.resumed:
-            record.save_inputs(parts, config, job.run_metadata["data"], folder)
+            is_trial = bool(job.trial.parent)
+            record.save_inputs(parts, config, job.run_metadata["data"], folder, is_trial)
         if job.resumed:
             job.resumed.log_start(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)

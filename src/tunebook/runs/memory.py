@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from tunebook import machine
 from tunebook.config.validation import SettingError
 from tunebook.runs.assemble import RunComponents
+from tunebook.text_output import bytes_text
 from tunebook.training.trainer import device_kind
 
 
@@ -138,13 +139,3 @@ def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
         return "model", parts.settings["model"].get("_target_")
     key = max(sizes, key=lambda key: sizes[key])
     return key, sizes[key]
-
-
-def bytes_text(count: int) -> str:
-    """Return a number of bytes as text for a user, such as "1.2 GB"."""
-    size, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB", "PB", "EB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:,.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shlex
 import statistics
 import time
@@ -18,6 +19,7 @@ from tunebook.config.paths import ROOT
 from tunebook.config.roles import LOGGED, with_role
 from tunebook.config.run_config import RunConfig, plain
 from tunebook.data.preprocessing import NetworkForPixels
+from tunebook.data.sources import Description
 from tunebook.losses import is_reported
 from tunebook.metrics.facts import (
     ALWAYS,
@@ -40,12 +42,15 @@ from tunebook.redaction import redact, redacted
 from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.runs.assemble import RunComponents
 from tunebook.runs.trial import Trial
+from tunebook.text_output import counted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
 from tunebook.training.epoch_logger import EpochLogger
 
 log = logging.getLogger(__name__)
 
+SHOWN_FINDINGS = 5  # about the data, when a run starts
+MAX_FILE_NAME = 40  # characters
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}  # MLflow's terms
 
 
@@ -89,22 +94,26 @@ def _directions(parts: RunComponents) -> dict[str, str]:
 
 
 def save_inputs(
-    parts: RunComponents, config: RunConfig, digests: Mapping[str, str], folder: RunFolder
+    parts: RunComponents,
+    config: RunConfig,
+    digests: Mapping[str, str],
+    folder: RunFolder,
+    is_trial: bool,
 ) -> None:
     """Record the config and the data of a run that starts.
 
     A run that starts again after a kill records them again, since they may not have been recorded.
-    digests: those of the images and labels of each split.
+    digests: those of the images and labels of each split. is_trial: whether it is in a sweep.
     """
     tracker = parts.tracker
     tracker.save_text(config.text, "config/config.yaml")
     tracker.save_text(OmegaConf.to_yaml(redacted(folder.overrides)), "config/overrides.yaml")
-    _log_datasets(parts, digests)
+    _log_datasets(parts, digests, is_trial)
     folder.name = tracker.run_name
     log.info("run %s  in %s", tracker.run_name, folder.path)
 
 
-def _log_datasets(parts: RunComponents, digests: Mapping[str, str]) -> None:
+def _log_datasets(parts: RunComponents, digests: Mapping[str, str], is_trial: bool) -> None:
     for split, context in CONTEXTS.items():
         images = parts.data.sets[split].images
         profile = json.dumps(
@@ -121,8 +130,24 @@ def _log_datasets(parts: RunComponents, digests: Mapping[str, str]) -> None:
             source=str(parts.data.root),
             context=context,
         )
-    if table := parts.data.source.split_table(Path(parts.data.root)):
-        parts.tracker.save_text(table, "data/split.csv")
+    if description := parts.data.source.describe(Path(parts.data.root)):
+        _log_own_images(parts, description, pictures=not is_trial)
+
+
+def _log_own_images(parts: RunComponents, description: Description, pictures: bool) -> None:
+    """Record the user's own images; a sweep's trials have them in common, and need no pictures."""
+    findings = description.findings
+    for sentence in findings[:SHOWN_FINDINGS]:
+        log.warning("data: %s", sentence)
+    if len(findings) > SHOWN_FINDINGS:
+        more = len(findings) - SHOWN_FINDINGS
+        log.warning("data: %s more in data/findings.txt of the run", counted(more, "finding"))
+    parts.tracker.save_text(description.table, "data/split.csv")
+    parts.tracker.save_text("".join(f"{one}\n" for one in findings), "data/findings.txt")
+    if pictures and parts.tracker.wants_pictures:
+        for number, (name, sheet) in enumerate(description.sheets):
+            words = re.sub(r"[^\w-]+", "_", name)[:MAX_FILE_NAME]
+            parts.tracker.save_image(sheet, f"data/classes/{number:02}_{words}.jpg")
 
 
 def data_digests(parts: RunComponents) -> dict[str, str]:

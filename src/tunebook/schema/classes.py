@@ -12,14 +12,19 @@ from tunebook.config.comments import description
 from tunebook.config.compose import default_choices
 from tunebook.config.targets import KINDS, NAMED, classes_in, resolve, trusted
 from tunebook.config.validation import Positive, parameters_of
+from tunebook.data import ImageDataModule
+from tunebook.data.image_files import ImageTable
 from tunebook.runs.assemble import Interval
-from tunebook.schema.notes import Notes, Target, targets_of
+from tunebook.schema.notes import Notes, Target, files_of, notes, targets_of
 from tunebook.schema.values import Schema, setting, value_schema
 
 # Of these, only the classes in conf/ are known: most others need objects that YAML can't hold.
 ONLY_SHIPPED = (*NAMED, "sweep.sampler", "sweep.pruner")
+# Settings of `data` that the sources of image files take from there.
+OF_SOURCES = {name: each.annotation for name, each in parameters_of(ImageTable).items()}
 # The parameters that the program sets itself.
-GIVEN = {
+GIVEN: dict[str, Iterable[str]] = {
+    "data.source": OF_SOURCES,
     "data": ("source", "augmentation", "seed", "contents"),
     "model": ("image_shape", "num_classes"),
     "loss": ("num_classes",),
@@ -30,6 +35,11 @@ GIVEN = {
 }
 # What the program checks in addition to the constructors, or in their place.
 OWN: dict[str, dict[str, Any]] = {
+    "data": {
+        name: annotation
+        for name, annotation in OF_SOURCES.items()
+        if name not in parameters_of(ImageDataModule)
+    },
     "optimizer": {"lr": Positive},
     "scheduler": {"interval": Interval},
 }
@@ -116,6 +126,8 @@ def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> S
         if each.name == target:
             key_notes |= each.beside
             about = description(kind, each.path.stem) if kind in default_choices() else about
+    elsewhere = notes(*files_of(kind)) if kind in default_choices() else {}
+    key_notes = {key: elsewhere[key] for key in OWN.get(kind, {}) if key in elsewhere} | key_notes
     more: Schema = {"_target_": True}
     if kind in default_choices() and kind not in NAMED:
         more["defaults"] = True  # of the whole file; a named object is a part of one

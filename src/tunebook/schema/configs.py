@@ -9,7 +9,7 @@ from tunebook.config.compose import default_choices, options
 from tunebook.config.paths import CONF, PROJECT
 from tunebook.config.targets import KINDS, NAMED
 from tunebook.config.validation import Name
-from tunebook.report import requested_runs
+from tunebook.report import requested_audit, requested_runs
 from tunebook.runs import assemble, requested_run
 from tunebook.schema.classes import arguments, closed, kind_definitions
 from tunebook.schema.notes import Notes, files_of, group_comments, notes, targets_of
@@ -26,6 +26,7 @@ TYPES: dict[str, Any] = {
     **assemble.TYPES,
     **requested_run.TYPES,
     **requested_runs.TYPES,
+    **requested_audit.TYPES,
     **ui.TYPES,
     **dict.fromkeys(("outputs", "run", "images"), Name),
     **dict.fromkeys(("resume", "output"), Name | None),

@@ -29,6 +29,7 @@ from tunebook.tracking.uploader import ARTIFACTS, JOURNAL, Uploader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,10 @@ class Tracker(Logger, ABC):
         """Save a figure as an artifact (PNG)."""
 
     @abstractmethod
+    def save_image(self, image: "Image.Image", path: str) -> None:
+        """Save an image as an artifact (JPEG)."""
+
+    @abstractmethod
     def save_model(self, network: nn.Module, example: Tensor) -> None:
         """Save the network in MLflow's pt2 format: images -> class probabilities.
 
@@ -166,6 +171,9 @@ class NoTracker(Tracker):
         """Do nothing; the file stays where it is."""
 
     def save_figure(self, figure: "Figure", path: str) -> None:
+        """Do nothing."""
+
+    def save_image(self, image: "Image.Image", path: str) -> None:
         """Do nothing."""
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
@@ -321,6 +329,11 @@ class MLflowTracker(Tracker):
         """Save a figure as an artifact (PNG, 100 dots per inch)."""
         with self._artifact(path) as file:
             figure.savefig(file, format="png", dpi=100)
+
+    def save_image(self, image: "Image.Image", path: str) -> None:
+        """Save an image as an artifact (JPEG)."""
+        with self._artifact(path) as file:
+            image.save(file, format="JPEG", quality=85)
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
         """Save the network as the MLflow model `runs:/<run id>/model`.

@@ -243,6 +243,11 @@ def module(seed: int = 0, **changed: object) -> ImageDataModule:
         "split_seed": 0,
         "validate_on": "split",
         "num_workers": 0,
+        "image_size": None,
+        "channels": None,
+        "resize": "squash",
+        "normalize": "none",
+        "sampler": "shuffled",
     }
     made = ImageDataModule(
         source=Digits(), augmentation=NoAugmentation(), seed=seed, root="data", **(values | changed)

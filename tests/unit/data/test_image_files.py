@@ -54,10 +54,10 @@ def test_each_split_has_each_class_in_the_same_share(photos: Path) -> None:
 
 
 def test_a_split_is_the_same_wherever_the_files_are(photos: Path, tmp_path: Path) -> None:
-    first = source(tmp_path).split_table(photos)
+    first = source(tmp_path).describe(photos).table
     moved = photos.rename(tmp_path / "elsewhere")
-    assert source(tmp_path).split_table(moved) == first
-    assert source(tmp_path, split_seed=1).split_table(moved) != first
+    assert source(tmp_path).describe(moved).table == first
+    assert source(tmp_path, split_seed=1).describe(moved).table != first
     lines = first.splitlines()
     assert lines[0] == "path,label,split,digest"
     assert len(lines) == 61

@@ -1,9 +1,10 @@
-"""Draw the pictures of the findings.
+"""Draw the pictures of the findings about runs and data sets.
 
 style      defines how pictures look, and writes them as SVG and PNG
 axes       sets limits and ticks
 runs       draws the leaderboard, importances, learning curves, times and the history of runs
 settings   draws settings: one at a time, two at a time, all together
+data       draws the classes and the sizes of the images of a data set
 """
 
 from collections.abc import Iterator
