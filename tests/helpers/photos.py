@@ -8,6 +8,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 
+CONTRAST = 20  # grey levels
+
+
 @cache
 def photographs() -> tuple[Image.Image, Image.Image]:
     """Return the two pictures, 640 x 427 pixels."""
@@ -18,13 +21,16 @@ def photographs() -> tuple[Image.Image, Image.Image]:
 
 
 def photos(kind: int, count: int, side: int = 64) -> Iterator[Image.Image]:
-    """Yield different parts (RGB, `side` x `side`) of one of the pictures, none of them twice."""
+    """Yield different parts (RGB, `side` x `side`) of one of the pictures, none of them twice.
+
+    Parts of one colour, such as of the sky, are left out.
+    """
     picture = photographs()[kind]
-    places = [
-        (left, top)
-        for top in range(100, picture.height - side, side)
+    parts = [
+        picture.crop((left, top, left + side, top + side))
+        for top in range(0, picture.height - side, side)
         for left in range(0, picture.width - side, side)
     ]
-    for place in np.random.default_rng(kind).permutation(len(places))[:count]:
-        left, top = places[place]
-        yield picture.crop((left, top, left + side, top + side))
+    parts = [part for part in parts if np.asarray(part.convert("L")).std() > CONTRAST]
+    for place in np.random.default_rng(kind).permutation(len(parts))[:count]:
+        yield parts[place]
