@@ -30,6 +30,7 @@ import pytorch_lightning as pl  # isort: skip
 import torch  # isort: skip
 from mlflow import MlflowClient  # isort: skip
 
+from tunebook.cli.bench_images import measure
 from tunebook.config.run_config import RunConfig
 from tunebook.run_folder import RunFolder
 from tunebook.runs.assemble import RunComponents, build
@@ -231,9 +232,16 @@ def main() -> None:
     parser.add_argument(
         "--pairs", type=int, default=5, help="number of measured epochs, after one for warm-up"
     )
+    parser.add_argument(
+        "--images", type=Path, help="measure reading the images in this folder's class folders"
+    )
+    parser.add_argument("--side", type=int, default=64, help="size of these images, in pixels")
     parser.add_argument("overrides", nargs="*", help="settings, as for train.py")
     arguments = parser.parse_args()
     quiet()
+    if arguments.images:
+        measure(arguments.images, arguments.side, arguments.pairs)
+        return
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/mlflow.db"
         settings = [

@@ -104,8 +104,10 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     results = Results(name, objective, direction, settings, tuple(rows), adaptive, _classes(runs))
     metric = _tested_metric(runs, objective)
     tested, params = _values(runs, metric), _params(runs)
+    # A command that trains on the user's own images must say where they are.
+    whole = (*fixed, str(asked["images"])) if "images" in asked else fixed
     return ComparedRuns(
-        results, fixed, parent.info.run_id, params, tested, name, tested_metric=metric
+        results, whole, parent.info.run_id, params, tested, name, tested_metric=metric
     )
 
 

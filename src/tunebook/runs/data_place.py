@@ -9,6 +9,7 @@ from typing import Any
 
 from tunebook.config.compose import with_choices
 from tunebook.config.validation import SettingError, format_value
+from tunebook.text_output import quoted
 
 
 def place_of_images(data: Mapping[str, Any], data_root: str | None) -> tuple[str, str]:
@@ -29,13 +30,14 @@ def place_of_images(data: Mapping[str, Any], data_root: str | None) -> tuple[str
 
 
 def own_images(data: object) -> str | None:
-    """Return the place of the user's own images, or None for a data set with a known place.
+    """Return the override that says where the user's own images are, such as `data.root=photos`.
 
-    data: the settings of the group `data`.
+    data: the settings of the group `data`. Returns None for a data set with a known place.
     """
     if not isinstance(data, Mapping) or not has_own_images(data):
         return None
-    return str(data["table"] if "table" in data else data["root"])
+    key = "table" if "table" in data else "root"
+    return f"data.{key}={quoted(str(data[key]))}"
 
 
 def has_own_images(data: Mapping[str, Any]) -> bool:

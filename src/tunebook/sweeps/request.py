@@ -58,7 +58,7 @@ class Request:
     fixed: tuple[str, ...]
     objective: str
     direction: Literal["maximize", "minimize"]  # of the objective
-    images: str | None = None  # the place of the user's own images, which the sweep is about
+    images: str | None = None  # the override that says where the user's own images are
 
     @property
     def is_grid(self) -> bool:
@@ -164,8 +164,8 @@ def make_request(
 ) -> Request:
     """Return the requested sweep.
 
-    Raise SettingError if its settings make no sense. settings: the group `sweep`. images: the place
-    of the user's own images.
+    Raise SettingError if its settings make no sense. settings: the group `sweep`. images: the
+    override that says where the user's own images are.
     """
     for key, allowed in TYPES.items():
         validate_value(f"sweep.{key}", settings[key], allowed)
