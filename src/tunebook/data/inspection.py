@@ -158,7 +158,8 @@ def _inspected(
 ) -> Iterator[list[tuple[int, Row, bool]]]:
     """Yield what `_inspect` returns, with the position before it, for several files at once.
 
-    Threads are as fast as processes: decoders release the interpreter's lock.
+    Decoders release the interpreter's lock, so that threads share the work on large images. Small
+    ones are not faster with several threads, but take a fraction of a millisecond each.
     """
     stopped = threading.Event()
 

@@ -207,14 +207,23 @@ class TestCache:
     def test_several_processes_may_use_it_at_once(self, folder: Path) -> None:
         cache = folder.parent / "cache"
         program = (
-            "from pathlib import Path; from tests.unit.data.test_inspection import inspect, values;"
-            f"print(values(inspect(Path({str(folder)!r}), Path({str(cache)!r}))))"
+            "from pathlib import Path; from tunebook.data.inspection import inspect_files;"
+            "from tunebook.data.listing import list_table;"
+            f"listing = list_table(Path({str(folder.parent / 'table.csv')!r}));"
+            f"print(inspect_files(listing, Path({str(cache)!r})).digests)"
         )
+        rows = [f"images/{number}.png,{number}\n" for number in range(20)]
+        (folder.parent / "table.csv").write_text("path,label\n" + "".join(rows))
         started = [
-            subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
-            for _ in range(3)
+            subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            )
+            for _ in range(2)
         ]
         outputs = {process.communicate()[0].decode().strip() for process in started}
-        assert outputs == {str(values(inspect(folder, cache)))}
+        digests = dict(zip(listing_of(folder).paths, inspect(folder, cache).digests, strict=True))
+        assert outputs == {str(tuple(digests[f"{number}.png"] for number in range(20)))}
         self.change(cache, "UPDATE inspections SET width = 999")
         assert set(inspect(folder, cache).widths.tolist()) == {999}

@@ -353,14 +353,13 @@ def test_a_folder_and_its_table_agree(
 
 
 @given(
-    before=st.text(max_size=3),
+    before=st.text("a .-é名", max_size=3),
     numbers=st.lists(st.integers(0, 10**30), unique=True),
     after=st.sampled_from(["", ".png", "a"]),
 )
 def test_numbers_in_names_are_sorted_as_numbers(
     before: str, numbers: list[int], after: str
 ) -> None:
-    before = before.rstrip("0123456789")
     names = [f"{before}{number}{after}" for number in numbers]
     assert sorted(names, key=natural_key) == [
         f"{before}{number}{after}" for number in sorted(numbers)
