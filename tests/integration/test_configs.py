@@ -20,7 +20,13 @@ OPTIONS = [
     for path in sorted(CONF.rglob("*/*.yaml"))
     if not path.stem.startswith("_")
 ]
-NEEDS = {("trainer", "gpu"): "a GPU"}
+NEEDS = {
+    ("trainer", "gpu"): "a GPU",
+    # test_own_images.py and test_huggingface_runs.py train on them.
+    ("data", "image_folder"): "images of the user",
+    ("data", "image_table"): "images of the user",
+    ("data", "huggingface"): "images of the user",
+}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda name: name)

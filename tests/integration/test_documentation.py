@@ -135,7 +135,9 @@ class Folder:
             self._interrupt_a_run()
         words = shlex.split(self._filled(line), comments=True)
         script = words[1].removeprefix("src/") if words[0] == "python" else f"{words[1]}.py"
-        overrides = words[2:]
+        # A relative `data.root` starts at the repository.
+        folder = f"root={self.path}/photos"
+        overrides = [word.replace("root=photos/", folder) for word in words[2:]]
         if script == "train.py" and not {"resume", "--help"} & keys(overrides):
             overrides = shrunk(overrides)
         if script not in ("schema.py", "init.py") and "--help" not in overrides:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.conftest import Cli, Finished
 from tunebook.config.validation import InputError, SettingError
-from tunebook.data.decoding import FORMATS, read_image
+from tunebook.data.decoding import FORMATS
 from tunebook.data.preprocessing import Preprocessing
 from tunebook.data.sources import Digits
 from tunebook.runs.images import check_output, image_files
@@ -58,7 +58,7 @@ def test_black_is_black_and_white_is_white_in_every_mode(
     tmp_path: Path, mode: str, name: str, shape: tuple[int, int, int]
 ) -> None:
     ramp(mode).save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
-    pixels = read_image(tmp_path / name, shape)
+    pixels = Preprocessing(shape).read(tmp_path / name)
     assert pixels.shape == (8, 8, shape[0])
     assert pixels[:, :3].max() < 40
     assert pixels[:, 5:].min() > 215
@@ -81,11 +81,11 @@ def test_of_an_animation_the_first_picture_and_a_photo_as_its_camera_was_held(
     tmp_path: Path,
 ) -> None:
     ramp("L").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (8, 8))])
-    assert read_image(tmp_path / "a.gif", GREY)[:, 5:].min() > 200
+    assert Preprocessing(GREY).read(tmp_path / "a.gif")[:, 5:].min() > 200
     exif = Image.Exif()
     exif[0x0112] = 3  # the picture is upside down
     ramp("L").save(tmp_path / "a.png", exif=exif)
-    assert read_image(tmp_path / "a.png", GREY)[:, :3].min() > 200
+    assert Preprocessing(GREY).read(tmp_path / "a.png")[:, :3].min() > 200
 
 
 def eps(path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_is_no_image_is_said(tmp_path: Path, kind: str) -> None:
     make, said = BROKEN[kind]
     make(tmp_path / "x.png")
     with pytest.raises(InputError, match=said):
-        read_image(tmp_path / "x.png", GREY)
+        Preprocessing(GREY).read(tmp_path / "x.png")
 
 
 @settings(
@@ -158,7 +158,7 @@ def test_any_damage_is_said_or_read(
     file.write_bytes(data[: int(len(data) * (0.5 + length / 2))])
     problem = ""
     try:
-        read_image(file, GREY)
+        Preprocessing(GREY).read(file)
     except InputError as error:
         problem = str(error)
     assert problem.isprintable()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from tunebook.data.preprocessing import NetworkForPixels, Preprocessing
 from tunebook.networks import MLP
 from tunebook.tracking.model import write_model
 
@@ -27,26 +28,33 @@ assert not {"tunebook", "torchvision", "pytorch_lightning"} & set(sys.modules)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MLP]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NetworkForPixels]:
     folder = tmp_path_factory.mktemp("exported") / "model"
     network = MLP(
         image_shape=(1, 8, 8), num_classes=10, hidden_layers=1, dense_units=8, dense_dropout=0.5
     ).eval()
-    write_model(network, torch.rand(2, 1, 8, 8), folder)
-    return folder, network
+    whole = NetworkForPixels(Preprocessing((1, 8, 8)), network)
+    write_model(whole, torch.zeros(2, 8, 8, 1, dtype=torch.uint8), folder)
+    return folder, whole
 
 
-def expected(network: MLP, images: np.ndarray) -> np.ndarray:
+def pixels(count: int, height: int = 8, width: int = 8) -> np.ndarray:
+    """Return images as an image file holds them."""
+    random = np.random.default_rng(count)
+    return random.integers(0, 256, (count, height, width, 1), dtype=np.uint8)
+
+
+def expected(network: NetworkForPixels, images: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         return network(torch.from_numpy(images)).softmax(dim=1).numpy()
 
 
 @pytest.mark.slow
 def test_pyfunc_loads_it_in_a_process_of_its_own(
-    exported: tuple[Path, MLP], tmp_path: Path
+    exported: tuple[Path, NetworkForPixels], tmp_path: Path
 ) -> None:
     folder, network = exported
-    images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    images = pixels(3, 20, 11)
     np.save(tmp_path / "images.npy", images)
     command = [
         sys.executable,
@@ -61,7 +69,7 @@ def test_pyfunc_loads_it_in_a_process_of_its_own(
     assert np.allclose(np.load(tmp_path / "found.npy"), expected(network, images), atol=1e-6)
 
 
-def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> None:
+def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, NetworkForPixels]) -> None:
     """MLflow is given the loader that is exported with the model.
 
     This is the fast part of the test above, in this process.
@@ -73,7 +81,7 @@ def test_its_own_loader_is_what_mlflow_is_told(exported: tuple[Path, MLP]) -> No
     folder, network = exported
     settings = Model.load(str(folder)).flavors["python_function"]
     assert (folder / settings["code"] / f"{settings['loader_module']}.py").is_file()
-    images = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    images = pixels(3, 20, 11)
     found = tunebook_exported_model._load_pyfunc(str(folder / settings["data"])).predict(images)
     assert np.allclose(found, expected(network, images), atol=1e-6)
 
@@ -91,7 +99,7 @@ def wait_until_served(server: "subprocess.Popen[bytes]", port: int, log: Path) -
 
 
 @pytest.mark.slow
-def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> None:
+def test_it_is_served_over_http(exported: tuple[Path, NetworkForPixels], tmp_path: Path) -> None:
     folder, network = exported
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -121,7 +129,7 @@ def test_it_is_served_over_http(exported: tuple[Path, MLP], tmp_path: Path) -> N
     try:
         wait_until_served(server, port, tmp_path / "log.txt")
         for size in (1, 3):
-            images = np.random.default_rng(size).random((size, 1, 8, 8), dtype=np.float32)
+            images = pixels(size, 5 + size, 9)
             body = json.dumps({"inputs": images.tolist()}).encode()
             headers = {"Content-Type": "application/json"}
             request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body, headers)

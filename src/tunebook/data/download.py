@@ -36,6 +36,9 @@ LARGEST_BYTES = 2**28  # no file of these data sets is larger, compressed or not
 WHEEL_SECONDS = 180.0
 CHUNK_BYTES = 2**18
 
+# Folders with the statuses of their files, all of which have been found right in this process.
+_checked: set[tuple[Path, tuple[tuple[int, ...], ...]]] = set()
+
 
 class DataError(InputError):
     """Report data that can't be obtained.
@@ -113,11 +116,30 @@ def check_files(folder: Path, files: Sequence[DataFile]) -> None:
     """Raise DataError if it is clear that `read_files` will fail, without any download.
 
     That is so for a file with another content, and if files are missing and `folder` can't be
-    written to.
+    written to. Files that have not changed since are not read again, since a sweep checks each
+    trial.
     """
+    statuses = tuple(_status(path) for file in files for path in _places(folder, file))
+    if (folder, statuses) in _checked:
+        return
     _, missing = _look(folder, files)
     if missing and (reason := why_unwritable(folder)):
         raise _unwritable(folder, reason)
+    if not missing:
+        _checked.add((folder, statuses))
+
+
+def _places(folder: Path, file: DataFile) -> tuple[Path, Path]:
+    """Return where a file may be: its gzip file, and the plain file."""
+    return folder / f"{file.name}.gz", folder / file.name
+
+
+def _status(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _unwritable(folder: Path, reason: object) -> DataError:
@@ -160,7 +182,7 @@ def _look(folder: Path, files: Sequence[DataFile]) -> tuple[dict[str, bytes], li
     missing: list[DataFile] = []
     for file in files:
         wrong: list[str] = []
-        for path in (folder / f"{file.name}.gz", folder / file.name):
+        for path in _places(folder, file):
             is_gz = path.suffix == ".gz"
             # A plain file that can't be verified is as good as missing.
             if not os.path.lexists(path) or (not is_gz and file.plain_md5 is None):

@@ -102,7 +102,7 @@ def build(settings: Settings, contents: Contents | None = None) -> RunComponents
     objective = check_objective(settings["objective"], settings["metrics"])
     mode = direction_of(objective, settings["metrics"])
     data = _make_data(settings, own["seed"], contents)
-    task = _make_task(settings, data, objective, mode)
+    task = _make_task(settings, data, objective, mode, own["seed"])
     callbacks = _make_callbacks(settings["callbacks"] or {}, objective, mode)
     schedule_class = resolve(
         settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_"
@@ -122,7 +122,7 @@ def build(settings: Settings, contents: Contents | None = None) -> RunComponents
 
 
 def _make_task(
-    settings: Settings, data: ImageDataModule, objective: str, mode: Direction
+    settings: Settings, data: ImageDataModule, objective: str, mode: Direction, seed: int
 ) -> ClassificationTask:
     """Return the task; its optimizer and schedule are made when training begins."""
     shape, classes = data.contents.image_shape, len(data.contents.class_names)
@@ -137,7 +137,7 @@ def _make_task(
         schedule=lambda optimizer: make_schedule(
             settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective, mode
         ),
-        seed=settings["seed"],
+        seed=seed,
     )
 
 

@@ -50,8 +50,10 @@ def restore(cfg: DictConfig, folder: Path) -> Restored:
     return Restored(parts, stored, file.stem if file.stem in ("best", "last") else "")
 
 
-def _place(data: dict[str, object], cfg: DictConfig) -> dict[str, object]:
+def _place(data: object, cfg: DictConfig) -> dict[str, object]:
     """Return where the images and their cache are; only a command with `data_root` needs them."""
+    if not isinstance(data, dict):
+        raise TypeError("its data are no settings")
     cache = {"cache_root": with_choices({"data": "image_folder"}).data.cache_root}
     own = cache if has_own_images(data) else {}
     if "data_root" not in cfg:

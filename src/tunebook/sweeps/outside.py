@@ -94,9 +94,9 @@ def check_cluster(settings: Mapping[str, Any]) -> None:
     settings: the group `sweep`.
     """
     for kind in ("ray", "slurm"):
-        if not isinstance(settings[kind], Mapping):
+        if not isinstance(settings.get(kind), Mapping):
             raise SettingError(
-                f"sweep.{kind}", settings[kind], f"must be settings: sweep.{kind}.<key>=<value>"
+                f"sweep.{kind}", settings.get(kind), f"must be settings: sweep.{kind}.<key>=<value>"
             )
     address = settings["ray"].get("address")
     if address is not None and not (
