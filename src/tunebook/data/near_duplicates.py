@@ -90,8 +90,7 @@ def find_near_duplicates(
     """
     hashes, pixels, failed = _look_at(positions, read, show_progress)
     kept = np.array([place for place in positions if place not in failed], dtype=np.int64)
-    values = pixels.astype(np.float32)
-    is_blank = values.std(axis=1) < LEAST_CONTRAST
+    is_blank = _contrasts(pixels) < LEAST_CONTRAST
     blank, kept = kept[is_blank], kept[~is_blank]
     first, second, distances, is_complete = near_pairs(
         hashes[~is_blank], pixels[~is_blank], threshold
@@ -169,18 +168,20 @@ def _are_alike(
 ) -> npt.NDArray[np.bool_]:
     """Return for each pair whether its pixels are highly correlated."""
     means = pixels.mean(axis=1, dtype=np.float32)
-    scales = pixels.std(axis=1, dtype=np.float32)
     found = np.empty(len(first), dtype=bool)
     for start in range(0, len(first), COMPARED):
-        one, other = first[start : start + COMPARED], second[start : start + COMPARED]
-        products = np.einsum(
-            "nk,nk->n",
-            pixels[one] - means[one, np.newaxis],
-            pixels[other] - means[other, np.newaxis],
-        )
-        limits = CORRELATION * pixels.shape[1] * scales[one] * scales[other]
-        found[start : start + COMPARED] = products >= limits
+        part = slice(start, start + COMPARED)
+        one = pixels[first[part]] - means[first[part], np.newaxis]
+        other = pixels[second[part]] - means[second[part], np.newaxis]
+        squares = np.einsum("nk,nk->n", one, one) * np.einsum("nk,nk->n", other, other)
+        found[part] = np.einsum("nk,nk->n", one, other) >= CORRELATION * np.sqrt(squares)
     return found
+
+
+def _contrasts(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return the standard deviation of each image's pixels, without a copy of all of them."""
+    parts = np.array_split(pixels, -(-len(pixels) // COMPARED) or 1)
+    return np.concatenate([part.std(axis=1) for part in parts])
 
 
 def _look_at(
