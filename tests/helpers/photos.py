@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-
 CONTRAST = 20  # grey levels
 
 
