@@ -327,7 +327,7 @@ def test_predict_goes_past_what_it_cannot_read(
     assert result.code == 1
     assert result.err.count("\n") == 2
     assert "pipe.png: is a named pipe" in result.err
-    assert "broken.jpg: can't be read" in result.err
+    assert "broken.jpg: is truncated" in result.err
     assert result.out.count(" %\n") == 5
     assert "\x1b" not in result.out
     rows = {
