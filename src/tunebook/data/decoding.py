@@ -97,9 +97,9 @@ def examine(data: bytes) -> tuple[int, int, int]:
         channels = 1 if opened.mode in GREY else 3
         # A JPEG file is decoded to an eighth of its size. All its data are still read.
         is_reduced = opened.draft("L", (1, 1)) is not None
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
         width, height = _converted(opened, 1).size
         if is_reduced:
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
             width, height = whole[::-1] if turned else whole
         if opened.mode in ("P", "PA") and opened.palette is not None:
             colors = np.array(opened.getpalette("RGB")).reshape(-1, 3)
@@ -120,6 +120,9 @@ def decode_small(data: bytes, side: int) -> Image.Image:
         return _in_8_bits(ImageOps.exif_transpose(opened)).convert("RGB")
 
 
+_is_ignoring = False  # whether such a block is open; changing the filters takes microseconds
+
+
 @contextlib.contextmanager
 def ignoring_warnings() -> Iterator[None]:
     """Ignore warnings in the block, such as Pillow's about EXIF data, in every thread.
@@ -128,12 +131,17 @@ def ignoring_warnings() -> Iterator[None]:
     process, and threads that change them at the same time would leave them changed. So the main
     thread enters such a block before it starts threads that decode images.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _is_ignoring
+    if _is_ignoring or threading.current_thread() is not threading.main_thread():
         yield
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        _is_ignoring = True
+        try:
+            yield
+        finally:
+            _is_ignoring = False
 
 
 @contextlib.contextmanager
@@ -157,14 +165,18 @@ def pixels_of(opened: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
     brightness.
     """
     image = _converted(opened, channels)
-    return np.array(image, dtype=np.uint8).reshape(image.height, image.width, channels)
+    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, channels)
 
 
 def _converted(opened: Image.Image, channels: int) -> Image.Image:
     """Return an image as `pixels_of` needs it; raise InputError where that does."""
     _require_size(opened)
     mode = "L" if channels == 1 else "RGB"
-    return _in_8_bits(ImageOps.exif_transpose(opened)).convert(mode)
+    # Without needless copies, which take as long as decoding a small image.
+    opened.load()
+    ImageOps.exif_transpose(opened, in_place=True)
+    image = _in_8_bits(opened)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def open_without_waiting(path: str, flags: int) -> int:

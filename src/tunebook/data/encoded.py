@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tunebook.config.validation import InputError
-from tunebook.data.decoding import read_file
+from tunebook.data.decoding import ignoring_warnings, read_file
 from tunebook.data.download import DataError
 from tunebook.data.inspection import Inspection, digest_of
 from tunebook.data.listing import Listing
@@ -155,7 +155,8 @@ class DecodedImages(StoredImages):
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the images at some positions of the data set, uint8 (B, C, H, W)."""
-        return self.preprocessing.batch([self._decode(row) for row in rows.tolist()])
+        with ignoring_warnings():
+            return self.preprocessing.batch([self._decode(row) for row in rows.tolist()])
 
     def _decode(self, row: int) -> Pixels:
         return decode_one(self.images, row, self.preprocessing)

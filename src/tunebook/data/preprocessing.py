@@ -55,7 +55,9 @@ class Preprocessing:
         return self._fit_one(pixels_of(image, self.image_shape[0]))
 
     def _fit_one(self, pixels: Pixels) -> Pixels:
-        fitted = self.fit(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0))
+        if pixels.shape[:2] == self.image_shape[1:]:
+            return pixels
+        fitted = self.fit(torch.from_numpy(pixels.copy()).permute(2, 0, 1).unsqueeze(0))
         return fitted.squeeze(0).permute(1, 2, 0).contiguous().numpy()
 
     def fit(self, images: Tensor) -> Tensor:
