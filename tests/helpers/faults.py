@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import signal
@@ -29,7 +30,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
 )
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["tests.faults"])
+FORKSERVER.set_forkserver_preload([__name__])
+# Now, because a sweep in this process would start it with fewer modules.
+multiprocessing.forkserver.ensure_running()
 
 
 def run_train(

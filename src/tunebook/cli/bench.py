@@ -222,8 +222,7 @@ def seconds_to_first_step(store: str) -> float:
     return float(run.data.metrics["time/first_step_s"])
 
 
-def main() -> None:
-    """Run the benchmark and print its table."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=" ".join(program.own_call(Path(sys.argv[0]).name)).removeprefix("python "),
         description=__doc__,
@@ -237,7 +236,12 @@ def main() -> None:
     )
     parser.add_argument("--side", type=int, default=64, help="size of these images, in pixels")
     parser.add_argument("overrides", nargs="*", help="settings, as for train.py")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    arguments = _parser().parse_args()
     quiet()
     if arguments.images:
         measure(arguments.images, arguments.side, arguments.pairs)
