@@ -2,7 +2,6 @@
 
 import importlib
 import multiprocessing
-import multiprocessing.forkserver
 import os
 import runpy
 import signal
@@ -31,8 +30,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload([__name__])
-# Now, because a sweep in this process would start it with fewer modules.
-multiprocessing.forkserver.ensure_running()
 
 
 def run_train(

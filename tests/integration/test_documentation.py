@@ -6,14 +6,11 @@ test_tutorial.py.
 """
 
 import functools
-import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from PIL import Image
 
 import tunebook
 from tests.conftest import ROOT, Cli, in_folder, runs_in
+from tests.helpers import faults
 from tests.helpers.runs import with_store
 from tunebook import program
 
@@ -171,24 +169,12 @@ class Folder:
         return line
 
     def _interrupt_a_run(self) -> None:
-        """Press Ctrl-C in a run when its first checkpoint is there."""
-        pattern = "out/2*/*/checkpoints/last.ckpt"
-        earlier = set(self.path.glob(pattern))
-        over = threading.Event()
-
-        def interrupt() -> None:
-            while not set(self.path.glob(pattern)) - earlier and not over.is_set():
-                time.sleep(0.001)
-            if not over.is_set():
-                os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        words = shrunk(["trainer.max_epochs=3", "checkpoint_every_s=0.001"])
-        result = self.cli("train.py", *words, *in_folder(self.path))
-        over.set()
-        thread.join()
-        assert result.code == 130, result
+        """Press Ctrl-C in a run, for `resume=` to find."""
+        words = (*shrunk([]), *in_folder(self.path))
+        code = faults.run_train(
+            words, self.path / "log.txt", faults.signal_in_training, signal.SIGINT, 2
+        )
+        assert code == 130, (self.path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(
