@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import math
-import mmap
 import os
 import shutil
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from tunebook import machine
 from tunebook.data.decoding import ignoring_warnings
+from tunebook.data.download import DataError
 from tunebook.data.encoded import Collection, StoredImages, decode_one
 from tunebook.data.preprocessing import Preprocessing
 
@@ -38,14 +38,13 @@ HEADER_BYTES = 4096  # a page, so that the images begin at one
 SUFFIX, UNFINISHED, LOCK = ".images", ".unfinished", ".lock"
 SPARE = 0.1  # of the disk's free space, which stays free
 CHUNK = 256  # images that are decoded before they are written
-RELEASED_BYTES = 2**26  # read from the file before its pages are given back
 
 
 class CachedImages(StoredImages):
-    """Read decoded images from a memory-mapped file.
+    """Read decoded images from a file at the time when they are gathered.
 
-    The pages that were read are given back to the system from time to time. They stay in its page
-    cache, but do not count as this process's memory.
+    The file could be mapped into memory. It is read instead, because the pages of a mapping count
+    as memory of the process, which would seem to grow with the data set.
     """
 
     def __init__(
@@ -56,19 +55,19 @@ class CachedImages(StoredImages):
         self._open()
 
     def _open(self) -> None:
-        with open(self.path, "rb") as file:
-            # The mapping shares the lock, and `tunebook data clean` keeps a file that has one.
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._images = np.frombuffer(self._map, np.uint8, offset=HEADER_BYTES).reshape(
-            -1, *self.preprocessing.image_shape
-        )
-        self._read_bytes = 0
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (as long as this object)
+        # `tunebook data clean` keeps a file that has such a lock.
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_file"):
+            self._file.close()
 
     def __getstate__(self) -> dict[str, object]:
-        """Return the state without the mapping, which another process makes again."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("_map", "_images")}
+        """Return the state without the open file, which another process opens again."""
+        return {key: value for key, value in self.__dict__.items() if key != "_file"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Open the file in this process."""
@@ -77,12 +76,18 @@ class CachedImages(StoredImages):
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the images at some positions of the data set, uint8 (B, C, H, W)."""
-        found = torch.from_numpy(self._images[rows.numpy()])
-        self._read_bytes += found.numel()
-        if self._read_bytes > RELEASED_BYTES and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._read_bytes = 0
-        return found
+        shape = self.preprocessing.image_shape
+        images, size = np.empty((len(rows), *shape), np.uint8), math.prod(shape)
+        descriptor, positions, start = self._file.fileno(), rows.tolist(), 0
+        # Positions that follow one another are read at once.
+        ends = [*(torch.diff(rows) != 1).nonzero().flatten().add(1).tolist(), len(rows)]
+        for end in ends if len(rows) else []:
+            offset = HEADER_BYTES + positions[start] * size
+            found = os.preadv(descriptor, [images[start:end].data], offset)
+            if found != (end - start) * size:
+                raise DataError(f"{self.path}: has been cut since the run started")
+            start = end
+        return torch.from_numpy(images)
 
     def select(self, rows: Tensor) -> "CachedImages":
         """Return other images of the same file."""
