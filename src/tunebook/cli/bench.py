@@ -244,7 +244,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     quiet()
     if arguments.images:
-        measure(arguments.images, arguments.side, arguments.pairs)
+        measure(arguments.images.absolute(), arguments.side, arguments.pairs)
         return
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/mlflow.db"
