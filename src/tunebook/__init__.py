@@ -33,7 +33,7 @@ schema         describes the files of conf/ to an editor
 cli            the commands: train, evaluate and so on, and `tunebook` that runs any of them
 
 Imports point one way: cli, api -> sweeps, report, schema -> runs -> the packages of the second
-block -> those of the first. tests/test_architecture.py checks it.
+block -> those of the first. tests/unit/test_architecture.py checks it.
 """
 
 import warnings

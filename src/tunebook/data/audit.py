@@ -64,12 +64,6 @@ class Audit:
     copies: tuple[tuple[int, ...], ...]
     near: NearDuplicates | None = None
 
-    def sentences(self) -> list[str]:
-        """Return the findings in sentences, the worst first; an empty list if there are none."""
-        from tunebook.data.audit_findings import sentences
-
-        return sentences(self)
-
     def with_near_duplicates(self, near: NearDuplicates) -> "Audit":
         """Return the same audit with the near duplicates among `distinct()`."""
         return dataclasses.replace(self, near=near)

@@ -1,14 +1,11 @@
 """Express what an audit of a data set found in sentences that say what to do about it."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tunebook.data.audit import Audit, Leak
 from tunebook.text_output import counted, printable
-
-if TYPE_CHECKING:
-    from tunebook.data.audit import Audit, Leak
 
 FEW_IMAGES = 10  # of a class to train on
 IMBALANCE = 3  # the largest class has so many times the images of the smallest
@@ -19,8 +16,8 @@ DO_NOT_DIVIDE = (
 TOO_GOOD = "figures on them would be too good"
 
 
-def sentences(audit: "Audit") -> list[str]:
-    """Return the findings in sentences, the worst first."""
+def findings(audit: Audit) -> list[str]:
+    """Return the findings in sentences, the worst first; an empty list if there are none."""
     return [
         *_conflicts(audit),
         *_leaks(audit),
@@ -37,7 +34,7 @@ def sentences(audit: "Audit") -> list[str]:
     ]
 
 
-def _conflicts(audit: "Audit") -> Iterator[str]:
+def _conflicts(audit: Audit) -> Iterator[str]:
     groups = audit.conflicts()
     if groups:
         examples = _examples([_with_classes(audit, group) for group in groups])
@@ -48,7 +45,7 @@ def _conflicts(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _leaks(audit: "Audit") -> Iterator[str]:
+def _leaks(audit: Audit) -> Iterator[str]:
     for leak in audit.leaks():
         verb = (
             f"is a copy of a {leak.other} image"
@@ -61,7 +58,7 @@ def _leaks(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _near_leaks(audit: "Audit") -> Iterator[str]:
+def _near_leaks(audit: Audit) -> Iterator[str]:
     for leak in audit.near_leaks():
         verb = (
             f"looks nearly the same as a {leak.other} image"
@@ -75,17 +72,17 @@ def _near_leaks(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _part(audit: "Audit", leak: "Leak") -> str:
+def _part(audit: Audit, leak: Leak) -> str:
     column = audit.splits.index(leak.split)
     return f"{len(leak.pairs):,} of {int(audit.counts[:, column].sum()):,} {leak.split} images"
 
 
-def _separate(audit: "Audit", leak: "Leak") -> str:
+def _separate(audit: Audit, leak: Leak) -> str:
     are_stated = {leak.split, leak.other} <= set(audit.listing.splits or ())
     return "remove them from one of the two splits" if are_stated else DO_NOT_DIVIDE
 
 
-def _unusable(audit: "Audit") -> Iterator[str]:
+def _unusable(audit: Audit) -> Iterator[str]:
     problems = audit.inspection.problems
     if problems:
         examples = _examples([f"{audit.name(i)} {reason}" for i, reason in problems.items()])
@@ -95,7 +92,7 @@ def _unusable(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _missing_classes(audit: "Audit") -> Iterator[str]:
+def _missing_classes(audit: Audit) -> Iterator[str]:
     for column, split in enumerate(audit.splits):
         missing = np.flatnonzero(audit.counts[:, column] == 0)
         if len(missing):
@@ -107,7 +104,7 @@ def _missing_classes(audit: "Audit") -> Iterator[str]:
             )
 
 
-def _small_classes(audit: "Audit") -> Iterator[str]:
+def _small_classes(audit: Audit) -> Iterator[str]:
     sizes = audit.counts[:, 0]
     few = np.flatnonzero((sizes > 0) & (sizes < FEW_IMAGES))
     if len(few):
@@ -119,7 +116,7 @@ def _small_classes(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _imbalance(audit: "Audit") -> Iterator[str]:
+def _imbalance(audit: Audit) -> Iterator[str]:
     sizes = audit.counts[:, 0]
     present = np.flatnonzero(sizes)
     if len(present) < 2:
@@ -135,7 +132,7 @@ def _imbalance(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _near_conflicts(audit: "Audit") -> Iterator[str]:
+def _near_conflicts(audit: Audit) -> Iterator[str]:
     if audit.near is None:
         return
     labels = audit.listing.labels
@@ -152,7 +149,7 @@ def _near_conflicts(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _copies(audit: "Audit") -> Iterator[str]:
+def _copies(audit: Audit) -> Iterator[str]:
     groups = audit.copies
     if groups:
         more = sum(map(len, groups)) - len(groups)
@@ -164,7 +161,7 @@ def _copies(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _near(audit: "Audit") -> Iterator[str]:
+def _near(audit: Audit) -> Iterator[str]:
     if audit.near is None or not len(audit.near.first):
         return
     near, groups = audit.near, audit.near.groups()
@@ -176,14 +173,14 @@ def _near(audit: "Audit") -> Iterator[str]:
     )
 
 
-def _if_divided(audit: "Audit", word: str) -> str:
+def _if_divided(audit: Audit, word: str) -> str:
     """Return, after `word`, what a random split may do; "" if the splits or groups are stated."""
     if audit.splits != ("all",) or audit.listing.groups is not None:
         return ""
     return f"{word} a random split may put the two of a pair into different splits"
 
 
-def _blank(audit: "Audit") -> Iterator[str]:
+def _blank(audit: Audit) -> Iterator[str]:
     if audit.near is not None and audit.near.blank:
         examples = _examples([audit.name(position) for position in audit.near.blank])
         verb = "is" if len(audit.near.blank) == 1 else "are"
@@ -193,7 +190,7 @@ def _blank(audit: "Audit") -> Iterator[str]:
         )
 
 
-def _search(audit: "Audit") -> Iterator[str]:
+def _search(audit: Audit) -> Iterator[str]:
     if audit.near is None:
         return
     if audit.near.failed:
@@ -210,17 +207,17 @@ def _search(audit: "Audit") -> Iterator[str]:
 
 
 def _pairs(
-    audit: "Audit", pairs: Sequence[tuple[int, int]], sign: str, count: int | None = None
+    audit: Audit, pairs: Sequence[tuple[int, int]], sign: str, count: int | None = None
 ) -> str:
     found = [_pair(audit, one, other, sign) for one, other in pairs[:SHOWN]]
     return _examples(found, len(pairs) if count is None else count)
 
 
-def _pair(audit: "Audit", one: int, other: int, sign: str) -> str:
+def _pair(audit: Audit, one: int, other: int, sign: str) -> str:
     return f"{audit.name(one)} {sign} {audit.name(other)}"
 
 
-def _with_classes(audit: "Audit", group: Sequence[int]) -> str:
+def _with_classes(audit: Audit, group: Sequence[int]) -> str:
     """Return an image of each of the first classes in a group: `a/1.png is a, b/7.png is b`."""
     of_class = {audit.class_name(position): position for position in reversed(group)}
     return ", ".join(
@@ -228,7 +225,7 @@ def _with_classes(audit: "Audit", group: Sequence[int]) -> str:
     )
 
 
-def _class(audit: "Audit", label: int) -> str:
+def _class(audit: Audit, label: int) -> str:
     return printable(audit.listing.class_names[label])
 
 
@@ -236,7 +233,7 @@ def _classes(count: int) -> str:
     return "1 class has" if count == 1 else f"{count:,} classes have"
 
 
-def _trained(audit: "Audit") -> str:
+def _trained(audit: Audit) -> str:
     return "training images" if audit.splits[:1] == ("train",) else "images"
 
 

@@ -113,7 +113,6 @@ def cached(
                 if needed > (1 - SPARE) * shutil.disk_usage(folder).free:
                     return None
                 _write(path, collection, preprocessing)
-    os.utime(path)  # so that `tunebook data clean` can tell when it was last used
     rows = torch.arange(len(collection.images))
     return CachedImages(path, rows, collection.inspection.digests, preprocessing)
 

@@ -1,7 +1,7 @@
 """Hold a data set of encoded images, such as JPEG files, and decode them when they are needed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +35,19 @@ class EncodedImages(ABC):
         Raises DataError if it is not the image that was inspected, because it has changed since or
         has vanished.
         """
+
+    def verified(self, index: int, digest: str, read: Callable[[], bytes]) -> bytes:
+        """Return what `read` returns; raise DataError as `read` of this class does.
+
+        digest: that of the image when it was inspected.
+        """
+        try:
+            data = read()
+        except InputError as error:
+            raise DataError(f"{self.name(index)}: {error}") from None
+        if digest_of(data) != digest:
+            raise DataError(f"{self.name(index)}: has changed since the run started")
+        return data
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -91,13 +104,8 @@ class ImageFiles(EncodedImages):
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a file; raise DataError if it has changed or can't be read."""
-        try:
-            data = read_file(self.folder / self.paths[index])
-        except InputError as error:
-            raise DataError(f"{self.name(index)}: {error}") from None
-        if digest_of(data) != self.digests[index]:
-            raise DataError(f"{self.name(index)}: has changed since the run started")
-        return data
+        path = self.folder / self.paths[index]
+        return self.verified(index, self.digests[index], lambda: read_file(path))
 
     def name(self, index: int) -> str:
         """Return a file's path."""

@@ -18,7 +18,6 @@ from tqdm import tqdm
 
 from tunebook.config.validation import InputError
 from tunebook.data.decoding import examine, read_with_status
-from tunebook.data.download import DataError
 from tunebook.data.encoded import EncodedImages
 from tunebook.data.inspection import NO_STATUS, SETTLED_NS, Inspection, digest_of
 from tunebook.data.inspection_cache import InspectionCache, Row, Status
@@ -114,13 +113,7 @@ class HubImages(EncodedImages):
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image; raise DataError if it has changed or can't be read."""
-        try:
-            data, _ = self.rows.data(index)
-        except InputError as error:
-            raise DataError(f"{self.name(index)}: {error}") from None
-        if digest_of(data) != self.digests[index]:
-            raise DataError(f"{self.name(index)}: has changed since the run started")
-        return data
+        return self.verified(index, self.digests[index], lambda: self.rows.data(index)[0])
 
     def name(self, index: int) -> str:
         """Return the data set, the split and the row of an image."""

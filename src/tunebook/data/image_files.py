@@ -18,6 +18,7 @@ import torch
 from tunebook.config.paths import ROOT
 from tunebook.config.validation import Name, OpenFraction, Seed, SettingError, validate_args
 from tunebook.data.audit import audit
+from tunebook.data.audit_findings import findings
 from tunebook.data.cache import cached
 from tunebook.data.contents import MAX_NAME, Contents
 from tunebook.data.download import DataError
@@ -180,7 +181,7 @@ class EncodedSource(Source):
         sheets = contact_sheets(listing, inspection, read, classes, IMAGES_A_SHEET)
         return Description(
             pd.DataFrame(columns).to_csv(index=False),
-            audit(listing, inspection, divided.splits).sentences(),
+            findings(audit(listing, inspection, divided.splits)),
             ((listing.class_names[label], sheet) for label, sheet in sheets),
         )
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tunebook.data.audit import ALL, Audit, audit
+from tunebook.data.audit_findings import findings
 from tunebook.data.cleaning import clean
 from tunebook.data.encoded import EncodedImages, ImageFiles
 from tunebook.data.inspection import inspect_files
@@ -31,7 +32,7 @@ def audit_data(requested: RequestedAudit) -> None:
     place = requested.root or requested.table
     assert place is not None
     name = place.absolute().stem if requested.table else place.absolute().name
-    sentences = found.sentences()
+    sentences = findings(found)
     _print(found, sentences)
     folder = requested.outputs / "reports" / folder_name(f"data-{name}")
     print(f"\nreport  {printable(str(write(found, images, sentences, name, folder)))}")

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from tests.helpers.photos import photos
 from tunebook.data.audit import Audit, audit
+from tunebook.data.audit_findings import findings
 from tunebook.data.encoded import ImageFiles
 from tunebook.data.inspection import inspect_files
 from tunebook.data.listing import list_folder
@@ -60,14 +61,14 @@ def test_nothing_is_found_where_nothing_is_wrong(root: Path) -> None:
     found = audited(root)
     assert found.counts.tolist() == [[12, 3], [12, 3]]
     assert found.splits == ("train", "test")
-    assert found.sentences() == []
+    assert findings(found) == []
     assert (found.widths().lowest, found.heights().highest, found.sizes()) == (64, 64, 1)
 
 
 def test_a_copy_in_another_split_is_a_leak(root: Path) -> None:
     shutil.copy(root / "train/china/3.png", root / "test/china/again.png")
     found = audited(root, near=False)
-    first = found.sentences()[0]
+    first = findings(found)[0]
     assert first.startswith("1 of 7 test images is a copy of a train image")
     assert "test/china/again.png = train/china/3.png" in first
     # Without stated splits, it would be a copy within the data set.
@@ -78,7 +79,7 @@ def test_a_copy_in_another_split_is_a_leak(root: Path) -> None:
 def test_a_copy_in_another_class_is_a_conflict_and_the_worst_finding(root: Path) -> None:
     shutil.copy(root / "train/china/3.png", root / "train/flower/again.png")
     shutil.copy(root / "train/china/4.png", root / "test/china/again.png")
-    first, second, *_ = audited(root, near=False).sentences()
+    first, second, *_ = findings(audited(root, near=False))
     assert "train/china/3.png is china, train/flower/again.png is flower" in first
     assert second.startswith("1 of 7 test images is a copy")
 
@@ -103,7 +104,7 @@ def test_near_duplicates(
     found = audited(root)
     pair = ("train/flower/5.png", "test/flower/changed.jpg")
     assert near_names(found) == ([pair] if is_found else [])
-    leaks = [s for s in found.sentences() if "looks nearly the same as a train image" in s]
+    leaks = [s for s in findings(found) if "looks nearly the same as a train image" in s]
     assert len(leaks) == is_found
     if is_found:
         assert "test/flower/changed.jpg ~ train/flower/5.png" in leaks[0]
@@ -122,7 +123,7 @@ def test_unusable_files_small_classes_and_imbalance(root: Path) -> None:
     (root / "train/china/torn.png").write_bytes((root / "train/china/1.png").read_bytes()[:300])
     for number in range(4, 12):
         (root / f"train/flower/{number}.png").unlink()
-    unusable, small, imbalance = audited(root).sentences()
+    unusable, small, imbalance = findings(audited(root))
     assert "1 file of 23 can't be used (train/china/torn.png" in unusable
     assert "data.corrupt=skip" in unusable
     assert "1 class has fewer than 10 training images (flower: 4)" in small
@@ -133,7 +134,7 @@ def test_unusable_files_small_classes_and_imbalance(root: Path) -> None:
 def test_a_class_that_a_split_lacks_is_named(root: Path) -> None:
     found = audited(root, near=False)
     splits = ["val" if "china/14" in path else "train" for path in found.listing.paths]
-    (sentence,) = audit(found.listing, found.inspection, splits).sentences()
+    (sentence,) = findings(audit(found.listing, found.inspection, splits))
     assert sentence.startswith("1 class has no val image (flower)")
 
 
