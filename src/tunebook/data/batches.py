@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tunebook.data.download import DataError
 from tunebook.data.encoded import StoredImages
 from tunebook.orphans import end_with_parent
 from tunebook.randomness import generator
@@ -127,7 +128,26 @@ class EpochBatchSampler(Sampler[Tensor]):
         return torch.searchsorted(edges, points, right=True).clamp_(max=self.samples - 1)
 
 
-class BatchLoader(DataLoader[RawBatch]):
+class _ErrorsReturned(Dataset[RawBatch | DataError]):
+    """Return a DataError in place of a batch, for worker processes.
+
+    DataLoader would put a worker's traceback into the text of an error that is raised there.
+    """
+
+    def __init__(self, data: TensorImageDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: Tensor) -> RawBatch | DataError:
+        try:
+            return self.data[index]
+        except DataError as error:
+            return error
+
+
+class BatchLoader(DataLoader[RawBatch | DataError]):
     """Load whole batches without using torch's global random generator.
 
     Lightning saves and restores a loader's position. Here it is the position of training (see
@@ -138,7 +158,7 @@ class BatchLoader(DataLoader[RawBatch]):
         self, data: TensorImageDataset, batches: EpochBatchSampler, num_workers: int
     ) -> None:
         super().__init__(
-            data,
+            _ErrorsReturned(data),
             sampler=batches,
             batch_size=None,
             num_workers=num_workers,
@@ -149,6 +169,13 @@ class BatchLoader(DataLoader[RawBatch]):
             worker_init_fn=partial(end_with_parent, os.getpid()),
             pin_memory=torch.cuda.is_available(),
         )
+
+    def __iter__(self) -> Iterator[RawBatch]:  # type: ignore[override]
+        """Yield the batches of an epoch; raise DataError for images that can't be read."""
+        for batch in super().__iter__():
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Return an empty state, into which the position of training is written."""

@@ -13,7 +13,7 @@ import torch
 
 from tunebook import program
 from tunebook.config.run_config import RunConfig, Settings
-from tunebook.config.validation import Seed, validate_value
+from tunebook.config.validation import InputError, Seed, validate_value
 from tunebook.data.remembered import remembering
 from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.run_folder import BEST, LAST_CHECKPOINT, RunFolder, held
@@ -118,8 +118,10 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         close(job, folder, "KILLED", stopped)
         raise
     except BaseException as error:
-        # A loss that is not a number needs no traceback; any other error's helps to find the cause.
-        log.error("the run failed", exc_info=not isinstance(error, NonFiniteLoss))
+        # A loss that is not a number and a file that has vanished need no traceback; any other
+        # error's helps to find the cause.
+        explained = isinstance(error, NonFiniteLoss | InputError)
+        log.error("the run failed", exc_info=not explained)
         parts.tracker.save_text(traceback.format_exc(), "log/traceback.txt")
         close(job, folder, "FAILED", error)
         raise
