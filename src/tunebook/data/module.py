@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from tunebook.config.paths import ROOT
 from tunebook.config.validation import (
-    Count,
     Name,
     NonNegativeInt,
     OpenFraction,
@@ -37,8 +36,8 @@ from tunebook.data.sources import Source
 from tunebook.data.splits import split_off
 from tunebook.randomness import mix
 
-# A number of images. If it exceeds the size of the data set, there is one batch.
-EvaluationBatch = Annotated[int, Field(ge=1, le=1_000_000)]
+# A number of images. If it exceeds those that there are, there is one batch.
+BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 Sampler = Literal["shuffled", "balanced"]
@@ -73,8 +72,8 @@ class ImageDataModule(LightningDataModule):
         augmentation: nn.Module,
         seed: Seed,
         root: Name | None,
-        batch_size: Count,
-        eval_batch_size: EvaluationBatch,
+        batch_size: BatchSize,
+        eval_batch_size: BatchSize,
         val_fraction: OpenFraction,
         split_seed: Seed,
         validate_on: Literal["split", "test", "train"],
@@ -89,22 +88,13 @@ class ImageDataModule(LightningDataModule):
         super().__init__()
         self.source, self.augmentation, self.seed = source, augmentation, seed
         self.root = ROOT / (root or "")  # an absolute path stays as it is
-        self.batch_size, self.eval_batch_size, self.num_workers = (
-            batch_size,
-            eval_batch_size,
-            num_workers,
-        )
+        self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
         self.split_seed, self.validate_on, self.sampler = split_seed, validate_on, sampler
         self.normalized_by, self.is_stated = normalize, contents is not None
         self.contents = contents or self._found(image_size, channels)
         self.preprocessing = self._preprocessing(resize)
         self._set_sizes(val_fraction)
-        if batch_size > self.train_size:
-            raise SettingError(
-                "batch_size",
-                batch_size,
-                f"must be at most {self.train_size}, the images to train on",
-            )
+        self.batch_size = min(batch_size, self.train_size)
         self.sets: dict[str, TensorImageDataset] = {}
 
     def _found(self, image_size: ImageSize, channels: Channels) -> Contents:
