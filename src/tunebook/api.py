@@ -325,7 +325,7 @@ def compare(*overrides: str) -> Comparison:
     cfg = compose_config("compare", overrides)
     requested_runs.check(cfg)
     study = read_study(requested_runs.RequestedRuns.of(cfg))
-    start = Start(study.stem, study.fixed, places(overrides), study.finalists)
+    start = Start(study.stem, study.fixed, places(overrides), study.finalists, study.images)
     return Comparison(study, findings(study.results, start=start))
 
 

@@ -10,5 +10,6 @@ RESUMED_CHANGES = "resumed.changes"  # the settings that were changed when a run
 RESUMED_FROM = "resumed.from"  # the checkpoint from elsewhere that a run was resumed from
 REPRODUCES = "reproduces"  # the id of the run that a reproduction repeats
 TESTED_WEIGHTS = "tested_weights"  # "best" or "last"
+IMAGES = "data.images"  # the name of the user's own images, and a digest of their content
 PROJECT_NAME = "project"  # the name of the user's project
 PROJECT_CODE = "project.code"  # the digest of its package's files

@@ -80,6 +80,24 @@ def test_the_page_shows_what_is_printed_and_needs_nothing_else(cli: Cli, tmp_pat
     assert not any(cell.startswith("=") for row in rows for cell in row.values())
 
 
+def test_copies_that_a_training_would_divide_are_leaks(cli: Cli, tmp_path: Path) -> None:
+    root = fill(tmp_path / "photos", ("a", "b"))
+    for file in list(root.glob("*/*.png")):
+        shutil.copy(file, file.with_name(f"copy of {file.name}"))
+    result = cli("data.py", f"root={root}", "near_duplicates=false", *settings(tmp_path))
+    assert result.code == 0, result.err
+    assert re.search(r"- With the default split, \d of 4 test images are copies of", result.out)
+    # As in a run, whose settings may divide the images differently.
+    (root / "train").mkdir()
+    for folder in ("a", "b"):
+        (root / folder).rename(root / "train" / folder)
+        shutil.copytree(root / "train" / folder, root / "test" / folder)
+        shutil.copytree(root / "train" / folder, root / "val" / folder)
+    result = cli("data.py", f"root={root}", "near_duplicates=false", *settings(tmp_path))
+    assert "the default split" not in result.out
+    assert re.search(r"- \d+ of \d+ test images are copies of train images", result.out)
+
+
 def test_a_table_is_audited_too_and_nothing_may_be_wrong(cli: Cli, tmp_path: Path) -> None:
     root = fill(tmp_path / "photos", ("a", "b"))
     rows = [f"{path.relative_to(root)},{path.parent.name}" for path in sorted(root.glob("*/*"))]

@@ -2,6 +2,8 @@
 
 from tunebook.analysis.comparable import ENOUGH, Comparable
 from tunebook.analysis.learning import usable
+from tunebook.analysis.levels import as_text
+from tunebook.analysis.results import IMAGES
 from tunebook.analysis.sentences import Found
 from tunebook.text_output import counted
 
@@ -12,6 +14,13 @@ def warnings(found: Found) -> tuple[str, ...]:
     found_caveats = (
         [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
     )
+    images = [one for one in results.settings if one.name == IMAGES]
+    if images:
+        found_caveats.append(
+            f"The runs have {len(images[0].values)} different sets of images "
+            f"({', '.join(map(as_text, images[0].values))}), so that their validation images "
+            "differ as well: a difference between these need not be one between networks."
+        )
     ranked = [configuration for configuration in found.leaderboard if configuration.n]
     # With a single configuration, there is nothing to choose.
     if results.objective.startswith("test/") and len(ranked) > 1:

@@ -9,13 +9,13 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tunebook.analysis.effects import BoundaryOptimum
 from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import Pair
-from tunebook.analysis.results import Results, Setting, Value
+from tunebook.analysis.results import IMAGES, Results, Setting, Value
 from tunebook.program import call
 from tunebook.text_output import quoted
 
@@ -66,12 +66,19 @@ class Start:
     places: overrides that say where the runs are, such as tracking.uri=...; every command gets
         them.
     finalists: whether the compared runs come from earlier suggestions of more seeds.
+    images: the name of images -> overrides that say where they are, if the runs differ in them.
     """
 
     name: str
     fixed: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
     finalists: bool = False
+    images: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def words(self, values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]:
+        """Return the overrides of a configuration, with the place of its images, if they vary."""
+        places = self.images.get(str(values.get(IMAGES)), ())
+        return [*places, *words(values, [*without, IMAGES])]
 
     @property
     def stem(self) -> str:
@@ -129,7 +136,9 @@ def _test_of_the_winner(
 ) -> list[str]:
     if not ranked or ranked[0].n < USUAL_SEEDS:
         return []
-    return [command(start, [*words(ranked[0].values), _new_seeds(results, USUAL_SEEDS)], WINNER)]
+    return [
+        command(start, [*start.words(ranked[0].values), _new_seeds(results, USUAL_SEEDS)], WINNER)
+    ]
 
 
 def _more_seeds(
@@ -147,7 +156,7 @@ def _more_seeds(
     wanted = max([USUAL_SEEDS, *(pair.needed for pair in undecided[:1] if pair.needed is not None)])
     seeds = _new_seeds(results, min(MAX_SEEDS, max(wanted - have, USUAL_SEEDS)))
     return [
-        command(start, [*words(configuration.values), seeds, UNTESTED], f"{FINALIST} {place}")
+        command(start, [*start.words(configuration.values), seeds, UNTESTED], f"{FINALIST} {place}")
         for place, configuration in enumerate(ranked[:BEST], 1)
     ]
 
@@ -178,7 +187,7 @@ def _beyond(
     )
     if not varied:
         return ""
-    parts = [*words(best.values, [key(name)]), f"{key(name)}={varied}", *seeds]
+    parts = [*start.words(best.values, [key(name)]), f"{key(name)}={varied}", *seeds]
     if edge.setting.values:
         return command(start, [*parts, UNTESTED], f"{BEYOND} {key(name)}")
     return command(start, parts, f"{BEYOND} {key(name)}", first=SEARCH)

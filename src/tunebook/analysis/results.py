@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Value = str | int | float | bool | None
+IMAGES = "images"  # the setting by which runs on different images of the user's own differ
 
 
 @dataclass(frozen=True)

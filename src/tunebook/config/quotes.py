@@ -21,6 +21,11 @@ TEXTS = {
 }  # fmt: skip
 
 
+def as_text_value(text: str) -> str:
+    """Return a text as the value of an override, in quotes where Hydra needs them."""
+    return text if PLAIN_TEXT.fullmatch(text) else quoted(text)
+
+
 def normalize_overrides(config_name: str, overrides: Sequence[str]) -> list[str]:
     """Return the overrides as Hydra can parse them, with quotes around texts.
 
@@ -33,12 +38,8 @@ def normalize_overrides(config_name: str, overrides: Sequence[str]) -> list[str]
             word = "clean=true"
         key, separator, value = word.partition("=")
         if separator and key in TEXTS.get(config_name, ()):
-            if (
-                value not in ("", "null", "???")
-                and value[0] not in "'\""
-                and not PLAIN_TEXT.fullmatch(value)
-            ):
-                value = quoted(value)
+            if value not in ("", "null", "???") and value[0] not in "'\"":
+                value = as_text_value(value)
             key = "sweep_name" if key == "sweep" else key
         found.append(f"{key}{separator}{value}")
     return found

@@ -16,12 +16,17 @@ DO_NOT_DIVIDE = (
 TOO_GOOD = "figures on them would be too good"
 
 
-def findings(audit: Audit) -> list[str]:
-    """Return the findings in sentences, the worst first; an empty list if there are none."""
+def findings(audit: Audit, drawn: Audit | None = None) -> list[str]:
+    """Return the findings in sentences, the worst first; an empty list if there are none.
+
+    drawn: the audit with the splits that a training with default settings would draw. The findings
+    about images in two splits are then about these.
+    """
+    divided, is_default = drawn or audit, drawn is not None
     return [
         *_conflicts(audit),
-        *_leaks(audit),
-        *_near_leaks(audit),
+        *_leaks(divided, is_default),
+        *_near_leaks(divided, is_default),
         *_unusable(audit),
         *_missing_classes(audit),
         *_small_classes(audit),
@@ -45,7 +50,7 @@ def _conflicts(audit: Audit) -> Iterator[str]:
         )
 
 
-def _leaks(audit: Audit) -> Iterator[str]:
+def _leaks(audit: Audit, is_default: bool) -> Iterator[str]:
     for leak in audit.leaks():
         verb = (
             f"is a copy of a {leak.other} image"
@@ -53,12 +58,12 @@ def _leaks(audit: Audit) -> Iterator[str]:
             else f"are copies of {leak.other} images"
         )
         yield (
-            f"{_part(audit, leak)} {verb} "
+            f"{_part(audit, leak, is_default)} {verb} "
             f"({_pairs(audit, leak.pairs, '=')}): {TOO_GOOD}; {_separate(audit, leak)}."
         )
 
 
-def _near_leaks(audit: Audit) -> Iterator[str]:
+def _near_leaks(audit: Audit, is_default: bool) -> Iterator[str]:
     for leak in audit.near_leaks():
         verb = (
             f"looks nearly the same as a {leak.other} image"
@@ -66,20 +71,27 @@ def _near_leaks(audit: Audit) -> Iterator[str]:
             else f"look nearly the same as {leak.other} images"
         )
         yield (
-            f"{_part(audit, leak)} {verb} "
+            f"{_part(audit, leak, is_default)} {verb} "
             f"({_pairs(audit, leak.pairs, '~')}): {TOO_GOOD}; look at the pairs, and "
             f"{_separate(audit, leak)}."
         )
 
 
-def _part(audit: Audit, leak: Leak) -> str:
+def _part(audit: Audit, leak: Leak, is_default: bool) -> str:
     column = audit.splits.index(leak.split)
-    return f"{len(leak.pairs):,} of {int(audit.counts[:, column].sum()):,} {leak.split} images"
+    start = "With the default split, " if is_default and not _are_stated(audit, leak) else ""
+    total = int(audit.counts[:, column].sum())
+    return f"{start}{len(leak.pairs):,} of {total:,} {leak.split} images"
+
+
+def _are_stated(audit: Audit, leak: Leak) -> bool:
+    return {leak.split, leak.other} <= set(audit.listing.splits or ())
 
 
 def _separate(audit: Audit, leak: Leak) -> str:
-    are_stated = {leak.split, leak.other} <= set(audit.listing.splits or ())
-    return "remove them from one of the two splits" if are_stated else DO_NOT_DIVIDE
+    if _are_stated(audit, leak):
+        return "remove them from one of the two splits"
+    return DO_NOT_DIVIDE
 
 
 def _unusable(audit: Audit) -> Iterator[str]:

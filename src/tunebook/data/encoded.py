@@ -1,10 +1,11 @@
 """Hold a data set of encoded images, such as JPEG files, and decode them when they are needed."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,9 +17,6 @@ from tunebook.data.inspection import Inspection, digest_of
 from tunebook.data.listing import Listing
 from tunebook.data.preprocessing import Pixels, Preprocessing
 from tunebook.text_output import printable
-
-if TYPE_CHECKING:
-    import hashlib
 
 
 class EncodedImages(ABC):
@@ -61,6 +59,16 @@ class Collection:
     listing: Listing
     inspection: Inspection
     images: EncodedImages
+
+    def digest(self) -> str:
+        """Return a digest of the images' contents, classes and stated splits and groups.
+
+        It has 16 hexadecimal digits, and does not depend on the names of the files.
+        """
+        listing = self.listing
+        stated = [listing.labels.tolist(), listing.class_names, listing.splits, listing.groups]
+        described = json.dumps([stated, self.inspection.digests])
+        return hashlib.blake2b(described.encode(), digest_size=8).hexdigest()
 
     def usable(self) -> "Collection":
         """Return the images that can be read."""

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from tunebook.config.paths import ROOT
-from tunebook.config.validation import Name, OpenFraction, Seed, SettingError, validate_args
+from tunebook.config.validation import Name, OpenFraction, Seed, validate_args
 from tunebook.data.audit import audit
 from tunebook.data.audit_findings import findings
 from tunebook.data.cache import cached
@@ -28,7 +28,7 @@ from tunebook.data.listing import Listing, list_folder, list_table
 from tunebook.data.preprocessing import Preprocessing
 from tunebook.data.remembered import remembered
 from tunebook.data.sources import Description, ImageSets, Source
-from tunebook.data.splits import split_off
+from tunebook.data.splits import splits_of
 from tunebook.data.thumbnails import contact_sheets
 from tunebook.text_output import printable
 
@@ -113,46 +113,8 @@ class EncodedSource(Source):
         collection = self.collect(root)
         self._handle(collection.inspection.problems, collection)
         collection = collection.usable()
-        return Divided(collection, self._splits(collection.listing))
-
-    def _splits(self, listing: Listing) -> npt.NDArray[np.str_]:
-        """Return the split of each image."""
-        splits = np.array(listing.splits or ["train"] * len(listing.paths), dtype="<U5")
-        # The test images are taken first, so that they do not depend on the validation's fraction.
-        for name, fraction in (("test", self.test_fraction), ("val", self.val_fraction)):
-            if not (splits == name).any():
-                self._take(splits, name, fraction, listing)
-        self._require_all_classes(splits, listing)
-        return splits
-
-    def _take(
-        self, splits: npt.NDArray[np.str_], name: str, fraction: float, listing: Listing
-    ) -> None:
-        """Move a part of the training images to another split."""
-        rows = np.flatnonzero(splits == "train")
-        size = round(fraction * len(rows))
-        groups = None if listing.groups is None else [listing.groups[row] for row in rows]
-        classes = len(np.unique(listing.labels[rows]))
-        key = f"{name}_fraction"
-        try:
-            if min(size, len(rows) - size) < classes:
-                raise ValueError(f"each of the {classes} classes needs an image in both parts")
-            _, taken = split_off(listing.labels[rows], size, self.split_seed, groups)
-        except ValueError as error:
-            message = f"can't split {len(rows)} images into training and {name} images: {error}"
-            raise SettingError(key, fraction, message) from None
-        splits[rows[taken]] = name
-
-    @staticmethod
-    def _require_all_classes(splits: npt.NDArray[np.str_], listing: Listing) -> None:
-        for name in ("train", "val", "test"):
-            there = np.bincount(listing.labels[splits == name], minlength=len(listing.class_names))
-            if (there == 0).any():
-                missing = [listing.class_names[i] for i in np.flatnonzero(there == 0)[:SHOWN]]
-                raise DataError(
-                    f"{listing.folder}: no {name} image of the class {', '.join(missing)}; "
-                    "each class needs images in every split"
-                )
+        fractions = {"val": self.val_fraction, "test": self.test_fraction}
+        return Divided(collection, splits_of(collection.listing, fractions, self.split_seed))
 
     def _handle(self, problems: Mapping[int, str], collection: Collection) -> None:
         """Raise DataError for images that can't be read, or log that they are left out."""
@@ -181,6 +143,7 @@ class EncodedSource(Source):
         sheets = contact_sheets(listing, inspection, read, classes, IMAGES_A_SHEET)
         return Description(
             pd.DataFrame(columns).to_csv(index=False),
+            divided.collection.digest(),
             findings(audit(listing, inspection, divided.splits)),
             ((listing.class_names[label], sheet) for label, sheet in sheets),
         )

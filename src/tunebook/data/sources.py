@@ -43,12 +43,14 @@ class ImageSets(NamedTuple):
 class Description:
     """Describe the user's own images for the record of a run.
 
-    table: CSV, a row for each image with its path, class, split and digest. findings: sentences
-    about problems, the worst first. sheets: yields some class names, each with a picture of images
-    of the class; they are decoded only then.
+    table: CSV, a row for each image with its path, class, split and digest. digest: of all images
+    and of what is stated about them, which does not depend on settings or names of files.
+    findings: sentences about problems, the worst first. sheets: yields some class names, each with
+    a picture of images of the class; they are decoded only then.
     """
 
     table: str
+    digest: str
     findings: list[str]
     sheets: Iterable[tuple[str, Image.Image]]
 

@@ -27,7 +27,7 @@ def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) 
     """
     study = read_study(requested)
     in_pairs = None if paired is None else pairs(study, paired)
-    start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists)
+    start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists, study.images)
     found = findings(study.results, start=start)
     terminal.print_findings(study, found)
     if in_pairs is not None:

@@ -1,19 +1,24 @@
 """Run data.py, from its settings to its page."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tunebook.config.compose import with_choices
+from tunebook.config.validation import SettingError
 from tunebook.data.audit import ALL, Audit, audit
 from tunebook.data.audit_findings import findings
 from tunebook.data.cleaning import clean
+from tunebook.data.download import DataError
 from tunebook.data.encoded import EncodedImages, ImageFiles
 from tunebook.data.inspection import inspect_files
-from tunebook.data.listing import list_folder, list_table
+from tunebook.data.listing import SPLITS, list_folder, list_table
 from tunebook.data.near_duplicates import find_near_duplicates
+from tunebook.data.splits import splits_of
 from tunebook.report.data_page import summary, write
 from tunebook.report.requested_audit import RequestedAudit
 from tunebook.text_output import bytes_text, counted, printable
@@ -29,10 +34,11 @@ def audit_data(requested: RequestedAudit) -> None:
     Raises DataError for a folder or a table that can't be used.
     """
     found, images = audited(requested)
+    drawn = with_default_split(found)
     place = requested.root or requested.table
     assert place is not None
     name = place.absolute().stem if requested.table else place.absolute().name
-    sentences = findings(found)
+    sentences = findings(found, drawn)
     _print(found, sentences)
     folder = requested.outputs / "reports" / folder_name(f"data-{name}")
     print(f"\nreport  {printable(str(write(found, images, sentences, name, folder)))}")
@@ -52,6 +58,25 @@ def audited(requested: RequestedAudit) -> tuple[Audit, EncodedImages]:
         near = find_near_duplicates(found.distinct(), images.read, requested.near_threshold)
         found = found.with_near_duplicates(near)
     return found, images
+
+
+def with_default_split(found: Audit) -> Audit | None:
+    """Return the audit with the splits that a training with default settings draws.
+
+    None if the data set states all of its splits, or can't be divided.
+    """
+    listing, inspection = found.listing, found.inspection
+    if set(listing.splits or ()) == set(SPLITS):
+        return None
+    usable = [n for n in range(len(listing.paths)) if n not in inspection.problems]
+    settings = with_choices({"data": "image_folder"}).data
+    fractions = {"val": settings.val_fraction, "test": settings.test_fraction}
+    splits = np.full(len(listing.paths), "", dtype="<U5")
+    try:
+        splits[usable] = splits_of(listing.part(usable), fractions, settings.split_seed)
+    except (SettingError, DataError):  # such as of very small classes, which is another finding
+        return None
+    return replace(audit(listing, inspection, splits), near=found.near)
 
 
 def clean_cache(requested: RequestedAudit) -> None:

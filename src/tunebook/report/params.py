@@ -19,7 +19,10 @@ from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, R
 GEOMETRIC = 4.0
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
-IMAGES = ("data.root", "data.table")  # where images are, which a command that trains must say
+PLACES_OF_IMAGES = (
+    "data.root",
+    "data.table",
+)  # where images are, which a command that trains must say
 
 
 def setting_of_values(name: str, values: Sequence[Value]) -> Setting:
@@ -57,7 +60,7 @@ def settings_of(runs: Sequence[MLflowRun], objective: str) -> tuple[Setting, ...
     params = pd.DataFrame([params_of(run) for run in runs])
     params = params[[name for name in sorted(params) if role_of(name) in roles]]
     varying = params.loc[:, params.nunique(dropna=False) > 1]
-    given = {word.lstrip("+").partition("=")[0] for run in runs for word in _arguments_of(run)}
+    given = {word.lstrip("+").partition("=")[0] for run in runs for word in arguments_of(run)}
     return tuple(
         setting_of_values(name, list(dict.fromkeys(map(as_value, varying[name].dropna()))))
         for name in varying
@@ -104,7 +107,7 @@ def values_of(words: Sequence[str]) -> dict[str, Value]:
     return found
 
 
-def _arguments_of(run: MLflowRun) -> list[str]:
+def arguments_of(run: MLflowRun) -> list[str]:
     """Return the arguments of the command that started the run.
 
     Empty if no command was recorded, or if it is not a shell command.
@@ -121,7 +124,7 @@ def shared_overrides(runs: Sequence[MLflowRun], settings: Sequence[Setting]) -> 
     Locations, sweeps and seeds are left out. An override of a parameter is shared if the parameter
     is the same in all runs; any other override is shared if all commands contain it.
     """
-    commands = [_arguments_of(run) for run in runs]
+    commands = [arguments_of(run) for run in runs]
     params = [params_of(run) for run in runs]
     varying = {setting.name for setting in settings}
     words = list(dict.fromkeys(word for command in commands for word in command))
@@ -138,7 +141,7 @@ def _is_shared(
     name, _, value = word.lstrip("+").partition("=")
     if (
         word.startswith("-")
-        or (role_of(word) in NOT_OF_A_TRIAL | {Role.SEED} and name not in IMAGES)
+        or (role_of(word) in NOT_OF_A_TRIAL | {Role.SEED} and name not in PLACES_OF_IMAGES)
         or "=" not in word
         or (name == PRECISION and value == "auto")
     ):

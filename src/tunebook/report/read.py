@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from mlflow import MlflowClient
 from mlflow.entities import Run as MLflowRun
@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from tunebook.analysis.commands import FINALIST
-from tunebook.analysis.results import Results, Run, Setting, Value
+from tunebook.analysis.results import IMAGES, Results, Run, Setting, Value
 from tunebook.config.validation import InputError, suggest
 from tunebook.metrics.facts import (
     LOWER_TAG,
@@ -28,7 +28,8 @@ from tunebook.metrics.facts import (
     split_of,
     tested_name,
 )
-from tunebook.report import sweep_record
+from tunebook.report import own_images, sweep_record
+from tunebook.report.own_images import with_images
 from tunebook.report.params import as_value, params_of, settings_of, shared_overrides, values_of
 from tunebook.tags import REPRODUCES, SWEEP_KIND, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
 from tunebook.tracking.store import open_client
@@ -56,6 +57,7 @@ class ComparedRuns:
     stem: the beginning of the names of further sweeps.
     finalists: whether all runs belong to such sweeps for finalists.
     tested_metric: the test metric by which the runs are reported beside the objective.
+    images: the name of images -> overrides that say where they are, if the runs differ in them.
     """
 
     results: Results
@@ -66,6 +68,7 @@ class ComparedRuns:
     stem: str
     finalists: bool = False
     tested_metric: str = TESTED
+    images: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
@@ -97,17 +100,20 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     settings = tuple(dimension.setting for dimension in dimensions) or settings_of(runs, objective)
     if not dimensions:
         rows = [_of_runs(run, objective, settings) for run in runs]
+    images = own_images.images_of(runs)
+    rows, settings = with_images(rows, images), (*settings, *own_images.setting(images))
     fixed = tuple(str(word) for word in asked.get("settings", []))
     rows = _named(rows, sweep_record.winner(parent) or fixed)
     direction = _direction(objective, runs)
     rows = _with_curves(client, rows, objective, direction)
     results = Results(name, objective, direction, settings, tuple(rows), adaptive, _classes(runs))
     metric = _tested_metric(runs, objective)
-    tested, params = _values(runs, metric), _params(runs)
+    tested, params = _values(runs, metric), _params(runs, images)
     # A command that trains on the user's own images must say where they are.
     whole = (*fixed, str(asked["images"])) if "images" in asked else fixed
+    places = own_images.overrides(runs, images)
     return ComparedRuns(
-        results, whole, parent.info.run_id, params, tested, name, tested_metric=metric
+        results, whole, parent.info.run_id, params, tested, name, False, metric, places
     )
 
 
@@ -136,9 +142,11 @@ def read_runs(
         )
     objective = metric or _objective(runs)
     _require(objective, runs)
-    settings = settings_of(runs, objective)
+    settings, images = settings_of(runs, objective), own_images.images_of(runs)
     shared = shared_overrides(runs, settings)
-    rows = _named([_of_runs(run, objective, settings) for run in runs], shared)
+    rows = with_images([_of_runs(run, objective, settings) for run in runs], images)
+    rows = _named(rows, shared)
+    settings = (*settings, *own_images.setting(images))
     direction = _direction(objective, runs)
     rows = _with_curves(client, rows, objective, direction)
     name = filter_text or str(experiment)
@@ -147,8 +155,9 @@ def read_runs(
     of_finalists = len({stem for stem, _, _ in stems}) == 1 and all(found for _, found, _ in stems)
     stem = next(iter(stems))[0] if of_finalists else name
     metric = _tested_metric(runs, objective)
-    tested, params = _values(runs, metric), _params(runs)
-    return ComparedRuns(results, shared, "", params, tested, stem, of_finalists, metric)
+    tested, params = _values(runs, metric), _params(runs, images)
+    places = own_images.overrides(runs, images)
+    return ComparedRuns(results, shared, "", params, tested, stem, of_finalists, metric, places)
 
 
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:
@@ -333,8 +342,13 @@ def _direction(metric: str, runs: Sequence[MLflowRun]) -> Direction:
     return "min" if name in lower else "max"
 
 
-def _params(runs: Sequence[MLflowRun]) -> dict[str, dict[str, str]]:
-    return {run.info.run_id: params_of(run) for run in runs}
+def _params(runs: Sequence[MLflowRun], images: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return run id -> its parameters, with its images among them if the runs differ in these."""
+    return {
+        run.info.run_id: params_of(run)
+        | ({IMAGES: images[run.info.run_id]} if run.info.run_id in images else {})
+        for run in runs
+    }
 
 
 def _tested_metric(runs: Sequence[MLflowRun], objective: str) -> str:

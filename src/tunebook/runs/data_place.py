@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunebook.config.compose import with_choices
+from tunebook.config.quotes import as_text_value
 from tunebook.config.validation import SettingError, format_value
-from tunebook.text_output import quoted
 
 
 def place_of_images(data: Mapping[str, Any], data_root: str | None) -> tuple[str, str]:
@@ -37,7 +37,7 @@ def own_images(data: object) -> str | None:
     if not isinstance(data, Mapping) or not has_own_images(data):
         return None
     key = "table" if "table" in data else "root"
-    return f"data.{key}={quoted(str(data[key]))}"
+    return f"data.{key}={as_text_value(str(data[key]))}"
 
 
 def has_own_images(data: Mapping[str, Any]) -> bool:

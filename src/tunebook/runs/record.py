@@ -41,7 +41,9 @@ from tunebook.program import call, has_scripts
 from tunebook.redaction import redact, redacted
 from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.runs.assemble import RunComponents
+from tunebook.runs.data_place import own_images
 from tunebook.runs.trial import Trial
+from tunebook.tags import IMAGES
 from tunebook.text_output import counted
 from tunebook.tracking import describe, view
 from tunebook.tracking.tracker import Status
@@ -111,6 +113,14 @@ def save_inputs(
     _log_datasets(parts, digests, is_trial)
     folder.name = tracker.run_name
     log.info("run %s  in %s", tracker.run_name, folder.path)
+    asked, images = parts.settings["data"]["batch_size"], parts.data.train_size
+    if asked > images:
+        log.warning(
+            "data.batch_size=%s is more than the %s training images, so that an epoch is one step; "
+            "a smaller batch gives more steps",
+            asked,
+            f"{images:,}",
+        )
 
 
 def _log_datasets(parts: RunComponents, digests: Mapping[str, str], is_trial: bool) -> None:
@@ -142,6 +152,8 @@ def _log_own_images(parts: RunComponents, description: Description, pictures: bo
     if len(findings) > SHOWN_FINDINGS:
         more = len(findings) - SHOWN_FINDINGS
         log.warning("data: %s more in data/findings.txt of the run", counted(more, "finding"))
+    # Tells these images from others, whatever size and split the settings give them.
+    parts.tracker.set_tags({IMAGES: f"{parts.data.contents.name} {description.digest}"})
     parts.tracker.save_text(description.table, "data/split.csv")
     parts.tracker.save_text("".join(f"{one}\n" for one in findings), "data/findings.txt")
     if pictures and parts.tracker.wants_pictures:
@@ -295,6 +307,8 @@ def log_next_steps(parts: RunComponents, folder: RunFolder) -> None:
         log.info("run            %s   in %s", parts.tracker.run_name, folder.path)
         return
     evaluate = command("evaluate", f"run={parts.tracker.run_id}", folder, "tracking.uri=")
+    if images := own_images(parts.settings["data"]):
+        evaluate += " " + shlex.quote(f"data_root={images.partition('=')[2]}")
     lines = [
         f"MLflow run     {parts.tracker.run_name}   id {parts.tracker.run_id}",
         "",

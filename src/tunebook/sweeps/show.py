@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 200  # in the final table
 PLAIN_WIDTH = 160  # characters per line without a terminal
 # Settings that later commands about this sweep need as well.
-PLACES = ("tracking.uri=", "outputs=", "sweep.storage=", "experiment_name=")
+PLACES = ("data.root=", "data.table=", "tracking.uri=", "outputs=", "sweep.storage=",
+          "experiment_name=")  # fmt: skip
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -346,8 +347,7 @@ class Display:
             ]
             log.info("findings       %s", shlex.join([*call("compare"), *words]))
         if self.study.best is not None and not request.is_grid:
-            of = f"sweep.of='{request.name}'"
-            words = ["-m", "sweep=final", of, *self.places]
+            words = ["-m", "sweep=final", f"sweep.of='{request.name}'", *self.places]
             log.info("next           %s", " ".join([*call("train"), *map(_shell_quoted, words)]))
 
     def _over_seeds(self) -> OverSeeds | None:

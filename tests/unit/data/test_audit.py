@@ -4,6 +4,7 @@ import io
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,18 @@ def test_a_copy_in_another_split_is_a_leak(root: Path) -> None:
     # Without stated splits, it would be a copy within the data set.
     assert audit(found.listing, found.inspection, ["train"] * 31).leaks() == []
     assert audit(found.listing, found.inspection, ["train"] * 31).copies == found.copies
+
+
+def test_a_copy_that_the_default_split_would_put_elsewhere_is_a_leak(root: Path) -> None:
+    shutil.rmtree(root / "test")
+    shutil.copy(root / "train/china/3.png", root / "train/china/again.png")
+    found = audited(root, near=False)
+    splits = ["test" if "again" in path else "train" for path in found.listing.paths]
+    drawn = audit(found.listing, found.inspection, splits)
+    first, second = findings(replace(found, listing=replace(found.listing, splits=None)), drawn)
+    assert first.startswith("With the default split, 1 of 1 test images is a copy of a train image")
+    assert "the column `group`" in first
+    assert second.startswith("1 file is a copy of another")
 
 
 def test_a_copy_in_another_class_is_a_conflict_and_the_worst_finding(root: Path) -> None:
