@@ -2,19 +2,23 @@
 
 import shutil
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 from mlflow import MlflowClient
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import tunebook
-from tests.conftest import Cli, artifacts_of, runs_in
-from tests.helpers import faults
+from tests.conftest import ROOT, Cli, artifacts_of, runs_in
+from tests.helpers import faults, photographs
 from tests.helpers.runs import RUN, Outcome, outcome, with_store
+from tunebook.data.sources import TorchvisionFiles
 from tunebook.sweeps import points
 
 OWN = tuple(word for word in RUN if not word.startswith("data="))
@@ -26,19 +30,33 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the images of data=digits as files, in the same order and splits."""
     folder = tmp_path_factory.mktemp("digits")
     bunch = load_digits()
-    rows = ["path,label,split"]
-    for number, (pixels, label) in enumerate(zip(bunch.images, bunch.target, strict=True)):
-        split = "test" if number % 5 == 0 else "train"
-        path = folder / "images" / split / str(label) / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.rint(pixels * (255 / 16)).astype(np.uint8)).save(path)
-        rows.append(f"{path.relative_to(folder)},{label},{split}")
-    (folder / "labels.csv").write_text("\n".join(rows))
+    pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    splits = ["test" if number % 5 == 0 else "train" for number in range(len(pixels))]
+    write_images(folder, pixels, bunch.target, splits)
     return folder
 
 
-def source_of(digits: Path, tmp_path: Path, kind: str = "folder") -> tuple[str, ...]:
-    place = f"data.root={digits}/images" if kind == "folder" else f"data.table={digits}/labels.csv"
+def write_images(
+    folder: Path, pixels: npt.NDArray[np.uint8], labels: Iterable[int], splits: Iterable[str]
+) -> None:
+    """Write grey images (N, H, W) as PNG files, `folder/images/<split>/<label>/<number>.png`.
+
+    `folder/labels.csv` lists them in their order.
+    """
+    rows = ["path,label,split"]
+    for number, (image, label, split) in enumerate(zip(pixels, labels, splits, strict=True)):
+        path = folder / "images" / split / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+        rows.append(f"{path.relative_to(folder)},{label},{split}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+
+
+def source_of(written: Path, tmp_path: Path, kind: str = "folder") -> tuple[str, ...]:
+    """Return the overrides for the images that `write_images` wrote to a folder."""
+    place = (
+        f"data.root={written}/images" if kind == "folder" else f"data.table={written}/labels.csv"
+    )
     return (f"data=image_{kind}", place, f"data.cache_root={tmp_path}/cache")
 
 
@@ -89,6 +107,40 @@ def test_files_train_to_the_same_bits_as_the_data_set_in_memory(
     assert decoded == ("data.cache=none" not in more)
 
 
+@pytest.mark.slow
+def test_mnist_as_files_trains_to_the_same_bits(cli: Cli, tmp_path: Path) -> None:
+    """An epoch on all of MNIST gives the same weights and metrics from PNG files as from memory.
+
+    The 70,000 files are read as a folder, then as a CSV file. This needs the network once, for
+    MNIST.
+    """
+    sets = TorchvisionFiles("MNIST").load(ROOT / "data")
+    assert isinstance(sets.train_images, torch.Tensor)
+    assert isinstance(sets.test_images, torch.Tensor)
+    write_images(
+        tmp_path,
+        torch.cat([sets.train_images, sets.test_images]).squeeze(1).numpy(),
+        torch.cat([sets.train_labels, sets.test_labels]).tolist(),
+        ["train"] * len(sets.train_labels) + ["test"] * len(sets.test_labels),
+    )
+    settings = [word for word in OWN if "checkpoint_every_s" not in word]
+    found: list[Outcome] = []
+    for source in (
+        ("data=mnist",),
+        source_of(tmp_path, tmp_path),
+        source_of(tmp_path, tmp_path, "table"),
+    ):
+        folder = tmp_path / f"run {len(found)}"
+        folder.mkdir()
+        result = cli("train.py", *settings, "trainer.max_epochs=1", *source, *with_store(folder))
+        assert result.code == 0, result.err
+        found.append(outcome(folder))
+    in_memory, as_folder, as_table = found
+    assert set(METRICS) <= set(in_memory.metrics)
+    assert as_folder.differences(in_memory) == []
+    assert as_table.differences(in_memory) == []
+
+
 @pytest.mark.parametrize(
     ("count", "more"),
     [(18, ("data.cache=none", "data.num_workers=1")),
@@ -109,6 +161,59 @@ def test_a_killed_run_is_resumed_to_the_bit(
     assert code == -signal.SIGKILL
     assert faults.run_train(("resume=last", *with_store(killed)), log) == 0, log.read_text()
     assert outcome(killed).differences(outcome(whole)) == []
+
+
+@pytest.fixture(scope="session")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of crops of six photographs. pip needs the network for them."""
+    folder = tmp_path_factory.mktemp("crops")
+    photographs.write_crops(photographs.download(folder), folder / "photos")
+    return folder / "photos"
+
+
+def of_photographs(crops: Path, tmp_path: Path) -> tuple[str, ...]:
+    """Return the overrides of a run of 3 epochs, each of 11 steps."""
+    return (
+        *(word for word in OWN if "batch_size" not in word), "data.batch_size=32",
+        "data=image_folder", f"data.root={crops}", f"data.cache_root={tmp_path}/cache",
+        "data.image_size=32", "data.resize=crop", "data.normalize=dataset", "augmentation=affine",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("data.cache=none", "data.num_workers=2")], ids=str)
+def test_a_killed_run_on_photographs_is_resumed_to_the_bit(
+    crops: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    words, log = (*of_photographs(crops, tmp_path), *more), tmp_path / "log.txt"
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert faults.run_train((*words, *with_store(whole)), log) == 0, log.read_text()
+    in_second_epoch = faults.signal_in_training, signal.SIGKILL, 16
+    code = faults.run_train((*words, *with_store(killed)), log, *in_second_epoch)
+    assert code == -signal.SIGKILL
+    log.unlink()
+    assert faults.run_train(("resume=last", *with_store(killed)), log) == 0, log.read_text()
+    assert "resuming at epoch 2 of 3" in log.read_text()
+    assert outcome(killed).differences(outcome(whole)) == []
+
+
+@pytest.mark.slow
+def test_two_workers_of_a_sweep_decode_photographs_once(
+    crops: Path, cli: Cli, tmp_path: Path
+) -> None:
+    result = cli(
+        "train.py", "-m", *of_photographs(crops, tmp_path), "optimizer=adam,sgd", "seed=1,2",
+        "sweep.workers=2", "sweep.threads=1", *with_store(tmp_path),
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    trials = [run for run in runs_in(tmp_path) if "sweep.trial" in run.data.tags]
+    assert [run.info.status for run in trials] == ["FINISHED"] * 4
+    logs = "".join(path.read_text() for path in (tmp_path / "out").rglob("train.log"))
+    images = len(photographs.PICTURES) * (photographs.TRAIN + photographs.TEST)
+    assert logs.count(f"decoded {images} images") == logs.count("decoded ") == 1
+    assert len(list((tmp_path / "cache").glob("*.images"))) == 1
 
 
 @pytest.fixture(scope="module")
