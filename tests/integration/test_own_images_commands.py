@@ -10,9 +10,7 @@ import pytest
 
 from tests.conftest import Cli, Result, runs_in
 from tests.helpers.photos import photos
-from tests.helpers.runs import RUN, folder_of_run, with_store
-from tunebook.run_folder import LAST_CHECKPOINT
-from tunebook.training.checkpoint import read
+from tests.helpers.runs import RUN, outcome, with_store
 
 SETTINGS = (
     *(word for word in RUN if not word.startswith(("data", "trainer.max_epochs"))),
@@ -51,8 +49,7 @@ def test_a_folder_smaller_than_a_batch_is_trained_on_and_evaluated(
     result = train(cli, root, tmp_path, "trainer.max_epochs=3")
     said = "data.batch_size=128 is more than the 73 training images, so that an epoch is one step"
     assert said in result.out
-    content = read(folder_of_run(tmp_path) / LAST_CHECKPOINT)
-    assert content["global_step"] == 3
+    assert outcome(tmp_path).optimizer[0]["step"] == 3
     (words,) = commands_of(result.out, "evaluate")
     evaluated = cli("evaluate.py", *words)
     assert evaluated.code == 0, evaluated.err

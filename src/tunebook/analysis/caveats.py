@@ -3,7 +3,7 @@
 from tunebook.analysis.comparable import ENOUGH, Comparable
 from tunebook.analysis.learning import usable
 from tunebook.analysis.levels import as_text
-from tunebook.analysis.results import IMAGES
+from tunebook.analysis.results import IMAGES, Setting
 from tunebook.analysis.sentences import Found
 from tunebook.text_output import counted
 
@@ -14,13 +14,7 @@ def warnings(found: Found) -> tuple[str, ...]:
     found_caveats = (
         [compared.warning[:1].upper() + compared.warning[1:] + "."] if compared.warning else []
     )
-    images = [one for one in results.settings if one.name == IMAGES]
-    if images:
-        found_caveats.append(
-            f"The runs have {len(images[0].values)} different sets of images "
-            f"({', '.join(map(as_text, images[0].values))}), so that their validation images "
-            "differ as well: a difference between these need not be one between networks."
-        )
+    found_caveats += [_of_images(one) for one in results.settings if one.name == IMAGES]
     ranked = [configuration for configuration in found.leaderboard if configuration.n]
     # With a single configuration, there is nothing to choose.
     if results.objective.startswith("test/") and len(ranked) > 1:
@@ -52,6 +46,14 @@ def warnings(found: Found) -> tuple[str, ...]:
             f"and {'is' if lost == 1 else 'are'} left out."
         )
     return tuple(found_caveats)
+
+
+def _of_images(setting: Setting) -> str:
+    return (
+        f"The runs have {len(setting.values)} different sets of images "
+        f"({', '.join(map(as_text, setting.values))}), so that their validation images differ as "
+        "well: a difference between these need not be one between networks."
+    )
 
 
 def _reached(compared: Comparable) -> str:

@@ -18,14 +18,13 @@ def images_of(runs: Sequence[MLflowRun]) -> dict[str, str]:
 
     Runs on known data sets are not in it. It is empty if all others have the same images.
     """
-    recorded = {run.info.run_id: run.data.tags[TAG] for run in runs if TAG in run.data.tags}
-    contents = {text.rpartition(" ")[2] for text in recorded.values()}
-    return {run_id: _shown(text) for run_id, text in recorded.items()} if len(contents) > 1 else {}
-
-
-def _shown(text: str) -> str:
-    name, _, digest = text.rpartition(" ")
-    return f"{name} {digest[:DIGITS]}"
+    found: dict[str, str] = {}
+    names: dict[str, str] = {}  # digest -> the first name, since a copied folder may have another
+    for run in runs:
+        if TAG in run.data.tags:
+            name, _, digest = run.data.tags[TAG].rpartition(" ")
+            found[run.info.run_id] = names.setdefault(digest, f"{name} {digest[:DIGITS]}")
+    return found if len(names) > 1 else {}
 
 
 def with_images(rows: Sequence[Run], images: Mapping[str, str]) -> list[Run]:

@@ -90,16 +90,9 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     objective = metric or str(
         asked.get("objective") or parent.data.params.get("objective", VALIDATED)
     )
-    dimensions = sweep_record.dimensions(asked)
     adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
     errors = sweep_record.errors(client, parent)
-    rows = [
-        _of_sweep(run, objective, dimensions, errors.get(run.data.tags.get(SWEEP_TRIAL, ""), ""))
-        for run in runs
-    ]
-    settings = tuple(dimension.setting for dimension in dimensions) or settings_of(runs, objective)
-    if not dimensions:
-        rows = [_of_runs(run, objective, settings) for run in runs]
+    rows, settings = _trials(runs, objective, sweep_record.dimensions(asked), errors)
     images = own_images.images_of(runs)
     rows, settings = with_images(rows, images), (*settings, *own_images.setting(images))
     fixed = tuple(str(word) for word in asked.get("settings", []))
@@ -115,6 +108,26 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     return ComparedRuns(
         results, whole, parent.info.run_id, params, tested, name, False, metric, places
     )
+
+
+def _trials(
+    runs: Sequence[MLflowRun],
+    objective: str,
+    dimensions: Sequence[sweep_record.VariedSetting],
+    errors: Mapping[str, str],
+) -> tuple[list[Run], tuple[Setting, ...]]:
+    """Return a sweep's trials and the settings that vary.
+
+    dimensions: those that the sweep recorded, if any. errors: trial -> its error.
+    """
+    if not dimensions:
+        settings = settings_of(runs, objective)
+        return [_of_runs(run, objective, settings) for run in runs], settings
+    rows = [
+        _of_sweep(run, objective, dimensions, errors.get(run.data.tags.get(SWEEP_TRIAL, ""), ""))
+        for run in runs
+    ]
+    return rows, tuple(dimension.setting for dimension in dimensions)
 
 
 def read_runs(
