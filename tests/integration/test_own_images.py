@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from mlflow import MlflowClient
 from PIL import Image
 from sklearn.datasets import load_digits
 
 import tunebook
-from tests.conftest import Cli, artifacts_of, runs_in
+from tests.conftest import ROOT, Cli, artifacts_of, runs_in
 from tests.helpers import faults, photographs
 from tests.helpers.runs import RUN, Outcome, outcome, with_store
+from tunebook.data.sources import TorchvisionFiles
 from tunebook.sweeps import points
 
 OWN = tuple(word for word in RUN if not word.startswith("data="))
@@ -103,6 +105,40 @@ def test_files_train_to_the_same_bits_as_the_data_set_in_memory(
     assert "data/split.csv" in artifacts_of(tmp_path, run)
     decoded = "decoded 1,797 images" in result.out
     assert decoded == ("data.cache=none" not in more)
+
+
+@pytest.mark.slow
+def test_mnist_as_files_trains_to_the_same_bits(cli: Cli, tmp_path: Path) -> None:
+    """An epoch on all of MNIST gives the same weights and metrics from PNG files as from memory.
+
+    The 70,000 files are read as a folder, then as a CSV file. This needs the network once, for
+    MNIST.
+    """
+    sets = TorchvisionFiles("MNIST").load(ROOT / "data")
+    assert isinstance(sets.train_images, torch.Tensor)
+    assert isinstance(sets.test_images, torch.Tensor)
+    write_images(
+        tmp_path,
+        torch.cat([sets.train_images, sets.test_images]).squeeze(1).numpy(),
+        torch.cat([sets.train_labels, sets.test_labels]).tolist(),
+        ["train"] * len(sets.train_labels) + ["test"] * len(sets.test_labels),
+    )
+    settings = [word for word in OWN if "checkpoint_every_s" not in word]
+    found: list[Outcome] = []
+    for source in (
+        ("data=mnist",),
+        source_of(tmp_path, tmp_path),
+        source_of(tmp_path, tmp_path, "table"),
+    ):
+        folder = tmp_path / f"run {len(found)}"
+        folder.mkdir()
+        result = cli("train.py", *settings, "trainer.max_epochs=1", *source, *with_store(folder))
+        assert result.code == 0, result.err
+        found.append(outcome(folder))
+    in_memory, as_folder, as_table = found
+    assert set(METRICS) <= set(in_memory.metrics)
+    assert as_folder.differences(in_memory) == []
+    assert as_table.differences(in_memory) == []
 
 
 @pytest.mark.parametrize(
