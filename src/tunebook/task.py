@@ -31,7 +31,9 @@ class ClassificationTask(LightningModule):
     """Train `network` to minimize `loss`, with the optimizer and schedule that factories return.
 
     The network maps images (B, C, H, W) to logits (B, num_classes), and the loss maps these and
-    labels int64 (B,) to the batch's mean. Every step reseeds torch's generator from (seed, step),
+    labels int64 (B,) to the batch's mean. If the augmentation mixes labels, training labels are
+    probabilities (B, num_classes), and the most probable class counts for the training accuracy.
+    Every step reseeds torch's generator from (seed, step),
     so dropout is the same after a resume without any saved state.
 
     The two metrics of `EpochMetrics` are logged for each split, and `metrics` by their names for
@@ -89,8 +91,9 @@ class ClassificationTask(LightningModule):
         """Return the batch's mean loss; raise NonFiniteLoss if it is NaN or infinite."""
         logits = self(batch.images)
         loss: Tensor = self.loss(logits, batch.labels)
+        labels = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(dim=1)
         # Detached, so that the sums do not keep the batch's graph alive.
-        self.train_metrics.update(loss.detach(), logits.detach(), batch.labels)
+        self.train_metrics.update(loss.detach(), logits.detach(), labels)
         if not torch.isfinite(loss):
             where = f"step {self.global_step}, epoch {self.current_epoch + 1}"
             raise NonFiniteLoss(

@@ -45,24 +45,27 @@ def comments(config_name: str, choices: dict[str, str | None]) -> dict[str, str]
     for group in default_choices(config_name):
         choice = choices.get(group)
         if choice:
-            for parent in _parents(group, choice):
-                found |= file_comments(
-                    parent, "" if group in ("experiment", "debug") else f"{group}."
-                )
+            whole = group in ("experiment", "debug")
+            for path, prefix in _parents(group, choice, "" if whole else f"{group}."):
+                found |= file_comments(path, prefix)
     return found
 
 
-def _parents(group: str, option: str) -> list[Path]:
-    """Return the option's file, preceded by the files of its group that it includes."""
+def _parents(group: str, option: str, prefix: str) -> list[tuple[Path, str]]:
+    """Return the option's file, preceded by the files of its group that it includes.
+
+    Each has the prefix of its keys in the whole config: `flip@mirror` puts those of flip.yaml into
+    `mirror`.
+    """
     path = config_file(group, option)
     loaded = OmegaConf.load(path)
     above = loaded.get("defaults", []) if isinstance(loaded, DictConfig) else []
-    return [
-        p
-        for name in above
-        if isinstance(name, str) and name != "_self_"
-        for p in _parents(group, name)
-    ] + [path]
+    found: list[tuple[Path, str]] = []
+    for entry in above:
+        if isinstance(entry, str) and entry != "_self_":
+            name, _, place = entry.partition("@")
+            found += _parents(group, name, f"{prefix}{place}." if place else prefix)
+    return [*found, (path, prefix)]
 
 
 def file_comments(path: Path, prefix: str = "") -> dict[str, str]:

@@ -39,6 +39,7 @@ SQLITE = "sqlite:///"
 # Nodes that an experiment or a command line may add. Their class checks the keys in them.
 NEW_AS_A_WHOLE = (
     "hydra",
+    "augmentation.",
     "callbacks.",
     "metrics.",
     "sweep.sampler.",

@@ -64,6 +64,8 @@ KINDS = {
     "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",), takes_own=False),
 }
 NAMED = ("metrics", "callbacks")  # groups whose keys are names, each of an object of this kind
+# Groups that are either one object or several with names.
+ONE_OR_NAMED = ("augmentation",)
 
 
 def kind_at(where: str) -> str | None:
@@ -71,7 +73,7 @@ def kind_at(where: str) -> str | None:
     if where in KINDS:
         return where
     group, _, name = where.partition(".")
-    return group if group in NAMED and "." not in name else None
+    return group if group in NAMED + ONE_OR_NAMED and "." not in name else None
 
 
 def trusted(kind: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from tunebook.config.validation import (
     SettingError,
     validate_args,
 )
+from tunebook.data.augmentation.steps import augment
 from tunebook.data.batches import BatchLoader, EpochBatchSampler, RawBatch, TensorImageDataset
 from tunebook.data.contents import Channels, Contents, ImageSize, resized
 from tunebook.data.download import DataError
@@ -46,7 +47,11 @@ SHOWN = 5  # class names in one line
 
 
 class Batch(NamedTuple):
-    """Hold images float32 (B, C, H, W), in [0, 1] unless normalized, and labels int64 (B,)."""
+    """Hold images float32 (B, C, H, W), in [0, 1] unless normalized, and labels int64 (B,).
+
+    If the augmentation mixes labels, those of training batches are probabilities of the classes,
+    float32 (B, num_classes).
+    """
 
     images: Tensor
     labels: Tensor
@@ -213,12 +218,17 @@ class ImageDataModule(LightningDataModule):
 
         This runs on the device.
         """
-        images = self.preprocessing.scale(batch.images)
+        images, labels = self.preprocessing.scale(batch.images), batch.labels
         if self.trainer is not None and self.trainer.training:
-            images = self.augmentation(
-                images, batch.indices, mix(self.seed, self.trainer.current_epoch)
+            images, labels = self.augmented(
+                images, labels, batch.indices, self.trainer.current_epoch
             )
-        return Batch(self.preprocessing.normalize(images), batch.labels)
+        return Batch(self.preprocessing.normalize(images), labels)
+
+    def augmented(self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int) -> Batch:
+        """Return a batch in [0, 1] as it is augmented in an epoch, which is counted from 0."""
+        classes, key = len(self.contents.class_names), mix(self.seed, epoch)
+        return Batch(*augment(self.augmentation, images, labels, classes, indices, key))
 
 
 def _names(class_names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pydantic import Field
 from pytorch_lightning.callbacks import EarlyStopping
+from torch import nn
 from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
 from tunebook.config.run_config import Settings
@@ -27,6 +28,7 @@ from tunebook.config.validation import (
     validate_value,
 )
 from tunebook.data import ImageDataModule, Source
+from tunebook.data.augmentation.steps import Steps
 from tunebook.data.contents import Contents
 from tunebook.metrics.facts import Direction
 from tunebook.metrics.kept import make_metrics
@@ -40,6 +42,7 @@ __all__ = [
     "RunComponents",
     "build",
     "make",
+    "make_augmentation",
     "make_schedule",
     "make_source",
     "steps_of",
@@ -172,11 +175,24 @@ def _make_data(settings: Settings, seed: int, contents: Contents | None) -> Imag
         },
         "data",
         source=source,
-        augmentation=make(settings["augmentation"], "augmentation"),
+        augmentation=make_augmentation(settings["augmentation"]),
         seed=seed,
         contents=contents,
     )
     return data
+
+
+def make_augmentation(settings: Any) -> nn.Module:
+    """Return one augmentation, or several in the order of their names."""
+    if not isinstance(settings, dict) or TARGET in settings or not settings:
+        one: nn.Module = make(settings, "augmentation")
+        return one
+    return Steps(
+        [
+            make(step, "augmentation", where=f"augmentation.{name}")
+            for name, step in settings.items()
+        ]
+    )
 
 
 def _make_callbacks(settings: Settings, objective: str, mode: Direction) -> list[pl.Callback]:

@@ -13,10 +13,18 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tunebook import machine
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import LARGEST_FLOAT, SettingError, one_line
+from tunebook.data.augmentation.steps import augment, mixes_labels
 from tunebook.data.remembered import remembering
 from tunebook.metrics.kept import check_metrics
 from tunebook.runs import resume
-from tunebook.runs.assemble import RunComponents, build, make, steps_of, trainer_for
+from tunebook.runs.assemble import (
+    RunComponents,
+    build,
+    make,
+    make_augmentation,
+    steps_of,
+    trainer_for,
+)
 from tunebook.runs.memory import check_memory
 from tunebook.training import VerifiedCheckpoints
 
@@ -45,6 +53,7 @@ def _check(config: RunConfig) -> None:
     with torch.device("meta"):
         parts = build(settings)
         _check_shapes(parts)
+    _check_augmentation(parts)
     _check_loss(parts)
     check_metrics(parts.task.further_metrics, len(parts.data.contents.class_names))
     trainer_for(parts, Path(), parts.callbacks, VerifiedCheckpoints())
@@ -103,18 +112,39 @@ def _check_loss(parts: RunComponents) -> None:
     # Not as many images as classes, lest a loss of two equal shapes seem to work.
     size = classes + 1
     logits = torch.zeros(size, classes, requires_grad=True)
+    labels = torch.arange(size) % classes
+    if mixes_labels(parts.data.augmentation):
+        labels = nn.functional.one_hot(labels, classes).float()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # such as one about shapes that differ
-            value = loss(logits, torch.arange(size) % classes)
+            value = loss(logits, labels)
     except (RuntimeError, ValueError, TypeError, IndexError, UserWarning) as error:
+        what = "labels" if labels.ndim == 1 else "the probabilities of mixed labels"
         message = (
-            f"can't be computed from logits ({size}, {classes}) and labels ({size},): "
+            f"can't be computed from logits ({size}, {classes}) and {what} {tuple(labels.shape)}: "
             f"{one_line(str(error))}"
         )
         raise SettingError("loss", name, message) from error
     if not isinstance(value, torch.Tensor) or value.shape != () or not value.requires_grad:
         raise SettingError("loss", name, "must give one differentiable number for a batch")
+
+
+def _check_augmentation(parts: RunComponents) -> None:
+    """Raise SettingError if the augmentation fails or gives no images of the same shape."""
+    shape = (2, *parts.data.contents.image_shape)
+    where, option = "augmentation", parts.settings["augmentation"].get("_target_", "several")
+    with torch.device("cpu"):
+        augmentation = make_augmentation(parts.settings["augmentation"])
+        labels, index = torch.zeros(2, dtype=torch.int64), torch.arange(2)
+        classes = len(parts.data.contents.class_names)
+        try:
+            images, _ = augment(augmentation, torch.zeros(shape), labels, classes, index, 0)
+        except (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError) as error:
+            message = f"does not accept images of shape {shape[1:]}: {one_line(str(error))}"
+            raise SettingError(where, option, message) from error
+    if not isinstance(images, torch.Tensor) or images.shape != shape:
+        raise SettingError(where, option, f"must give images of the same shape, {shape[1:]}")
 
 
 def _check_schedule(parts: RunComponents) -> None:

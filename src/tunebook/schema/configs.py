@@ -7,7 +7,7 @@ from typing import Any
 from tunebook.config.comments import description
 from tunebook.config.compose import default_choices, options
 from tunebook.config.paths import CONF, PROJECT
-from tunebook.config.targets import KINDS, NAMED
+from tunebook.config.targets import KINDS, NAMED, ONE_OR_NAMED
 from tunebook.config.validation import Name
 from tunebook.report import requested_audit, requested_runs
 from tunebook.runs import assemble, requested_run
@@ -50,14 +50,20 @@ def group_schema(group: str) -> Schema:
     Its definition `settings` is what other files refer to.
     """
     names = [SELF, *(path.stem for path in files_of(group))]
+    if group in ONE_OR_NAMED:
+        included: Schema = {
+            "anyOf": [{"enum": names}, {"pattern": rf"^({'|'.join(names[1:])})@\w+$"}]
+        }
+    else:
+        included = {"enum": names}
     found: Schema = {
         "$schema": DRAFT,
         "description": group_comments("config")[group],
         "allOf": [{"$ref": "#/definitions/settings"}],
-        "properties": {"defaults": _defaults({"enum": names})},
+        "properties": {"defaults": _defaults(included)},
         "definitions": {**INTERPOLATION, **_settings(group)},
     }
-    if group in KINDS and group not in NAMED:
+    if group in KINDS and group not in NAMED + ONE_OR_NAMED:
         found["anyOf"] = [{"required": ["_target_"]}, {"required": ["defaults"]}]
     return found
 
@@ -82,7 +88,7 @@ def _chosen_keys() -> Iterator[Schema]:
     for group in default_choices():
         for target in targets_of(group):
             choice, option = f"override /{group}", target.path.stem
-            if target.kind == group and not option.startswith("_"):
+            if target.place == group and not option.startswith("_"):
                 entry = {"properties": {choice: {"const": option}}, "required": [choice]}
                 keys = {"$ref": f"{group}.json#/definitions/{target.name}"}
                 yield {
@@ -143,7 +149,24 @@ def _settings(group: str) -> Schema:
         own = {"type": ["object", "null"], "properties": {"defaults": True}}
         each = {"additionalProperties": {"$ref": f"#/definitions/{group}"}}
         return {"settings": {**own, **each}, **found}
+    if group in ONE_OR_NAMED:
+        return {"settings": _one_or_named(group, found), **found}
     return {"settings": {"$ref": f"#/definitions/{group}"}, **found}
+
+
+def _one_or_named(group: str, definitions: Schema) -> Schema:
+    """Return the schema of an object's settings, or of several objects with names.
+
+    Without a `_target_`, a key is a setting of the chosen option or the name of an object.
+    """
+    one = {"$ref": f"#/definitions/{group}"}
+    keys = {"defaults": True, **definitions[f"{group}.any"]["properties"]}
+    return {
+        "type": "object",
+        "if": {"required": ["_target_"]},
+        "then": one,
+        "else": {"properties": keys, "additionalProperties": one},
+    }
 
 
 def _sweep(key_notes: Notes) -> Schema:

@@ -23,9 +23,13 @@ Notes = dict[str, Note]
 
 
 class Target(NamedTuple):
-    """Hold the name of a class in a file, and the notes on the keys beside it."""
+    """Hold the name of a class in a file, and the notes on the keys beside it.
+
+    place: the dotted path of the object in the config.
+    """
 
     kind: str
+    place: str
     name: str
     path: Path
     beside: Notes
@@ -65,7 +69,7 @@ def targets_of(group: str) -> Iterator[Target]:
                     for other, note in there.items()
                     if other.startswith(prefix) and other != key
                 }
-                yield Target(kind, target, path, beside)
+                yield Target(kind, place, target, path, beside)
 
 
 def group_comments(config_name: str) -> dict[str, str]:

@@ -1,8 +1,4 @@
-"""Apply random changes to each image of a batch, on the batch's device.
-
-An augmentation is called with float images (B, C, H, W) in [0, 1], each sample's index int64 (B,),
-and a key made of (seed, epoch). The change to a sample depends only on (key, index).
-"""
+"""Rotate, scale, shear and shift images at random, or leave them as they are."""
 
 import math
 from typing import Annotated
