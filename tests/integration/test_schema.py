@@ -14,7 +14,7 @@ from referencing import Registry, Resource
 
 from tests.conftest import ROOT, Cli
 from tunebook.config.files import ConfigError, read_yaml, verify
-from tunebook.config.targets import NAMED, classes_in
+from tunebook.config.targets import NAMED, ONE_OR_NAMED, classes_in
 from tunebook.config.validation import SettingError, parameters_of, validate_value
 from tunebook.networks import MLP, BatchNormCNN, KerasCNN
 from tunebook.schema import configs, files, write
@@ -154,8 +154,10 @@ def misspelt(content: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def test_each_misspelt_key_of_a_file_is_refused(path: Path) -> None:
     schema = schema_of(path).stem
     for key, changed in misspelt(read_yaml(path.read_text(), path.name)):
-        # A callback or a metric has any name; what a sweep varies, and Hydra's settings, are free.
-        if key.startswith(("space.", "hydra.")) or (schema in NAMED and "." not in key):
+        # A callback, a metric or a step of an augmentation has any name; what a sweep varies, and
+        # Hydra's settings, are free.
+        has_a_name = schema in NAMED + ONE_OR_NAMED and isinstance(changed.get(f"{key}x"), dict)
+        if key.startswith(("space.", "hydra.")) or has_a_name:
             continue
         assert errors_of(schema, changed), key
 
@@ -178,6 +180,9 @@ RIGHT = {
     "no schedule's own keys": ("scheduler", "_target_: tunebook.schedules.WarmupCosine"),
     "sweep": ("sweep", "defaults: [_common, _self_]\ntrials: null\nsampler: null"),
     "resources": ("sweep", "slurm: {more: {slurm_partition: gpu, mem_gb: 8, gres: null}}"),
+    "several augmentations": ("augmentation", "defaults: [flip@mirror, affine@move]"),
+    "a step of one's own": ("augmentation", "flip: {_target_: tunebook.data.augmentation.Flip}"),
+    "a setting of a step": ("experiment", "augmentation: {flip: {probability: 0.1}}"),
     "only choices": ("experiment", "defaults: [override /model: mlp, override /debug: quick]"),
     "another experiment": ("experiment", "defaults: [keras_notebook, _self_]\nseed: 3"),
     "settings of groups": ("debug", "model: {filters: 8}\ncallbacks: {stop: {patience: 1}}"),

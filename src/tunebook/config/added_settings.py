@@ -12,11 +12,16 @@ from typing import Any
 ADDED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "loss": (
         "cross_entropy",
-        {"_target_": "tunebook.losses.CrossEntropy", "label_smoothing": 0.0},
+        {
+            "_target_": "tunebook.losses.CrossEntropy",
+            "label_smoothing": 0.0,
+            "class_weights": None,
+        },
     ),
     "metrics": ("basic", {}),
 }
-# Settings that were added to a group that had existed before, with what they were added as.
+# Settings that were added to a group that had existed before, with what they were added as. In a
+# group of several classes, only settings with those of `COMPANIONS` got them.
 ADDED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "data": {
         "image_size": None,
@@ -25,7 +30,9 @@ ADDED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "normalize": "none",
         "sampler": "shuffled",
     },
+    "loss": {"class_weights": None},
 }
+COMPANIONS: Mapping[str, str] = {"loss": "label_smoothing"}
 
 
 def with_added_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +40,7 @@ def with_added_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     lacking = {group: dict(settings) for group, (_, settings) in ADDED.items()}
     found = {**copy.deepcopy(lacking), **config}
     for group, settings in ADDED_SETTINGS.items():
-        if isinstance(found.get(group), dict):
+        if isinstance(found.get(group), dict) and _has_companion(group, found[group], ""):
             found[group] = {**settings, **found[group]}
     return found
 
@@ -46,8 +53,13 @@ def with_added_params(params: Mapping[str, str]) -> dict[str, str]:
             values = {f"{group}.{key}": str(value) for key, value in settings.items()}
             lacking |= {group: option, **values}
     for group, settings in ADDED_SETTINGS.items():
-        lacking |= {f"{group}.{key}": str(value) for key, value in settings.items()}
+        if _has_companion(group, lacking | {**params}, f"{group}."):
+            lacking |= {f"{group}.{key}": str(value) for key, value in settings.items()}
     return {
         **{key: value for key, value in lacking.items() if not key.endswith("_target_")},
         **params,
     }
+
+
+def _has_companion(group: str, settings: Mapping[str, Any], prefix: str) -> bool:
+    return group not in COMPANIONS or f"{prefix}{COMPANIONS[group]}" in settings

@@ -3,7 +3,7 @@
 Images are scaled, augmented and normalized on the device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -35,7 +35,7 @@ from tunebook.data.preprocessing import (
 )
 from tunebook.data.sources import Source
 from tunebook.data.splits import split_off
-from tunebook.randomness import mix
+from tunebook.randomness import generator, mix
 
 # A number of images. If it exceeds those that there are, there is one batch.
 BatchSize = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -180,6 +180,28 @@ class ImageDataModule(LightningDataModule):
         )
         self.contents = replace(self.contents, mean=mean, std=std)
         self.preprocessing = replace(self.preprocessing, mean=mean, std=std)
+
+    def first_batch(self) -> Batch:
+        """Return the first training batch of the first epoch, augmented and in [0, 1]."""
+        loader = self.train_dataloader()
+        assert isinstance(loader.sampler, EpochBatchSampler)
+        images, labels, indices = self.sets["train"][next(iter(loader.sampler))]
+        return self.augmented(self.preprocessing.scale(images), labels, indices, epoch=0)
+
+    def plain_training_images(self, images: int) -> Iterator[Tensor]:
+        """Yield batches of training images as the network gets them, but without augmentation.
+
+        They are the same in each call: at most `images`, drawn without replacement.
+        """
+        data = self.sets["train"]
+        order = torch.randperm(len(data), generator=generator(self.seed))[:images]
+        # Parts of nearly equal size, since batch norm gives each the same weight.
+        for index in order.tensor_split(-(-len(order) // self.batch_size)):
+            yield self.preprocessing.normalize(self.preprocessing.scale(data[index].images))
+
+    def class_counts(self) -> Tensor:
+        """Return the number of training images of each class, int64, once they are loaded."""
+        return self.sets["train"].labels.bincount(minlength=len(self.contents.class_names))
 
     def _loader(self, split: str, batch_size: int, shuffle_seed: int | None) -> BatchLoader:
         data = self.sets[split]

@@ -106,7 +106,7 @@ def build(settings: Settings, contents: Contents | None = None) -> RunComponents
     mode = direction_of(objective, settings["metrics"])
     data = _make_data(settings, own["seed"], contents)
     task = _make_task(settings, data, objective, mode, own["seed"])
-    callbacks = _make_callbacks(settings["callbacks"] or {}, objective, mode)
+    callbacks = _make_callbacks(settings["callbacks"] or {}, objective, mode, task.network)
     schedule_class = resolve(
         settings["scheduler"].get("_target_"), "scheduler", "scheduler._target_"
     )
@@ -132,7 +132,7 @@ def _make_task(
     validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     return ClassificationTask(
         make(settings["model"], "model", image_shape=shape, num_classes=classes),
-        loss=make(settings["loss"], "loss", num_classes=classes),
+        loss=make(settings["loss"], "loss", num_classes=classes, class_counts=data.class_counts),
         metrics=make_metrics(settings["metrics"], classes),
         optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
         # Asking Lightning for the steps would make it open the data before it knows the position
@@ -195,11 +195,20 @@ def make_augmentation(settings: Any) -> nn.Module:
     )
 
 
-def _make_callbacks(settings: Settings, objective: str, mode: Direction) -> list[pl.Callback]:
-    return [
-        make(callback, "callbacks", where=f"callbacks.{name}", monitor=objective, mode=mode)
-        for name, callback in settings.items()
-    ]
+def _make_callbacks(
+    settings: Settings, objective: str, mode: Direction, network: nn.Module
+) -> list[pl.Callback]:
+    """Return the callbacks; raise SettingError for two whose saved states have the same name."""
+    found: list[pl.Callback] = []
+    for name, one in settings.items():
+        where = f"callbacks.{name}"
+        made: pl.Callback = make(
+            one, "callbacks", where=where, monitor=objective, mode=mode, network=network
+        )
+        if made.state_dict() and made.state_key in {other.state_key for other in found}:
+            raise SettingError(where, one[TARGET], "there is another callback of this kind")
+        found.append(made)
+    return found
 
 
 def _require_split(data: ImageDataModule, selecting: bool) -> None:

@@ -108,7 +108,10 @@ def _check_loss(parts: RunComponents) -> None:
     """Raise SettingError if the loss does not give a differentiable number for a batch."""
     classes, name = len(parts.data.contents.class_names), parts.settings["loss"]["_target_"]
     with torch.device("cpu"):
-        loss = make(parts.settings["loss"], "loss", num_classes=classes)
+        counts = torch.ones(classes, dtype=torch.int64)  # the images are not loaded yet
+        loss = make(
+            parts.settings["loss"], "loss", num_classes=classes, class_counts=lambda: counts
+        )
     # Not as many images as classes, lest a loss of two equal shapes seem to work.
     size = classes + 1
     logits = torch.zeros(size, classes, requires_grad=True)

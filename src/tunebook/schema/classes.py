@@ -27,7 +27,7 @@ GIVEN: dict[str, Iterable[str]] = {
     "data.source": OF_SOURCES,
     "data": ("source", "augmentation", "seed", "contents"),
     "model": ("image_shape", "num_classes"),
-    "loss": ("num_classes",),
+    "loss": ("num_classes", "class_counts"),
     "metrics": ("num_classes",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "total_steps"),
