@@ -63,8 +63,33 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert interrupted(tmp_path, (), fault, signum, count).differences(undisturbed()) == []
 
 
+AVERAGED = (
+    "callbacks=ema", "augmentation=mixup_cutmix", "model=batchnorm_cnn", "optimizer=adam",
+    "loss.class_weights=balanced",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "signum", "count"),
+    [
+        (faults.signal_in_training, signal.SIGKILL, 18),
+        (faults.signal_in_validation, signal.SIGTERM, 2),
+        (faults.signal_in_validation, signal.SIGKILL, 3),
+    ],
+    ids=["training", "validation", "last validation"],
+)
+def test_a_run_with_mixed_labels_and_averaged_weights(
+    undisturbed: Callable[..., Outcome], tmp_path: Path, fault: Any, signum: int, count: int
+) -> None:
+    resumed = interrupted(tmp_path, AVERAGED, fault, signum, count)
+    assert resumed.differences(undisturbed(*AVERAGED)) == []
+
+
 SETTINGS = (
     "augmentation=affine",
+    "augmentation=strong loss=focal",
+    "callbacks=swa callbacks.swa.start=0.34 model=batchnorm_cnn tested_weights=best",
+    "callbacks=ema callbacks.ema.every=epoch trainer.precision=bf16-mixed",
     "scheduler=plateau",
     "trainer.precision=bf16-mixed",
     "callbacks=early_stopping optimizer=sgd",

@@ -50,7 +50,7 @@ KINDS = {
     ),
     "callbacks": Kind(
         "pytorch_lightning:Callback",
-        ("pytorch_lightning.callbacks",),
+        ("pytorch_lightning.callbacks", "tunebook.training.averaging"),
         (
             "Checkpoint",
             "ModelCheckpoint",
