@@ -18,6 +18,7 @@ from tunebook.config.compose import default_choices, with_choices
 from tunebook.config.paths import ROOT
 from tunebook.config.roles import LOGGED, with_role
 from tunebook.config.run_config import RunConfig, plain
+from tunebook.data.augmentation import NoAugmentation
 from tunebook.data.preprocessing import NetworkForPixels
 from tunebook.data.sources import Description
 from tunebook.losses import is_reported
@@ -261,6 +262,11 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
         pictures.worst_images(test.images[worst], labels[worst], logits[worst], names),
         "pictures/worst_images.png",
     )
+    if not isinstance(parts.data.augmentation, NoAugmentation):
+        images, labels = (part[: pictures.AUGMENTED] for part in parts.data.first_batch())
+        parts.tracker.save_figure(
+            pictures.augmented_images(images, labels, names), "pictures/augmented_images.png"
+        )
 
 
 def log_summary(

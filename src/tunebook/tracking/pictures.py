@@ -1,11 +1,14 @@
 """Draw the pictures of a run: confusion matrix, learning curves, worst-classified images.
 
+A batch of augmented images is drawn as well.
+
 Figures are matplotlib objects made without pyplot, so they need no window system or global state.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
@@ -20,7 +23,7 @@ from tunebook.metrics.facts import (
     split_of,
 )
 
-WORST = 24  # images in the grid
+WORST = AUGMENTED = 24  # images in a grid
 COLUMNS = 6
 LABELS_AT_MOST = 40  # classes; more would not be legible
 
@@ -114,20 +117,11 @@ def worst_images(
     images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes).
     """
     probabilities = logits.softmax(dim=1)
-    rows = -(-len(images) // COLUMNS)
-    figure = Figure(figsize=(2 * COLUMNS, 2.4 * rows), layout="constrained")
-    figure.suptitle("test images with the highest loss: true > predicted (its probability)")
-    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
-        axes.axis("off")
+    title = "test images with the highest loss: true > predicted (its probability)"
+    figure = _grid(len(images), title)
     for i, (axes, image) in enumerate(zip(figure.axes, images, strict=False)):
         guess = int(probabilities[i].argmax())
-        picture = image.permute(1, 2, 0).numpy()
-        axes.imshow(
-            picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-        )
+        _show(axes, image.float() / 255)
         wrong = guess != int(labels[i])
         title = (
             f"{class_names[int(labels[i])]} > {class_names[guess]} "
@@ -135,3 +129,44 @@ def worst_images(
         )
         axes.set_title(title, fontsize=9, color="firebrick" if wrong else "black")
     return figure
+
+
+def augmented_images(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> Figure:
+    """Draw training images with their labels, as they are before normalization.
+
+    images: float (N, C, H, W) in [0, 1]. labels: int64 (N,), or the probability of each class
+    (N, num_classes) where images are mixed.
+    """
+    figure = _grid(len(images), "training images of the first epoch, augmented")
+    for axes, image, label in zip(figure.axes, images, labels, strict=False):
+        _show(axes, image)
+        axes.set_title(_label_text(label, class_names), fontsize=9)
+    return figure
+
+
+def _label_text(label: Tensor, class_names: Sequence[str]) -> str:
+    """Return the name of a class, or the names of the mixed ones with their shares."""
+    if label.ndim == 0:
+        return class_names[int(label)]
+    shares, classes = label.sort(descending=True)
+    if shares[0] > 0.995:
+        return class_names[int(classes[0])]
+    named = zip(shares.tolist(), classes.tolist(), strict=True)
+    return "\n".join(f"{class_names[one]} {share:.2f}" for share, one in named if share >= 0.005)
+
+
+def _grid(count: int, title: str) -> Figure:
+    """Return a figure with at least `count` places for images, which have no axes."""
+    rows = -(-count // COLUMNS)
+    figure = Figure(figsize=(2 * COLUMNS, 2.4 * rows), layout="constrained")
+    figure.suptitle(title)
+    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
+        axes.axis("off")
+    return figure
+
+
+def _show(axes: Axes, image: Tensor) -> None:
+    """Draw an image (C, H, W) in [0, 1], in which 0 is black."""
+    picture = image.clamp(0, 1).permute(1, 2, 0).numpy()
+    grey = picture.shape[-1] == 1
+    axes.imshow(picture.squeeze(-1) if grey else picture, cmap="gray", vmin=0, vmax=1)
