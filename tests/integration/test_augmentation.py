@@ -1,10 +1,12 @@
 """Every augmentation can be chosen, combined, swept over and resumed, from the command line."""
 
+import re
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from tests.conftest import SMALL, Cli, runs_in
+from tests.conftest import ROOT, SMALL, Cli, artifacts_of, runs_in
 from tests.helpers.projects import TABLE, succeed
 from tests.helpers.runs import with_store
 from tunebook.config.compose import compose_config, options
@@ -14,8 +16,18 @@ from tunebook.runs.assemble import build
 
 QUICK = (*SMALL, "tracking.save_pictures=false", "trainer.max_epochs=1")
 # Its targets are labels or probabilities, and of one kind only.
-MARGIN = ("loss._target_=torch.nn.modules.loss.MultiMarginLoss", "~loss.label_smoothing")
-BINARY = ("loss._target_=torch.nn.modules.loss.BCEWithLogitsLoss", "~loss.label_smoothing")
+MARGIN = (
+    "loss._target_=torch.nn.modules.loss.MultiMarginLoss",
+    "~loss.label_smoothing",
+    "loss.class_weights=balanced",
+    "~loss.class_weights",
+)
+BINARY = (
+    "loss._target_=torch.nn.modules.loss.BCEWithLogitsLoss",
+    "~loss.label_smoothing",
+    "loss.class_weights=balanced",
+    "~loss.class_weights",
+)
 EXPERIMENT = """# @package _global_
 # Crops with erased rectangles
 defaults:
@@ -60,6 +72,17 @@ def test_steps_are_built_in_the_order_of_the_option() -> None:
     assert isinstance(crop, RandomResizedCrop)
     assert crop.rectangles.scale_min == 0.5
     assert isinstance(flip, Flip)
+
+
+def test_a_projects_option_may_have_steps(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.S)
+    (tmp_path / "pyproject.toml").write_text(TABLE)
+    (tmp_path / "conf" / "augmentation").mkdir(parents=True)
+    (tmp_path / "conf" / "augmentation" / "scans.yaml").write_text(example)
+    found = OmegaConf.create(succeed(tmp_path, "train", "--cfg", "job", "augmentation=scans"))
+    assert list(found.augmentation) == ["move", "erase"]
+    assert found.augmentation.move.rotation == 10.0
+    assert found.augmentation.erase.probability == 0.25
 
 
 def test_an_experiment_may_add_a_step(tmp_path: Path) -> None:
@@ -108,6 +131,13 @@ def test_what_cannot_be_used_is_refused_in_one_line(
 def test_a_loss_that_takes_probabilities_trains_with_mixed_labels(cli: Cli, tmp_path: Path) -> None:
     result = cli("train.py", *QUICK, "augmentation=mixup", *BINARY, *with_store(tmp_path))
     assert result.code == 0, result.err
+
+
+def test_the_first_batch_is_drawn(cli: Cli, tmp_path: Path) -> None:
+    words = (*SMALL, "trainer.max_epochs=1", "augmentation=mixup_cutmix", "data.num_workers=2")
+    assert cli("train.py", *words, *with_store(tmp_path)).code == 0
+    (run,) = runs_in(tmp_path)
+    assert "pictures/augmented_images.png" in artifacts_of(tmp_path, run, "pictures")
 
 
 def test_validation_is_the_same_whatever_the_augmentation(cli: Cli, tmp_path: Path) -> None:

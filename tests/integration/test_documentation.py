@@ -31,7 +31,7 @@ MAX_README_LINES = 150
 # Files that a reader is told to make.
 EXAMPLES = {
     "conf/optimizer/asgd.yaml", "conf/loss/margin.yaml", "conf/metrics/kappa.yaml",
-    "conf/model/linear.yaml", "conf/data/mine.yaml",
+    "conf/model/linear.yaml", "conf/data/mine.yaml", "conf/augmentation/scans.yaml",
 }  # fmt: skip
 
 # A command of a training that is smaller has these values, whatever the page says.
