@@ -96,6 +96,7 @@ class TestFinishedRun:
             "config/config.yaml", "config/overrides.yaml", "config/requirements.txt",
             "log/train.log", "log/journal.jsonl", "pictures/confusion_matrix.png",
             "pictures/learning_curves.png", "pictures/worst_images.png",
+            "pictures/augmented_images.png",
             "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         }  # fmt: skip
         assert not list((finished.folder / "out").rglob("*.ckpt"))
