@@ -64,25 +64,35 @@ def test_a_stopped_run_goes_on_to_the_bit(
 
 
 AVERAGED = (
-    "callbacks=ema", "augmentation=mixup_cutmix", "model=batchnorm_cnn", "optimizer=adam",
+    "augmentation=mixup_cutmix", "model=batchnorm_cnn", "optimizer=adam",
     "loss.class_weights=balanced",
 )  # fmt: skip
+EMA, LATE_EMA = ("callbacks=ema",), ("callbacks=ema", "callbacks.ema.start=0.34")
+SWA = ("callbacks=swa", "callbacks.swa.start=0.34")
 
 
 @pytest.mark.parametrize(
-    ("fault", "signum", "count"),
+    ("averaged", "fault", "signum", "count"),
     [
-        (faults.signal_in_training, signal.SIGKILL, 18),
-        (faults.signal_in_validation, signal.SIGTERM, 2),
-        (faults.signal_in_validation, signal.SIGKILL, 3),
+        (EMA, faults.signal_in_training, signal.SIGKILL, 18),
+        (EMA, faults.signal_in_validation, signal.SIGTERM, 2),
+        (EMA, faults.signal_in_validation, signal.SIGKILL, 3),
+        (LATE_EMA, faults.signal_in_training, signal.SIGKILL, 5),
+        (SWA, faults.signal_in_validation, signal.SIGTERM, 2),
     ],
-    ids=["training", "validation", "last validation"],
+    ids=["training", "validation", "last validation", "before the first update", "an epoch's mean"],
 )
 def test_a_run_with_mixed_labels_and_averaged_weights(
-    undisturbed: Callable[..., Outcome], tmp_path: Path, fault: Any, signum: int, count: int
+    undisturbed: Callable[..., Outcome],
+    tmp_path: Path,
+    averaged: tuple[str, ...],
+    fault: Any,
+    signum: int,
+    count: int,
 ) -> None:
-    resumed = interrupted(tmp_path, AVERAGED, fault, signum, count)
-    assert resumed.differences(undisturbed(*AVERAGED)) == []
+    words = (*AVERAGED, *averaged)
+    resumed = interrupted(tmp_path, words, fault, signum, count)
+    assert resumed.differences(undisturbed(*words)) == []
 
 
 SETTINGS = (

@@ -22,9 +22,9 @@ Start = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 class WeightAveraging(Callback):
     """Train the network as usual, and evaluate an average of its weights.
 
-    decay: of the exponential moving average (Polyak & Juditsky 1992). The n-th update uses at most
-    (1 + n) / (10 + n), so that the average forgets the initial weights. None gives all updates the
-    same weight, as in stochastic weight averaging (Izmailov et al. 2018).
+    decay: of the exponential moving average (Polyak & Juditsky 1992). After n updates it is at most
+    (1 + n) / (10 + n), so that the average forgets the first weights soon. None gives all updates
+    the same weight, as in stochastic weight averaging (Izmailov et al. 2018).
     every: "step" updates after each optimizer step, "epoch" after the last step of each epoch.
     start: the fraction of the run's epochs before the first update. Until then the network's own
     weights are evaluated.
@@ -63,8 +63,8 @@ class WeightAveraging(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Save the average as the network's weights."""
-        if not self.is_average_in_network:
+        """Save the average as the network's weights, once there is one."""
+        if self.updates and not self.is_average_in_network:
             prefix = _prefix(pl_module, self.network)
             for name, value in self.other.items():
                 checkpoint["state_dict"][prefix + name] = value
@@ -128,7 +128,7 @@ class WeightAveraging(Callback):
     def _update(self) -> None:
         average = [self.other[name] for name, _ in self.network.named_parameters()]
         trained = [parameter.detach() for parameter in self.network.parameters()]
-        if self.decay is None:
+        if self.decay is None or not self.updates:  # the first update copies the weights
             get_swa_multi_avg_fn()(average, trained, self.updates)  # type: ignore[no-untyped-call]
         else:
             decay = min(self.decay, (1 + self.updates) / (10 + self.updates))

@@ -1,5 +1,6 @@
 """Averaged weights are those of torch, and the ones that are evaluated, kept and exported."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 import tunebook
 from tests.conftest import Cli
-from tests.helpers.runs import RUN, with_store
+from tests.helpers import faults
+from tests.helpers.runs import RUN, folder_of_run, with_store
 from tunebook.config.compose import compose_config
 from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import SettingError
 from tunebook.runs.assemble import build
 from tunebook.training.averaging import WeightAveraging, recompute_batch_norm
+from tunebook.training.checkpoint import read
 
 
 def averaging(network: nn.Module, decay: float | None, every: str = "step") -> WeightAveraging:
@@ -27,7 +30,6 @@ def test_the_average_is_that_of_torch(decay: float | None) -> None:
     ours = averaging(network, decay)
     rule = None if decay is None else get_ema_multi_avg_fn(decay)
     theirs = AveragedModel(network, multi_avg_fn=rule)
-    theirs.n_averaged += decay is not None  # torch copies the first weights; so small a decay, too
     for _ in range(5):
         with torch.no_grad():
             network.weight += torch.randn(2, 3)
@@ -36,15 +38,28 @@ def test_the_average_is_that_of_torch(decay: float | None) -> None:
     torch.testing.assert_close(ours.other["weight"], theirs.module.weight.detach())
 
 
-def test_the_first_updates_forget_the_initial_weights() -> None:
+def test_the_average_soon_forgets_the_first_weights() -> None:
     network = nn.Linear(1, 1, bias=False)
     ours = averaging(network, 0.999)
-    with torch.no_grad():
-        network.weight.fill_(1.0)
-        ours.other["weight"].fill_(100.0)
-    for _ in range(20):
+    for value in (100.0, *[1.0] * 20):
+        with torch.no_grad():
+            network.weight.fill_(value)
         ours._update()
-    assert float(ours.other["weight"]) == pytest.approx(1.0, abs=1e-3)
+    assert float(ours.other["weight"].detach()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_before_the_first_update_a_checkpoint_has_the_weights_of_the_network(
+    tmp_path: Path,
+) -> None:
+    words = (*RUN, "callbacks=swa", *with_store(tmp_path))
+    log = tmp_path / "log.txt"
+    code = faults.run_train(words, log, faults.signal_in_training, signal.SIGTERM, 5)
+    assert code == 143, log.read_text()
+    content = read(folder_of_run(tmp_path) / "checkpoints" / "last.ckpt")
+    state = content["callbacks"]["WeightAveraging"]
+    assert state["updates"] == 0
+    for name, value in state["trained"].items():
+        assert torch.equal(content["state_dict"][f"network.{name}"], value)
 
 
 def network_with_norm() -> nn.Sequential:
