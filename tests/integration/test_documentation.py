@@ -44,10 +44,12 @@ SMALL_SWEEP = {"sweep.workers": "1", "sweep.threads": "1"}
 MAX_EPOCHS = 3
 PHOTOS = 200  # images in the folder photos/, of two classes
 OWN_IMAGES = "data=image_folder"
-# These name machines that a test does not have, or a kernel that is larger than the digits allow.
+# These name machines that a test does not have, a kernel that is larger than the digits allow, or
+# many runs.
 REPLACED = {
     "sweep.storage": None, "sweep.ray.address": None, "tracking.uri": None,
     "sweep.slurm.more": "sweep.slurm.cluster=local", "model.kernel_size": "model.kernel_size=3",
+    "folds": "folds=2",
 }  # fmt: skip
 # What a page takes for granted: runs that its commands read.
 BEFORE = {

@@ -16,7 +16,7 @@ from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
 from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.levels import as_text, coordinate, number, scale
-from tunebook.analysis.results import Results, Run, Setting, Value
+from tunebook.analysis.results import Results, Run, Setting, Value, overlap
 
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
@@ -80,7 +80,7 @@ def design(results: Results, compared: Comparable) -> Design | None:
     (medians over seeds): the error of a model for a configuration is the same with all seeds, so
     that counting each seed as evidence would make noise significant. Its units are runs only if a
     single setting varies: a configuration is then just a value of that setting, and a model of the
-    values has no such error.
+    values has no such error. Runs of a cross-validation are never units, since they are correlated.
     """
     sign = 1.0 if results.direction == "max" else -1.0
     units = compared.units()
@@ -89,7 +89,9 @@ def design(results: Results, compared: Comparable) -> Design | None:
         found = _design(results.settings, rows, values, np.ones((len(rows), 1)), degree)
         if found is not None and _spare(found) >= enough:
             return found
-    return _of_runs(results, compared, sign) if only_one_varies(results.settings, rows) else None
+    if overlap(results.runs) or not only_one_varies(results.settings, rows):
+        return None
+    return _of_runs(results, compared, sign)
 
 
 def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
@@ -105,7 +107,7 @@ def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
 def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | None:
     """Return a model whose units are the runs that learned, or None.
 
-    It has columns for the seeds if there are enough runs to separate their effects.
+    It has columns for the seeds and folds if there are enough runs to separate their effects.
     """
     kept = compared.learned(range(len(compared.runs)))
     runs = [compared.runs[member] for member in kept]
@@ -137,12 +139,12 @@ def _spare(found: Design) -> int:
 
 
 def _seed_columns(runs: Sequence[Run]) -> Array:
-    """Return a constant column and one column for each seed but the first.
+    """Return a constant column and one column for each seed, or seed and fold, but the first.
 
     There is only the constant column if some run has no seed, or some seed has a single run.
     Effects of seeds that have columns do not count as noise.
     """
-    seeds = [run.seed for run in runs]
+    seeds = [run.repeat for run in runs]
     different = sorted({seed for seed in seeds if seed is not None})
     ones = np.ones((len(seeds), 1))
     if (

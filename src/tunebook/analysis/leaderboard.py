@@ -1,4 +1,4 @@
-"""Group runs that differ only in their seed into configurations, and rank these.
+"""Group runs that differ only in their seed or their fold into configurations, and rank these.
 
 A configuration has the median of its objectives, their spread and an interval.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from scipy.stats import chi2, t
 
 from tunebook.analysis.learning import ChanceLevel, chance_level, is_ranked, learned
-from tunebook.analysis.results import Results, Run, Value
+from tunebook.analysis.results import Repeat, Results, Run, Value, overlap
 
 FEW = 3  # repeated configurations; with fewer, a median of variances says nothing
 # The standard error of a median relative to that of a mean, of many normally distributed values.
@@ -60,7 +60,12 @@ class Configuration:
 
         For two runs it is that of the mean, and NaN for fewer.
         """
-        return half_width(objectives(self.learned))
+        return half_width(objectives(self.learned), self.overlap)
+
+    @property
+    def overlap(self) -> float:
+        """Return the ratio of validation to training images in a cross-validation, otherwise 0."""
+        return overlap(self.learned)
 
     @property
     def mostly_fails(self) -> bool:
@@ -90,18 +95,18 @@ class Configuration:
         """
         return [known[run.run_id] for run in self.learned if run.run_id in known]
 
-    def by_seed(self) -> dict[int, float]:
-        """Return seed -> mean objective of its runs that learned."""
-        found: dict[int, list[float]] = defaultdict(list)
+    def by_repeat(self) -> dict[Repeat, float]:
+        """Return (seed, fold) -> mean objective of its runs that learned."""
+        found: dict[Repeat, list[float]] = defaultdict(list)
         for run in self.learned:
-            if run.seed is not None:
-                found[run.seed].append(objectives([run])[0])
-        return {seed: statistics.fmean(values) for seed, values in found.items()}
+            if run.repeat is not None:
+                found[run.repeat].append(objectives([run])[0])
+        return {repeat: statistics.fmean(values) for repeat, values in found.items()}
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Hold the typical standard deviation between runs that differ only in their seed.
+    """Hold the typical standard deviation between runs that differ only in their seed or fold.
 
     df: its degrees of freedom.
     """
@@ -110,16 +115,18 @@ class SeedNoise:
     df: int
 
 
-def half_width(values: Sequence[float]) -> float:
+def half_width(values: Sequence[float], overlap: float = 0.0) -> float:
     """Return the half width of the 95 % interval of the values' median, by Student's t.
 
     For two values it is that of their mean, and NaN for fewer.
+    overlap: the ratio of validation to training images, if the values are of a cross-validation.
     """
     n = len(values)
     if n < 2:
         return math.nan
     factor = MEDIAN_ERROR if n > 2 else 1.0
-    return factor * float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n)
+    error = statistics.stdev(values) * math.sqrt(factor**2 / n + overlap)
+    return float(t.ppf(0.975, n - 1)) * error
 
 
 def objectives(runs: Sequence[Run]) -> list[float]:

@@ -1,6 +1,7 @@
-"""Compare the leader with the next configurations over equal seeds.
+"""Compare the leader with the next configurations over equal seeds, or equal folds.
 
-This includes the number of seeds that would be needed to tell them apart.
+This includes the number of seeds that would be needed to tell them apart. Runs of a
+cross-validation are compared by the corrected resampled t test (Nadeau & Bengio 2003).
 """
 
 import bisect
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.stats import t, ttest_1samp
+from scipy.stats import t
 from statsmodels.stats.power import TTestPower
 
 from tunebook.analysis.effects import LEVEL, holm
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
+from tunebook.analysis.results import Repeat
 
 MIN_SEEDS = 3  # in common; with fewer, nothing is claimed
 ENOUGH_PAIRS = 5  # pairs of runs that are needed to estimate their standard deviation
@@ -34,16 +36,17 @@ class Pair:
 
     difference: leader minus other, in the objective's unit, over the seeds that they share, or over
         all their runs if they share none.
-    half_width: half the width of its 95 % interval; NaN for fewer than 3 seeds.
-    p: adjusted; None for fewer than 3 seeds.
+    repeats: the (seed, fold) that both have.
+    half_width: half the width of its 95 % interval; NaN for fewer than 3 of them.
+    p: adjusted; None for fewer than 3 of them.
     needed: the number of seeds that tell the two apart with a power of 80 %, at the level of 5 %
         shared among all pairs; None for more than 1000, if the means are equal, or if no noise
-        between seeds is known.
+        between seeds is known. None for a cross-validation, in which more seeds tell little more.
     """
 
     leader: Configuration
     other: Configuration
-    seeds: tuple[int, ...]
+    repeats: tuple[Repeat, ...]
     difference: float
     half_width: float
     p: float | None
@@ -61,9 +64,10 @@ def compare_to_best(
     configurations would be called better in 8 % of cases.
     """
     compared = list(range(min(len(ranked), most + 1)))
-    by_seed = [ranked[number].by_seed() for number in compared]
+    by_repeat = [ranked[number].by_repeat() for number in compared]
+    overlap = max((ranked[number].overlap for number in compared), default=0.0)
     raw = {
-        pair: _paired_p(by_seed[pair[0]], by_seed[pair[1]])
+        pair: _paired_p(by_repeat[pair[0]], by_repeat[pair[1]], overlap)
         for pair in itertools.combinations(compared, 2)
     }
     adjusted = holm(raw)
@@ -74,21 +78,27 @@ def compare_to_best(
     )
 
 
-def _differences(first: dict[int, float], second: dict[int, float]) -> dict[int, float]:
-    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
+def _differences(first: dict[Repeat, float], second: dict[Repeat, float]) -> dict[Repeat, float]:
+    common = sorted(first.keys() & second.keys())
+    return {repeat: first[repeat] - second[repeat] for repeat in common}
 
 
-def _paired_p(first: dict[int, float], second: dict[int, float]) -> float | None:
+def _paired_p(
+    first: dict[Repeat, float], second: dict[Repeat, float], overlap: float
+) -> float | None:
     """Return p of Student's paired t test, two-sided; None for fewer than 3 seeds in common.
 
     If the difference is the same for each seed, p is 0, or 1 if that difference is 0.
+    overlap: the ratio of validation to training images in a cross-validation, otherwise 0.
     """
     differences = list(_differences(first, second).values())
     if len(differences) < MIN_SEEDS:
         return None
     if _spread(differences) == 0:
         return 1.0 if abs(statistics.fmean(differences)) < 1e-12 else 0.0
-    return float(ttest_1samp(differences, 0.0).pvalue)
+    n = len(differences)
+    error = _spread(differences) * math.sqrt(1 / n + overlap)
+    return float(2 * t.sf(abs(statistics.fmean(differences)) / error, n - 1))
 
 
 def _spread(differences: Sequence[float]) -> float:
@@ -108,20 +118,24 @@ def _pair(
 
     level: the level of significance for which the number of seeds needed is computed.
     """
-    differences = _differences(leader.by_seed(), other.by_seed())
+    differences = _differences(leader.by_repeat(), other.by_repeat())
+    overlap = max(leader.overlap, other.overlap)
     n, values = len(differences), list(differences.values())
     difference = statistics.fmean(values) if values else leader.median - other.median
     # The standard deviation of a few pairs would be mostly random.
     pooled = math.sqrt(2) * noise.sd if noise else math.nan
     half_width = (
-        float(t.ppf(0.975, n - 1)) * _spread(values) / math.sqrt(n) if n >= MIN_SEEDS else math.nan
+        float(t.ppf(0.975, n - 1)) * _spread(values) * math.sqrt(1 / n + overlap)
+        if n >= MIN_SEEDS
+        else math.nan
     )
     verdict: Verdict = (
         "better" if p is not None and p < LEVEL else "indistinguishable from seed noise"
     )
     if n < MIN_SEEDS:
         verdict = "fewer than 3 seeds in common: no conclusion"
-    needed = seeds_needed(difference, _spread(values) if n >= ENOUGH_PAIRS else pooled, level)
+    sd = _spread(values) if n >= ENOUGH_PAIRS else pooled
+    needed = None if overlap else seeds_needed(difference, sd, level)
     return Pair(leader, other, tuple(differences), difference, half_width, p, needed, verdict)
 
 

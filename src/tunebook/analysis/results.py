@@ -1,11 +1,14 @@
 """Hold the runs to compare as plain values: what varies among them, and their results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Value = str | int | float | bool | None
 IMAGES = "images"  # the setting by which runs on different images of the user's own differ
+# What distinguishes the runs of a configuration: the seed, and the fold of a cross-validation.
+# The fold is -1 without a cross-validation.
+Repeat = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Run:
     values: those of the settings that vary and apply to the run; if none varies, those that define
         the only configuration.
     objective: of the best epoch, or None.
+    fold, folds: of a cross-validation: the part that validates, and the number of parts.
     curve: (epoch, objective).
     """
 
@@ -44,6 +48,29 @@ class Run:
     curve: tuple[tuple[int, float], ...] = ()
     seconds: float | None = None
     error: str = ""
+    fold: int | None = None
+    folds: int | None = None
+
+    @property
+    def repeat(self) -> Repeat | None:
+        """Return what distinguishes this run from others of its configuration, or None."""
+        return None if self.seed is None else (self.seed, -1 if self.fold is None else self.fold)
+
+
+def overlap(runs: Sequence[Run]) -> float:
+    """Return the ratio of validation to training images, if these runs are a cross-validation.
+
+    Their training images overlap, so that their results are correlated. An estimate of the variance
+    of their mean is sd**2 * (1 / n + this ratio) (Nadeau & Bengio 2003, "Inference for the
+    generalization error"). 0 if a run is not part of a cross-validation.
+    """
+    folds = [run.folds for run in runs if run.folds]
+    return 1 / (min(folds) - 1) if folds and len(folds) == len(runs) else 0.0
+
+
+def repeated_over(runs: Sequence[Run]) -> str:
+    """Return what runs of one configuration differ in, as a word: seeds or folds."""
+    return "folds" if any(run.folds for run in runs) else "seeds"
 
 
 @dataclass(frozen=True)

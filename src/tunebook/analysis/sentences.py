@@ -13,7 +13,7 @@ from tunebook.analysis.leaderboard import Configuration, SeedNoise
 from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import as_text
 from tunebook.analysis.pairs import MAX_SEEDS, Pair
-from tunebook.analysis.results import Results, Value
+from tunebook.analysis.results import Results, Value, repeated_over
 from tunebook.analysis.sampling import Failing, Gap
 from tunebook.metrics.facts import facts_of
 from tunebook.text_output import counted
@@ -179,7 +179,7 @@ def learning_text(results: Results, board: Sequence[Configuration]) -> str:
         f"{failed} of {counted(ranked, 'run')} ({100 * failed / ranked:.0f} %) did not learn: "
         f"{results.objective} {kind} {limit}, {basis}. "
         "Runs that did not learn are left out of medians, intervals "
-        "and the noise between seeds."
+        f"and the noise between {repeated_over(results.runs)}."
     )
 
 
@@ -219,7 +219,7 @@ def _effect(found: Found, effect: Effect) -> str:
     if len(effect.levels) > 1:
         text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
     if found.noise and effect.difference < found.noise.sd:
-        text += ", which is less than the noise between seeds"
+        text += f", which is less than the noise between {repeated_over(found.results.runs)}"
     return f"{text}{_importance(found, effect)}{_leader_differs(found, effect)}."
 
 
@@ -283,9 +283,9 @@ def _failing(found: Found) -> Iterator[str]:
 
 
 def _pairs(found: Found) -> Iterator[str]:
-    name = found.results.objective
+    name, repeats = found.results.objective, repeated_over(found.results.runs)
     for pair in found.pairs:
-        other, n = configuration_text(pair.other), len(pair.seeds)
+        other, n = configuration_text(pair.other), len(pair.repeats)
         if pair.verdict == "better" and pair.p is not None:
             interval = (
                 f"{difference_text(name, pair.difference)} "
@@ -293,13 +293,14 @@ def _pairs(found: Found) -> Iterator[str]:
             )
             yield (
                 f"The best is better than {other} by {interval}, "
-                f"the mean over {n} common seeds ({p_text(pair.p)})."
+                f"the mean over {n} common {repeats} ({p_text(pair.p)})."
             )
         elif pair.p is not None:
             gap = difference_text(name, pair.difference)
             text = (
-                f"The best and {other} differ by {gap}, the mean over {n} common seeds: "
-                "indistinguishable from seed noise"
+                f"The best and {other} differ by {gap}, the mean over {n} common {repeats}: "
+                "indistinguishable from "
+                + ("seed noise" if repeats == "seeds" else f"the noise between {repeats}")
             )
             yield f"{text} ({_needed(found, pair)})."
     unclear = [pair for pair in found.pairs if pair.p is None]
@@ -310,7 +311,7 @@ def _pairs(found: Found) -> Iterator[str]:
             else "the next configuration"
         )
         text = (
-            f"The best and {number} have fewer than 3 seeds in common: "
+            f"The best and {number} have fewer than 3 {repeats} in common: "
             "no conclusion about their difference"
         )
         yield f"{text} ({_needed(found, unclear[0])})."
@@ -319,6 +320,8 @@ def _pairs(found: Found) -> Iterator[str]:
 def _needed(found: Found, pair: Pair) -> str:
     if pair.difference == 0:
         return "the means are the same"
+    if pair.leader.overlap:
+        return "corrected for the overlap of the training images"
     if pair.needed is None and found.noise is None and pair.p is None:
         return "how many seeds it would take is unknown without repeated seeds"
     number = f"more than {MAX_SEEDS:,}" if pair.needed is None else f"about {pair.needed}"
@@ -355,8 +358,9 @@ def _noise(found: Found) -> Iterator[str]:
     if found.noise:
         name = found.results.objective
         sd = difference_text(name, found.noise.sd)
+        repeats = repeated_over(found.results.runs).removesuffix("s")
         yield (
-            f"The seed alone changes {name} by {sd} "
+            f"The {repeats} alone changes {name} by {sd} "
             f"(typical standard deviation, df = {found.noise.df})."
         )
 

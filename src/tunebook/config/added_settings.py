@@ -29,6 +29,8 @@ ADDED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "resize": "squash",
         "normalize": "none",
         "sampler": "shuffled",
+        "folds": None,
+        "fold": 0,
     },
     "loss": {"class_weights": None},
 }

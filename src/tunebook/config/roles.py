@@ -11,12 +11,17 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
+SEED = "seed"
+# The number of parts of a cross-validation, and the part that validates.
+FOLDS, FOLD = "data.folds", "data.fold"
+
+
 class Role(StrEnum):
     """Name what a setting is for."""
 
     RESULT = "result"  # changes what is learnt
     DATA = "data"  # which images there are; MLflow holds their digests
-    SEED = "seed"  # which random numbers are drawn
+    SEED = "seed"  # which random numbers are drawn, and which images validate
     SELECTION = "selection"  # what is measured, and which epoch is reported
     PRESET = "preset"  # an option that chooses other settings
     DEVICE = "device"  # where it is computed: the same result, but for rounding
@@ -35,11 +40,12 @@ ROLES: Mapping[str, Role] = {
     "data.source.": Role.DATA,
     "data.root": Role.LOCATION,
     "data.table": Role.LOCATION,
+    FOLD: Role.SEED,
     "data.cache": Role.EXECUTION,
     "data.cache_root": Role.LOCATION,
     "data.eval_batch_size": Role.EXECUTION,
     "data.num_workers": Role.EXECUTION,
-    "seed": Role.SEED,
+    SEED: Role.SEED,
     "objective": Role.SELECTION,
     "tested_weights": Role.SELECTION,
     "metrics": Role.SELECTION,
@@ -91,6 +97,11 @@ NOT_OF_A_TRIAL = OF_THIS_CALL | {Role.SWEEP, Role.DRIVER}
 SHARED_IN_A_SWEEP = NOT_OF_A_TRIAL | {Role.RECORD}
 # What a stored config may refer to, such as `${optimizer.lr}`: no path, no address, no secret.
 REFERABLE = frozenset({Role.RESULT, Role.SEED, Role.SELECTION, Role.DEVICE})
+
+
+def repeats(key: str) -> bool:
+    """Return whether a setting only repeats a configuration: a seed, or a fold."""
+    return role_of(key) is Role.SEED
 
 
 def key_of(override: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tunebook.config.paths import ROOT
-from tunebook.config.validation import Name, OpenFraction, Seed, validate_args
+from tunebook.config.validation import Name, NonNegativeInt, OpenFraction, Seed, validate_args
 from tunebook.data import hub_dataset
 from tunebook.data.download import DataError
 from tunebook.data.encoded import Collection
@@ -14,6 +14,7 @@ from tunebook.data.hub_dataset import Names, OpenedSplit
 from tunebook.data.hub_images import HubImages, HubRows, inspect_rows
 from tunebook.data.image_files import Cache, Corrupt, EncodedSource
 from tunebook.data.listing import Listing
+from tunebook.data.splits import Folds
 from tunebook.text_output import printable
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,15 @@ class HuggingFace(EncodedSource):
         val_fraction: OpenFraction,
         test_fraction: OpenFraction,
         split_seed: Seed,
+        folds: Folds | None,
+        fold: NonNegativeInt,
         corrupt: Corrupt,
         cache: Cache,
         cache_root: Name,
     ) -> None:
-        super().__init__(val_fraction, test_fraction, split_seed, corrupt, cache, cache_root)
+        super().__init__(
+            val_fraction, test_fraction, split_seed, folds, fold, corrupt, cache, cache_root
+        )
         self.path, self.config_name, self.revision = path, config_name, revision
         splits = {"train": train_split, "val": val_split, "test": test_split}
         self.names = Names(splits, image_column, label_column)

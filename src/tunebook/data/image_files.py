@@ -16,7 +16,13 @@ import pandas as pd
 import torch
 
 from tunebook.config.paths import ROOT
-from tunebook.config.validation import Name, OpenFraction, Seed, validate_args
+from tunebook.config.validation import (
+    Name,
+    NonNegativeInt,
+    OpenFraction,
+    Seed,
+    validate_args,
+)
 from tunebook.data.audit import audit
 from tunebook.data.audit_findings import findings
 from tunebook.data.cache import cached
@@ -28,7 +34,7 @@ from tunebook.data.listing import Listing, list_folder, list_table
 from tunebook.data.preprocessing import Preprocessing
 from tunebook.data.remembered import remembered
 from tunebook.data.sources import Description, ImageSets, Source
-from tunebook.data.splits import splits_of
+from tunebook.data.splits import Division, Folds, check_fold, splits_of
 from tunebook.data.thumbnails import contact_sheets
 from tunebook.text_output import printable
 
@@ -63,6 +69,8 @@ class EncodedSource(Source):
     Splits that the collection states are used. A split that it does not state is taken from the
     training images, stratified, and with images of one group together.
     val_fraction, test_fraction: of the training images. split_seed: determines these splits.
+    folds, fold: with folds, part `fold` of a cross-validation of the training and the validation
+    images takes the place of the validation split.
     corrupt: what to do about images that can't be read: report an error, or skip them.
     cache: where decoded images are kept: in a file ("disk"), nowhere ("none"), or in a file if the
     disk has room ("auto"). cache_root: the folder of these files.
@@ -74,13 +82,15 @@ class EncodedSource(Source):
         val_fraction: OpenFraction,
         test_fraction: OpenFraction,
         split_seed: Seed,
+        folds: Folds | None,
+        fold: NonNegativeInt,
         corrupt: Corrupt,
         cache: Cache,
         cache_root: Name,
     ) -> None:
-        self.val_fraction, self.test_fraction = val_fraction, test_fraction
-        self.split_seed, self.corrupt = split_seed, corrupt
-        self.cache, self.cache_root = cache, ROOT / cache_root
+        check_fold(folds, fold)
+        self.division = Division(val_fraction, test_fraction, split_seed, folds, fold)
+        self.corrupt, self.cache, self.cache_root = corrupt, cache, ROOT / cache_root
 
     @abstractmethod
     def collect(self, root: Path) -> Collection:
@@ -113,8 +123,7 @@ class EncodedSource(Source):
         collection = self.collect(root)
         self._handle(collection.inspection.problems, collection)
         collection = collection.usable()
-        fractions = {"val": self.val_fraction, "test": self.test_fraction}
-        return Divided(collection, splits_of(collection.listing, fractions, self.split_seed))
+        return Divided(collection, splits_of(collection.listing, self.division))
 
     def _handle(self, problems: Mapping[int, str], collection: Collection) -> None:
         """Raise DataError for images that can't be read, or log that they are left out."""
@@ -207,11 +216,15 @@ class ImageTable(EncodedSource):
         val_fraction: OpenFraction,
         test_fraction: OpenFraction,
         split_seed: Seed,
+        folds: Folds | None,
+        fold: NonNegativeInt,
         corrupt: Corrupt,
         cache: Cache,
         cache_root: Name,
     ) -> None:
-        super().__init__(val_fraction, test_fraction, split_seed, corrupt, cache, cache_root)
+        super().__init__(
+            val_fraction, test_fraction, split_seed, folds, fold, corrupt, cache, cache_root
+        )
         self.table = ROOT / (table or "")
 
     def name_of(self, root: Path) -> str:

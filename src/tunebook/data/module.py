@@ -20,6 +20,7 @@ from tunebook.config.validation import (
     OpenFraction,
     Seed,
     SettingError,
+    parameters_of,
     validate_args,
 )
 from tunebook.data.augmentation.steps import augment
@@ -34,7 +35,7 @@ from tunebook.data.preprocessing import (
     mean_and_std,
 )
 from tunebook.data.sources import Source
-from tunebook.data.splits import split_off
+from tunebook.data.splits import Folds, check_fold, fold_sizes, split_fold, split_off
 from tunebook.randomness import generator, mix
 
 # A number of images. If it exceeds those that there are, there is one batch.
@@ -61,7 +62,8 @@ class ImageDataModule(LightningDataModule):
     """Provide a source's data for one run.
 
     If the source has no validation images, they are a stratified part of the training images,
-    which depends only on `split_seed`. `validate_on="test"` trains on the whole training set and
+    which depends only on `split_seed`. With `folds`, they are part `fold` of a cross-validation of
+    all training and validation images. `validate_on="test"` trains on the whole training set and
     validates on the test set, as the notebook did. `seed` determines the order of the samples and
     their augmentation.
     image_size: pixels of a square, or [height, width]; None: the source's. channels: 1 (grey), 3
@@ -81,6 +83,8 @@ class ImageDataModule(LightningDataModule):
         eval_batch_size: BatchSize,
         val_fraction: OpenFraction,
         split_seed: Seed,
+        folds: Folds | None,
+        fold: NonNegativeInt,
         validate_on: Literal["split", "test", "train"],
         num_workers: NonNegativeInt,
         image_size: ImageSize,
@@ -94,7 +98,9 @@ class ImageDataModule(LightningDataModule):
         self.source, self.augmentation, self.seed = source, augmentation, seed
         self.root = ROOT / (root or "")  # an absolute path stays as it is
         self.eval_batch_size, self.num_workers = eval_batch_size, num_workers
+        check_fold(folds, fold)
         self.split_seed, self.validate_on, self.sampler = split_seed, validate_on, sampler
+        self.folds, self.fold = folds, fold
         self.normalized_by, self.is_stated = normalize, contents is not None
         self.contents = contents or self._found(image_size, channels)
         self.preprocessing = self._preprocessing(resize)
@@ -122,7 +128,7 @@ class ImageDataModule(LightningDataModule):
         """Set the number of images to train and to validate on."""
         held, part = self.contents, self.contents.val_size
         available = held.train_size + part
-        part = part or round(val_fraction * held.train_size)
+        part = self._val_size(val_fraction, available)
         self.val_size = held.test_size if self.validate_on == "test" else part
         self.train_size = available - (part if self.validate_on == "split" else 0)
         classes = len(held.class_names)
@@ -132,6 +138,20 @@ class ImageDataModule(LightningDataModule):
                 f"each needs at least {classes}"
             )
             raise SettingError("val_fraction", val_fraction, message)
+
+    def _val_size(self, val_fraction: float, available: int) -> int:
+        """Return the number of validation images that are not the test images.
+
+        available: the number of training and validation images.
+        """
+        if self.folds and not self._is_divided:
+            return fold_sizes(available, self.folds, self.fold)[1]
+        return self.contents.val_size or round(val_fraction * self.contents.train_size)
+
+    @property
+    def _is_divided(self) -> bool:
+        """Return whether the source knows of `folds`, and divides the images itself."""
+        return "folds" in parameters_of(type(self.source))
 
     def prepare_data(self) -> None:
         """Download missing files; Lightning calls this in only one process."""
@@ -148,19 +168,32 @@ class ImageDataModule(LightningDataModule):
         test = TensorImageDataset(images.test_images, images.test_labels)
         train = TensorImageDataset(images.train_images, images.train_labels)
         val = test
+        is_split = images.val_images is not None and images.val_labels is not None
         if images.val_images is not None and images.val_labels is not None:
             val = TensorImageDataset(images.val_images, images.val_labels)
-            if self.validate_on != "split":
+            is_split = self._is_divided or not self.folds
+            if self.validate_on != "split" or not is_split:
                 train = train.joined(val)
-        elif self.validate_on != "test":
-            kept, taken = split_off(train.labels.numpy(), self.val_size, self.split_seed)
-            val = train.part(torch.from_numpy(taken))
-            train = train.part(torch.from_numpy(kept)) if self.validate_on == "split" else train
+        if self.validate_on != "test" and not is_split:
+            train, val = self._split(train)
         if self.validate_on == "test":
             val = test
         self.sets = {"train": train, "val": val, "test": test}
         if self.normalized_by == "dataset" and self.preprocessing.mean is None:
             self._measure()
+
+    def _split(self, train: TensorImageDataset) -> tuple[TensorImageDataset, TensorImageDataset]:
+        """Return the images to train on, and those of them that validate."""
+        labels = train.labels.numpy()
+        if self.folds:
+            try:
+                kept, taken = split_fold(labels, self.folds, self.fold, self.split_seed)
+            except ValueError as error:
+                raise SettingError("data.folds", self.folds, str(error)) from None
+        else:
+            kept, taken = split_off(labels, self.val_size, self.split_seed)
+        val = train.part(torch.from_numpy(taken))
+        return train.part(torch.from_numpy(kept)) if self.validate_on == "split" else train, val
 
     def _require_same_classes(self) -> None:
         """Raise DataError if the images are not of the classes that the contents state."""

@@ -3,34 +3,68 @@
 A split depends on the images' order, their labels, their groups and a seed, and on nothing else.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from tunebook.config.validation import SettingError
 from tunebook.data.download import DataError
 from tunebook.data.listing import SPLITS, Listing
 
+Folds = Annotated[int, Field(ge=2, le=100)]
 Labels = npt.NDArray[np.int64]
 Splits = npt.NDArray[np.str_]
 SHOWN = 3  # class names in a message
 
 
-def splits_of(listing: Listing, fractions: Mapping[str, float], seed: int) -> Splits:
+@dataclass(frozen=True)
+class Division:
+    """State how images are divided where nothing else says so.
+
+    val_fraction, test_fraction: of the training images. With `folds`, part `fold` of a
+    cross-validation of the training and the validation images takes the place of the validation
+    split.
+    """
+
+    val_fraction: float
+    test_fraction: float
+    seed: int
+    folds: int | None = None
+    fold: int = 0
+
+
+def splits_of(listing: Listing, division: Division) -> Splits:
     """Return the split of each image: "train", "val" or "test".
 
-    A split that the listing does not state is taken from the training images.
-    fractions: of the training images, for "val" and "test". Raises SettingError, with the key of
-    the fraction, if a split can't be taken, and DataError if a split lacks a class.
+    A split that the listing does not state is taken from the training images. Raises SettingError,
+    with the key of the setting, if a split can't be taken, and DataError if a split lacks a class.
     """
     splits = np.array(listing.splits or ["train"] * len(listing.paths), dtype="<U5")
     # The test images are taken first, so that they do not depend on the validation's fraction.
-    for name in ("test", "val"):
-        if not (splits == name).any():
-            _take(splits, name, fractions[name], seed, listing)
+    if not (splits == "test").any():
+        _take(splits, "test", division.test_fraction, division.seed, listing)
+    if division.folds:
+        _take_fold(splits, division.folds, division.fold, division.seed, listing)
+    elif not (splits == "val").any():
+        _take(splits, "val", division.val_fraction, division.seed, listing)
     _require_all_classes(splits, listing)
     return splits
+
+
+def _take_fold(splits: Splits, folds: int, fold: int, seed: int, listing: Listing) -> None:
+    """Divide the training and the validation images anew: one fold validates."""
+    rows = np.flatnonzero(splits != "test")
+    groups = None if listing.groups is None else [listing.groups[row] for row in rows]
+    try:
+        _, taken = split_fold(listing.labels[rows], folds, fold, seed, groups)
+    except ValueError as error:
+        raise SettingError("folds", folds, str(error)) from None
+    splits[rows] = "train"
+    splits[rows[taken]] = "val"
 
 
 def _take(splits: Splits, name: str, fraction: float, seed: int, listing: Listing) -> None:
@@ -85,3 +119,45 @@ def split_off(
         key=lambda parts: abs(len(parts[1]) - size),
     )
     return np.sort(kept), np.sort(taken)
+
+
+def split_fold(
+    labels: Labels, folds: int, fold: int, seed: int, groups: Sequence[str] | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the positions of the images to train on and of those that validate, both sorted.
+
+    These are one of the divisions of a cross-validation: each image validates in one of `folds`
+    folds. The classes have the same shares in all of them, as far as possible, and their sizes are
+    those of `fold_sizes`. With `groups`, images of one group stay together, and the sizes are only
+    approximate. Raises ValueError if there are not enough images or groups.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    fewest, what = int(np.bincount(labels).min()), "images of the smallest class"
+    if groups is not None:
+        fewest, what = min(fewest, len(set(groups))), "images of the smallest class, or groups"
+    if folds > fewest:
+        raise ValueError(f"must be at most {fewest}, the number of {what}")
+    splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(
+        n_splits=folds, shuffle=True, random_state=seed
+    )
+    parts = splitter.split(np.empty(len(labels)), labels, groups)
+    kept, taken = list(parts)[fold]
+    return np.sort(kept), np.sort(taken)
+
+
+def fold_sizes(images: int, folds: int, fold: int) -> tuple[int, int]:
+    """Return how many of these images a fold trains on, and with how many it validates.
+
+    scikit-learn's StratifiedKFold gives each fold every `folds`-th image in the order of the
+    classes.
+    """
+    size = len(range(fold, images, folds))
+    return images - size, size
+
+
+def check_fold(folds: int | None, fold: int) -> None:
+    """Raise SettingError for a fold that does not exist."""
+    if fold >= (folds or 1):
+        allowed = f"must be less than data.folds={folds}" if folds else "must be 0 without folds"
+        raise SettingError("fold", fold, allowed)

@@ -18,7 +18,7 @@ from tunebook.data.encoded import EncodedImages, ImageFiles
 from tunebook.data.inspection import inspect_files
 from tunebook.data.listing import SPLITS, list_folder, list_table
 from tunebook.data.near_duplicates import find_near_duplicates
-from tunebook.data.splits import splits_of
+from tunebook.data.splits import Division, splits_of
 from tunebook.report.data_page import summary, write
 from tunebook.report.requested_audit import RequestedAudit
 from tunebook.text_output import bytes_text, counted, printable
@@ -70,10 +70,10 @@ def with_default_split(found: Audit) -> Audit | None:
         return None
     usable = [n for n in range(len(listing.paths)) if n not in inspection.problems]
     settings = with_choices({"data": "image_folder"}).data
-    fractions = {"val": settings.val_fraction, "test": settings.test_fraction}
+    division = Division(settings.val_fraction, settings.test_fraction, settings.split_seed)
     splits = np.full(len(listing.paths), "", dtype="<U5")
     try:
-        splits[usable] = splits_of(listing.part(usable), fractions, settings.split_seed)
+        splits[usable] = splits_of(listing.part(usable), division)
     except (SettingError, DataError):  # such as of very small classes, which is another finding
         return None
     return replace(audit(listing, inspection, splits), near=found.near)

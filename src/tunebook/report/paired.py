@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from scipy.stats import t
 
 from tunebook.analysis.learning import is_ranked
+from tunebook.analysis.results import overlap
 from tunebook.analysis.sentences import difference_text
 from tunebook.config.validation import InputError, suggest
 from tunebook.report.read import ComparedRuns
@@ -26,6 +27,7 @@ class Paired:
     second: str
     differences: tuple[float, ...]
     objective: str
+    overlap: float = 0.0  # of training images in a cross-validation
 
     @property
     def mean(self) -> float:
@@ -36,14 +38,14 @@ class Paired:
     def half_width(self) -> float:
         """Return the half width of the 95 % confidence interval of the mean difference.
 
-        It uses Student's t with n - 1 degrees of freedom. NaN for one pair.
+        It uses Student's t with n - 1 degrees of freedom, corrected in a cross-validation (Nadeau &
+        Bengio 2003). NaN for one pair.
         """
         n = len(self.differences)
-        return (
-            float(t.ppf(0.975, n - 1)) * statistics.stdev(self.differences) / math.sqrt(n)
-            if n > 1
-            else math.nan
-        )
+        if n < 2:
+            return math.nan
+        error = statistics.stdev(self.differences) * math.sqrt(1 / n + self.overlap)
+        return float(t.ppf(0.975, n - 1)) * error
 
     def text(self) -> str:
         """Return the comparison in one line."""
@@ -88,4 +90,5 @@ def pairs(study: ComparedRuns, setting: str) -> Paired:
     )
     if not differences:
         raise InputError(f"paired={setting}: no two runs differ only in this setting")
-    return Paired(setting, values[0], values[1], differences, study.results.objective)
+    overlapping = overlap(study.results.runs)
+    return Paired(setting, values[0], values[1], differences, study.results.objective, overlapping)

@@ -13,7 +13,14 @@ from mlflow.entities import Run as MLflowRun
 from tunebook.analysis.commands import exact_text
 from tunebook.analysis.results import Setting, Value
 from tunebook.config.added_settings import with_added_params
-from tunebook.config.roles import COMPARED, NOT_OF_A_TRIAL, SHARED_IN_A_SWEEP, Role, role_of
+from tunebook.config.roles import (
+    COMPARED,
+    NOT_OF_A_TRIAL,
+    SHARED_IN_A_SWEEP,
+    Role,
+    repeats,
+    role_of,
+)
 
 # A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
 GEOMETRIC = 4.0
@@ -92,14 +99,14 @@ def as_value(text: str) -> Value:
 
 
 def values_of(words: Sequence[str]) -> dict[str, Value]:
-    """Return the settings in these overrides, except locations, sweeps and seeds.
+    """Return the settings in these overrides, except locations, sweeps, seeds and folds.
 
     Text stays as it was typed.
     """
     found: dict[str, Value] = {}
     for word in words:
         key, is_setting, text = word.partition("=")
-        if is_setting and key != "seed" and role_of(key) not in SHARED_IN_A_SWEEP:
+        if is_setting and not repeats(key) and role_of(key) not in SHARED_IN_A_SWEEP:
             value = as_value(text)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             # YAML reads `on` as true.

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import IMAGES, Results, Run, Setting, Value
+from tunebook.config.roles import FOLD, FOLDS, SEED
 from tunebook.config.validation import InputError, suggest
 from tunebook.metrics.facts import (
     LOWER_TAG,
@@ -287,7 +288,10 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
         recorded if recorded and info.status != "RUNNING" else STATES.get(info.status, "running")
     )
     best = metrics.get(best_name(objective), metrics.get(objective))
-    seed = run.data.params.get("seed", "")
+    seed, fold, folds = (
+        int(text) if (text := run.data.params.get(key, "")).isdigit() else None
+        for key in (SEED, FOLD, FOLDS)
+    )
     seconds = (
         (info.end_time - info.start_time) / 1000
         if info.end_time and info.status != "RUNNING"
@@ -298,12 +302,14 @@ def _row(run: MLflowRun, objective: str, values: Mapping[str, Value], error: str
         info.run_id,
         info.run_name or info.run_id,
         values,
-        int(seed) if seed.isdigit() else None,
+        seed,
         state,
         found,
         (),
         seconds,
         error,
+        fold if folds else None,
+        folds,
     )
 
 

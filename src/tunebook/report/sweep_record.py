@@ -15,6 +15,7 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 
 from tunebook.analysis.results import Setting, Value
+from tunebook.config.roles import repeats
 from tunebook.report.params import setting_of_values
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ def dimensions(asked: Mapping[str, Any]) -> tuple[VariedSetting, ...]:
     Empty if it has none, or if they can't be read.
     """
     try:
-        return tuple(_dimension(one) for one in asked.get("dimensions", []) if one["key"] != "seed")
+        varied = asked.get("dimensions", [])
+        return tuple(_dimension(one) for one in varied if not repeats(str(one["key"])))
     except (KeyError, TypeError, ValueError) as error:
         log.warning(
             "the sweep's search space can't be read (%s: %s); it is inferred from the trials",

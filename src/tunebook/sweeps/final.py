@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunebook.config.overrides import check_outside_words
+from tunebook.config.roles import FOLD, FOLDS, key_of, repeats
 from tunebook.config.validation import InputError, SettingError, suggest
 from tunebook.sweeps.space import as_text
 
@@ -67,18 +68,23 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         for parameter, value in best.params.items()
     ]
     words = check_outside_words([*words, *drawn], f"sweep.of={name}")
-    varied = tuple(word for word in words[-len(drawn) :] if not word.startswith("seed="))
-    others = words[: len(words) - len(drawn)]
+    varied = tuple(word for word in words[-len(drawn) :] if not repeats(word))
+    others = [word for word in words[: len(words) - len(drawn)] if not _is_of_folds(word)]
     return Winner([*others, *varied, "data.validate_on=train"], varied)
 
 
+def _is_of_folds(word: str) -> bool:
+    """Return whether an override is of a cross-validation; the winner is trained on all images."""
+    return key_of(word) in (FOLDS, FOLD)
+
+
 def _best(study: "Study") -> "FrozenTrial":
-    """Return the best trial, or one of the best configuration if the seed varies.
+    """Return the best trial, or one of the best configuration if the seed or the fold varies.
 
     Raise ValueError if no trial is complete.
     """
     best = study.best_trial
-    if "seed" not in best.params:
+    if not any(map(repeats, best.params)):
         return best
     from tunebook.sweeps.seeds import best_over_seeds  # imports statistics, needed only here
 

@@ -1,6 +1,7 @@
 """Turn a command line into a sweep and the configs of its trials, with names checked."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from tunebook.config.compose import (
     options,
     with_choices,
 )
-from tunebook.config.roles import SHARED_IN_A_SWEEP, role_of
+from tunebook.config.roles import FOLD, FOLDS, SEED, SHARED_IN_A_SWEEP, key_of, role_of
 from tunebook.config.validation import InputError, SettingError, validate_value
+from tunebook.data.splits import Folds
 from tunebook.metrics.objective import check_objective, direction_of
 from tunebook.runs.data_place import own_images
 from tunebook.sweeps.final import Winner, find_winner
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 CONFIG = "config"
 MANY = 50  # trials, whose checks take a second or more
 MAX_CORNERS = 64  # points of a search that are checked
+FOLDS_IN_SHORT = re.compile(r"^([+]*)folds=")
 
 
 def fitting(
@@ -91,12 +94,14 @@ def _removable(request: Request, key: str) -> str:
 
 def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     """Return the requested sweep, and the config that its trials start from."""
-    fixed, varying = split(overrides)
+    fixed, varying = split([FOLDS_IN_SHORT.sub(rf"\1{FOLDS}=", word) for word in overrides])
     base = compose_config(CONFIG, fixed)
     winner = None
     if "of" in base.sweep:
         fixed, varying, winner = _with_winner(base, fixed, varying)
         base = compose_config(CONFIG, fixed)
+    else:
+        varying += _folds(base, fixed, varying)
     _refuse_what_cannot_vary(fixed, varying)
     _refuse_what_one_run_has(base, fixed)
     choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
@@ -113,6 +118,22 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     varied = () if winner is None else winner.varied
     images = own_images(OmegaConf.to_container(base.data))
     return make_request(kind, varied, own, space, fixed, objective, mode, images), base
+
+
+def _folds(base: DictConfig, fixed: Sequence[str], varying: Sequence[Override]) -> list[Override]:
+    """Return the override that tries each fold of a cross-validation, if there is one.
+
+    There is none if the command line chooses the folds.
+    """
+    given = {key_of(word) for word in fixed} | {one.get_key_element() for one in varying}
+    folds = base.data.get("folds")
+    if folds is None or FOLD in given:
+        return []
+    validate_value(FOLDS, folds, Folds)
+    if base.sweep.sampler is not None:
+        allowed = f"a search compares trials on one fold: choose it with {FOLD}=0"
+        raise SettingError(FOLDS, folds, allowed)
+    return split([f"{FOLD}=range({folds})"])[1]
 
 
 def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
@@ -169,7 +190,7 @@ def _refuse_what_cannot_vary(fixed: Sequence[str], varying: Sequence[Override]) 
             override.get_key_element().lstrip("+~"),
             (override.input_line or "").partition("=")[2],
         )
-        if role_of(key) in SHARED_IN_A_SWEEP:
+        if role_of(key) in SHARED_IN_A_SWEEP or key == FOLDS:
             raise SettingError(key, text, "applies to the whole sweep, and can't vary in it")
         if override.is_delete():
             raise SettingError(
@@ -215,7 +236,7 @@ def _with_winner(
     seeds = validate_value("sweep.seeds", base.sweep.seeds, Trials)
     check_storage(base.sweep.storage)
     winner = find_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
-    if any(override.get_key_element() != "seed" for override in varying):
+    if any(override.get_key_element() != SEED for override in varying):
         raise SettingError("sweep", "final", "trains one configuration: nothing but seed may vary")
     _, seeded = split([f"seed=range(1,{seeds + 1})"])
     return [*winner.words, *fixed], varying or seeded, winner

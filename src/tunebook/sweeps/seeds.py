@@ -1,4 +1,4 @@
-"""Group the trials of a sweep that differ only in their seed.
+"""Group the trials of a sweep that differ only in their seed or their fold.
 
 As in compare.py, each group has a median, an interval and a number of failures.
 """
@@ -14,12 +14,21 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import FrozenTrial, TrialState
 
 from tunebook.analysis.leaderboard import Configuration, half_width, leaderboard
-from tunebook.analysis.results import Results, Run
+from tunebook.analysis.results import Results, Run, repeated_over
 from tunebook.analysis.sentences import DEFAULTS, failures_text, learning_text, measured_text
 from tunebook.config.compose import compose_config
 from tunebook.config.files import ConfigError
 from tunebook.config.paths import ROOT
-from tunebook.config.roles import SHARED_IN_A_SWEEP, Role, role_of
+from tunebook.config.roles import (
+    FOLD,
+    FOLDS,
+    SEED,
+    SHARED_IN_A_SWEEP,
+    Role,
+    key_of,
+    repeats,
+    role_of,
+)
 from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError
 from tunebook.metrics.facts import Direction, facts_of
@@ -28,22 +37,28 @@ from tunebook.sweeps.request import Request
 from tunebook.sweeps.space import as_text, in_short
 
 CONFIG = "config"
-SEED = "seed"
 CLASSES = "classes"  # the study's attribute for how many classes the images have
 DECIDE_ON_DATA = (Role.DATA, Role.PRESET)
 
 
 def has_seeds(request: Request) -> bool:
-    """Return whether a sweep varies the seed."""
-    return any(dimension.key == SEED for dimension in request.space.dimensions)
+    """Return whether a sweep varies the seed or the fold."""
+    return any(repeats(dimension.key) for dimension in request.space.dimensions)
 
 
 def is_one_configuration(request: Request) -> bool:
-    """Return whether a sweep varies nothing but the seed.
+    """Return whether a sweep varies nothing but the seed and the fold.
 
-    The seed is not a setting to choose.
+    These are not settings to choose.
     """
-    return all(dimension.key == SEED for dimension in request.space.dimensions)
+    return all(repeats(dimension.key) for dimension in request.space.dimensions)
+
+
+def folds_of(request: Request) -> int | None:
+    """Return the number of folds if the trials of a sweep are a cross-validation, or None."""
+    found = [dimension for dimension in request.space.dimensions if dimension.key == FOLD]
+    words = [word.partition("=")[2] for word in request.fixed if key_of(word) == FOLDS]
+    return int(words[-1]) if found and words else None
 
 
 def classes_of(request: Request) -> int | None:
@@ -76,21 +91,27 @@ def over_seeds(
     classes: int | None,
     *,
     is_final: bool = False,
+    folds: int | None = None,
 ) -> Results:
     """Return the complete trials of a sweep as the results that compare.py would read.
 
     Trial numbers are used in place of run ids. Trials of a final sweep were trained on the
     validation images as well, so that only their test metrics count.
-    figure: the metric by which trials are compared.
+    figure: the metric by which trials are compared. folds: the number of parts, if they are a
+    cross-validation.
     """
     runs: list[Run] = []
     for trial in trials:
         value = trial.user_attrs.get(figure) if is_final else trial.value
         if trial.state == TrialState.COMPLETE and value is not None:
-            values = {name: value for name, value in trial.params.items() if name != SEED}
+            values = {name: value for name, value in trial.params.items() if not repeats(name)}
+            seed, fold = trial.params.get(SEED), trial.params.get(FOLD)
             runs.append(
-                Run(str(trial.number), "", values, trial.params.get(SEED), "complete", float(value))
-            )
+                Run(
+                    str(trial.number), "", values, 0 if folds and seed is None else seed,
+                    "complete", float(value), fold=fold, folds=folds,
+                )
+            )  # fmt: skip
     return Results("", figure, direction, (), tuple(runs), classes=classes)
 
 
@@ -115,6 +136,7 @@ class OverSeeds:
             request.figure_direction,
             self.classes,
             is_final=request.is_final,
+            folds=folds_of(request),
         )
 
     @cached_property
@@ -151,7 +173,8 @@ class OverSeeds:
     def title(self) -> str:
         """Return the title of the table."""
         subject = "one configuration " if len(self.board) == 1 else ""
-        return f"{subject}over seeds (n of them): median +- 95 % interval"
+        repeated = repeated_over(self.results.runs)
+        return f"{subject}over {repeated} (n of them): median +- 95 % interval"
 
     def table(self) -> list[list[str]]:
         """Return the rows of the table, preceded by the names of the columns.
@@ -169,14 +192,14 @@ class OverSeeds:
         for one in self.board:
             figures = [_said(objective, one.median, one.half_width)]
             if has_tests:
-                figures.append(_of_all(tested, one.figures(tests)))
+                figures.append(_of_all(tested, one.figures(tests), one.overlap))
             settings = f"{in_short(self.words(one)) or DEFAULTS}  {failures_text(one)}".rstrip()
             rows.append([str(one.n), *figures, settings])
         return rows
 
 
-def _of_all(metric: str, values: Sequence[float]) -> str:
-    return _said(metric, statistics.median(values), half_width(values)) if values else ""
+def _of_all(metric: str, values: Sequence[float], overlap: float) -> str:
+    return _said(metric, statistics.median(values), half_width(values, overlap)) if values else ""
 
 
 def _said(metric: str, median: float, width: float) -> str:
@@ -188,7 +211,7 @@ def _said(metric: str, median: float, width: float) -> str:
 def best_over_seeds(
     trials: Sequence[FrozenTrial], objective: str, direction: str, remembered: Mapping[str, object]
 ) -> FrozenTrial | None:
-    """Return a trial of the configuration with the best median over its seeds.
+    """Return a trial of the configuration with the best median over its seeds and folds.
 
     Return None if no trial is complete.
     direction: Optuna's, maximize or minimize. remembered: the attributes of the study.

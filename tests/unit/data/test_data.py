@@ -241,6 +241,8 @@ def module(seed: int = 0, **changed: object) -> ImageDataModule:
         "eval_batch_size": 500,
         "val_fraction": 0.1,
         "split_seed": 0,
+        "folds": None,
+        "fold": 0,
         "validate_on": "split",
         "num_workers": 0,
         "image_size": None,

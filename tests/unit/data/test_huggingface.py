@@ -41,7 +41,8 @@ def source(tmp_path: Path) -> Callable[..., HuggingFace]:
              "image_column", "label_column")
         )  # fmt: skip
         others = {
-            "val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0, "corrupt": "error",
+            "val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0, "folds": None, "fold": 0,
+            "corrupt": "error",
             "cache": "none", "cache_root": str(tmp_path / "cache"),
         }  # fmt: skip
         return HuggingFace(**(found | others | changed))

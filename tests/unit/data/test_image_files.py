@@ -1,9 +1,11 @@
 """What a folder or a table of images holds is found, and it is divided into splits."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -13,7 +15,8 @@ from tunebook.data.image_files import ImageFolder, ImageTable
 from tunebook.data.preprocessing import Preprocessing
 
 SETTINGS: dict[str, Any] = {
-    "val_fraction": 0.2, "test_fraction": 0.25, "split_seed": 0, "corrupt": "error",
+    "val_fraction": 0.2, "test_fraction": 0.25, "split_seed": 0, "folds": None, "fold": 0,
+    "corrupt": "error",
     "cache": "none",
 }  # fmt: skip
 SIZE = (20, 10)
@@ -147,3 +150,28 @@ def test_a_class_that_is_too_small_to_be_split_is_one_line(photos: Path) -> None
     save(photos / "bird" / "1.png")
     with pytest.raises(SettingError, match=r"test_fraction=0\.25: can't split 61 images"):
         source(photos.parent).find(photos)
+
+
+def test_a_fold_takes_the_place_of_the_validation_split(photos: Path) -> None:
+    """Three folds of 45 training images validate on 15 each; the test images stay the same."""
+    seen: list[str] = []
+    tests = set()
+    for fold in range(3):
+        table = pd.read_csv(
+            io.StringIO(source(photos.parent, folds=3, fold=fold).describe(photos).table)
+        )
+        assert (table.split == "val").sum() == 15
+        seen += list(table.path[table.split == "val"])
+        tests.add(tuple(table.path[table.split == "test"]))
+    assert len(tests) == 1
+    assert sorted([*seen, *tests.pop()]) == sorted(table.path)
+
+
+def test_folds_replace_validation_images_that_are_stated(tmp_path: Path) -> None:
+    for split, count in (("train", 8), ("val", 4), ("test", 4)):
+        for number in range(count):
+            save(tmp_path / "p" / split / "ab"[number % 2] / f"{number}.png", number)
+    found = source(tmp_path, folds=3, fold=0).find(tmp_path / "p")
+    assert (found.train_size, found.val_size, found.test_size) == (8, 4, 4)
+    with pytest.raises(SettingError, match=r"folds=7: must be at most 6"):
+        source(tmp_path, folds=7).find(tmp_path / "p")

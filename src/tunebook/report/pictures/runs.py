@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.importance import SOURCE
 from tunebook.analysis.leaderboard import Configuration, objectives
-from tunebook.analysis.results import Results, Run
+from tunebook.analysis.results import Results, Run, repeated_over
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import DEFAULTS
 from tunebook.metrics.facts import facts_of
@@ -51,7 +51,7 @@ from tunebook.text_output import counted
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:
-    """Draw the best configurations, with the noise between seeds around the first."""
+    """Draw the best configurations, with the noise between seeds or folds around the first."""
     factor, label = shown(results.objective)
     ranked = [configuration for configuration in findings.leaderboard if configuration.n][
         :MAX_CONFIGURATIONS
@@ -71,8 +71,9 @@ def leaderboard(results: Results, findings: Findings) -> Picture:
         results,
     )
     axes.set_xlabel(label)
-    band = " Grey: twice the noise between seeds, around the best." if findings.noise else ""
-    caption = f"Diamonds: medians, with 95 % intervals for several seeds. Dots: runs.{band}"
+    repeats = repeated_over(results.runs)
+    band = f" Grey: twice the noise between {repeats}, around the best." if findings.noise else ""
+    caption = f"Diamonds: medians, with 95 % intervals for several {repeats}. Dots: runs.{band}"
     return Picture("leaderboard", "Leaderboard", caption, figure, is_wide=True)
 
 

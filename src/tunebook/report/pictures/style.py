@@ -128,7 +128,7 @@ def edge(colour: str, marker: str, points: int) -> str:
 
 
 def band_of_noise(axes: Axes, name: str, middle: float, sd: float) -> None:
-    """Draw a band of twice the noise between seeds to both sides of a value.
+    """Draw a band of twice the noise between runs to both sides of a value.
 
     name: the axis of the value, "x" or "y".
     middle: the value.
