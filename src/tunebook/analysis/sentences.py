@@ -321,7 +321,8 @@ def _needed(found: Found, pair: Pair) -> str:
     if pair.difference == 0:
         return "the means are the same"
     if pair.leader.overlap:
-        return "corrected for the overlap of the training images"
+        corrected = "corrected for the overlap of the training images"
+        return "each further seed repeats all folds" if pair.p is None else corrected
     if pair.needed is None and found.noise is None and pair.p is None:
         return "how many seeds it would take is unknown without repeated seeds"
     number = f"more than {MAX_SEEDS:,}" if pair.needed is None else f"about {pair.needed}"
