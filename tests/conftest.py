@@ -36,8 +36,8 @@ class Result:
 Cli = Callable[..., Result]
 
 # Property tests try the same examples every time, so that an unchanged tree cannot begin to fail.
-# `make test-all` asks for the other profile, which looks for new ones. There is no deadline, since the
-# first example may import a library.
+# `make test-all` asks for the other profile, which looks for new ones. There is no deadline, since
+# the first example may import a library.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("searching", derandomize=False, deadline=None)
 settings.load_profile("repeatable")
