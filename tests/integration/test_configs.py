@@ -1,11 +1,16 @@
 """Every YAML file of conf/ can be composed, passes a run's check and has comments."""
 
+import ast
+import contextlib
+import os
+import pty
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.conftest import ROOT, Cli
 from tunebook.config.comments import comments, description, keys_of
@@ -15,6 +20,7 @@ from tunebook.config.targets import NAMED
 from tunebook.runs.check import check
 
 CONF = ROOT / "conf"
+CLI = ROOT / "src" / "tunebook" / "cli"
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted(CONF.rglob("*/*.yaml"))
@@ -75,9 +81,43 @@ def test_help_tells_groups_options_settings_and_units(cli: Cli) -> None:
     assert re.search(r"^  \* adadelta", result.out, re.M)
 
 
-def test_cfg_job_is_yaml_with_comments_of_the_chosen_options(cli: Cli) -> None:
-    from omegaconf import OmegaConf
+@pytest.mark.parametrize("script", ["predict.py", "compare.py"])
+def test_help_tells_what_a_command_does_and_its_own_settings_first(cli: Cli, script: str) -> None:
+    result = cli(script, "--help")
+    assert result.code == 0
+    summary = (ast.get_docstring(ast.parse((CLI / script).read_text())) or "").splitlines()[0]
+    assert f"\n{summary}\n" in result.out
+    assert "[-m" not in result.out
+    own = {"predict.py": "images: ", "compare.py": "sweep_name: "}[script]
+    assert result.out.index(f"\n{own}") < result.out.index("\ntracking:\n")
 
+
+def test_help_shows_the_settings_of_a_kind_of_sweep_without_m(cli: Cli) -> None:
+    result = cli("train.py", "sweep=asha", "--help")
+    assert result.code == 0
+    assert "reduction_factor: 3" in result.out
+
+
+def test_help_fits_into_the_terminal() -> None:
+    columns = 80
+    terminal, its_end = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    words = [sys.executable, str(ROOT / "src" / "predict.py"), "--help"]
+    shown = b""
+    with subprocess.Popen(words, stdout=its_end, env=environment):
+        os.close(its_end)
+        with contextlib.suppress(OSError):  # EIO: the process has closed its end
+            while part := os.read(terminal, 4096):
+                shown += part
+    os.close(terminal)
+    lines = shown.decode().splitlines()
+    settings = lines[lines.index("Settings:") :]
+    assert max(map(len, settings)) <= columns
+    config = OmegaConf.create("\n".join(settings[1:]))
+    assert config.weights == "tested"
+
+
+def test_cfg_job_is_yaml_with_comments_of_the_chosen_options(cli: Cli) -> None:
     result = cli("train.py", "--cfg", "job", "model=mlp", "optimizer=adam", "optimizer.lr=3e-4")
     cfg = OmegaConf.create(result.out)
     assert cfg.optimizer.lr == 3e-4

@@ -14,9 +14,9 @@ COMMANDS = (
 )  # fmt: skip
 HELP, VERSION, COMPLETION = "--help", "--version", "--completion"
 FLAGS = {
-    HELP: "this list",
-    VERSION: "the version that is installed",
-    COMPLETION: 'what bash completes words with: eval "$(tunebook --completion)"',
+    HELP: "Print this list.",
+    VERSION: "Print the installed version.",
+    COMPLETION: 'Print the completion script for bash: eval "$(tunebook --completion)"',
 }
 # Hydra answers what may follow in COMP_LINE, which begins with the word for the program.
 # bench takes the settings of train, but is no command of Hydra's.
@@ -60,7 +60,7 @@ def help_text() -> str:
             "",
             *(f"  {word:<13} {line}" for word, line in lines.items()),
             "",
-            f"{NAME} <command> --help says what can be set. A first run, in less than a minute:",
+            f"{NAME} <command> --help lists its settings. A first run, in less than a minute:",
             "",
             f"  {NAME} train data=digits debug=quick",
         ]

@@ -9,6 +9,7 @@ import functools
 import gc
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,8 +63,9 @@ def command(
                 if arguments.multirun and not arguments.help and arguments.cfg is None:
                     sys.exit(_sweep(arguments, sweep))
                 cfg = _prepare(
-                    arguments, config_name, read, check, resolve_resume, sweeps=sweep is not None
-                )
+                    arguments, config_name, _summary(task), read, check, resolve_resume,
+                    sweeps=sweep is not None,
+                )  # fmt: skip
                 if cfg is not None:
                     _run(task, read, cfg)
             except KeyboardInterrupt:
@@ -83,7 +85,7 @@ def _arguments(config_name: str) -> argparse.Namespace:
     """
     parser = get_args_parser()
     # Overridden, since argparse would print its usage as well.
-    parser.error = lambda message: fail(message, BAD_INPUT)  # type: ignore[method-assign]
+    parser.error = _refuse  # type: ignore[method-assign]
     arguments = parser.parse_intermixed_args()
     flags = list(sys.argv[1:])
     for override in arguments.overrides:
@@ -93,9 +95,21 @@ def _arguments(config_name: str) -> argparse.Namespace:
     return arguments
 
 
+def _refuse(message: str) -> NoReturn:
+    """Report what argparse refused, with the override that a flag such as --seed=1 stands for."""
+    override = re.search(r"--(\w[\w.]*=.*)", message)
+    fail(f"{message}{f'; write {override[1]}' if override else ''}", BAD_INPUT)
+
+
+def _summary(task: Task) -> str:
+    """Return the first line of a task's module, which says what the command does."""
+    return (sys.modules[task.__module__].__doc__ or "").partition("\n")[0]
+
+
 def _prepare(
     arguments: argparse.Namespace,
     config_name: str,
+    summary: str,
     read: Callable[[DictConfig], Any],
     check: str | None,
     resolve_resume: str | None,
@@ -111,12 +125,12 @@ def _prepare(
             _show_by_hydra(config_name)
             return None
         cfg = compose_config(config_name, arguments.overrides)
-        if sweeps and not arguments.multirun:
+        if sweeps and not arguments.multirun and not arguments.help:
             require_one_run(arguments.overrides, "add -m")
         if resolve_resume is not None and cfg.resume is not None:
             cfg = _resumed(cfg, arguments, config_name, resolve_resume)
         if arguments.help:
-            print(annotated.help_text(config_name, cfg, sys.argv[0]))
+            print(annotated.help_text(config_name, cfg, sys.argv[0], summary))
             return None
         if arguments.cfg == "job" and not arguments.package and not arguments.resolve:
             print(annotated.with_comments(config_name, cfg))
