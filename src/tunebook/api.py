@@ -300,9 +300,9 @@ def sweep(*overrides: str) -> Sweep:
 def load(name: str, *overrides: str) -> Run:
     """Return an earlier run.
 
-    name: "last", an MLflow run's id, its first digits or its name, or a run's folder. overrides:
-    where the runs and the data are, such as `tracking.uri=...` or `data.root=...`. Raises
-    RunNotFound, with the nearest match, if there is no such run.
+    name: "last", an MLflow run's id, its first characters or its name, or a run's folder.
+    overrides: where the runs and the data are, such as `tracking.uri=...` or `data.root=...`.
+    Raises RunNotFound, with the nearest match, if there is no such run.
     """
     cfg = _evaluate_config(*_source(name, overrides))
     stored = StoredRun.requested(cfg)

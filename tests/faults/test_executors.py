@@ -159,7 +159,7 @@ def test_an_extra_that_is_missing_is_named(
     ("words", "said"),
     [
         (["sweep.executor=ra"], "must be 'local', 'ray' or 'slurm'. Did you mean 'ray'?"),
-        slow(["sweep.executor=slurm"], "sweep.workers=null: is required"),
+        slow(["sweep.executor=slurm"], "sweep.workers is required"),
         slow(["sweep.executor=slurm", "sweep.workers=1"], "srun is not on this machine"),
         slow(
             ["sweep.executor=slurm", "sweep.workers=1", "sweep.slurm.cluster=locl"],

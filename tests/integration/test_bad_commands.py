@@ -42,7 +42,7 @@ def test_the_repository_is_as_before(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("script", "arguments", "said"),
     [
-        ("evaluate.py", [], "run=: is required"),
+        ("evaluate.py", [], "error: run is required; allowed: last"),
         ("evaluate.py", ["run=abc"], "no such store"),
         ("evaluate.py", ["run=abc", "weights=worst"], "weights=worst"),
         ("evaluate.py", ["run=abc", "wieghts=best"], "'weights'"),

@@ -126,7 +126,7 @@ def test_without_near_duplicates_only_the_shown_images_are_compared(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "root=null: is required"),
+        ([], "error: root is required: a folder of images"),
         (["root={0}/nothing"], "no such folder"),
         (["root={0}", "table=labels.csv"], "give only one of them"),
         (["root={0}", "near_threshold=11"], "near_threshold=11: must be less than or equal to 10"),

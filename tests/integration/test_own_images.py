@@ -249,7 +249,7 @@ def test_evaluate_says_that_it_needs_the_place_of_the_images(
     store = next(word for word in trained.source if word.startswith("tracking.uri="))
     result = cli("evaluate.py", f"run={trained.id}", store)
     assert result.code == 2
-    assert result.err.startswith("error: data_root=null: is required: the folder of the images")
+    assert result.err.startswith("error: data_root is required: the folder of the images")
     moved = shutil.copytree(digits / "images", tmp_path / "moved")
     result = cli("evaluate.py", f"run={trained.id}", store, f"data_root={moved}")
     assert result.out.count("the same as recorded") == 2, result

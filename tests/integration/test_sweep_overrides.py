@@ -50,7 +50,7 @@ WRONG = [
     (["optimizer=glob(*)"], "optimizer", "glob"),
     (["seed=1"], "sweep", "nothing varies"),
     (["seed=1,2", "hydra.run.dir=/tmp/x"], "hydra.run.dir=/tmp/x", "its own folder"),
-    (["sweep=final"], "sweep.of=null", "is required"),
+    (["sweep=final"], "sweep.of is required", ""),
     (["seed=1,2", "resume=last"], "resume=last", "without -m"),
     (["seed=range(0)"], "seed=range(0)", "contains no value"),
     (["seed=range(5,5)"], "seed=range(5,5)", "contains no value"),

@@ -50,21 +50,21 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", help="of the project's folder and of its package")
+    parser.add_argument("name", help="name of the project's folder and of its package")
     parser.error = _refuse  # type: ignore[method-assign]
     name = parser.parse_args().name
     folder = Path.cwd() / name
     if reason := why_no_package(name):
         _refuse(f"{format_value(name)}: {reason}. Did you mean '{valid_name(name)}'?")
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        _refuse(f"{format_value(name)}: there is already such a file, or a folder with files")
+        _refuse(f"{format_value(name)}: already exists, as a file or a folder that is not empty")
     if reason := why_unwritable(folder):
         _refuse(f"{format_value(name)}: cannot be written: {reason}")
     try:
         count = write(folder)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = str(getattr(error, "stderr", "")).strip().splitlines()
-        fail(f"{format_value(name)}: is not written: {said[-1] if said else error}", 1)
+        lines = str(getattr(error, "stderr", "")).strip().splitlines()
+        fail(f"{format_value(name)}: was not written: {lines[-1] if lines else error}", 1)
     print(f"{name}: {counted(count, 'file')} written")
     print(f"\nnext           cd {name}\n               {NAME} train experiment=first")
     print(f"               {NAME} train -m experiment=first model.width=8,16")

@@ -371,7 +371,12 @@ def _explained(config_name: str, error: Exception, overrides: list[str]) -> str:
     given = next(
         (override for override in overrides if override.lstrip("~").startswith(name)), name
     )
-    return f"{given}: no such setting.{suggest(name, known) or _leaf_elsewhere(name, known)}"
+    group = name.partition(".")[0]
+    choice = full.hydra.runtime.choices.get(group) if "." in name else None
+    of_option = f" of {group}={choice}" if choice else ""
+    similar = [key for key in known if "." in key] if of_option else known
+    hint = suggest(name, similar) or _leaf_elsewhere(name, known)
+    return f"{given}: no such setting{of_option}.{hint}"
 
 
 def _leaf_elsewhere(name: str, known: Sequence[str]) -> str:

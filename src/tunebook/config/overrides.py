@@ -75,6 +75,12 @@ def check_override(override: Override, groups: Collection[str]) -> None:
             f"{format_value(override.input_line)}: an option's package (@) "
             f"can't be changed; write {key}=..."
         )
+    if override.is_sweep_override():
+        quote = "" if key in groups else f"; for one value with a comma, write '{key}=\"...\"'"
+        raise ConfigError(
+            f"{format_value(override.input_line)}: has several values; "
+            f"for a sweep, add -m or call tunebook.sweep{quote}"
+        )
     if re.split(r"[./]", key)[0] == "hydra":
         _check_hydra_override(override)
     if key in groups or "/" in key or any((folder / key).is_dir() for folder in CONFS):

@@ -118,7 +118,7 @@ def why_no_package(name: str, code: Path | None = None) -> str:
     code: the folder of the package, which may itself be installed.
     """
     if not is_package_name(name):
-        return "is no name of a package: ASCII letters, digits and _, the first a letter"
+        return "is not a valid package name; allowed: an ASCII letter, then letters, digits and _"
     if name == "tunebook" or name in sys.stdlib_module_names:
         return "is the name of a package that Python or Tunebook has already"
     try:

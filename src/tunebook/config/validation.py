@@ -78,7 +78,9 @@ class SettingError(ValueError):
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key}={format_value(value)}: {allowed}")
+        is_missing = format_value(value) in ("null", "") and allowed.startswith("is required")
+        subject = key if is_missing else f"{key}={format_value(value)}:"
+        super().__init__(f"{subject} {allowed}")
         self.key, self.value, self.allowed = key, value, allowed
 
     def under(self, where: str) -> Self:

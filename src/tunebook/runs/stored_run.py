@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ADDRESSES = ("http://", "https://")  # beginnings of a checkpoint that is to be downloaded
 TIMEOUT_S = 30  # for the server of such a checkpoint to answer
 NAMES = (
-    "last, an MLflow run's id, its first digits or its name, a registered model "
+    "last, an MLflow run's id, its first characters or its name, a registered model "
     "(models:/<name>/<version>), a run's folder, a checkpoint's path or http(s) address"
 )
 
