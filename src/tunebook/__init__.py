@@ -15,7 +15,7 @@ program        how this process was called, and how the user calls other command
 metrics        what is known of each metric, and how it is computed
 torchvision_operators   makes torchvision importable with a torch that it was not compiled for
 
-networks       images (B, C, H, W) -> logits (B, num_classes)
+networks       of our own and of libraries: images (B, C, H, W) -> logits (B, num_classes)
 losses         what training minimizes
 schedules      learning-rate schedules that torch does not have
 task           the LightningModule: loss, metrics and optimizer around any network

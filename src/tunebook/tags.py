@@ -11,5 +11,6 @@ RESUMED_FROM = "resumed.from"  # the checkpoint from elsewhere that a run was re
 REPRODUCES = "reproduces"  # the id of the run that a reproduction repeats
 TESTED_WEIGHTS = "tested_weights"  # "best" or "last"
 IMAGES = "data.images"  # the name of the user's own images, and a digest of their content
+WEIGHTS = "weights.sha256"  # the digest of the pretrained weights that the run started from
 PROJECT_NAME = "project"  # the name of the user's project
 PROJECT_CODE = "project.code"  # the digest of its package's files

@@ -1,6 +1,6 @@
 """Wrap a network in a LightningModule with a loss, metrics, an optimizer and a schedule."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,7 +15,10 @@ from tunebook.metrics.kept import Metrics, Predictions
 from tunebook.metrics.running import SAVED_METRICS, EpochMetrics
 from tunebook.randomness import mix, reseed
 
-OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
+# What an optimizer takes: parameters, or groups of them. The learning rate of a group is that of
+# the config times its "lr_factor".
+ParameterGroups = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+OptimizerFactory = Callable[[ParameterGroups], Optimizer]
 # A function from an optimizer to Lightning's lr_scheduler_config.
 ScheduleFactory = Callable[[Optimizer], dict[str, Any]]
 
@@ -36,9 +39,16 @@ class ClassificationTask(LightningModule):
     Every step reseeds torch's generator from (seed, step),
     so dropout is the same after a resume without any saved state.
 
+    If the network has a method `start_epoch(epoch)`, it is called at the start of each epoch,
+    counted from 1, and when a run resumes. What its method `parameter_groups()` returns, if it has
+    one, is given to the optimizer in place of its parameters.
+
     The two metrics of `EpochMetrics` are logged for each split, and `metrics` by their names for
     validation and test. `train/loss` is the loss that is minimized. `val/loss` and `test/loss` are
     the cross-entropy whatever the loss is, so that runs with different losses can be compared.
+
+    compiles: whether torch compiles the network for training. Each shape of a batch is compiled by
+    itself, so that a resumed run computes as before.
     """
 
     def __init__(
@@ -49,11 +59,15 @@ class ClassificationTask(LightningModule):
         optimizer: OptimizerFactory,
         schedule: ScheduleFactory,
         seed: int,
+        compiles: bool = False,
     ) -> None:
         super().__init__()
         # Convolutions are faster in the channels_last format, on the CPU and on tensor cores.
         # Shapes and results stay the same.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Functions, so that the names in the state_dict are the same with and without compiling.
+        self.compute_training: Callable[[Tensor], Tensor] = self.forward
+        self.compiles = compiles
         self.loss = loss
         self.make_optimizer, self.make_schedule, self.seed = optimizer, schedule, seed
         self.train_metrics, self.val_metrics, self.test_metrics = (
@@ -83,13 +97,35 @@ class ClassificationTask(LightningModule):
         self.log_dict(found)
         metrics.reset()
 
+    def parameter_groups(self) -> ParameterGroups:
+        """Return what the optimizer is made of."""
+        groups: Callable[[], ParameterGroups] | None = getattr(
+            self.network, "parameter_groups", None
+        )
+        return self.network.parameters() if groups is None else groups()
+
+    def on_train_start(self) -> None:
+        """Start the epoch of a run that resumes within it, for which no other hook is called."""
+        if self.compiles:  # at the first batch of each shape; asking for it imports the compiler
+            self.compute_training = torch.compile(self.network.forward, dynamic=False)
+        self.on_train_epoch_start()
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the network which epoch starts, so that it can freeze a part of itself."""
+        if hasattr(self.network, "start_epoch"):
+            self.network.start_epoch(self.current_epoch + 1)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed dropout with (seed, step, device)."""
-        reseed(mix(self.seed, self.global_step, self.global_rank), self.device)
+        """Seed dropout with (seed, step, device, batch within the step).
+
+        The last is 0 unless gradients are accumulated, and such a key changes nothing.
+        """
+        batch_in_step = batch_idx % self.trainer.accumulate_grad_batches
+        reseed(mix(self.seed, self.global_step, self.global_rank, batch_in_step), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the batch's mean loss; raise NonFiniteLoss if it is NaN or infinite."""
-        logits = self(batch.images)
+        logits = self.compute_training(batch.images)
         loss: Tensor = self.loss(logits, batch.labels)
         labels = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(dim=1)
         # Detached, so that the sums do not keep the batch's graph alive.
@@ -159,5 +195,5 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in the form that Lightning expects."""
-        optimizer = self.make_optimizer(self.network.parameters())
+        optimizer = self.make_optimizer(self.parameter_groups())
         return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer)}

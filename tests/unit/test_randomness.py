@@ -61,3 +61,10 @@ def test_near_keys_give_unrelated_seeds() -> None:
     seeds = {mix(seed, epoch) for seed in range(50) for epoch in range(50)}
     assert len(seeds) == 2500
     assert mix(0, 1) != mix(1, 0)
+
+
+def test_a_last_key_of_zero_changes_nothing() -> None:
+    """A step of one batch has the seed that it had before steps could have several."""
+    for keys in ((1337, 0, 0), (1337, 12, 3), (2**32 - 1, 2**31, 7)):
+        assert mix(*keys) == mix(*keys, 0)
+        assert mix(*keys) != mix(*keys, 1)

@@ -8,6 +8,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from tunebook.config.roles import LOGGED, with_role
+
 # Group -> the option, and the settings that it had when the group was added.
 ADDED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "loss": (
@@ -33,6 +35,7 @@ ADDED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "fold": 0,
     },
     "loss": {"class_weights": None},
+    "trainer": {"accumulate_grad_batches": 1, "max_time": None, "compile": False},
 }
 COMPANIONS: Mapping[str, str] = {"loss": "label_smoothing"}
 
@@ -56,7 +59,8 @@ def with_added_params(params: Mapping[str, str]) -> dict[str, str]:
             lacking |= {group: option, **values}
     for group, settings in ADDED_SETTINGS.items():
         if _has_companion(group, lacking | {**params}, f"{group}."):
-            lacking |= {f"{group}.{key}": str(value) for key, value in settings.items()}
+            texts = {f"{group}.{key}": str(value) for key, value in settings.items()}
+            lacking |= with_role(texts, LOGGED)
     return {
         **{key: value for key, value in lacking.items() if not key.endswith("_target_")},
         **params,

@@ -49,16 +49,24 @@ class DataError(InputError):
 
 @dataclass(frozen=True)
 class DataFile:
-    """Name a file and the MD5 digests by which its content is recognized.
+    """Name a file and the digests by which its content is recognized.
 
     name: of the plain file, e.g. train-images-idx3-ubyte. gz_md5: of the official gzip file
     `<name>.gz`; None if there is none. plain_md5: of the uncompressed content; None if it is not
-    known, so that only the official gzip file is accepted.
+    known, so that only the official gzip file is accepted. sha256: of the uncompressed content, or
+    the beginning of it, in place of both. largest: the size in bytes that is refused.
     """
 
     name: str
-    gz_md5: str | None
-    plain_md5: str | None
+    gz_md5: str | None = None
+    plain_md5: str | None = None
+    sha256: str = ""
+    largest: int = LARGEST_BYTES
+
+    @property
+    def needs_gz(self) -> bool:
+        """Return whether only the official gzip file can be verified."""
+        return self.plain_md5 is None and not self.sha256
 
     @property
     def official_name(self) -> str:
@@ -75,9 +83,14 @@ class DataFile:
             found = _md5(data)
             if found == self.gz_md5:
                 return _decompress(data)
-            if self.plain_md5 is None:
+            if self.needs_gz:
                 raise DataError(f"its MD5 is {found}, not {self.gz_md5}")
         plain = _decompress(data) if is_gz else data
+        if self.sha256:
+            found = hashlib.sha256(plain).hexdigest()
+            if not found.startswith(self.sha256):
+                raise DataError(f"the SHA-256 of its content is {found}, not {self.sha256}")
+            return plain
         if (found := _md5(plain)) != self.plain_md5:
             raise DataError(f"the MD5 of its content is {found}, not {self.plain_md5}")
         return plain
@@ -185,10 +198,10 @@ def _look(folder: Path, files: Sequence[DataFile]) -> tuple[dict[str, bytes], li
         for path in _places(folder, file):
             is_gz = path.suffix == ".gz"
             # A plain file that can't be verified is as good as missing.
-            if not os.path.lexists(path) or (not is_gz and file.plain_md5 is None):
+            if not os.path.lexists(path) or (not is_gz and file.needs_gz):
                 continue
             try:
-                found[file.name] = file.content(_read(path), is_gz)
+                found[file.name] = file.content(_read(path, file.largest), is_gz)
                 break
             except DataError as error:
                 wrong.append(f"{path} is not the file of this data set ({error})")
@@ -199,17 +212,17 @@ def _look(folder: Path, files: Sequence[DataFile]) -> tuple[dict[str, bytes], li
     return found, missing
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, largest: int = LARGEST_BYTES) -> bytes:
     """Return a file's bytes; raise DataError, whose text is only the reason, if there are none."""
     if not path.is_file():
         raise DataError("it is not a regular file")
     try:
         with path.open("rb") as stream:
-            data = stream.read(LARGEST_BYTES + 1)
+            data = stream.read(largest + 1)
     except OSError as error:
         raise DataError(f"it can't be read: {error.strerror}") from None
-    if len(data) > LARGEST_BYTES:
-        raise DataError(f"it is larger than {LARGEST_BYTES} bytes")
+    if len(data) > largest:
+        raise DataError(f"it is larger than {largest} bytes")
     return data
 
 
@@ -221,7 +234,7 @@ def _fetch_missing(
     Return the reason why each origin before it failed.
     """
     for file in missing:
-        if file.plain_md5 is None and (plain := folder / file.name).exists():
+        if file.needs_gz and (plain := folder / file.name).exists():
             log.warning("%s is ignored: only its .gz can be verified", plain)
     reasons: list[str] = []
     for origin in origins:
@@ -266,7 +279,7 @@ class Mirror:
         """Yield the files as they are published."""
         for file in files:
             name = file.official_name
-            data = _download(self.place + name)
+            data = _download(self.place + name, file.largest)
             try:
                 file.content(data, is_gz=name.endswith(".gz"))
             except DataError as error:
@@ -301,7 +314,7 @@ class Archive:
             raise DataError(one_line(str(error))) from None
 
 
-def _download(url: str) -> bytes:
+def _download(url: str, largest: int = LARGEST_BYTES) -> bytes:
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
         total = int(response.headers.get("Content-Length") or 0) or None
         parts: list[bytes] = []
@@ -311,8 +324,8 @@ def _download(url: str) -> bytes:
             while part := response.read(CHUNK_BYTES):
                 parts.append(part)
                 bar.update(len(part))
-                if bar.n > LARGEST_BYTES:
-                    raise DataError(f"{url} is larger than any file of the data set")
+                if bar.n > largest:
+                    raise DataError(f"{url} is larger than {largest} bytes")
     return b"".join(parts)
 
 

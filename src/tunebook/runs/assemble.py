@@ -33,10 +33,11 @@ from tunebook.data.contents import Contents
 from tunebook.metrics.facts import Direction
 from tunebook.metrics.kept import make_metrics
 from tunebook.metrics.objective import check_objective, direction_of
-from tunebook.task import ClassificationTask
+from tunebook.runs.make_network import make_network
+from tunebook.task import ClassificationTask, ParameterGroups
 from tunebook.tracking import Tracker
 from tunebook.training import VerifiedCheckpoints
-from tunebook.training.trainer import make_trainer
+from tunebook.training.trainer import FURTHER, check_compiler, device_kind, make_trainer
 
 __all__ = [
     "RunComponents",
@@ -54,6 +55,8 @@ PLACES = {
     "root": "the folder of the images",
     "table": "the CSV or Parquet file that names the images",
 }
+# Settings of a schedule that are learning rates themselves, of which each group has its own.
+RATES = {"base_lr", "max_lr"}
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
 TYPES: dict[str, Any] = {
     "seed": Seed,
@@ -131,16 +134,17 @@ def _make_task(
     shape, classes = data.contents.image_shape, len(data.contents.class_names)
     validate_value("optimizer.lr", settings["optimizer"].get("lr"), Positive)
     return ClassificationTask(
-        make(settings["model"], "model", image_shape=shape, num_classes=classes),
+        make_network(settings, shape, classes),
         loss=make(settings["loss"], "loss", num_classes=classes, class_counts=data.class_counts),
         metrics=make_metrics(settings["metrics"], classes),
-        optimizer=lambda parameters: make(settings["optimizer"], "optimizer", params=parameters),
+        optimizer=lambda groups: make_optimizer(settings["optimizer"], groups),
         # Asking Lightning for the steps would make it open the data before it knows the position
         # of a resumed run.
         schedule=lambda optimizer: make_schedule(
             settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective, mode
         ),
         seed=seed,
+        compiles=settings["trainer"]["compile"] is True,
     )
 
 
@@ -230,7 +234,18 @@ def batches_of(trainer: Settings, data: ImageDataModule) -> int:
 
 def steps_of(trainer: Settings, data: ImageDataModule) -> int:
     """Return the number of optimizer steps in the whole run."""
-    return int(trainer["max_epochs"]) * batches_of(trainer, data)
+    steps = math.ceil(batches_of(trainer, data) / int(trainer["accumulate_grad_batches"]))
+    return int(trainer["max_epochs"]) * steps
+
+
+def make_optimizer(settings: Settings, groups: ParameterGroups) -> torch.optim.Optimizer:
+    """Return the optimizer; each group of parameters gets its own multiple of the learning rate."""
+    with_lr = [
+        group | {"lr": settings["lr"] * group["lr_factor"]} if isinstance(group, dict) else group
+        for group in groups
+    ]
+    optimizer: torch.optim.Optimizer = make(settings, "optimizer", params=with_lr)
+    return optimizer
 
 
 def make_schedule(
@@ -247,6 +262,9 @@ def make_schedule(
     """
     settings = dict(settings)
     interval = validate_value("scheduler.interval", settings.pop("interval", None), Interval)
+    factors = [group.get("lr_factor", 1.0) for group in optimizer.param_groups]
+    for key in RATES & settings.keys() if len(factors) > 1 else ():
+        settings[key] = [settings[key] * factor for factor in factors]
     schedule = make(settings, "scheduler", optimizer=optimizer, total_steps=steps, mode=mode)
     return {"scheduler": schedule, "interval": interval, "monitor": objective}
 
@@ -260,6 +278,12 @@ def trainer_for(
 ) -> pl.Trainer:
     """Return the Trainer of a config, with `changed` settings in place of the config's."""
     settings = parts.settings["trainer"] | changed
+    further = {
+        key: validate_value(f"trainer.{key}", settings.pop(key, None), kind)
+        for key, kind in FURTHER.items()
+    }
+    if further["compile"]:
+        check_compiler(device_kind(settings["accelerator"]))
     trainer: pl.Trainer = instantiate(
         make_trainer,
         settings,

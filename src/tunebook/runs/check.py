@@ -3,6 +3,7 @@
 Shapes are tried on torch's meta device, which allocates no memory.
 """
 
+import math
 import warnings
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from tunebook.config.validation import LARGEST_FLOAT, SettingError, one_line
 from tunebook.data.augmentation.steps import augment, mixes_labels
 from tunebook.data.remembered import remembering
 from tunebook.metrics.kept import check_metrics
+from tunebook.networks import FineTunedNetwork
 from tunebook.runs import resume
 from tunebook.runs.assemble import (
     RunComponents,
+    batches_of,
     build,
     make,
     make_augmentation,
@@ -26,6 +29,8 @@ from tunebook.runs.assemble import (
     trainer_for,
 )
 from tunebook.runs.memory import check_memory
+from tunebook.runs.pretrained import check_weights
+from tunebook.runs.stand_ins import stand_in_optimizer
 from tunebook.training import VerifiedCheckpoints
 
 NOTEBOOK = "keras_notebook"
@@ -59,11 +64,15 @@ def _check(config: RunConfig) -> None:
     trainer_for(parts, Path(), parts.callbacks, VerifiedCheckpoints())
     _check_limits(parts)
     with torch.device("meta"):
+        _start_last_epoch(parts)
         check_memory(parts)
+        _check_smallest_batch(parts)
     _check_schedule(parts)
     parts.data.source.check(parts.data.root)
     parts.tracker.check()
-    resume.check(config)
+    resumes = resume.check(config)
+    if not resumes:  # otherwise the checkpoint has the weights
+        check_weights(parts.task.network)
 
 
 def _check_limits(parts: RunComponents) -> None:
@@ -92,7 +101,7 @@ def _check_shapes(parts: RunComponents) -> None:
     name, contents = parts.settings["model"]["_target_"], parts.data.contents
     try:
         shape = tuple(parts.task.network.eval()(torch.empty(2, *contents.image_shape)).shape)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise SettingError(
             "model", name, f"does not accept images of shape {contents.image_shape}: {error}"
         ) from error
@@ -102,6 +111,42 @@ def _check_shapes(parts: RunComponents) -> None:
             name,
             f"returns shape {shape} for 2 images, not {(2, len(contents.class_names))}",
         )
+
+
+def _start_last_epoch(parts: RunComponents) -> None:
+    """Unfreeze what is trained in the last epoch, which needs the most memory.
+
+    Raises SettingError if several processes would have to unfreeze weights.
+    """
+    network, trainer = parts.task.network, parts.settings["trainer"]
+    if not isinstance(network, FineTunedNetwork):
+        return
+    if network.unfreeze_at_epoch is not None and trainer["devices"] != 1:
+        # DistributedDataParallel averages the gradients of those that it finds at its start.
+        message = "needs trainer.devices=1: several processes can't unfreeze weights in training"
+        raise SettingError("model.unfreeze_at_epoch", network.unfreeze_at_epoch, message)
+    network.start_epoch(int(trainer["max_epochs"]))
+
+
+def _check_smallest_batch(parts: RunComponents) -> None:
+    """Raise SettingError if the last batch of an epoch is too small for the network's batch norm.
+
+    A batch of the usual size was tried before.
+    """
+    data, trainer = parts.data, parts.settings["trainer"]
+    devices = trainer["devices"] if isinstance(trainer["devices"], int) else 1
+    rest = data.train_size % data.batch_size
+    is_reached = batches_of(trainer, data) == math.ceil(data.train_size / data.batch_size)
+    if rest // devices != 1 or not is_reached:
+        return
+    try:
+        parts.task.network.train()(torch.empty(1, *data.contents.image_shape))
+    except (RuntimeError, ValueError) as error:
+        message = (
+            f"leaves a device one image of {data.train_size} for the last batch, with which the "
+            f"network can't be trained: {one_line(str(error))}"
+        )
+        raise SettingError("data.batch_size", data.batch_size, message) from error
 
 
 def _check_loss(parts: RunComponents) -> None:
@@ -159,16 +204,16 @@ def _check_schedule(parts: RunComponents) -> None:
     where, name = "scheduler", parts.settings["scheduler"]["_target_"]
     epochs = int(parts.settings["trainer"]["max_epochs"])
     steps = steps_of(parts.settings["trainer"], parts.data)
-    optimizer = parts.task.make_optimizer(nn.Linear(1, 1, device="meta").parameters())
+    optimizer = stand_in_optimizer(parts.task)
     config = parts.task.make_schedule(optimizer)
     schedule, interval = config["scheduler"], config["interval"]
     optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
     for count in range(min(steps if interval == "step" else epochs, SIMULATED_STEPS)):
-        lr = optimizer.param_groups[0]["lr"]
-        if not 0 <= lr <= LARGEST_FLOAT:
-            raise SettingError(
-                where, name, f"sets the learning rate to {lr:g} at {interval} {count}"
-            )
+        for lr in (group["lr"] for group in optimizer.param_groups):
+            if not 0 <= lr <= LARGEST_FLOAT:
+                raise SettingError(
+                    where, name, f"sets the learning rate to {lr:g} at {interval} {count}"
+                )
         try:
             schedule.step(0.0) if isinstance(schedule, ReduceLROnPlateau) else schedule.step()
         except (ArithmeticError, ValueError, TypeError) as error:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunebook.networks import FineTunedNetwork
 from tunebook.runs.assemble import RunComponents
+from tunebook.runs.stand_ins import parameters_of, stand_in_optimizer
 from tunebook.training.checkpoint import CheckpointError, Content
 from tunebook.training.checkpoint_contents import is_count, misfit
 from tunebook.training.position import Position
@@ -23,16 +25,15 @@ def require_fit(content: Content, parts: RunComponents, changed: set[str], name:
     It must have the shape that the settings of `parts` give it.
     changed: the settings that differ from the run's, with the user's permission.
     """
-    stand_ins = [
-        nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype))
-        for weight in parts.task.network.parameters()
-    ]
-    optimizer = parts.task.make_optimizer(iter(stand_ins))
+    optimizer = stand_in_optimizer(
+        parts.task, lambda weight: nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype))
+    )
     schedule = parts.task.make_schedule(optimizer)["scheduler"]
-    for weight in stand_ins:
+    for weight in parameters_of(optimizer):
         weight.grad = torch.zeros_like(weight)
     optimizer.step()  # creates its state
-    problem = _optimizer_misfit(optimizer.state_dict(), content["optimizer_states"][0])
+    may_lack = isinstance(parts.task.network, FineTunedNetwork)
+    problem = _optimizer_misfit(optimizer.state_dict(), content["optimizer_states"][0], may_lack)
     problem = problem or _schedule_misfit(
         schedule.state_dict(), content["lr_schedulers"][0], Position.of(content)
     )
@@ -47,12 +48,20 @@ def require_fit(content: Content, parts: RunComponents, changed: set[str], name:
         raise CheckpointError(f"{name}: {problem}")
 
 
-def _optimizer_misfit(expected: dict[str, Any], found: Any) -> str:
+def _optimizer_misfit(expected: dict[str, Any], found: Any, may_lack: bool) -> str:
+    """Return how an optimizer's state differs from what is expected, or "" if it fits.
+
+    may_lack: whether there may be parameters without state. There are none before the first step,
+    while a parameter is frozen, and if the network does not use one.
+    """
     where = "optimizer_states"
     if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
         return f"{where} has unexpected content"
-    # The state is empty before the first step.
-    filled = expected if found["state"] else expected | {"state": {}}
+    filled = expected
+    if may_lack or not found["state"]:
+        filled = expected | {
+            "state": {i: state for i, state in expected["state"].items() if i in found["state"]}
+        }
     if problem := misfit(filled, found, where):
         return problem
     orders = zip(filled["param_groups"], found["param_groups"], strict=True)

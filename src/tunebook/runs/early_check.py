@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from tunebook.config.targets import make, resolve
+from tunebook.config.targets import resolve
 from tunebook.config.validation import Positive, Seed, validate_value
 from tunebook.data.contents import resized
+from tunebook.runs.make_network import make_network
 
 CLASSES = 10  # any number will do: no setting depends on the data's number of classes
 
@@ -45,5 +46,5 @@ class EarlyCheck:
                 data.image_shape, settings["data"]["image_size"], settings["data"]["channels"]
             )
             with torch.device("meta"):
-                make(settings["model"], "model", image_shape=shape, num_classes=CLASSES)
+                make_network(settings, shape, CLASSES)
         self._done.add(text)

@@ -19,7 +19,9 @@ from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.run_folder import BEST, LAST_CHECKPOINT, RunFolder, held
 from tunebook.runs import record, resume
 from tunebook.runs.assemble import RunComponents, build, trainer_for
+from tunebook.runs.pretrained import load_pretrained
 from tunebook.runs.trial import PruningCallback, Trial
+from tunebook.tags import WEIGHTS
 from tunebook.task import NonFiniteLoss
 from tunebook.tracking import describe
 from tunebook.tracking.store import folder_name
@@ -84,12 +86,19 @@ def _run(config: RunConfig, trial: Trial | None) -> float | None:
     chosen = choose_precision(settings, resumed)
     pl.seed_everything(validate_value("seed", settings["seed"], Seed), verbose=False)
     parts = build(settings | {"trainer": settings["trainer"] | {"precision": chosen.precision}})
-    job = RunContext(parts, config.folder, GracefulShutdown(), trial or Trial(), resumed=resumed)
+    stop = GracefulShutdown(settings["trainer"]["max_time"])
+    job = RunContext(parts, config.folder, stop, trial or Trial(), resumed=resumed)
     with job.stop.listening():
         parts.data.prepare_data()
         job.run_metadata = resume.run_metadata(parts, config, chosen.precision)
         if resumed:
             resume.apply_changes(resumed, parts, job.run_metadata)
+            weights = str(resumed.run_metadata.get(resume.WEIGHTS, ""))
+        else:
+            weights = load_pretrained(parts.task.network)
+        if weights:
+            job.trial.require_weights(weights)
+            job.run_metadata[resume.WEIGHTS] = weights
         if not is_first_process():
             fit(job)
             return None
@@ -111,6 +120,8 @@ def _run_recorded(job: RunContext, config: RunConfig, chosen_precision: str) -> 
         if new or not job.resumed:
             is_trial = bool(job.trial.parent)
             record.save_inputs(parts, config, job.run_metadata["data"], folder, is_trial)
+            if weights := job.run_metadata.get(resume.WEIGHTS):
+                parts.tracker.set_tags({WEIGHTS: weights})
         if job.resumed:
             job.resumed.log_start(parts.tracker, str(parts.settings["trainer"]["max_epochs"]))
         best = train_and_test(job)

@@ -8,6 +8,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tunebook import machine
 from tunebook.config.validation import SettingError
+from tunebook.networks import FineTunedNetwork
 from tunebook.runs.assemble import RunComponents
 from tunebook.text_output import bytes_text
 from tunebook.training.trainer import device_kind
@@ -132,10 +133,18 @@ def _largest(parts: RunComponents, batch_matters: bool) -> tuple[str, object]:
 
     It is the largest of the network's numbers; with `batch_matters` the batch sizes count as well.
     """
-    sizes = {f"model.{k}": v for k, v in parts.settings["model"].items() if type(v) in (int, float)}
+    settings, of_a_library = (
+        parts.settings["model"],
+        isinstance(parts.task.network, FineTunedNetwork),
+    )
+    sizes = {f"model.{k}": v for k, v in settings.items() if type(v) in (int, float)}
+    if of_a_library:  # its size follows from its name
+        sizes = {}
     if batch_matters:
         sizes |= {f"data.{k}": getattr(parts.data, k) for k in ("batch_size", "eval_batch_size")}
+    if not sizes and of_a_library:
+        return "model.name", settings["name"]
     if not sizes:
-        return "model", parts.settings["model"].get("_target_")
+        return "model", settings.get("_target_")
     key = max(sizes, key=lambda key: sizes[key])
     return key, sizes[key]

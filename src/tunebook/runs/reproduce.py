@@ -35,7 +35,7 @@ from tunebook.runs.execute import execute
 from tunebook.runs.snapshot import RunComparison, RunSnapshot
 from tunebook.runs.stored_run import StoredRun
 from tunebook.runs.trial import Trial
-from tunebook.tags import PRUNED_AT_EPOCH, REPRODUCES
+from tunebook.tags import PRUNED_AT_EPOCH, REPRODUCES, WEIGHTS
 from tunebook.text_output import quoted
 from tunebook.tracking.describe import MAX_NAME
 from tunebook.tracking.store import RunNotFound
@@ -83,6 +83,15 @@ class Reproduction(Trial):
     def report(self, epoch: int, value: float) -> bool:
         """Return whether the sweep pruned the original after this epoch."""
         return epoch == self.last_epoch
+
+    def require_weights(self, digest: str) -> None:
+        """Raise InputError if the original started from other pretrained weights."""
+        before = self.original.run.tags.get(WEIGHTS, digest)
+        if digest != before:
+            raise InputError(
+                f"{self.original.run.where}: its pretrained weights had the SHA-256 {before}; "
+                f"those found now have {digest}"
+            )
 
     def end_tags(self, status: str, error: BaseException | None) -> dict[str, str]:
         """Return tags with the verdict; a run that failed or was stopped has none."""

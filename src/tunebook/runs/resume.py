@@ -45,6 +45,7 @@ from tunebook.training.precision import Precision
 log = logging.getLogger(__name__)
 
 SHOWN = 6  # differences in one line
+WEIGHTS = "weights"  # the entry of a checkpoint with the digest of the pretrained weights
 FORMAT = 3  # of a checkpoint's content; increased when older ones can't be resumed
 
 
@@ -176,12 +177,15 @@ def _require_usable_content(content: Content, name: str) -> None:
     require_state(content, name)
 
 
-def check(config: RunConfig) -> None:
-    """Raise what `load` and `apply_changes` would raise, before anything is created."""
+def check(config: RunConfig) -> bool:
+    """Return whether a run resumes from a checkpoint.
+
+    Raises what `load` and `apply_changes` would raise, before anything is created.
+    """
     settings = config.settings
     resumed = load(settings)
     if resumed is None:
-        return
+        return False
     differences = _differences(
         resumed.run_metadata,
         {
@@ -197,6 +201,7 @@ def check(config: RunConfig) -> None:
     if differences:
         adapt_checkpoint(resumed.content, set(differences), parts)
     require_fit(resumed.content, parts, set(differences), str(resumed.path))
+    return True
 
 
 def run_metadata(parts: RunComponents, config: RunConfig, precision: str) -> dict[str, Any]:

@@ -5,13 +5,13 @@ State that is still valid is kept; the rest is reset.
 
 from typing import Any
 
-from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook.config.validation import InputError
 from tunebook.metrics.facts import VALIDATION, split_of
 from tunebook.metrics.running import SAVED_METRICS
 from tunebook.runs.assemble import RunComponents, batches_of
+from tunebook.runs.stand_ins import stand_in_optimizer
 from tunebook.text_output import counted
 from tunebook.training.checkpoint import Content
 from tunebook.training.position import Position, write_progress
@@ -22,10 +22,14 @@ STEERING = (
     "objective",
     "trainer.max_epochs",
     "data.batch_size",
+    "model.backbone_lr_factor",
     "trainer.limit_train_batches",
+    "trainer.accumulate_grad_batches",
 )
-# What decides the content of a batch; "train" is the digest of the training set.
-BATCHES = ("data", "train", "seed", "trainer.limit_train_batches")
+# What decides the content of a step; "train" is the digest of the training set.
+BATCHES = (
+    "data", "train", "seed", "trainer.limit_train_batches", "trainer.accumulate_grad_batches",
+)  # fmt: skip
 
 
 def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) -> None:
@@ -39,8 +43,12 @@ def adapt_checkpoint(content: Content, changed: set[str], parts: RunComponents) 
     """
     position = Position.of(content)
     _require_objective(content, parts.settings["objective"])
+    if "model.weights" in changed:
+        raise InputError("model.weights: can't be changed, as the run has its own weights already")
     if _touches(changed, BATCHES):
-        position = Position(position.epoch, 0, batches_of(parts.settings["trainer"], parts.data))
+        trainer = parts.settings["trainer"]
+        batches, accumulated = batches_of(trainer, parts.data), trainer["accumulate_grad_batches"]
+        position = Position(position.epoch, 0, batches, accumulated)
         content[SAVED_METRICS] = []
     if _touches(changed, STEERING):
         _steer(content, position, parts, fresh="optimizer" in changed)
@@ -66,7 +74,7 @@ def _steer(content: Content, position: Position, parts: RunComponents, fresh: bo
 
     fresh: whether the optimizer's state is reset as well.
     """
-    optimizer = parts.task.make_optimizer(nn.Linear(1, 1).parameters())
+    optimizer = stand_in_optimizer(parts.task)
     config = parts.task.make_schedule(optimizer)
     schedule = config["scheduler"]
     optimizer.step()  # changes nothing without gradients; a schedule's step must come after one
@@ -76,15 +84,10 @@ def _steer(content: Content, position: Position, parts: RunComponents, fresh: bo
     else:
         for _ in range(position.step if config["interval"] == "step" else position.epoch):
             schedule.step()
-    group = {
-        key: value
-        for key, value in optimizer.state_dict()["param_groups"][0].items()
-        if key != "params"
-    }
     state = content["optimizer_states"][0]
     if fresh:
         state["state"] = {}
-    state["param_groups"] = [group | {"params": old["params"]} for old in state["param_groups"]]
+    state["param_groups"] = optimizer.state_dict()["param_groups"]
     content["lr_schedulers"] = [schedule.state_dict()]
 
 

@@ -34,6 +34,12 @@ class Trial:
         """
         return False
 
+    def require_weights(self, digest: str) -> None:
+        """Raise InputError if the run must start from other pretrained weights.
+
+        digest: their SHA-256.
+        """
+
     def finish(self) -> None:
         """Keep the run's results, once training and test are over; the record is closed next."""
 

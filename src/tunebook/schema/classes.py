@@ -17,6 +17,7 @@ from tunebook.data.image_files import ImageTable
 from tunebook.runs.assemble import Interval
 from tunebook.schema.notes import Notes, Target, files_of, notes, targets_of
 from tunebook.schema.values import Schema, setting, value_schema
+from tunebook.training.trainer import FURTHER
 
 # Of these, only the classes in conf/ are known: most others need objects that YAML can't hold.
 ONLY_SHIPPED = (*NAMED, "sweep.sampler", "sweep.pruner")
@@ -26,7 +27,7 @@ OF_SOURCES = {name: each.annotation for name, each in parameters_of(ImageTable).
 GIVEN: dict[str, Iterable[str]] = {
     "data.source": OF_SOURCES,
     "data": ("source", "augmentation", "seed", "contents"),
-    "model": ("image_shape", "num_classes"),
+    "model": ("image_shape", "num_classes", "normalized"),
     "loss": ("num_classes", "class_counts"),
     "metrics": ("num_classes",),
     "optimizer": ("params",),
@@ -41,6 +42,7 @@ OWN: dict[str, dict[str, Any]] = {
         if name not in parameters_of(ImageDataModule)
     },
     "optimizer": {"lr": Positive},
+    "trainer": FURTHER,
     "scheduler": {"interval": Interval},
 }
 

@@ -77,10 +77,18 @@ def _refusal(
     check: Callable[[DictConfig], None], cfg: DictConfig, words: list[str]
 ) -> tuple[SettingError, list[str]] | None:
     try:
+        _refuse_time_limit(cfg)
         check(cfg)
     except SettingError as error:
         return error, words
     return None
+
+
+def _refuse_time_limit(cfg: DictConfig) -> None:
+    """Raise SettingError for a limit that ends a run to be resumed by hand, as no trial is."""
+    if (limit := cfg.trainer.max_time) is not None:
+        message = "is not for sweeps; sweep.trial_timeout limits the time of a trial"
+        raise SettingError("trainer.max_time", limit, message)
 
 
 def _removable(request: Request, key: str) -> str:

@@ -108,7 +108,11 @@ REQUIRED: dict[str, Check] = {
     "tunebook.position.batch": is_count,
     "tunebook.position.batches": lambda value: is_count(value) and value > 0,
 }
-OPTIONAL: dict[str, Check] = {"tunebook.trained": lambda value: isinstance(value, bool)}
+OPTIONAL: dict[str, Check] = {
+    "tunebook.trained": lambda value: isinstance(value, bool),
+    "tunebook.weights": _is_text,
+    "tunebook.position.accumulated": lambda value: is_count(value) and value > 0,
+}
 # The last two are what Lightning adds for some precisions.
 KEPT = (
     "epoch", "global_step", "state_dict", "loops", "callbacks", "optimizer_states",
@@ -160,7 +164,8 @@ def _require_order(content: Content, name: str) -> None:
     position, history = Position.of(content), content["callbacks"]["EpochLogger"]["history"]
     epochs = [epoch["epoch"] for epoch in history]
     in_order = epochs == list(range(1, len(epochs) + 1)) and len(epochs) == position.epoch
-    if not in_order or position.batch > position.batches or position.step > MAX_STEPS:
+    is_possible = position.batch <= position.batches and position.is_between_steps
+    if not in_order or not is_possible or position.step > MAX_STEPS:
         raise CheckpointError(f"{name}: its epochs and its position contradict each other")
     if content["tunebook"].get("trained") and not epochs:
         raise CheckpointError(f"{name}: it is marked as trained, but has no epoch")

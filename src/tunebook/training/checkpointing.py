@@ -78,18 +78,22 @@ class CheckpointCallback(Callback):
         write_progress(checkpoint, self._position)
 
     def save(self, trainer: Trainer, done: int, epoch: int | None = None) -> None:
-        """Write `last.ckpt`.
+        """Write `last.ckpt`, unless gradients are waiting for further batches of their step.
 
         done: the number of completed training batches of the epoch. epoch: None means the trainer's
         current epoch.
         """
         if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
             return  # no run can resume from these weights; the next loss will reveal it
-        self._position = Position(
+        position = Position(
             trainer.current_epoch if epoch is None else epoch,
             done,
             int(trainer.num_training_batches),
+            trainer.accumulate_grad_batches,
         )
+        if not position.is_between_steps:
+            return  # the next batches will finish the step
+        self._position = position
         trainer.save_checkpoint(self.folder / LAST)
         self._log_changes(self.files.problem)
         self._next_save = time.monotonic() + (TRY_AGAIN_S if self.unsaved else self.every_s)

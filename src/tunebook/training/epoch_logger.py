@@ -81,7 +81,10 @@ class EpochLogger(Callback):
             "speed/samples_per_s": self.samples_per_s,
         }
         if self.log_lr:
-            found["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+            groups = trainer.optimizers[0].param_groups
+            found["lr"] = groups[-1]["lr"]
+            if len(groups) > 1:  # of a network that is fine-tuned, whose head is the last group
+                found["lr_backbone"] = groups[0]["lr"]
         pl_module.log_dict(found)
         found |= self._train_metrics(pl_module).compute()
         found |= {

@@ -16,22 +16,39 @@ class Position:
     """Hold a position in a run: `batch` of the `batches` training batches of the epoch are done.
 
     Epochs are counted from 0. When all batches are done, the epoch's validation comes next.
+    accumulated: batches whose gradients make up one optimizer step; the last step of an epoch may
+    have fewer. A position is never within a step.
     """
 
     epoch: int
     batch: int
     batches: int
+    accumulated: int = 1
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Self:
         """Return the position that is stored in a checkpoint."""
         found = content["tunebook"]["position"]
-        return cls(int(found["epoch"]), int(found["batch"]), int(found["batches"]))
+        accumulated = int(found.get("accumulated", 1))
+        return cls(int(found["epoch"]), int(found["batch"]), int(found["batches"]), accumulated)
+
+    def plain(self) -> dict[str, int]:
+        """Return what `of` reads."""
+        found: dict[str, int] = asdict(self)
+        return {key: value for key, value in found.items() if key != "accumulated" or value != 1}
 
     @property
     def step(self) -> int:
         """Return the number of completed optimizer steps."""
-        return self.epoch * self.batches + self.batch
+        in_an_epoch, in_this_epoch = (
+            -(-batches // self.accumulated) for batches in (self.batches, self.batch)
+        )
+        return self.epoch * in_an_epoch + in_this_epoch
+
+    @property
+    def is_between_steps(self) -> bool:
+        """Return whether no gradients are waiting for further batches."""
+        return self.batch % self.accumulated == 0 or self.batch == self.batches
 
     def __str__(self) -> str:
         return f"epoch {self.epoch + 1}, step {self.step}"
@@ -47,13 +64,14 @@ class Position:
             )
         return (
             f"at epoch {self.epoch + 1} of {epochs}, after step {self.step} "
-            f"({self.batch} of this epoch's {self.batches})"
+            f"({self.batch} of this epoch's {self.batches}"
+            f"{' batches' if self.accumulated > 1 else ''})"
         )
 
 
 def write_progress(content: dict[str, Any], position: Position) -> None:
     """Write the position and the loops' counters into the content of a checkpoint."""
-    content["tunebook"]["position"] = asdict(position)
+    content["tunebook"]["position"] = position.plain()
     content["epoch"], content["global_step"] = position.epoch, position.step
     loop = content["loops"]["fit_loop"]
     begun, done = position.epoch + 1, position.epoch
@@ -61,7 +79,8 @@ def write_progress(content: dict[str, Any], position: Position) -> None:
         _counts(begun, begun, done, done), _counts(begun, begun, done, done)
     )
     loop["epoch_loop.state_dict"] = {"_batches_that_stepped": position.step}
-    batches = _progress(_counts(*[position.step] * 4), _counts(*[position.batch] * 4))
+    total = position.epoch * position.batches + position.batch
+    batches = _progress(_counts(*[total] * 4), _counts(*[position.batch] * 4))
     loop["epoch_loop.batch_progress"] = batches | {
         "is_last_batch": position.batch == position.batches
     }

@@ -1,6 +1,9 @@
 """Make the Lightning Trainer."""
 
+import importlib.util
 import logging
+import os
+import shutil
 import sys
 from typing import Annotated, Any, Literal
 
@@ -18,6 +21,7 @@ from tunebook.config.validation import (
     Name,
     NonNegative,
     Positive,
+    PositiveSeconds,
     SettingError,
     validate_args,
 )
@@ -29,6 +33,16 @@ for library in ("pytorch_lightning", "lightning_fabric"):
 Devices = Count | Literal["auto"]
 # Limited, because each epoch's metrics stay in memory and in every checkpoint.
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+Accumulated = Annotated[int, Field(ge=1, le=1_000_000)]
+# The settings of `trainer` that are not Lightning's: `GracefulShutdown` and the task use them.
+FURTHER: dict[str, Any] = {"max_time": PositiveSeconds | None, "compile": bool}
+# `CheckpointCallback` saves checkpoints, and the data module splits each batch among the devices.
+ALWAYS: dict[str, Any] = {
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "use_distributed_sampler": False,
+}
 Limit = Count | Positive  # a number of batches, or a fraction of them
 
 
@@ -41,6 +55,7 @@ def make_trainer(
     max_epochs: Epochs,
     deterministic: bool,
     gradient_clip_val: NonNegative,
+    accumulate_grad_batches: Accumulated,
     limit_train_batches: Limit,
     limit_val_batches: Limit,
     limit_test_batches: Limit,
@@ -65,16 +80,14 @@ def make_trainer(
         max_epochs=max_epochs,
         deterministic=deterministic,
         gradient_clip_val=gradient_clip_val or None,
+        accumulate_grad_batches=accumulate_grad_batches,
         **_batch_limits(train=limit_train_batches, val=limit_val_batches, test=limit_test_batches),
         default_root_dir=output_dir,
         callbacks=callbacks + bar,
         plugins=[checkpoint_io],
-        enable_checkpointing=False,  # CheckpointCallback saves them
         logger=logger,
         enable_progress_bar=bool(bar),
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the data module splits each batch among the devices
+        **ALWAYS,
     )
 
 
@@ -140,6 +153,17 @@ def _batch_limits(**limits: float) -> dict[str, Any]:
                 "must be a whole number of batches, or a fraction up to 1.0",
             )
     return {f"limit_{split}_batches": limit for split, limit in limits.items()}
+
+
+def check_compiler(device: Literal["cpu", "gpu"]) -> None:
+    """Raise SettingError if torch.compile lacks what it generates code with on this machine."""
+    if device == "cpu":
+        compiler = os.environ.get("CXX", "g++")
+        missing = "" if shutil.which(compiler) else f"a C++ compiler ({compiler})"
+    else:
+        missing = "" if importlib.util.find_spec("triton") else "the package triton"
+    if missing:
+        raise SettingError("trainer.compile", True, f"torch.compile needs {missing}")
 
 
 def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:

@@ -1,8 +1,4 @@
-"""Define the networks that map images to logits.
-
-Images are float tensors (B, C, H, W) in [0, 1], logits are (B, num_classes). `image_shape`
-(C, H, W) and `num_classes` come from the data. Every other argument is a setting of conf/model/.
-"""
+"""Define small networks that are trained from scratch."""
 
 from typing import Annotated
 
