@@ -69,7 +69,7 @@ def value_smaller(key: str, value: str) -> str:
         return "2"
     if value.startswith("range("):
         return "range(2)"
-    return value if "(" in value else ",".join(value.split(",")[:2])
+    return value if "(" in value or value.startswith("[") else ",".join(value.split(",")[:2])
 
 
 def shrunk(words: list[str]) -> list[str]:
