@@ -35,9 +35,9 @@ class ClassificationTask(LightningModule):
 
     The network maps images (B, C, H, W) to logits (B, num_classes), and the loss maps these and
     labels int64 (B,) to the batch's mean. If the augmentation mixes labels, training labels are
-    probabilities (B, num_classes), and the most probable class counts for the training accuracy.
-    Every step reseeds torch's generator from (seed, step),
-    so dropout is the same after a resume without any saved state.
+    probabilities (B, num_classes), and `EpochMetrics` takes the most probable class as the label.
+    Every step reseeds torch's generator from (seed, step), so dropout is the same after a resume
+    without any saved state.
 
     If the network has a method `start_epoch(epoch)`, it is called at the start of each epoch,
     counted from 1, and when a run resumes. What its method `parameter_groups()` returns, if it has

@@ -68,7 +68,7 @@ class TestFinishedRun:
             "scheduler": "cosine",
         }
         assert expected.items() <= params.items()
-        assert 25 <= len(params) <= 55
+        assert 25 <= len(params) <= 65
         assert not [name for name in params if "_target_" in name]
 
     def test_has_metrics_by_epoch(self, finished: Finished) -> None:
