@@ -141,6 +141,7 @@ def prepared(arguments: list[str]) -> tuple[int, str, list[str]]:
             entry._prepare(
                 parsed,
                 "config",
+                "",
                 RunConfig.of,
                 "tunebook.runs.check:check",
                 "tunebook.runs.resolve_resume:resolve_resume",
