@@ -90,7 +90,8 @@ def test_the_frozen_backbone_and_the_stages_make_a_difference(whole: Whole) -> N
         (*STAGES, "scheduler=onecycle"),
         (*STAGES, "scheduler=plateau", "tested_weights=best"),
         (*STAGES, "optimizer=sgd", "augmentation=affine"),
-        (*STAGES, "trainer.precision=bf16-mixed"),
+        # At 8 x 8, taps of the last kernels see padding only, whose gradient in bf16 is arbitrary.
+        (*STAGES, "data.image_size=32", "trainer.precision=bf16-mixed"),
     ],
     ids=lambda words: " ".join(words[-2:]),
 )

@@ -56,6 +56,7 @@ class CheckpointCallback(Callback):
         self.unsaved = ""  # why the last save failed
         self._position = Position(0, 0, 0)
         self._next_save = 0.0
+        self._is_unusable = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far, for a resumed run."""
@@ -83,8 +84,13 @@ class CheckpointCallback(Callback):
         done: the number of completed training batches of the epoch. epoch: None means the trainer's
         current epoch.
         """
-        if not all(bool(torch.isfinite(p).all()) for p in trainer.lightning_module.parameters()):
-            return  # no run can resume from these weights; the next loss will reveal it
+        unusable = _not_finite(trainer.lightning_module)
+        if unusable:  # no run can resume from these weights
+            if self._is_unusable:  # the loss since then did not reveal it
+                self._log_changes(f"{unusable} is not finite")
+            self._is_unusable = True
+            return
+        self._is_unusable = False
         position = Position(
             trainer.current_epoch if epoch is None else epoch,
             done,
@@ -172,3 +178,10 @@ class CheckpointCallback(Callback):
         self._save_best(trainer)
         self.run_metadata["trained"] = True
         self.save(trainer, 0, epoch=trainer.current_epoch)
+
+
+def _not_finite(module: LightningModule) -> str:
+    """Return the name of a parameter that holds NaN or infinity; "" if none does."""
+    return next(
+        (name for name, value in module.named_parameters() if not torch.isfinite(value).all()), ""
+    )
