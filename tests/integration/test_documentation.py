@@ -1,8 +1,8 @@
 """The commands in README and docs/ run, and the links and files that the pages name are there.
 
 The commands of a page run in the order of the page, in a folder of their own. `shrunk` states how
-each is made smaller. The commands of a project are run by test_project_runs.py, and the tutorial by
-test_tutorial.py.
+each is made smaller. The commands of a project are run by test_project_runs.py and
+test_extending.py, and the tutorial by test_tutorial.py.
 """
 
 import functools
@@ -21,6 +21,7 @@ from PIL import Image
 import tunebook
 from tests.conftest import ROOT, Cli, in_folder, run_process, runs_in
 from tests.helpers import faults
+from tests.helpers.pages import files_shown
 from tests.helpers.runs import with_store
 from tunebook import program
 
@@ -28,11 +29,8 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page: page.read_text() for page in PAGES}
 MAX_README_LINES = 150
-# Files that a reader is told to make.
-EXAMPLES = {
-    "conf/optimizer/asgd.yaml", "conf/loss/margin.yaml", "conf/metrics/kappa.yaml",
-    "conf/model/linear.yaml", "conf/data/mine.yaml", "conf/augmentation/scans.yaml",
-}  # fmt: skip
+# Files that a reader is told to make, but that a page does not show with their path.
+EXAMPLES = {"conf/augmentation/scans.yaml"}
 
 # A command of a training that is smaller has these values, whatever the page says.
 SMALL = {
@@ -105,7 +103,7 @@ def keys(words: list[str]) -> set[str]:
 
 def commands(page: Path) -> list[str]:
     """Return the commands of a page: the lines of its sh blocks, and those within sentences."""
-    text = re.sub(r"```sh\ntunebook init.*?```", "", TEXTS[page], flags=re.DOTALL)
+    text = re.sub(r"```sh\n(?:tunebook init|cd my_project).*?```", "", TEXTS[page], flags=re.DOTALL)
     found = re.findall(r"```sh\n(.*?)```|`((?:python src/|tunebook )[^`\n]+)`", text, re.DOTALL)
     lines = [line for block, inline in found for line in (block or inline).splitlines()]
     return [line for line in lines if line.strip() and "..." not in line]
@@ -250,7 +248,7 @@ def test_links_and_targets_are_there(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", TEXTS[page]):
         assert link.startswith("https://") or (page.parent / link).is_file(), link
     for file in re.findall(r"`((?:tests|conf|src)/[\w/.]+\.\w+)`", TEXTS[page]):
-        assert (ROOT / file).is_file() or file in EXAMPLES, file
+        assert (ROOT / file).is_file() or file in {*EXAMPLES, *files_shown(TEXTS[page])}, file
 
 
 def test_readme_is_short_and_names_each_page() -> None:

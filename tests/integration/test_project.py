@@ -269,10 +269,14 @@ def test_config_files_and_names_of_a_project(watched: Path) -> None:
 
 def test_the_package_is_not_trusted_outside_its_project(watched: Path, tmp_path: Path) -> None:
     words = [f"model._target_={NAME}.networks.SmallCNN"]
-    for folder in (tmp_path, make(tmp_path / "other", TABLE)):
+    other = make(tmp_path / "other", TABLE)
+    for folder, advice in (
+        (tmp_path, "into a project of your own: tunebook init, see docs/extending.md"),
+        (other, f"name your own package in {other}/pyproject.toml: [tool.tunebook], package"),
+    ):
         (line,) = composed(folder, [({}, words)])
         assert OTHER in line
-        assert line.endswith("your own goes into the package of a project: tunebook init")
+        assert line.endswith(advice)
     assert not was_imported(watched)
 
 

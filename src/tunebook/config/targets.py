@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunebook.config.paths import PROJECT
+from tunebook.config.project import FILE
 from tunebook.config.validation import SettingError, instantiate, suggest
 
 
@@ -96,18 +97,26 @@ def check_name(target: object, kind: str, where: str) -> str:
             where, target, f"must be the dotted name of a class in {' or '.join(allowed)}"
         )
     if not any(target.startswith(module + ".") for module in allowed):
-        advice = "; your own goes into the package of a project: tunebook init"
         raise SettingError(
             where,
             target,
             f"must be a class in {' or '.join(allowed)}: other code is never run from a config"
-            f"{advice if KINDS[kind].takes_own and allowed == KINDS[kind].modules else ''}",
+            f"{_where_own_code_goes(kind)}",
         )
     if target.rpartition(".")[2] in KINDS[kind].refused:
         raise SettingError(
             where, target, "writes files where a config says; the run keeps its own checkpoints"
         )
     return target
+
+
+def _where_own_code_goes(kind: str) -> str:
+    """Return the end of an error line: where a class of the user's own must be to be trusted."""
+    if not KINDS[kind].takes_own or (PROJECT is not None and PROJECT.package):
+        return ""  # the package is one of those that are listed
+    if PROJECT is not None:
+        return f"; name your own package in {PROJECT.folder / FILE}: [tool.tunebook], package"
+    return "; put it into a project of your own: tunebook init, see docs/extending.md"
 
 
 def resolve(target: object, kind: str, where: str) -> type[Any]:
