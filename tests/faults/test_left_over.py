@@ -39,7 +39,7 @@ def kill_once_there_is(outputs: str, pattern: str) -> None:
 
 def kill_at_the_end_of(moment: str) -> None:
     """Kill this process when its log is saved, or when the end of its run is recorded as well."""
-    from tunebook.tracking.tracker import MLflowTracker
+    from tunebook.tracking import MLflowTracker
 
     owner = {"log": MLflowTracker, "end": RunFolder}[moment]
     faults.at_call(owner, "close", 1, faults.send(signal.SIGKILL))
@@ -251,7 +251,7 @@ def test_a_run_is_found_however_early_it_is_killed(tmp_path: Path) -> None:
 
 def kill_before_the_first_checkpoint(moment: str) -> None:
     from tunebook.runs import record
-    from tunebook.tracking.tracker import MLflowTracker
+    from tunebook.tracking import MLflowTracker
     from tunebook.training import CheckpointCallback
 
     owner, name = {

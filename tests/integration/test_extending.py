@@ -3,6 +3,7 @@
 They are written into a project and trained. Their runs are killed, resumed, swept and repeated.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -106,7 +107,7 @@ def test_a_killed_run_ends_as_if_undisturbed(extended: Path) -> None:
     words = (*WORDS, "trainer.max_epochs=12", "checkpoint_every_s=0.001", "experiment_name=killed")
     succeed(extended, *words)
     killed_at_epoch(extended, 4, *words)
-    succeed(extended, "train", "resume=last")
+    succeed(extended, "train", "resume=last", "tracking=mlflow_json")
     before, after = [
         run for run in runs_in(extended) if run.data.tags["command"].endswith("=killed")
     ]
@@ -118,6 +119,23 @@ def test_a_killed_run_ends_as_if_undisturbed(extended: Path) -> None:
     }
     first, second = (_weights(extended, run.info.run_id) for run in (before, after))
     assert all(torch.equal(first[name], second[name]) for name in first)
+    folders = [Path(run.data.tags["folder"]) for run in (before, after)]
+    assert _points_of_logger(folders[0]) == _points_of_logger(folders[1])
+
+
+def _points_of_logger(folder: Path) -> list[tuple[int, str, float]]:
+    """Return the points that the page's logger has, without times; assert that none is twice."""
+    lines = (folder / "loggers" / "json_lines" / "metrics.jsonl").read_text().splitlines()
+    settings, *logged = map(json.loads, lines)
+    assert settings["loss.q"] == "0.7"
+    points = [
+        (step["step"], name, value)
+        for step in logged
+        for name, value in step.items()
+        if name != "step"
+    ]
+    assert len({point[:2] for point in points}) == len(points)
+    return sorted(point for point in points if not point[1].startswith(TIMES))
 
 
 def _weights(folder: Path, run_id: str) -> dict[str, torch.Tensor]:

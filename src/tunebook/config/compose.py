@@ -42,6 +42,7 @@ NEW_AS_A_WHOLE = (
     "augmentation.",
     "callbacks.",
     "metrics.",
+    "tracking.also.",
     "sweep.sampler.",
     "sweep.pruner.",
     "sweep.space.",

@@ -63,8 +63,17 @@ KINDS = {
     "sweep.sampler": Kind("optuna.samplers:BaseSampler", ("optuna.samplers",)),
     "sweep.pruner": Kind("optuna.pruners:BasePruner", ("optuna.pruners",)),
     "tracking": Kind("pytorch_lightning.loggers:Logger", ("tunebook.tracking",), takes_own=False),
+    "tracking.also": Kind(
+        "pytorch_lightning.loggers:Logger",
+        (
+            "tunebook.tracking.wandb_offline",
+            "pytorch_lightning.loggers.tensorboard",
+            "pytorch_lightning.loggers.csv_logs",
+        ),
+    ),
 }
-NAMED = ("metrics", "callbacks")  # groups whose keys are names, each of an object of this kind
+# Groups and nodes whose keys are names, each of an object of this kind.
+NAMED = ("metrics", "callbacks", "tracking.also")
 # Groups that are either one object or several with names.
 ONE_OR_NAMED = ("augmentation",)
 
@@ -73,8 +82,8 @@ def kind_at(where: str) -> str | None:
     """Return the kind of the object that a path in the config describes, or None for none."""
     if where in KINDS:
         return where
-    group, _, name = where.partition(".")
-    return group if group in NAMED + ONE_OR_NAMED and "." not in name else None
+    group = where.rpartition(".")[0]
+    return group if group in NAMED + ONE_OR_NAMED else None
 
 
 def trusted(kind: str) -> tuple[str, ...]:

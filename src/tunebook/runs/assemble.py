@@ -36,6 +36,7 @@ from tunebook.metrics.objective import check_objective, direction_of
 from tunebook.runs.make_network import make_network
 from tunebook.task import ClassificationTask, ParameterGroups
 from tunebook.tracking import Tracker
+from tunebook.tracking.further_loggers import LoggerFactory, require_extra
 from tunebook.training import VerifiedCheckpoints
 from tunebook.training.trainer import FURTHER, check_compiler, device_kind, make_trainer
 
@@ -57,6 +58,11 @@ PLACES = {
 }
 # Settings of a schedule that are learning rates themselves, of which each group has its own.
 RATES = {"base_lr", "max_lr"}
+# The optional package that a logger needs, which is also the name of the extra.
+EXTRAS = {
+    "pytorch_lightning.loggers.tensorboard.TensorBoardLogger": "tensorboard",
+    "tunebook.tracking.wandb_offline.OfflineWandb": "wandb",
+}
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
 TYPES: dict[str, Any] = {
     "seed": Seed,
@@ -122,7 +128,7 @@ def build(settings: Settings, contents: Contents | None = None) -> RunComponents
         data,
         task,
         callbacks,
-        make(settings["tracking"], "tracking"),
+        _make_tracker(settings["tracking"]),
         log_lr=schedule_class is not ConstantLR,
     )
 
@@ -213,6 +219,31 @@ def _make_callbacks(
             raise SettingError(where, one[TARGET], "there is another callback of this kind")
         found.append(made)
     return found
+
+
+def _make_tracker(settings: Settings) -> Tracker:
+    """Return the tracker, which makes its further loggers when it opens a run."""
+    further = settings.get("also") or {}
+    own = {key: value for key, value in settings.items() if key != "also"}
+    tracker: Tracker = make(
+        own,
+        "tracking",
+        also={name: _logger_factory(name, one) for name, one in further.items()},
+    )
+    if further and tracker.also is None:
+        raise SettingError("tracking.also", list(further), "needs a tracker that records in MLflow")
+    return tracker
+
+
+def _logger_factory(name: str, settings: Settings) -> LoggerFactory:
+    where = f"tracking.also.{name}"
+
+    def make_logger(**given: str) -> Any:
+        if package := EXTRAS.get(settings.get(TARGET, "")):
+            require_extra(where, package)
+        return make(settings, "tracking.also", where=where, **given)
+
+    return make_logger
 
 
 def _require_split(data: ImageDataModule, selecting: bool) -> None:

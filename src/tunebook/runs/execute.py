@@ -166,7 +166,8 @@ def close(
     if status != "FINISHED":
         word = f"resume={job.parts.tracker.run_id or folder.path}"
         log.info(
-            "resume with: %s", record.command("train", word, folder, "tracking.uri=", "outputs=")
+            "resume with: %s",
+            record.command("train", word, folder, "tracking=", "tracking.uri=", "outputs="),
         )
 
 

@@ -32,6 +32,8 @@ GIVEN: dict[str, Iterable[str]] = {
     "metrics": ("num_classes",),
     "optimizer": ("params",),
     "scheduler": ("optimizer", "total_steps"),
+    "tracking": ("also",),
+    "tracking.also": ("save_dir", "run_name", "run_key"),
     "trainer": ("output_dir", "callbacks", "checkpoint_io", "logger"),
 }
 # What the program checks in addition to the constructors, or in their place.
@@ -134,11 +136,15 @@ def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> S
     if kind in default_choices() and kind not in NAMED:
         more["defaults"] = True  # of the whole file; a named object is a part of one
     more |= {
-        other.rpartition(".")[2]: {"$ref": f"#/definitions/{other}"}
-        for other in KINDS
-        if other.startswith(f"{kind}.")
+        part: _below(f"{kind}.{part}") for part in parameters_of(found) if f"{kind}.{part}" in KINDS
     }
     return {"description": about, **closed({**more, **arguments(found, kind, key_notes)})}
+
+
+def _below(kind: str) -> Schema:
+    """Return the schema of the object of another kind that a class takes, or of the named ones."""
+    one = {"$ref": f"#/definitions/{kind}"}
+    return {"type": ["object", "null"], "additionalProperties": one} if kind in NAMED else one
 
 
 def _target(kind: str, known: dict[str, Schema]) -> Schema:

@@ -1,6 +1,9 @@
 """Record runs in MLflow: what is recorded, and how it reaches the tracking store.
 
 tracker         the Lightning logger that training sees: opens a run, records it and closes it
+mlflow_tracker  the tracker that records in MLflow, and in further loggers beside it
+further_loggers logs what a run's journal holds to further Lightning loggers
+wandb_offline   the logger that writes a run of Weights & Biases into a folder
 journal         a run's append-only record on disk, which survives a kill
 records         the kinds of record that a journal may hold, and what each must contain
 arrived         remembers how much of a run's journal the store has received
@@ -35,9 +38,11 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 if TYPE_CHECKING:
-    from tunebook.tracking.tracker import MLflowTracker, NoTracker, Tracker
+    from tunebook.tracking.mlflow_tracker import MLflowTracker
+    from tunebook.tracking.tracker import NoTracker, Tracker
 
 __all__ = ["MLflowTracker", "NoTracker", "Tracker"]
+MODULES = {"MLflowTracker": "mlflow_tracker", "NoTracker": "tracker", "Tracker": "tracker"}
 
 
 def __getattr__(name: str) -> Any:
@@ -47,6 +52,6 @@ def __getattr__(name: str) -> Any:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module("tunebook.tracking.tracker")
-    globals().update({each: getattr(module, each) for each in __all__})
-    return globals()[name]
+    found = getattr(importlib.import_module(f"tunebook.tracking.{MODULES[name]}"), name)
+    globals()[name] = found
+    return found
