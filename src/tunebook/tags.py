@@ -12,5 +12,6 @@ REPRODUCES = "reproduces"  # the id of the run that a reproduction repeats
 TESTED_WEIGHTS = "tested_weights"  # "best" or "last"
 IMAGES = "data.images"  # the name of the user's own images, and a digest of their content
 WEIGHTS = "weights.sha256"  # the digest of the pretrained weights that the run started from
+TEST_INTERVALS = "test.intervals"  # JSON: the 95 % interval of each test metric
 PROJECT_NAME = "project"  # the name of the user's project
 PROJECT_CODE = "project.code"  # the digest of its package's files

@@ -74,7 +74,9 @@ def test_the_model_is_the_one_that_was_tested(trained: tunebook.Run) -> None:
 
 
 def test_pictures_are_images(trained: tunebook.Run) -> None:
-    assert set(trained.pictures) == {"confusion_matrix", "learning_curves", "worst_images"}
+    assert set(trained.pictures) == {
+        "calibration", "confused_classes", "confusion_matrix", "learning_curves", "worst_images",
+    }  # fmt: skip
     assert all(isinstance(picture, Image.Image) for picture in trained.pictures.values())
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import Cli, run_process, runs_in
 from tests.helpers import faults
 from tests.helpers.runs import RUN, STEPS, TIMES, folder_of_run, with_store
+from tunebook.config.validation import SettingError
+from tunebook.runs.assemble import make_tracker
 
 pytest.importorskip("tensorboard")
 pytest.importorskip("wandb")
@@ -79,7 +81,7 @@ def test_a_run_of_wandb_stays_on_this_machine(tmp_path: Path) -> None:
         "train.py", *RUN, "tracking=mlflow_wandb", *with_store(tmp_path), MY_API_TOKEN=secret,
     )  # fmt: skip
     assert result.code == 0, result.err
-    assert "wandb" not in result.out + result.err
+    assert "wandb:" not in result.out + result.err  # as its own lines begin
     folder = folder_of_run(tmp_path) / "loggers" / "wandb" / "wandb"
     (file,) = folder.glob("offline-run-*/run-*.wandb")
     content = file.read_bytes()
@@ -107,3 +109,9 @@ def test_other_loggers_of_lightning_are_not_trusted(cli: Cli, tmp_path: Path) ->
     )  # fmt: skip
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
     assert "tunebook init, see docs/extending.md" in result.err
+
+
+def test_a_logger_needs_the_journal_of_mlflow() -> None:
+    settings = {"_target_": "tunebook.tracking.NoTracker", "also": {"mine": {"_target_": "x.Y"}}}
+    with pytest.raises(SettingError, match=r"tracking.also=.*mine.*records in MLflow"):
+        make_tracker(settings)

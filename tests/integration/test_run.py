@@ -96,7 +96,9 @@ class TestFinishedRun:
             "config/config.yaml", "config/overrides.yaml", "config/requirements.txt",
             "log/train.log", "log/journal.jsonl", "pictures/confusion_matrix.png",
             "pictures/learning_curves.png", "pictures/worst_images.png",
+            "pictures/calibration.png", "pictures/confused_classes.png",
             "pictures/augmented_images.png",
+            "test/classes.csv", "test/intervals.json", "test/predictions.csv",
             "checkpoints/best.ckpt", "checkpoints/last.ckpt",
         }  # fmt: skip
         assert not list((finished.folder / "out").rglob("*.ckpt"))

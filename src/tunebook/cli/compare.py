@@ -17,7 +17,12 @@ def main(cfg: "DictConfig") -> None:
     from pathlib import Path
 
     from tunebook.report.compare import compare
-    from tunebook.report.requested_runs import RequestedRuns
+    from tunebook.report.requested_runs import RequestedRuns, pair_of
 
     reports = Path(str(cfg.outputs)) / "reports" if cfg.report else None
+    if (pair := pair_of(cfg)) is not None:
+        from tunebook.report.disagreement import disagreement
+
+        print(disagreement(str(cfg.tracking.uri), pair, reports))
+        return
     compare(RequestedRuns.of(cfg), None if cfg.paired is None else str(cfg.paired), reports)

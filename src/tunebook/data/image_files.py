@@ -157,6 +157,11 @@ class EncodedSource(Source):
             ((listing.class_names[label], sheet) for label, sheet in sheets),
         )
 
+    def test_names(self, root: Path) -> list[str] | None:
+        """Return the path of each test image."""
+        divided = self.divided(root)
+        return [divided.collection.listing.paths[row] for row in divided.rows("test")]
+
     def load(self, root: Path) -> ImageSets:
         """Return the images of each split in the size that `find` states."""
         return self.open(root, Preprocessing(self.find(root).image_shape))

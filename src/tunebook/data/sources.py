@@ -93,6 +93,10 @@ class Source(ABC):
         """Return what is recorded about the user's own images, or None for a known data set."""
         return None
 
+    def test_names(self, root: Path) -> list[str] | None:
+        """Return the name of each test image, such as its path, or None if they have none."""
+        return None
+
     def check(self, root: Path) -> None:  # noqa: B027 (most have nothing to check)
         """Raise DataError if it is already clear that the data can't be obtained."""
 

@@ -4,6 +4,8 @@ facts      what is known of each metric: its name in MLflow, direction, format, 
 objective  which metric of a run selects its best epoch, and in which direction
 running    loss and accuracy as running sums, which cost a training step almost nothing
 kept       further metrics of torchmetrics, from the kept logits of a whole validation or test
+intervals  how much the test metrics would vary with other test images
+classes    how well each class is recognized
 
 `facts` does not import torch, because reports and checks of a config need it.
 """

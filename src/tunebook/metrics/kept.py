@@ -41,24 +41,37 @@ class Predictions:
         """Return the logits (N, num_classes) of this device, float32, in the order of the data."""
         return torch.cat(self._logits)
 
+    @property
+    def labels(self) -> Tensor:
+        """Return the labels int64 (N,) of this device, in the order of the data."""
+        return torch.cat(self._labels)
+
     def compute(self, split: str, metrics: Metrics) -> dict[str, Tensor]:
         """Return the metrics of all devices' images together, by their full names."""
         if not metrics:
             return {}
-        parts = [(self.logits, torch.cat(self._labels))]
+        parts = [(self.logits, self.labels)]
         if torch.distributed.is_initialized():
             parts *= torch.distributed.get_world_size()
             torch.distributed.all_gather_object(parts, parts[0])
-        # In double precision, no probability but those of hopeless classes is rounded to 0.
-        probabilities = torch.cat([logits for logits, _ in parts]).double().softmax(dim=1)
+        probabilities = probabilities_of(torch.cat([logits for logits, _ in parts]))
         labels = torch.cat([labels for _, labels in parts])
         return {
-            full_name(split, name): _value(metric, probabilities, labels)
+            full_name(split, name): value_of(metric, probabilities, labels)
             for name, metric in metrics.items()
         }
 
 
-def _value(metric: Metric, probabilities: Tensor, labels: Tensor) -> Tensor:
+def probabilities_of(logits: Tensor) -> Tensor:
+    """Return the probabilities (N, num_classes) of logits, float64.
+
+    In double precision, no probability but those of hopeless classes is rounded to 0.
+    """
+    return logits.double().softmax(dim=1)
+
+
+def value_of(metric: Metric, probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return a metric of these images alone."""
     with warnings.catch_warnings():
         # Averages over classes leave out a class of which there is no image.
         warnings.simplefilter("ignore", UserWarning)

@@ -61,7 +61,7 @@ def rows(study: ComparedRuns, findings: Findings) -> list[Row]:
             for x in (one.sd, one.half_width)
         )
         tested = _tested(study, one)
-        tested_text = "" if tested is None else value_text(study.tested_metric, tested)
+        tested_text = "" if tested is None else _tested_text(study, one, tested)
         took = "" if math.isnan(one.seconds) else duration(one.seconds)
         found.append(
             Row(
@@ -87,6 +87,16 @@ def _tested(study: ComparedRuns, one: Configuration) -> float | None:
         return None
     known = one.figures(study.tested)
     return statistics.median(known) if known else None
+
+
+def _tested_text(study: ComparedRuns, one: Configuration, tested: float) -> str:
+    """Return the test metric, for a single run with its interval over test images."""
+    text = value_text(study.tested_metric, tested)
+    limits = study.intervals.get(one.learned[0].run_id) if len(one.learned) == 1 else None
+    if limits is None:
+        return text
+    low, high = (value_text(study.tested_metric, limit) for limit in limits)
+    return f"{text} [{low.removesuffix(' %')}, {high.removesuffix(' %')}]"
 
 
 def duration(seconds: float) -> str:

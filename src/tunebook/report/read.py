@@ -30,6 +30,7 @@ from tunebook.metrics.facts import (
     tested_name,
 )
 from tunebook.report import own_images, sweep_record
+from tunebook.report.intervals import intervals_of
 from tunebook.report.own_images import with_images
 from tunebook.report.params import as_value, params_of, settings_of, shared_overrides, values_of
 from tunebook.tags import REPRODUCES, SWEEP_KIND, SWEEP_NAME, SWEEP_STATE, SWEEP_TRIAL
@@ -59,6 +60,7 @@ class ComparedRuns:
     finalists: whether all runs belong to such sweeps for finalists.
     tested_metric: the test metric by which the runs are reported beside the objective.
     images: the name of images -> overrides that say where they are, if the runs differ in them.
+    intervals: run id -> the 95 % interval of `tested_metric` over test images, where recorded.
     """
 
     results: Results
@@ -70,6 +72,7 @@ class ComparedRuns:
     finalists: bool = False
     tested_metric: str = TESTED
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
@@ -106,8 +109,9 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     # A command that trains on the user's own images must say where they are.
     whole = (*fixed, str(asked["images"])) if "images" in asked else fixed
     places = own_images.overrides(runs, images)
+    intervals = intervals_of(runs, metric)
     return ComparedRuns(
-        results, whole, parent.info.run_id, params, tested, name, False, metric, places
+        results, whole, parent.info.run_id, params, tested, name, False, metric, places, intervals
     )
 
 
@@ -170,8 +174,10 @@ def read_runs(
     stem = next(iter(stems))[0] if of_finalists else name
     metric = _tested_metric(runs, objective)
     tested, params = _values(runs, metric), _params(runs, images)
-    places = own_images.overrides(runs, images)
-    return ComparedRuns(results, shared, "", params, tested, stem, of_finalists, metric, places)
+    places, intervals = own_images.overrides(runs, images), intervals_of(runs, metric)
+    return ComparedRuns(
+        results, shared, "", params, tested, stem, of_finalists, metric, places, intervals
+    )
 
 
 def _experiment_ids(client: MlflowClient, uri: str, experiment: str | None) -> list[str]:

@@ -47,6 +47,7 @@ __all__ = [
     "make_augmentation",
     "make_schedule",
     "make_source",
+    "make_tracker",
     "steps_of",
     "trainer_for",
 ]
@@ -128,7 +129,7 @@ def build(settings: Settings, contents: Contents | None = None) -> RunComponents
         data,
         task,
         callbacks,
-        _make_tracker(settings["tracking"]),
+        make_tracker(settings["tracking"]),
         log_lr=schedule_class is not ConstantLR,
     )
 
@@ -221,7 +222,7 @@ def _make_callbacks(
     return found
 
 
-def _make_tracker(settings: Settings) -> Tracker:
+def make_tracker(settings: Settings) -> Tracker:
     """Return the tracker, which makes its further loggers when it opens a run."""
     further = settings.get("also") or {}
     own = {key: value for key, value in settings.items() if key != "also"}

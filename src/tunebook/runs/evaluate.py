@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from tunebook.runs import restore
+from tunebook.runs.details import details_of_test
 from tunebook.runs.execute import test
 from tunebook.tags import TESTED_WEIGHTS
 
@@ -21,6 +22,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         restored = restore.restore(cfg, Path(folder))
         figures = test(restored.parts, Path(folder))
+        details = details_of_test(restored.parts)
     stored = restored.stored
     is_from_mlflow = stored.folder is None and not stored.checkpoint
     name = f"{stored.listed.name}  {stored.run_id}" if is_from_mlflow else stored.name
@@ -37,4 +39,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             else f"   recorded: {recorded}"
         )
         log.info("%-10s %s%s", figure, value, comparison)
+    for line in details.summary():
+        log.info("%s", line)
     return figures

@@ -19,6 +19,7 @@ from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.run_folder import BEST, LAST_CHECKPOINT, RunFolder, held
 from tunebook.runs import record, resume
 from tunebook.runs.assemble import RunComponents, build, trainer_for
+from tunebook.runs.details import TestDetails, details_of_test
 from tunebook.runs.pretrained import load_pretrained
 from tunebook.runs.trial import PruningCallback, Trial
 from tunebook.tags import WEIGHTS
@@ -205,14 +206,18 @@ def train_and_test(job: RunContext) -> dict[str, float]:
     if job.parts.objective is not None:
         trial.curve = {int(epoch["epoch"]): epoch[objective] for epoch in report.history}
     figures: dict[str, float] = {}
+    details: TestDetails | None = None
     if trial.tests and not trial.pruned_at_epoch:
         if job.parts.settings["tested_weights"] == "best":
             load_best(job, checkpoints)
         trial.figures = figures = test(job.parts, job.output_dir)
+        details = details_of_test(job.parts)
     best = best_epoch(job.parts, report.history)
     trial.value = best[objective]
+    if details is not None:
+        details.save(job.parts.tracker)
     record.record_results(job.parts, report, figures, best, job.checkpoints)
-    record.log_summary(job.parts, figures, best, report)
+    record.log_summary(job.parts, figures, best, report, details)
     if checkpoints.unsaved:
         log.warning("the last checkpoint was not saved (%s)", checkpoints.unsaved)
     return best

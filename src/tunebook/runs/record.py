@@ -43,6 +43,7 @@ from tunebook.redaction import redact, redacted
 from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.runs.assemble import RunComponents
 from tunebook.runs.data_place import own_images
+from tunebook.runs.details import TestDetails
 from tunebook.runs.trial import Trial
 from tunebook.tags import IMAGES
 from tunebook.text_output import counted
@@ -237,7 +238,7 @@ def record_results(
 
 
 def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
-    from tunebook.tracking import pictures
+    from tunebook.tracking import error_pictures, pictures
 
     logits, names, test = (
         parts.task.test_predictions.logits,
@@ -262,6 +263,14 @@ def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
         pictures.worst_images(test.images[worst], labels[worst], logits[worst], names),
         "pictures/worst_images.png",
     )
+    parts.tracker.save_figure(
+        error_pictures.calibration_curve(labels, logits), "pictures/calibration.png"
+    )
+    if pairs := error_pictures.most_confused(labels, logits):
+        shown = [test.images[places[: error_pictures.EXAMPLES]] for _, _, places in pairs]
+        parts.tracker.save_figure(
+            error_pictures.confused_classes(pairs, shown, names), "pictures/confused_classes.png"
+        )
     if not isinstance(parts.data.augmentation, NoAugmentation):
         images, labels = (part[: pictures.AUGMENTED] for part in parts.data.first_batch())
         parts.tracker.save_figure(
@@ -274,6 +283,7 @@ def log_summary(
     figures: Mapping[str, float],
     best: Mapping[str, float],
     report: EpochLogger,
+    details: TestDetails | None,
 ) -> None:
     """Log a summary of the run's results for the user."""
     seconds = statistics.median(epoch["time/epoch_s"] for epoch in report.history)
@@ -299,6 +309,7 @@ def log_summary(
         "",
         f"{title_of(TESTED):<14} {tested}",
         *([f"               {', '.join(further)}"] if further else []),
+        *(details.summary() if details else []),
         f"best epoch     {picked if parts.objective else unpicked}",
         f"time           {seconds:.1f} s per epoch (median), "
         f"{report.fit_s:.0f} s of training and validation, "

@@ -136,15 +136,21 @@ def _class(kind: str, found: type[Any], target: str, shipped: list[Target]) -> S
     if kind in default_choices() and kind not in NAMED:
         more["defaults"] = True  # of the whole file; a named object is a part of one
     more |= {
-        part: _below(f"{kind}.{part}") for part in parameters_of(found) if f"{kind}.{part}" in KINDS
+        part: _below(f"{kind}.{part}", key_notes)
+        for part in parameters_of(found)
+        if f"{kind}.{part}" in KINDS
     }
     return {"description": about, **closed({**more, **arguments(found, kind, key_notes)})}
 
 
-def _below(kind: str) -> Schema:
+def _below(kind: str, key_notes: Notes) -> Schema:
     """Return the schema of the object of another kind that a class takes, or of the named ones."""
     one = {"$ref": f"#/definitions/{kind}"}
-    return {"type": ["object", "null"], "additionalProperties": one} if kind in NAMED else one
+    if kind not in NAMED:
+        return one
+    named = {"type": "object", "additionalProperties": one}
+    comment = key_notes[kind.rpartition(".")[2]].comment
+    return {"description": comment, "anyOf": [named, {"type": "null"}]}
 
 
 def _target(kind: str, known: dict[str, Schema]) -> Schema:

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from tunebook.config.paths import ROOT
 from tunebook.config.run_config import RunConfig
 from tunebook.run_folder import RunFolder
-from tunebook.runs.assemble import make
+from tunebook.runs.assemble import make_tracker
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.show import table
 from tunebook.sweeps.storage import StudyUnavailable
@@ -159,11 +159,10 @@ def _as_key(name: str) -> str:
 
 
 def _tracker(settings: dict[str, Any]) -> Tracker:
-    tracking = dict(settings["tracking"])
+    tracking = settings["tracking"] | {"also": {}}  # a sweep's parent run has no metrics
     if "system_metrics" in tracking:
-        tracking["system_metrics"] = False  # a sweep's parent run has no metrics
-    tracker: Tracker = make(tracking, "tracking")
-    return tracker
+        tracking["system_metrics"] = False
+    return make_tracker(tracking)
 
 
 def _csv(study: SweepStudy) -> str:

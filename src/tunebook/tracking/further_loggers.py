@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 LoggerFactory = Callable[..., Any]
 FOLDER = "loggers"  # in the run's folder: a subfolder for each logger
 READ_EVERY_S = 1.0
+LEAST_PATIENCE_S = 5.0  # at the end of a run, since most loggers write to this machine
 LIGHTNINGS = {"FINISHED": "success"}  # how Lightning calls a status; all others are "failed"
 
 
@@ -104,9 +105,9 @@ class JournalFollower(threading.Thread):
             self._status = record["status"]
 
     def close(self, patience_s: float) -> None:
-        """Wait until the logger has everything, but no longer than `patience_s` seconds."""
+        """Wait until the logger has everything, but no longer than `patience_s` seconds, or 5."""
         self._closing.set()
-        self.join(patience_s)
+        self.join(max(patience_s, LEAST_PATIENCE_S))
         if self.is_alive():
             log.warning("%s: has not received everything, but MLflow has", self._setting)
 

@@ -121,7 +121,7 @@ def worst_images(
     figure = _grid(len(images), title)
     for i, (axes, image) in enumerate(zip(figure.axes, images, strict=False)):
         guess = int(probabilities[i].argmax())
-        _show(axes, image.float() / 255)
+        draw_image(axes, image.float() / 255)
         wrong = guess != int(labels[i])
         title = (
             f"{class_names[int(labels[i])]} > {class_names[guess]} "
@@ -139,7 +139,7 @@ def augmented_images(images: Tensor, labels: Tensor, class_names: Sequence[str])
     """
     figure = _grid(len(images), "training images of the first epoch, augmented")
     for axes, image, label in zip(figure.axes, images, labels, strict=False):
-        _show(axes, image)
+        draw_image(axes, image)
         axes.set_title(_label_text(label, class_names), fontsize=9)
     return figure
 
@@ -165,7 +165,7 @@ def _grid(count: int, title: str) -> Figure:
     return figure
 
 
-def _show(axes: Axes, image: Tensor) -> None:
+def draw_image(axes: Axes, image: Tensor) -> None:
     """Draw an image (C, H, W) in [0, 1], in which 0 is black."""
     picture = image.clamp(0, 1).permute(1, 2, 0).numpy()
     grey = picture.shape[-1] == 1
