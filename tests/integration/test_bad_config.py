@@ -44,7 +44,7 @@ WRONG_NAMES = [
     (["~model"], "model", "is required"),
     (["optimizer=null"], "optimizer", "is required; allowed: adadelta"),
     (["data=null"], "data", "is required"),
-    (["tracking=null"], "tracking", "allowed: mlflow, off"),
+    (["tracking=null"], "tracking", "allowed: mlflow, mlflow_tensorboard, mlflow_wandb, off"),
     (["optimizer=adam,sgd"], "optimizer=adam,sgd", "for a sweep, add -m"),
     (["model.filters=choice(8,16)"], "model.filters=choice(8,16)", "for a sweep, add -m"),
     (["--seed=1"], "unrecognized arguments: --seed=1", "write seed=1"),
