@@ -160,7 +160,7 @@ def test_settings_of_ones_own_are_swept(extended: Path) -> None:
         ("loss.q=2", "loss.q=2: must be less than or equal to 1"),
         ("optimizer.beta1=-1", "optimizer.beta1=-1: must be greater than or equal to 0"),
         ("metrics.worst_recall.classes=0", "metrics.worst_recall.classes=0: must be greater"),
-        ("callbacks.gradient_peaks.limti=1", "Did you mean 'limit'?"),
+        ("callbacks.gradient_peaks.limti=1", "Did you mean 'callbacks.gradient_peaks.limit'?"),
         ("loss._target_=my_project.losses.GeneralisedCrossEntropy", "Did you mean 'Generalized"),
         ("loss._target_=my_project.optimizers.Lion", "must be a Module of my_project.optimizers"),
     ],
