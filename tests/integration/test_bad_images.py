@@ -126,7 +126,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "floats": (pixels_of_floats, "floats.tif (has pixels of 32 bits"),
     "a name with a line break": (lambda root: (root / "dark/a\n\x1b[31mb.jpg").touch(),
                                  r"dark/a\n\x1b[31mb.jpg (is empty)"),
-    "1 x 1": (all_of_one_pixel, "model.kernel_size=3: must be at most 1: two valid convolutions"),
+    "1 x 1": (all_of_one_pixel, "model.kernel_size=3: must be at most 1: two convolutions"),
     "5,000 classes of one image": (many_classes, "data.test_fraction=0.1: can't split 5040 images"),
 }  # fmt: skip
 

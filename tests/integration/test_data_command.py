@@ -127,7 +127,7 @@ def test_without_near_duplicates_only_the_shown_images_are_compared(
     ("words", "message"),
     [
         ([], "error: root is required: a folder of images"),
-        (["root={0}/nothing"], "no such folder"),
+        (["root={0}/nothing"], "/nothing: no such folder"),
         (["root={0}", "table=labels.csv"], "give only one of them"),
         (["root={0}", "near_threshold=11"], "near_threshold=11: must be less than or equal to 10"),
         (["root={0}", "near_treshold=1"], "Did you mean 'near_threshold'?"),

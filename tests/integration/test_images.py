@@ -188,6 +188,7 @@ def test_a_folder_gives_all_that_is_named_like_images(tmp_path: Path) -> None:
 def test_a_folder_is_searched_with_its_subfolders(tmp_path: Path) -> None:
     for name in (
         "b.png",
+        "a/10.png",
         "a/2.png",
         "a/.c.png",
         ".h/x.png",
@@ -201,7 +202,7 @@ def test_a_folder_is_searched_with_its_subfolders(tmp_path: Path) -> None:
     (tmp_path / "x").symlink_to(tmp_path / "c")
     (tmp_path / "y.png").symlink_to("y.png")
     found = [str(path.relative_to(tmp_path)) for path in image_files(str(tmp_path))]
-    assert found == ["a/2.png", "b.png", "c/d/e.JPG", "e.png/f.png", "y.png"]
+    assert found == ["a/2.png", "a/10.png", "b.png", "c/d/e.JPG", "e.png/f.png", "y.png"]
 
 
 def classifier() -> Classifier:

@@ -295,7 +295,7 @@ def test_the_trials_of_a_sweep_decode_the_images_once(
     [
         (["data=image_folder"], "data.root"),
         (["data=image_table"], "data.table"),
-        (["data=image_folder", "data.root=nowhere"], "no such folder"),
+        (["data=image_folder", "data.root=nowhere"], "data.root=/"),
         (["data=image_folder", "data.root=digits", "data.resize=crp"], "Did you mean 'crop'"),
         (["data=image_folder", "data.root=digits", "data.image_size=0"], "data.image_size=0"),
         (["data=image_folder", "data.root=digits", "data.image_size=[8]"], "data.image_size=[8]"),

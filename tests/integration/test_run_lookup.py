@@ -23,7 +23,7 @@ from tests.helpers.stored import Store
 from tunebook.config.validation import InputError
 from tunebook.tracking.run_lookup import AmbiguousRun, find_run, find_sweep, require_experiment
 from tunebook.tracking.run_reader import ClientReader, Query, Reader, RestReader, SqliteReader
-from tunebook.tracking.store import RunNotFound, require_store
+from tunebook.tracking.store import RunNotFound, open_client, require_store
 
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "mlflow", "scipy", "statsmodels")
 MAX_S = 2.0  # processor time
@@ -86,12 +86,12 @@ def test_a_run_is_found(runs: Runs, text: str, found: str) -> None:
         (
             "twin",
             "run=twin: matches several runs: bbbb3333 (twin), aaaa2222 (twin); "
-            "give more digits of the ID",
+            "give more characters of the ID",
         ),
         (
             "aaaa",
             "run=aaaa: matches several runs: aaaa2222 (twin), aaaa1111 (adam filters=16); "
-            "give more digits of the ID",
+            "give more characters of the ID",
         ),
     ],
 )
@@ -130,6 +130,14 @@ def test_a_sweep_is_found_by_name_id_and_last(runs: Runs) -> None:
     with pytest.raises(RunNotFound, match=r"no such experiment in .*Did you mean 'tunebook'"):
         require_experiment(runs.uri, "tunebok")
     require_experiment(runs.uri, "tunebook")
+
+
+def test_a_store_without_sweeps_says_so(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    open_client(uri)
+    for text in ("last", "s"):
+        with pytest.raises(RunNotFound, match=f"^sweep={text}: there is no sweep in sqlite:"):
+            find_sweep(uri, text)
 
 
 @settings(

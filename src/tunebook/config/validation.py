@@ -281,7 +281,8 @@ def instantiate(
         raise
     except SettingError as error:
         raise error.under(where) from None
-    except (ValueError, TypeError, ArithmeticError) as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        # torch reports a tensor of a negative size as RuntimeError.
         raise _attribute_error(str(error), where, settings) from error
 
 

@@ -90,7 +90,8 @@ class ClassFolders:
         return os.path.join(self.root, folder) if folder else str(self.root)
 
     def _error(self, folder: str, problem: str) -> DataError:
-        return DataError(f"{printable(self._place(folder))}: {problem}")
+        where = printable(self._place(folder))
+        return DataError(f"{where}: {problem}" if folder else f"data.root={where}: {problem}")
 
     def _identity(self, folder: str) -> Identity:
         try:

@@ -68,7 +68,7 @@ def list_folder(root: Path) -> Listing:
     the order of their file names, numbers in them as numbers, then of their paths.
     Raises DataError for a folder that can't be used.
     """
-    where = printable(str(root))
+    where = f"data.root={printable(str(root))}"
     folders = ClassFolders(root)
     tops = folders.classes("")
     split_folders = _split_folders(where, tops)
@@ -103,7 +103,7 @@ def list_table(table: Path) -> Listing:
     relative to the table's folder and may not lead out of it; symbolic links in it are followed.
     Raises DataError for a table that can't be used.
     """
-    where = printable(str(table))
+    where = f"data.table={printable(str(table))}"
     columns = read_table(table)
     paths = _paths(where, columns["path"])
     labels = [label.strip() for label in columns["label"]]

@@ -33,7 +33,7 @@ def read_table(table: Path) -> Columns:
     columns' names does not matter. Other columns are ignored, with a line in the log.
     Raises DataError for a file that can't be used.
     """
-    where = printable(str(table))
+    where = f"data.table={printable(str(table))}"
     read = READERS.get(table.suffix.lower())
     if read is None:
         raise DataError(f"{where}: is no table; allowed: a file named {', '.join(READERS)}")

@@ -27,9 +27,9 @@ def glorot_(module: nn.Module) -> None:
 class KerasCNN(nn.Module):
     """Classify images with the notebook's network, a small CNN.
 
-    Its layers: two valid convolutions, max-pooling, dropout, a dense layer, dropout, logits. With
-    its defaults it has 600,810 parameters on 28 x 28 greyscale images. The notebook's softmax is
-    part of the loss here.
+    Its layers: two convolutions without padding, max-pooling, dropout, a dense layer, dropout,
+    logits. With its defaults it has 600,810 parameters on 28 x 28 greyscale images. The notebook's
+    softmax is part of the loss here.
     """
 
     @validate_args
@@ -72,7 +72,7 @@ class KerasCNN(nn.Module):
 def _size_after_convolutions(
     height: int, width: int, kernel_size: int, pool_size: int
 ) -> tuple[int, int]:
-    """Return the height and width that two valid convolutions leave.
+    """Return the height and width that two convolutions without padding leave.
 
     Raises SettingError if they or the pooling would leave nothing.
     """
@@ -80,7 +80,7 @@ def _size_after_convolutions(
     if 2 * (kernel_size - 1) >= side:
         message = (
             f"must be at most {(side - 1) // 2 + 1}: "
-            f"two valid convolutions of {height} x {width} images"
+            f"two convolutions without padding of {height} x {width} images"
         )
         raise SettingError("kernel_size", kernel_size, message)
     height, width = height - 2 * (kernel_size - 1), width - 2 * (kernel_size - 1)

@@ -16,6 +16,7 @@ from tunebook.config.paths import why_unwritable
 from tunebook.config.validation import InputError, SettingError, format_value
 from tunebook.data.class_folders import is_shown
 from tunebook.data.decoding import SUFFIXES, kind_of_special_file
+from tunebook.data.listing import natural_key
 from tunebook.text_output import printable
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ def image_files(name: str) -> list[Path]:
 
 
 def _images_in(top: Path) -> list[Path]:
-    """Return the images in a folder and below it, each folder once, in the order of their paths.
+    """Return the images in a folder and below it, each folder once.
 
+    They are in the natural order of their paths: 2.png before 10.png.
     Raises OSError if the folder itself can't be read.
     """
     found: list[Path] = []
@@ -74,7 +76,7 @@ def _images_in(top: Path) -> list[Path]:
             for file in files
             if is_shown(file) and os.path.splitext(file)[1].lower() in SUFFIXES
         ]
-    return sorted(found)
+    return sorted(found, key=lambda path: natural_key(str(path)))
 
 
 def named_images(images: Any) -> tuple[list[str], list[Any]]:

@@ -1,6 +1,6 @@
 """Find the run or the sweep that a user names.
 
-A user may give its id, the first digits of its id, its name, or "last".
+A user may give its ID, the first characters of its ID, its name, or "last".
 """
 
 import contextlib
@@ -18,20 +18,20 @@ LAST = "last"
 SHORT_ID = re.compile("[0-9a-f]{4,31}")
 # The addresses that MLflow gives a version of a registered model.
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[\w-]+))")
-SHORT = 8  # digits of an id in a message
+SHORT = 8  # characters of an ID in a message
 LISTED = 6  # runs in a message
 LISTED_NAMES = 10  # names of sweeps or experiments in a message
 
 
 class AmbiguousRun(InputError):
-    """Report that a name or the first digits of an id match more than one run.
+    """Report that a name or the first characters of an ID match more than one run.
 
     Its text is one line that lists these runs.
     """
 
 
 def find_run(uri: str, text: str, key: str = "run") -> FoundRun:
-    """Return the run with this id, first digits of an id (at least 4) or name; or the newest run.
+    """Return the run with this ID, first characters of an ID (at least 4) or name; or the newest.
 
     The newest run is returned for "last". Reproductions and the parent runs of sweeps do not count.
     For `models:/<name>/<version>` or `models:/<name>@<alias>`, it is the run of a registered model.
@@ -90,7 +90,7 @@ def _run_of_model(uri: str, reader: Reader, model: re.Match[str], key: str) -> F
 
 
 def find_sweep(uri: str, text: str) -> FoundRun:
-    """Return the parent run of the sweep with this name, id or first digits of an id.
+    """Return the parent run of the sweep with this name, ID or first characters of an ID.
 
     If several sweeps have the name, the newest is returned; so is the newest of all for "last".
     Raises what `find_run` raises.
@@ -99,6 +99,8 @@ def find_sweep(uri: str, text: str) -> FoundRun:
     exact = [run for run in sweeps if text == run.tags.get(SWEEP_NAME) or digits == run.run_id]
     if exact or (text == LAST and sweeps):
         return (exact or sweeps)[0]
+    if not sweeps:
+        raise RunNotFound(f"sweep={_line(text)}: there is no sweep in {redact(uri)}")
     names = list(dict.fromkeys(_line(run.tags.get(SWEEP_NAME, run.name)) for run in sweeps))
     known = (
         f"; available: {', '.join(names[:LISTED_NAMES])}.{suggest(text, names)}" if names else ""
@@ -134,7 +136,7 @@ def _only_one(found: Sequence[FoundRun], named: str, unknown: Callable[[], str])
         listed = ", ".join(f"{run.run_id[:digits]} ({_line(run.name)})" for run in runs[:LISTED])
         more = f", and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
         raise AmbiguousRun(
-            f"{named}: matches several runs: {listed}{more}; give more digits of the ID"
+            f"{named}: matches several runs: {listed}{more}; give more characters of the ID"
         )
     return runs[0]
 

@@ -104,6 +104,8 @@ def test_a_librarys_own_complaint_names_the_setting() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     with pytest.raises(SettingError, match=r"^optimizer\.rho=2\.0: Invalid rho value"):
         instantiate(torch.optim.Adadelta, {"lr": 1.0, "rho": 2.0}, "optimizer", params=parameters)
+    with pytest.raises(SettingError, match=r"^model=.*-64.*: .*negative dimension -64"):
+        instantiate(torch.nn.Linear, {"in_features": 8, "out_features": -64}, "model")
 
 
 def test_nearest_says_nothing_where_nothing_is_near() -> None:
