@@ -249,6 +249,8 @@ def train(*overrides: str) -> Run:
         cfg = compose_config("config", resolve_resume(cfg, overrides))
     config, trial = RunConfig.of(cfg, [SCRIPT, *overrides]), Trial()
     check(config)
+    if cfg.find is not None:
+        raise SettingError("find", cfg.find, "is for the command line alone")
     config.folder.mkdir(parents=True, exist_ok=True)
     log_file = cfg.hydra.job_logging.handlers.file
     log_format = str(cfg.hydra.job_logging.formatters[log_file.formatter].format)

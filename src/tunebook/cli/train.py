@@ -16,6 +16,10 @@ from tunebook.config.run_config import RunConfig
 )
 def main(config: RunConfig) -> float | None:
     """Run the experiment and return its objective, which a sweep optimizes."""
+    if config.settings["find"]:
+        from tunebook.runs.finders.find import find
+
+        return find(config)
     from tunebook.runs.execute import execute
 
     return execute(config)

@@ -28,7 +28,7 @@ class Role(StrEnum):
     EXECUTION = "execution"  # how fast it is computed: the same result to the bit
     RECORD = "record"  # how it is named and shown
     LOCATION = "location"  # where files and services are on this machine
-    CALL = "call"  # which run this call resumes, and how
+    CALL = "call"  # what this call does: which run it resumes, or what it finds
     SWEEP = "sweep"  # which runs a sweep consists of
     DRIVER = "driver"  # how a sweep is carried out, and how far: the same sweep
 
@@ -68,6 +68,7 @@ ROLES: Mapping[str, Role] = {
     "hydra.": Role.LOCATION,
     "resume": Role.CALL,
     "resume_changes": Role.CALL,
+    "find": Role.CALL,
     "sweep": Role.SWEEP,
     "sweep.": Role.SWEEP,
     "sweep.name": Role.DRIVER,

@@ -20,6 +20,7 @@ images          reads image files, which are not trusted
 restore         rebuilds an earlier run's network and data
 evaluate        tests a finished run again
 predict         predicts the classes of images
+finders         suggest a learning rate or a batch size before a run
 reproduce       trains a finished run's stored config again
 snapshot        compares two runs of a config point by point, and lists what else differed
 """

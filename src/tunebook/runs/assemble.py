@@ -65,6 +65,7 @@ EXTRAS = {
     "tunebook.tracking.wandb_offline.OfflineWandb": "wandb",
 }
 Interval = Literal["step", "epoch"]  # how often a schedule changes the learning rate
+Finder = Literal["lr", "batch_size"]  # what `find` can suggest instead of a run
 TYPES: dict[str, Any] = {
     "seed": Seed,
     # Which names there are depends on `metrics`; `check_objective` knows them.

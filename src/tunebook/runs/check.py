@@ -12,14 +12,15 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from tunebook import machine
-from tunebook.config.run_config import RunConfig
-from tunebook.config.validation import LARGEST_FLOAT, SettingError, one_line
+from tunebook.config.run_config import RunConfig, Settings
+from tunebook.config.validation import LARGEST_FLOAT, SettingError, one_line, validate_value
 from tunebook.data.augmentation.steps import augment, mixes_labels
 from tunebook.data.remembered import remembering
 from tunebook.metrics.kept import check_metrics
 from tunebook.networks import FineTunedNetwork
 from tunebook.runs import resume
 from tunebook.runs.assemble import (
+    Finder,
     RunComponents,
     batches_of,
     build,
@@ -70,9 +71,17 @@ def _check(config: RunConfig) -> None:
     _check_schedule(parts)
     parts.data.source.check(parts.data.root)
     parts.tracker.check()
+    _check_find(settings)
     resumes = resume.check(config)
     if not resumes:  # otherwise the checkpoint has the weights
         check_weights(parts.task.network)
+
+
+def _check_find(settings: Settings) -> None:
+    """Raise SettingError if `find` names no finder, or one that this config can't use."""
+    wanted = validate_value("find", settings["find"], Finder | None)
+    if wanted is not None and settings["resume"] is not None:
+        raise SettingError("find", wanted, "can't be combined with resume")
 
 
 def _check_limits(parts: RunComponents) -> None:

@@ -30,6 +30,7 @@ TYPES: dict[str, Any] = {
     **ui.TYPES,
     **dict.fromkeys(("outputs", "run", "images"), Name),
     **dict.fromkeys(("resume", "output"), Name | None),
+    "find": assemble.Finder | None,
     "check": bool,
 }
 

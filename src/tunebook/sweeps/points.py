@@ -145,7 +145,7 @@ def _folds(base: DictConfig, fixed: Sequence[str], varying: Sequence[Override]) 
 
 
 def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
-    """Raise SettingError for settings that are for a single run only: its folder, and resume."""
+    """Raise SettingError for what is for a single run only: its folder, `resume` and `find`."""
     if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
         key, _, value = own_folder[0].partition("=")
         raise SettingError(key, value, "each trial has its own folder in outputs")
@@ -155,6 +155,8 @@ def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
             base.resume,
             "resumes a single run, without -m; to resume a sweep, repeat its command",
         )
+    if base.find is not None:
+        raise SettingError("find", base.find, "is for a single set of settings, without -m")
 
 
 def _space(
