@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import in_folder, run_process
@@ -169,6 +169,8 @@ def holds(arguments: list[str]) -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(words)
+@example(["~trainer.compile"])
+@example(["~find"])
 def test_any_words(arguments: list[str]) -> None:
     holds(arguments)
 

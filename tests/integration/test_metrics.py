@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as sklearn_metrics
 
 import tunebook
-from tests.conftest import ROOT, Cli, run_process, runs_in
+from tests.conftest import ROOT, Cli, artifacts_of, run_process, runs_in
 from tests.helpers.runs import RUN, with_store
 from tests.helpers.stored import Store
 from tunebook.config.compose import options, with_choices
@@ -133,12 +133,14 @@ def test_a_name_that_is_taken_or_unfit_is_refused(name: str) -> None:
 def test_a_run_records_them_for_validation_and_test(tmp_path: Path) -> None:
     run = tunebook.train(
         *RUN, "metrics=all", "objective=val/macro_f1", "tracking.save_pictures=true",
-        *with_store(tmp_path),
+        "tracking.save_grad_cam=true", *with_store(tmp_path),
     )  # fmt: skip
     best = run.history["val/macro_f1"].max()
     assert run.metrics["best/val_macro_f1"] == pytest.approx(best, rel=1e-6)
     assert "train/macro_f1" not in run.metrics
     assert run.settings["metrics"] == "all"
+    pictures = artifacts_of(tmp_path, runs_in(tmp_path)[0], "pictures")
+    assert "pictures/grad_cam.png" in pictures
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -209,3 +211,14 @@ def test_metrics_are_named_in_one_package() -> None:
     }
     wrong = {name: words for name, words in found.items() if words}
     assert not wrong
+
+
+def test_grad_cam_of_a_network_without_a_feature_map_is_refused(cli: Cli, tmp_path: Path) -> None:
+    words = ("model=mlp", "tracking.save_grad_cam=true", "data=digits", *with_store(tmp_path))
+    result = cli("train.py", *words)
+    assert result.code == 2
+    assert result.err == (
+        "error: tracking.save_grad_cam=true: tunebook.networks.MLP has no feature map for "
+        "Grad-CAM\n"
+    )
+    assert not (tmp_path / "out").exists()

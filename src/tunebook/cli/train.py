@@ -19,7 +19,8 @@ def main(config: RunConfig) -> float | None:
     if config.settings["find"]:
         from tunebook.runs.finders.find import find
 
-        return find(config)
+        find(config)
+        return None
     from tunebook.runs.execute import execute
 
     return execute(config)

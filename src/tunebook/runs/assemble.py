@@ -152,7 +152,7 @@ def _make_task(
             settings["scheduler"], optimizer, steps_of(settings["trainer"], data), objective, mode
         ),
         seed=seed,
-        compiles=settings["trainer"]["compile"] is True,
+        compiles=settings["trainer"].get("compile") is True,
     )
 
 

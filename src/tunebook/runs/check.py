@@ -72,9 +72,23 @@ def _check(config: RunConfig) -> None:
     parts.data.source.check(parts.data.root)
     parts.tracker.check()
     _check_find(settings)
+    _check_grad_cam(parts)
     resumes = resume.check(config)
     if not resumes:  # otherwise the checkpoint has the weights
         check_weights(parts.task.network)
+
+
+def _check_grad_cam(parts: RunComponents) -> None:
+    """Raise SettingError if Grad-CAM is wanted of a network that has no feature map."""
+    if not parts.tracker.wants_grad_cam:
+        return
+    from tunebook.tracking.grad_cam import feature_map_of  # imports matplotlib
+
+    with torch.device("meta"):
+        layer = feature_map_of(parts.task.network, parts.data.contents.image_shape)
+    if layer is None:
+        message = f"{parts.settings['model']['_target_']} has no feature map for Grad-CAM"
+        raise SettingError("tracking.save_grad_cam", True, message)
 
 
 def _check_find(settings: Settings) -> None:

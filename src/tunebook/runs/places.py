@@ -14,7 +14,14 @@ from tunebook.run_folder import RUNS, RunFolder
 
 # Settings of a tracking store that say what is sent to it, not where it is.
 NO_PLACES = tuple(
-    f"tracking.{key}" for key in ("patience_s", "save_model", "save_pictures", "system_metrics")
+    f"tracking.{key}"
+    for key in (
+        "patience_s",
+        "save_model",
+        "save_pictures",
+        "save_grad_cam",
+        "system_metrics",
+    )
 )
 OPTIONS = ("off", "mlflow")  # of the config group `tracking`
 

@@ -18,10 +18,8 @@ from tunebook.config.compose import default_choices, with_choices
 from tunebook.config.paths import ROOT
 from tunebook.config.roles import LOGGED, with_role
 from tunebook.config.run_config import RunConfig, plain
-from tunebook.data.augmentation import NoAugmentation
 from tunebook.data.preprocessing import NetworkForPixels
 from tunebook.data.sources import Description
-from tunebook.losses import is_reported
 from tunebook.metrics.facts import (
     ALWAYS,
     LOSS,
@@ -44,6 +42,7 @@ from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.runs.assemble import RunComponents
 from tunebook.runs.data_place import own_images
 from tunebook.runs.details import TestDetails
+from tunebook.runs.test_pictures import save_pictures
 from tunebook.runs.trial import Trial
 from tunebook.tags import IMAGES
 from tunebook.text_output import counted
@@ -225,7 +224,7 @@ def record_results(
     parts.tracker.log_metrics(final, step=len(report.history))
     parts.tracker.save_text(describe.package_versions(), "config/requirements.txt")
     if figures and parts.tracker.wants_pictures:
-        _save_pictures(parts, report)
+        save_pictures(parts, report.history)
     if figures and parts.tracker.wants_model:
         pixels = parts.data.sets["test"].images[:2].permute(0, 2, 3, 1).contiguous()
         parts.tracker.save_model(
@@ -235,47 +234,6 @@ def record_results(
         if (file := checkpoints / name).exists():
             parts.tracker.save_file(file, "checkpoints", move=True)  # MLflow keeps the only copy
     (checkpoints / PREVIOUS).unlink(missing_ok=True)
-
-
-def _save_pictures(parts: RunComponents, report: EpochLogger) -> None:
-    from tunebook.tracking import error_pictures, pictures
-
-    logits, names, test = (
-        parts.task.test_predictions.logits,
-        parts.data.contents.class_names,
-        parts.data.sets["test"],
-    )
-    labels = test.labels[: len(logits)]
-    worst = pictures.find_worst(labels, logits)
-    validation = {"split": "validation", "test": "test set", "train": "a part of training"}[
-        parts.data.validate_on
-    ]
-    parts.tracker.save_figure(
-        pictures.confusion_matrix(labels, logits.argmax(1), names), "pictures/confusion_matrix.png"
-    )
-    parts.tracker.save_figure(
-        pictures.learning_curves(
-            report.history, validation, another_loss=not is_reported(parts.task.loss)
-        ),
-        "pictures/learning_curves.png",
-    )
-    parts.tracker.save_figure(
-        pictures.worst_images(test.images[worst], labels[worst], logits[worst], names),
-        "pictures/worst_images.png",
-    )
-    parts.tracker.save_figure(
-        error_pictures.calibration_curve(labels, logits), "pictures/calibration.png"
-    )
-    if pairs := error_pictures.most_confused(labels, logits):
-        shown = [test.images[places[: error_pictures.EXAMPLES]] for _, _, places in pairs]
-        parts.tracker.save_figure(
-            error_pictures.confused_classes(pairs, shown, names), "pictures/confused_classes.png"
-        )
-    if not isinstance(parts.data.augmentation, NoAugmentation):
-        images, labels = (part[: pictures.AUGMENTED] for part in parts.data.first_batch())
-        parts.tracker.save_figure(
-            pictures.augmented_images(images, labels, names), "pictures/augmented_images.png"
-        )
 
 
 def log_summary(

@@ -20,6 +20,7 @@ model           writes and sends the network as an MLflow model
 tunebook_exported_model  loads that model in a process that does not have Tunebook
 pictures        draws the confusion matrix, learning curves and worst-classified images
 error_pictures  draws the calibration of the probabilities, and the most confused classes
+grad_cam        draws which parts of images the network's decision depends on
 system_metrics  samples CPU, memory, disk, network and GPU
 view            defines the initial view of MLflow's page of runs
 ui              serves MLflow's UI on this machine only

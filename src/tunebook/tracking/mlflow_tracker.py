@@ -20,7 +20,12 @@ from tunebook.config.validation import Name, Seconds, validate_args
 from tunebook.redaction import learn, redact, redacted
 from tunebook.run_folder import RunFolder
 from tunebook.tracking import records
-from tunebook.tracking.further_loggers import JournalFollower, LoggerFactory, check_loggers
+from tunebook.tracking.further_loggers import (
+    JournalFollower,
+    LoggerFactory,
+    check_loggers,
+    require_extra,
+)
 from tunebook.tracking.journal import Journal, Record
 from tunebook.tracking.store import check_address, refuse_unusable
 from tunebook.tracking.system_metrics import SystemMetrics
@@ -56,6 +61,7 @@ class MLflowTracker(Tracker):
         save_pictures: bool,
         patience_s: Seconds,
         also: Mapping[str, LoggerFactory] | None = None,
+        save_grad_cam: bool = False,
     ) -> None:
         super().__init__()
         check_address(uri)
@@ -63,6 +69,7 @@ class MLflowTracker(Tracker):
         self.address, self.uri = uri, redact(uri)
         self.system_metrics, self.patience_s = system_metrics, patience_s
         self.wants_model, self.wants_pictures = save_model, save_pictures
+        self.wants_grad_cam = save_grad_cam
         self.also = dict(also or {})
         self.unsaved: list[str] = []  # artifacts that could not be written to the disk
         self._known: set[tuple[str, int]] = set()
@@ -71,6 +78,8 @@ class MLflowTracker(Tracker):
         """Raise InputError if the store is a file that can't be used, or a further logger can't."""
         refuse_unusable(self.address)
         check_loggers(self.also)
+        if self.wants_grad_cam:
+            require_extra("tracking.save_grad_cam", "captum")
 
     def open(self, folder: RunFolder) -> bool:
         """Open the journal, start sending it, and return whether the run is new."""

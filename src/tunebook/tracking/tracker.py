@@ -34,7 +34,7 @@ class Tracker(Logger, ABC):
     patience_s = 0.0  # how long a run waits at its end for a store that accepts nothing
     also: Mapping[str, Any] | None = None  # what makes further loggers; None if it takes none
     unwritten = 0  # records that could not be written by the end because the disk was full
-    wants_model = wants_pictures = False  # creating them takes seconds
+    wants_model = wants_pictures = wants_grad_cam = False  # creating them takes seconds
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
-from pytorch_lightning.tuner import Tuner
+from pytorch_lightning.tuner.tuning import Tuner
 from torch import nn
 
 from tunebook.config.run_config import Settings

@@ -8,7 +8,7 @@ from tunebook.data.remembered import remembering
 from tunebook.runs.assemble import build, trainer_for
 from tunebook.runs.execute import choose_precision
 from tunebook.runs.finders.batch_size import find_batch_size, largest_batch
-from tunebook.runs.finders.learning_rate import find_learning_rate
+from tunebook.runs.finders.learning_rate import RisingRate, find_learning_rate
 from tunebook.runs.finders.outcome import Outcome
 from tunebook.runs.pretrained import load_pretrained
 from tunebook.training import VerifiedCheckpoints
@@ -29,10 +29,12 @@ def find(config: RunConfig) -> None:
         parts.data.prepare_data()
         load_pretrained(parts.task.network)
         config.folder.mkdir(parents=True, exist_ok=True)
+        rising = RisingRate()
+        finds_lr = settings["find"] == "lr"
         trainer = trainer_for(
             parts,
             config.folder,
-            [],
+            [rising] if finds_lr else [],
             VerifiedCheckpoints(),
             devices=1,
             strategy="auto",
@@ -41,8 +43,8 @@ def find(config: RunConfig) -> None:
         trainer.logger = None
         outcome = Outcome(config)
         try:
-            if settings["find"] == "lr":
-                find_learning_rate(parts, trainer, outcome)
+            if finds_lr:
+                find_learning_rate(parts, trainer, rising, outcome)
             else:
                 find_batch_size(parts, trainer, outcome, largest_batch(settings))
         except SystemExit as stop:  # into which Lightning turns Ctrl-C

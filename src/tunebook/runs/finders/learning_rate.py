@@ -30,13 +30,13 @@ DIVERGED = 4.0  # times the first loss; more ends the search
 Floats = npt.NDArray[np.float64]
 
 
-def find_learning_rate(parts: RunComponents, trainer: pl.Trainer, outcome: Outcome) -> None:
+def find_learning_rate(
+    parts: RunComponents, trainer: pl.Trainer, rising: "RisingRate", outcome: Outcome
+) -> None:
     """Train some steps while the learning rate rises, and suggest where the loss falls fastest.
 
-    Raises InputError if it never falls.
+    rising: a callback of the trainer. Raises InputError if the loss never falls.
     """
-    rising = RisingRate()
-    trainer.callbacks.append(rising)
     trainer.limit_val_batches = 0
     with contextlib.suppress(NonFiniteLoss):  # the rate has become too high
         trainer.fit(parts.task, datamodule=parts.data)
