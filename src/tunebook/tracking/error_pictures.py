@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
-from tunebook.tracking.pictures import draw_image
+from tunebook.tracking.pictures import draw_image, image_grid
 
 BINS = 10  # of the highest probability, equally wide
 PAIRS, EXAMPLES = 6, 6  # pairs of confused classes, and images of each
@@ -75,12 +75,10 @@ def confused_classes(
 
     images: for each pair, the first images uint8 (n, C, H, W) of its positions.
     """
-    figure = Figure(figsize=(2 * EXAMPLES, 2.3 * len(pairs)), layout="constrained")
-    figure.suptitle("test images of the classes that are confused most often: true > predicted")
-    grid = figure.subplots(len(pairs), EXAMPLES, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for row, (true, predicted, places), shown in zip(grid, pairs, images, strict=True):
+    title = "test images of the classes that are confused most often: true > predicted"
+    figure = image_grid(len(pairs), EXAMPLES, title)
+    rows = np.array(figure.axes).reshape(len(pairs), EXAMPLES)
+    for row, (true, predicted, places), shown in zip(rows, pairs, images, strict=True):
         title = f"{names[true]} > {names[predicted]}: {len(places)}"
         row[0].set_title(title, fontsize=9, loc="left", parse_math=False)  # a name may have a $
         for axes, image in zip(row, shown, strict=False):

@@ -157,10 +157,26 @@ def _label_text(label: Tensor, class_names: Sequence[str]) -> str:
 
 def _grid(count: int, title: str) -> Figure:
     """Return a figure with at least `count` places for images, which have no axes."""
-    rows = -(-count // COLUMNS)
-    figure = Figure(figsize=(2 * COLUMNS, 2.4 * rows), layout="constrained")
-    figure.suptitle(title)
-    for axes in figure.subplots(rows, COLUMNS, squeeze=False).flat:
+    return image_grid(-(-count // COLUMNS), COLUMNS, title)
+
+
+def image_grid(rows: int, columns: int, title: str) -> Figure:
+    """Return a figure with places for images, each with a line of text above it, without axes.
+
+    The margins are fixed, in inches: to compute them would take longer than to draw the images.
+    """
+    width, height = 2.0 * columns, 2.4 * rows + 0.6
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(title, y=1 - 0.2 / height)
+    margins = {
+        "left": 0.05 / width,
+        "right": 1 - 0.05 / width,
+        "bottom": 0.1 / height,
+        "top": 1 - 0.8 / height,
+        "wspace": 0.05,
+        "hspace": 0.25,
+    }
+    for axes in figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins).flat:
         axes.axis("off")
     return figure
 
