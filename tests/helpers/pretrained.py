@@ -12,7 +12,7 @@ KINDS = {"torchvision": TorchvisionNetwork, "timm": TimmNetwork}
 # The run of tests/helpers/runs.py with that network.
 FINE_TUNED = (
     *(word for word in RUN if not word.startswith("model.")), "model=timm",
-    f"model.name={NETWORK}", "optimizer=adamw", "trainer.precision=32-true",
+    f"model.name={NETWORK}", "optimizer=adamw", "trainer.precision=32-true", "data.image_size=8",
 )  # fmt: skip
 
 

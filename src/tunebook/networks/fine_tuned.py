@@ -102,6 +102,11 @@ class FineTunedNetwork(nn.Module):
         self.is_frozen = False
         self._freeze_for(1)  # before DistributedDataParallel looks at what is trained
 
+    @staticmethod
+    def pretraining_of(name: str, weights: str) -> Pretraining | None:
+        """Return how images were prepared for pretrained weights; None if that is not known."""
+        return None
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of images (B, C, H, W)."""
         if images.shape[1] != COLOURS:

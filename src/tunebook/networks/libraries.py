@@ -55,13 +55,9 @@ class TorchvisionNetwork(FineTunedNetwork):
         from torchvision import models
 
         _require_known(name, models.list_models(module=models), "torchvision")
-        members = {each.name: each for each in models.get_model_weights(name)}
-        members[BEST] = models.get_model_weights(name)[BEST]
-        pretraining = None
-        if weights != RANDOM and not normalized:
-            transforms = members.get(weights, members[BEST]).transforms()
-            side = transforms.crop_size[0]
-            pretraining = Pretraining(tuple(transforms.mean), tuple(transforms.std), side)
+        members = _weights_of_torchvision(name)
+        needs_normalizing = weights != RANDOM and not normalized
+        pretraining = self.pretraining_of(name, weights) if needs_normalizing else None
 
         def build(classes: int) -> nn.Module:
             return _torchvision_network(name, classes, weights)
@@ -71,6 +67,29 @@ class TorchvisionNetwork(FineTunedNetwork):
             unfreeze_at_epoch, backbone_lr_factor, pretraining,
             {each: _of_torchvision(found.url) for each, found in members.items()},
         )  # fmt: skip
+
+    @staticmethod
+    def pretraining_of(name: str, weights: str) -> Pretraining | None:
+        """Return how images were prepared for these weights; None for an unknown network.
+
+        Those of a file are taken for the network's best.
+        """
+        from torchvision import models
+
+        if name not in models.list_models(module=models):
+            return None
+        members = _weights_of_torchvision(name)
+        transforms = members.get(weights, members[BEST]).transforms()
+        side = transforms.crop_size[0]
+        return Pretraining(tuple(transforms.mean), tuple(transforms.std), side)
+
+
+def _weights_of_torchvision(name: str) -> dict[str, Any]:
+    """Return the weights that torchvision has for a network, by their names."""
+    from torchvision import models
+
+    found = models.get_model_weights(name)
+    return {**{each.name: each for each in found}, BEST: found[BEST]}
 
 
 def _torchvision_network(name: str, classes: int, weights: str) -> nn.Module:
@@ -119,14 +138,8 @@ class TimmNetwork(FineTunedNetwork):
         # No other names: timm would fetch the network's description from Hugging Face's Hub.
         if name not in timm.list_pretrained():
             _require_known(name, timm.list_models(), "timm")
-        pretraining = None
-        if weights != RANDOM and not normalized:
-            found = timm.models.get_pretrained_cfg(name)
-            pretraining = (
-                Pretraining(tuple(found.mean), tuple(found.std), found.input_size[-1])
-                if found
-                else IMAGENET
-            )
+        needs_normalizing = weights != RANDOM and not normalized
+        pretraining = self.pretraining_of(name, weights) if needs_normalizing else None
 
         def build(classes: int) -> nn.Module:
             made: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
@@ -137,6 +150,14 @@ class TimmNetwork(FineTunedNetwork):
             build, image_shape, num_classes, name, weights, weights_root, freeze,
             unfreeze_at_epoch, backbone_lr_factor, pretraining, {BEST: package} if package else {},
         )  # fmt: skip
+
+    @staticmethod
+    def pretraining_of(name: str, weights: str) -> Pretraining | None:
+        """Return how images were prepared for the network's weights, whatever `weights` are."""
+        found = _timm(name).models.get_pretrained_cfg(name)
+        if not found:
+            return IMAGENET
+        return Pretraining(tuple(found.mean), tuple(found.std), found.input_size[-1])
 
 
 def _timm(name: str) -> Any:

@@ -33,7 +33,7 @@ from tunebook.data.contents import Contents
 from tunebook.metrics.facts import Direction
 from tunebook.metrics.kept import make_metrics
 from tunebook.metrics.objective import check_objective, direction_of
-from tunebook.runs.make_network import make_network
+from tunebook.runs.make_network import image_size, make_network
 from tunebook.task import ClassificationTask, ParameterGroups
 from tunebook.tracking import Tracker
 from tunebook.tracking.further_loggers import LoggerFactory, require_extra
@@ -177,14 +177,13 @@ def _make_data(settings: Settings, seed: int, contents: Contents | None) -> Imag
     for key, what in PLACES.items():
         if key in settings["data"] and settings["data"][key] is None:
             raise SettingError(f"data.{key}", None, f"is required: {what}")
-    source = make_source(settings["data"])
+    chosen = dict(settings["data"])
+    source = make_source(chosen)
+    if contents is None and "image_size" in chosen:
+        chosen["image_size"] = image_size(settings)
     of_source = parameters_of(type(source)).keys() - parameters_of(ImageDataModule).keys()
     data: ImageDataModule = make(
-        {
-            key: value
-            for key, value in settings["data"].items()
-            if key not in {"source", *of_source}
-        },
+        {key: value for key, value in chosen.items() if key not in {"source", *of_source}},
         "data",
         source=source,
         augmentation=make_augmentation(settings["augmentation"]),

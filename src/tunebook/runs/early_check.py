@@ -12,7 +12,7 @@ import torch
 from tunebook.config.targets import resolve
 from tunebook.config.validation import Positive, Seed, validate_value
 from tunebook.data.contents import resized
-from tunebook.runs.make_network import make_network
+from tunebook.runs.make_network import image_size, make_network
 
 CLASSES = 10  # any number will do: no setting depends on the data's number of classes
 
@@ -42,9 +42,8 @@ class EarlyCheck:
         data = resolve(target, "data.source", "data.source._target_")
         # The size of other images depends on the source's settings, or on files.
         if hasattr(data, "image_shape"):
-            shape = resized(
-                data.image_shape, settings["data"]["image_size"], settings["data"]["channels"]
-            )
+            channels = settings["data"].get("channels")
+            shape = resized(data.image_shape, image_size(settings), channels)
             with torch.device("meta"):
                 make_network(settings, shape, CLASSES)
         self._done.add(text)

@@ -97,6 +97,9 @@ def _run(config: RunConfig, trial: Trial | None) -> float | None:
             weights = str(resumed.run_metadata.get(resume.WEIGHTS, ""))
         else:
             weights = load_pretrained(parts.task.network)
+            if weights and settings["data"]["image_size"] is None:
+                height, width = parts.data.contents.image_shape[1:]
+                log.info("images %d x %d, as the weights expect (data.image_size)", height, width)
         if weights:
             job.trial.require_weights(weights)
             job.run_metadata[resume.WEIGHTS] = weights

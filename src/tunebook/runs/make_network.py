@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from tunebook.config.targets import make
+from tunebook.config.targets import make, resolve
+from tunebook.networks.fine_tuned import RANDOM, FineTunedNetwork
 
 
 def make_network(
@@ -17,6 +18,24 @@ def make_network(
         "model",
         image_shape=image_shape,
         num_classes=num_classes,
-        normalized=settings["data"]["normalize"] != "none",
+        normalized=settings["data"].get("normalize") != "none",
     )
     return network
+
+
+def image_size(settings: Mapping[str, Any]) -> Any:
+    """Return the size to which a run's images are resized, as `data.image_size`.
+
+    If none is set, it is the size of the images on which the network's weights were trained, or
+    None if the network starts from random weights. Nothing is checked.
+    """
+    chosen, model = settings["data"].get("image_size"), settings["model"]
+    if chosen is not None or model.get("weights", RANDOM) == RANDOM:
+        return chosen
+    network = resolve(model.get("_target_"), "model", "model._target_")
+    name, weights = model.get("name"), model["weights"]
+    is_named = isinstance(name, str) and isinstance(weights, str)
+    if not is_named or not issubclass(network, FineTunedNetwork):
+        return None
+    found = network.pretraining_of(name, weights)
+    return found.side if found else None

