@@ -359,3 +359,7 @@ def test_the_estimate_is_what_training_takes() -> None:
         + 4 * 4 * 600_810
     )
     assert found == pytest.approx(by_hand, rel=0.15)
+    with torch.device("meta"):
+        chosen = {**default_choices(), "tracking": "off", "callbacks": "ema"}
+        averaged = training_bytes(build(plain(with_choices(chosen))), 100)
+    assert averaged == found + 4 * 600_810

@@ -11,6 +11,7 @@ from tunebook.config.validation import SettingError
 from tunebook.networks import FineTunedNetwork
 from tunebook.runs.assemble import RunComponents
 from tunebook.text_output import bytes_text
+from tunebook.training.averaging import WeightAveraging
 from tunebook.training.trainer import device_kind
 
 
@@ -63,8 +64,8 @@ def check_weights(parts: RunComponents) -> None:
 def training_bytes(parts: RunComponents, batch_size: int) -> int:
     """Return the bytes that a training step needs.
 
-    These are the weights, their gradients, the optimizer's state, and the tensors that autograd
-    saves for the backward pass.
+    These are the weights, their gradients and averages, the optimizer's state, and the tensors that
+    autograd saves for the backward pass.
     """
     network = parts.task.network.train()
     weights = list(network.parameters())
@@ -80,7 +81,8 @@ def training_bytes(parts: RunComponents, batch_size: int) -> int:
     del logits
     for tensor in network.state_dict().values():
         kept.pop(tensor.untyped_storage()._cdata, None)
-    return sum(kept.values()) + 2 * tensor_bytes(weights) + _optimizer_bytes(parts, weights)
+    copies = 2 + sum(isinstance(callback, WeightAveraging) for callback in parts.callbacks)
+    return sum(kept.values()) + copies * tensor_bytes(weights) + _optimizer_bytes(parts, weights)
 
 
 def _optimizer_bytes(parts: RunComponents, weights: list[nn.Parameter]) -> int:
