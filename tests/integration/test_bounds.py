@@ -279,7 +279,9 @@ def test_a_run_with_an_extreme_number_ends_as_documented(
         assert "Traceback" not in result.out + result.err, key
         assert result.code == 0 or result.err.count("\n") == 1, (key, result.err)
         assert result.code != 2 or not folder.exists(), key
-    assert set(psutil.Process().children()) <= before
+    left = set(psutil.Process().children()) - before
+    # wandb keeps its service until the process ends that has used it.
+    assert not [process for process in left if process.name() != "wandb-core"]
 
 
 @pytest.mark.slow
