@@ -171,6 +171,9 @@ def holds(arguments: list[str]) -> None:
 @given(words)
 @example(["~trainer.compile"])
 @example(["~find"])
+@example(["tracking.also=1e99"])
+@example(["++tracking.also={a:0}"])
+@example(["++tracking.also={a:{_target_:[1]}}"])
 def test_any_words(arguments: list[str]) -> None:
     holds(arguments)
 

@@ -224,7 +224,8 @@ def _make_callbacks(
 
 def make_tracker(settings: Settings) -> Tracker:
     """Return the tracker, which makes its further loggers when it opens a run."""
-    further = settings.get("also") or {}
+    kind = dict[str, dict[str, Any]] | None
+    further = validate_value("tracking.also", settings.get("also"), kind) or {}
     own = {key: value for key, value in settings.items() if key != "also"}
     tracker: Tracker = make(
         own,
@@ -240,7 +241,7 @@ def _logger_factory(name: str, settings: Settings) -> LoggerFactory:
     where = f"tracking.also.{name}"
 
     def make_logger(**given: str) -> Any:
-        if package := EXTRAS.get(settings.get(TARGET, "")):
+        if package := EXTRAS.get(str(settings.get(TARGET))):
             require_extra(where, package)
         return make(settings, "tracking.also", where=where, **given)
 
