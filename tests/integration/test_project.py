@@ -57,6 +57,7 @@ class TestInit:
             words = [sys.executable, "-m", "ruff", *command, "--isolated", "--no-cache", "."]
             subprocess.run(words, cwd=written, check=True, capture_output=True)
 
+    @pytest.mark.slow
     def test_its_own_tests_pass(self, project: Path, tmp_path: Path) -> None:
         """They train the first experiment, and can be started in any folder."""
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(project)]
