@@ -37,6 +37,25 @@ def test_a_learning_rate_is_suggested_with_a_picture(cli: Cli, tmp_path: Path) -
     assert runs_in(tmp_path) == []
 
 
+def test_neither_a_schedule_nor_mixed_labels_nor_averages_are_in_the_way(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """A one-cycle schedule has fewer steps than the search."""
+    words = ("scheduler=onecycle", "trainer.max_epochs=1", "augmentation=mixup", "callbacks=ema")
+    result = cli("train.py", "find=lr", *SMALL, *words, *with_store(tmp_path))
+    assert result.code == 0, result.err
+    assert "scheduler=onecycle" in result.out
+
+
+def test_a_loss_that_is_all_noise_suggests_nothing(cli: Cli, tmp_path: Path) -> None:
+    words = ("data.batch_size=1", "trainer.limit_train_batches=50")
+    result = cli("train.py", "find=lr", *SMALL, *words, *with_store(tmp_path))
+    assert result.code == 2
+    assert result.err.startswith("error: find=lr: the training loss falls at no learning rate")
+    assert result.err.count("\n") == 1
+    assert only(tmp_path, "learning_rates.png").exists()  # which shows why
+
+
 def test_a_batch_size_is_suggested_with_a_picture(cli: Cli, tmp_path: Path) -> None:
     result = cli("train.py", "find=batch_size", *SMALL, *with_store(tmp_path))
     assert result.code == 0, result.err

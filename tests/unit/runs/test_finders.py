@@ -36,6 +36,13 @@ def test_a_loss_that_only_rises_suggests_nothing() -> None:
         assert LossCurve(RATES[: len(losses)], losses).suggestion() is None
 
 
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 10))
+def test_noise_suggests_nothing(seed: int, deviation: float) -> None:
+    losses = 2.3 + np.random.default_rng(seed).normal(0, deviation, STEPS)
+    losses[100:] += np.linspace(0, 20 * deviation, STEPS - 100)  # it diverges in the end
+    assert LossCurve(RATES, losses).suggestion() is None
+
+
 def test_a_curve_that_ends_early_is_drawn() -> None:
     for length in (1, 2, SKIPPED + 2):
         figure = LossCurve(RATES[:length], np.linspace(2, 1, length)).draw()

@@ -13,6 +13,13 @@ from tunebook.runs.finders.outcome import Outcome
 from tunebook.runs.pretrained import load_pretrained
 from tunebook.training import VerifiedCheckpoints
 
+CONSTANT = {
+    "_target_": "torch.optim.lr_scheduler.ConstantLR",
+    "interval": "epoch",
+    "factor": 1.0,
+    "total_iters": 0,
+}
+
 
 def find(config: RunConfig) -> None:
     """Run the finder that `config` asks for, and log what it suggests.
@@ -21,7 +28,8 @@ def find(config: RunConfig) -> None:
     used, on which a step computes what several devices compute together.
     Raises SettingError if no value can be suggested.
     """
-    settings = config.settings
+    # The finders set the learning rate themselves, and take more steps than a schedule may have.
+    settings = config.settings | {"scheduler": CONSTANT}
     with remembering():
         chosen = choose_precision(settings, None)
         pl.seed_everything(validate_value("seed", settings["seed"], Seed), verbose=False)

@@ -7,6 +7,7 @@ which the smallest rates win.
 """
 
 import contextlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 140  # 20 for each factor of ten
 SKIPPED = 5  # losses at the start, which are not considered
 SMOOTHED = 4.0  # steps; the standard deviation of the Gaussian that smooths the losses
+CLEAR = 5.0  # standard errors of the difference; a smaller fall may be noise
 DIVERGED = 4.0  # times the first loss; more ends the search
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +47,10 @@ def find_learning_rate(
     outcome.save("learning_rates", curve.draw(), ("lr", "loss"), rows)
     suggested = curve.suggestion()
     if suggested is None:
-        raise InputError("find=lr: the training loss falls at no learning rate")
+        raise InputError(
+            "find=lr: the training loss falls at no learning rate by more than its noise; "
+            "a larger data.batch_size has less noise"
+        )
     outcome.suggest("optimizer.lr", f"{suggested:g}", "the training loss falls fastest there")
 
 
@@ -101,14 +106,22 @@ class LossCurve:
     def suggestion(self) -> float | None:
         """Return the rate, to two digits, at which the smoothed loss falls fastest.
 
-        Only rates below that of the lowest loss count. None if the loss falls nowhere.
+        Only rates below that of the lowest loss count. None if the loss falls nowhere by more than
+        its noise.
         """
         smoothed = self.smoothed()
         lowest = int(smoothed.argmin())
         if lowest <= SKIPPED:
             return None
+        # Against the logarithm, by which each step is as large as the next.
         slopes = np.gradient(smoothed, np.log(self.rates))[SKIPPED:lowest]
-        return float(f"{self.rates[SKIPPED + int(slopes.argmin())]:.1e}")
+        steepest = SKIPPED + int(slopes.argmin())
+        before, after = self.losses[:steepest], self.losses[steepest : lowest + 1]
+        noise = (self.losses - smoothed)[: lowest + 1].std()
+        error = noise * math.sqrt(1 / len(before) + 1 / len(after))
+        if before.mean() - after.mean() <= CLEAR * error:
+            return None
+        return float(f"{self.rates[steepest]:.1e}")
 
     def draw(self) -> Figure:
         """Draw the losses, the smoothed losses and the suggested rate."""
