@@ -60,9 +60,9 @@ def balanced(counts: Tensor) -> Tensor:
 
     A class without images gets the weight 0.
     """
-    there = counts > 0
-    weights = counts.sum() / (there.sum() * counts.clamp(min=1).double())
-    return torch.where(there, weights, 0.0)
+    is_present = counts > 0
+    weights = counts.sum() / (is_present.sum() * counts.clamp(min=1).double())
+    return torch.where(is_present, weights, 0.0)
 
 
 class CrossEntropy(nn.Module):

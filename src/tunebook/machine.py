@@ -19,8 +19,8 @@ def processors() -> int:
 
 def cores() -> int:
     """Return how many processor cores this process may use; hyperthreads share a core."""
-    there = processors()
-    return max(1, min(there, psutil.cpu_count(logical=False) or there))
+    available = processors()
+    return max(1, min(available, psutil.cpu_count(logical=False) or available))
 
 
 def memory() -> int:

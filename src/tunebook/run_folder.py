@@ -132,10 +132,10 @@ class RunFolder:
     def _require_unfinished(self) -> None:
         """Raise InputError if another process has finished the run since this one read it."""
         try:
-            there = RunFolder.read(self.path).status
+            status = RunFolder.read(self.path).status
         except (OSError, ValueError, KeyError, TypeError):
             return  # a new folder
-        if there == "FINISHED" != self.status:
+        if status == "FINISHED" != self.status:
             release(self.path)
             raise InputError(f"{self.path}: another process has already finished this run")
 
@@ -144,10 +144,10 @@ class RunFolder:
 
         This happens if the tag with the key was copied in the tracking store.
         """
-        there = (self.outputs / RUNS / self.key).resolve()
-        if there != self.path.resolve() and (there / FILE).is_file():
+        linked = (self.outputs / RUNS / self.key).resolve()
+        if linked != self.path.resolve() and (linked / FILE).is_file():
             raise InputError(
-                f"{self.path}: has the key of another run, {there}; "
+                f"{self.path}: has the key of another run, {linked}; "
                 "resume that one, or remove its folder"
             )
 

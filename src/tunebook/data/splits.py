@@ -85,9 +85,9 @@ def _take(splits: Splits, name: str, fraction: float, seed: int, listing: Listin
 
 def _require_all_classes(splits: Splits, listing: Listing) -> None:
     for name in SPLITS:
-        there = np.bincount(listing.labels[splits == name], minlength=len(listing.class_names))
-        if (there == 0).any():
-            missing = [listing.class_names[i] for i in np.flatnonzero(there == 0)[:SHOWN]]
+        counts = np.bincount(listing.labels[splits == name], minlength=len(listing.class_names))
+        if (counts == 0).any():
+            missing = [listing.class_names[i] for i in np.flatnonzero(counts == 0)[:SHOWN]]
             raise DataError(
                 f"{listing.folder}: no {name} image of the class {', '.join(missing)}; "
                 "each class needs images in every split"

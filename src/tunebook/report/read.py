@@ -256,10 +256,10 @@ def _search(client: MlflowClient, ids: Sequence[str], text: str) -> list[MLflowR
 def _sweeps_own_run(client: MlflowClient, name: str) -> MLflowRun:
     """Return a sweep's parent run, found by its id or by the sweep's name."""
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    there = _search(client, ids, "tags.`sweep.kind` = 'sweep'")
-    found = [run for run in there if name in (run.info.run_id, run.data.tags.get(SWEEP_NAME))]
+    sweeps = _search(client, ids, "tags.`sweep.kind` = 'sweep'")
+    found = [run for run in sweeps if name in (run.info.run_id, run.data.tags.get(SWEEP_NAME))]
     if not found:
-        names = list(dict.fromkeys(run.data.tags[SWEEP_NAME] for run in reversed(there)))
+        names = list(dict.fromkeys(run.data.tags[SWEEP_NAME] for run in reversed(sweeps)))
         known = f"; available: {', '.join(names[:10])}.{suggest(name, names)}" if names else ""
         raise InputError(f"sweep={name}: no such sweep in MLflow{known}")
     return found[-1]

@@ -57,15 +57,15 @@ def _of_checkpoint(stored: StoredRun, folder: RunFolder) -> RunFolder:
 
 
 def _of_mlflow(run: StoredRun, folder: RunFolder) -> RunFolder:
-    there = f"on {format_value(run.tags.get('host'))}, in {format_value(run.tags.get('folder'))}"
+    place = f"on {format_value(run.tags.get('host'))}, in {format_value(run.tags.get('folder'))}"
     if run.status == "RUNNING":
-        raise InputError(f"{run.where}: is still running or was killed, {there}: resume it there")
+        raise InputError(f"{run.where}: is still running or was killed, {place}: resume it there")
     try:
         run.fetch_checkpoints(folder.path / "checkpoints")
         recorded = list(records.read(run.download(f"log/{JOURNAL}", _temporary().path)))
         overrides = run.read_config("overrides.yaml", folder.path)
     except RunNotFound:
-        raise InputError(f"{run.where}: MLflow holds no checkpoint of it; it ran {there}") from None
+        raise InputError(f"{run.where}: MLflow holds no checkpoint of it; it ran {place}") from None
     require_state(checkpoint.read(folder.path / "checkpoints" / LAST), run.run_id)
     try:
         folder.key = require_key(run.tags.get(RUN_KEY, folder.key), f"its tag {RUN_KEY}")

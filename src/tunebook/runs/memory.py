@@ -32,17 +32,17 @@ def check_memory(parts: RunComponents) -> None:
     evaluated = min(data.eval_batch_size, max(data.val_size, data.contents.test_size))
     needed = max(train, evaluation_bytes(network, (evaluated, *data.contents.image_shape)))
     is_gpu = device_kind(trainer["accelerator"]) == "gpu"
-    there = _gpu_memory() if is_gpu else machine.memory()
+    available = _gpu_memory() if is_gpu else machine.memory()
     weights = tensor_bytes(network.state_dict().values())
     if not is_gpu and isinstance(trainer["devices"], int):
         # The devices are processes of this machine, which share each batch but not the weights.
         needed = max(needed, train + (trainer["devices"] - 1) * 2 * weights)
-    if max(needed, weights) > there:
+    if max(needed, weights) > available:
         key, value = _largest(parts, batch_matters=needed > 16 * weights)
         raise SettingError(
             key,
             value,
-            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(there)}",
+            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(available)}",
         )
 
 
@@ -51,13 +51,13 @@ def check_weights(parts: RunComponents) -> None:
 
     parts: objects that were built on the meta device.
     """
-    needed, there = tensor_bytes(parts.task.network.state_dict().values()), machine.memory()
-    if needed > there:
+    needed, available = tensor_bytes(parts.task.network.state_dict().values()), machine.memory()
+    if needed > available:
         key, value = _largest(parts, batch_matters=False)
         raise SettingError(
             key,
             value,
-            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(there)}",
+            f"needs about {bytes_text(needed)} of memory; available: {bytes_text(available)}",
         )
 
 

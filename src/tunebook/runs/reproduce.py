@@ -210,13 +210,13 @@ def _check_targets(config: object, where: str) -> None:
         ) from None
 
 
-def _set(stored: dict[str, Any], there: dict[str, Any], where: str) -> Iterator[str]:
+def _set(stored: dict[str, Any], other: dict[str, Any], where: str) -> Iterator[str]:
     """Yield an override for each stored value that the run's own overrides don't give.
 
     There are such values if conf/ or the stored config has changed since.
     """
     for key, value in stored.items():
-        if key in there and repr(there[key]) == repr(value):
+        if key in other and repr(other[key]) == repr(value):
             continue
         if not KEY.fullmatch(key):
             raise InputError(

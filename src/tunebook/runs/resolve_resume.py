@@ -121,13 +121,13 @@ def is_record_lost(folder: RunFolder) -> bool:
 
 def has_checkpoint(folder: Path) -> bool:
     """Return whether a run has a checkpoint to resume from, in its folder or moved to MLflow."""
-    there = any(os.path.lexists(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
-    return there or LAST in moved_checkpoints(folder)
+    has_file = any(os.path.lexists(folder / "checkpoints" / name) for name in (LAST, PREVIOUS))
+    return has_file or LAST in moved_checkpoints(folder)
 
 
 def moved_checkpoints(folder: Path) -> list[str]:
     """Return the names of the checkpoints that were moved from a run's folder to MLflow."""
-    told = {
+    moved = {
         record["file"]
         for record in records.read(folder / JOURNAL)
         if record["kind"] == "artifact" and record["move"]
@@ -135,7 +135,7 @@ def moved_checkpoints(folder: Path) -> list[str]:
     gone = [
         name
         for name in (LAST, BEST)
-        if f"checkpoints/{name}" in told and not (folder / "checkpoints" / name).exists()
+        if f"checkpoints/{name}" in moved and not (folder / "checkpoints" / name).exists()
     ]
     return [
         name for name in gone if name != LAST or not (folder / "checkpoints" / PREVIOUS).exists()

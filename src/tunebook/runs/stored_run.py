@@ -258,15 +258,15 @@ def _in_outputs(name: str, outputs: Path, setting: str) -> Path | None:
 
     Raises InputError where `name` is "last" and there is no run.
     """
-    there = sorted(
+    oldest_first = sorted(
         (folder for folder in folders(outputs) if folder.kind == "run"),
         key=lambda folder: folder.opened,
     )
-    if name == NEWEST and there:
-        return there[-1].path
+    if name == NEWEST and oldest_first:
+        return oldest_first[-1].path
     if name == NEWEST:
         raise InputError(f"{setting}={NEWEST}: there is no run in {outputs}")
-    for folder in there:
+    for folder in oldest_first:
         if name and name in (folder.key, run_id_of(folder.path)):
             return folder.path
     return None

@@ -32,8 +32,10 @@ def write(only_check: bool = False) -> list[str]:
     Files that no longer belong to a YAML file are removed. only_check: change nothing.
     """
     wanted = texts()
-    there = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
-    changed = sorted(name for name in {**wanted, **there} if wanted.get(name) != there.get(name))
+    existing = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")}
+    changed = sorted(
+        name for name in {**wanted, **existing} if wanted.get(name) != existing.get(name)
+    )
     for name in changed if not only_check else ():
         FOLDER.mkdir(exist_ok=True)
         if name in wanted:

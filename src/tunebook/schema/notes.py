@@ -58,15 +58,15 @@ def notes(*paths: Path) -> Notes:
 def targets_of(group: str) -> Iterator[Target]:
     """Yield each `_target_` in a group's files."""
     for path in files_of(group):
-        there = notes(path)
-        for key, (_, target) in there.items():
+        own_notes = notes(path)
+        for key, (_, target) in own_notes.items():
             place, _, name = f"{group}.{key}".rpartition(".")
             kind = kind_at(place)
             if name == "_target_" and kind is not None:
                 prefix = key.removesuffix(name)
                 beside = {
                     other.removeprefix(prefix): note
-                    for other, note in there.items()
+                    for other, note in own_notes.items()
                     if other.startswith(prefix) and other != key
                 }
                 yield Target(kind, place, target, path, beside)

@@ -353,9 +353,9 @@ def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:
     It does if the study's database was removed and created again.
     """
     try:
-        there = RunFolder.read(folder).overrides
+        recorded = RunFolder.read(folder).overrides
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return set(there) != {
+    return set(recorded) != {
         redact(word) for word in overrides if not word.lstrip("+~").startswith("hydra.")
     }

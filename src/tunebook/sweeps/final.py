@@ -40,10 +40,10 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = outputs / "sweeps" / name
     if storage is None and ("/" in name or not (folder / "study.db").is_file()):
-        there = sorted(
+        names = sorted(
             path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file()
         )
-        known = f"; available: {', '.join(there)}.{suggest(name, there)}" if there else ""
+        known = f"; available: {', '.join(names)}.{suggest(name, names)}" if names else ""
         raise InputError(f"sweep.of={name}: no such sweep in {outputs / 'sweeps'}{known}")
     try:
         study = optuna.load_study(

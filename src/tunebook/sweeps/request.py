@@ -231,13 +231,13 @@ def _check_processes(settings: Mapping[str, Any]) -> None:
     if settings["executor"] == "local" or (
         settings["executor"] == "slurm" and settings["slurm"]["cluster"] == "local"
     ):
-        there = machine.processors()
+        available = machine.processors()
         bounds = {
             "workers": (
-                WORKERS_A_PROCESSOR * there,
+                WORKERS_A_PROCESSOR * available,
                 f"{WORKERS_A_PROCESSOR} per available processor",
             ),
-            "threads": (there, "one per available processor"),
+            "threads": (available, "one per available processor"),
         }
         for key, (most, what) in bounds.items():
             if settings[key] is not None and settings[key] > most:

@@ -211,9 +211,9 @@ class Display:
         is_final, objective = self.study.request.is_final, self.study.request.objective
         for name in ("epoch", *(() if is_final else (objective,)), "time"):
             shown.add_column(name, no_wrap=True, justify="right", min_width=len(name))
-        there = {trial.number: trial for trial in self.study.trials}
+        by_number = {trial.number: trial for trial in self.study.trials}
         for worker in workers:
-            reported = there[worker.spec.number].intermediate_values
+            reported = by_number[worker.spec.number].intermediate_values
             epoch = max(reported, default=0)
             figures = () if is_final else (written(objective, reported.get(epoch)),)
             shown.add_row(worker.spec.name, str(epoch), *figures, duration(worker.seconds))
@@ -276,9 +276,9 @@ class Display:
             shown.add_column(
                 name, justify="left" if name in ("state", "settings") else "right", overflow="fold"
             )
-        there = {str(trial.number): trial for trial in self.study.trials}
+        by_number = {str(trial.number): trial for trial in self.study.trials}
         for number, state, _, epoch, seconds, *_ in rows[:MAX_ROWS]:
-            trial = there[number]
+            trial = by_number[number]
             values = {
                 request.tested: trial.user_attrs.get(request.tested),
                 request.figure: value_of(trial, request),

@@ -116,9 +116,9 @@ class SweepStudy:
         self.study.set_user_attr("identity", identity)
         self.interrupted = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         if self.request.is_grid:
-            there = {_key(_params(trial)) for trial in self.trials}
+            tried = {_key(_params(trial)) for trial in self.trials}
             for point in self.request.space.points():
-                if _key(point) not in there:
+                if _key(point) not in tried:
                     self.study.enqueue_trial(point)
 
     def remember(self, key: str, value: Any) -> Any:

@@ -48,25 +48,25 @@ class DeliveryState:
         fresh.uncertain = True
         try:
             found = read_json_object(folder / DELIVERED)
-            said = cls(redact(uri), _id(found["run_id"]), _experiment(found["experiment_id"]))
-            said.offset, said.has_ended = found["offset"], found["has_ended"] is True
-            said.rebuilt = found.get("rebuilt") is True
-            said.uncertain = said.offset == 0 or found.get("uncertain") is True
-            if type(said.offset) is not int or said.offset < 0:
+            arrived = cls(redact(uri), _id(found["run_id"]), _experiment(found["experiment_id"]))
+            arrived.offset, arrived.has_ended = found["offset"], found["has_ended"] is True
+            arrived.rebuilt = found.get("rebuilt") is True
+            arrived.uncertain = arrived.offset == 0 or found.get("uncertain") is True
+            if type(arrived.offset) is not int or arrived.offset < 0:
                 raise ValueError("offset is not a number of bytes")
         except FileNotFoundError:
             fresh.uncertain = (folder / JOURNAL).exists()
             return fresh
         except (OSError, ValueError, KeyError, TypeError):
             return fresh
-        if found.get("uri", said.uri) != said.uri:
+        if found.get("uri", arrived.uri) != arrived.uri:
             return fresh  # the file is about another store
-        if not ends_a_line(folder / JOURNAL, said.offset):
+        if not ends_a_line(folder / JOURNAL, arrived.offset):
             message = "%s: a part that was delivered is missing; delivering it from its start"
             log.warning(message, folder / JOURNAL)
-            said.offset, said.uncertain, said.rebuilt = 0, True, True
-            said.write(folder)  # before the journal grows and appears to be complete again
-        return said
+            arrived.offset, arrived.uncertain, arrived.rebuilt = 0, True, True
+            arrived.write(folder)  # before the journal grows and appears to be complete again
+        return arrived
 
     def write(self, folder: Path) -> None:
         """Write this state to the disk.

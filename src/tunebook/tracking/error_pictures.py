@@ -62,9 +62,9 @@ def most_confused(labels: Tensor, logits: Tensor) -> list[tuple[int, int, Tensor
     wrong_pairs = zip(labels[wrong].tolist(), guess[wrong].tolist(), strict=True)
     found: list[tuple[int, int, Tensor]] = []
     for (true, predicted), _ in Counter(sorted(wrong_pairs)).most_common(PAIRS):
-        there = wrong[(labels[wrong] == true) & (guess[wrong] == predicted)]
-        by_probability = probabilities[there, predicted].argsort(descending=True, stable=True)
-        found.append((true, predicted, there[by_probability]))
+        positions = wrong[(labels[wrong] == true) & (guess[wrong] == predicted)]
+        by_probability = probabilities[positions, predicted].argsort(descending=True, stable=True)
+        found.append((true, predicted, positions[by_probability]))
     return found
 
 

@@ -168,11 +168,11 @@ def check_compiler(device: Literal["cpu", "gpu"]) -> None:
 
 def device_kind(accelerator: str) -> Literal["cpu", "gpu"]:
     """Return "cpu" or "gpu"; raise SettingError if a GPU is requested and there is none."""
-    there = torch.cuda.is_available() or torch.backends.mps.is_available()
-    if accelerator == "gpu" and not there:
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator == "gpu" and not has_gpu:
         raise SettingError(
             "accelerator",
             accelerator,
             "torch finds no GPU on this machine; allowed: auto, cpu",
         )
-    return "gpu" if there and accelerator != "cpu" else "cpu"
+    return "gpu" if has_gpu and accelerator != "cpu" else "cpu"

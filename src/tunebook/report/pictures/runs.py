@@ -208,13 +208,13 @@ def _draw_curves(
         axes.plot(*_points(run, factor), color=RED, lw=1.4, ls="--", marker="x", markersize=4)
     for run in top:
         axes.plot(*_points(run, factor), color=BLUE, lw=1.6, marker="o", markersize=2.5)
-    for name, colour, style, there in (
+    for name, colour, style, chosen in (
         ("best", BLUE, "-", top),
         ("failed", RED, "--", failed),
         ("others", GREY, "-", others),
     ):
-        if there:
-            axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(there)})")
+        if chosen:
+            axes.plot([], [], color=colour, ls=style, label=f"{name} ({len(chosen)})")
 
 
 def _points(run: Run, factor: float) -> tuple[list[int], list[float]]:

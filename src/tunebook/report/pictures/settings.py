@@ -278,27 +278,27 @@ def _heights(settings: Sequence[Setting], rows: Sequence[Any]) -> list[float]:
     """
     found = [math.nan] * len(rows)
     for setting in settings:
-        ends, there = scale(setting, rows), levels(setting, rows)
+        ends, own_levels = scale(setting, rows), levels(setting, rows)
         for member, row in enumerate(rows):
             if ends is not None and setting.name in row:
                 found[member] = coordinate(number(row[setting.name]) or 0.0, *ends)
-        for level in there if ends is None else ():
+        for level in own_levels if ends is None else ():
             for member in level.members:
-                found[member] = level.place / (len(there) - 1) if len(there) > 1 else 0.5
+                found[member] = level.place / (len(own_levels) - 1) if len(own_levels) > 1 else 0.5
     return found
 
 
 def _marks(settings: Sequence[Setting], rows: Sequence[Any]) -> list[tuple[float, str]]:
     """Return (height, text) of the labels on an axis: listed values, or the ends of a range."""
     setting = settings[0]
-    ends, there = scale(setting, rows), levels(setting, rows)
+    ends, own_levels = scale(setting, rows), levels(setting, rows)
     if len(settings) > 1:
         return [(0.0, "lowest"), (1.0, "highest")]
     if ends is None:
         return [
-            (level.place / (len(there) - 1) if len(there) > 1 else 0.5, level.text)
-            for level in there
+            (level.place / (len(own_levels) - 1) if len(own_levels) > 1 else 0.5, level.text)
+            for level in own_levels
         ]
     if is_listed(setting):
-        return [(coordinate(float(level.text), *ends), level.text) for level in there]
+        return [(coordinate(float(level.text), *ends), level.text) for level in own_levels]
     return [(0.0, f"{ends[0]:.3g}"), (1.0, f"{ends[1]:.3g}")]

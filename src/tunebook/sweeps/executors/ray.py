@@ -106,9 +106,9 @@ class RayExecutor:
                 if node["Alive"]
             ):
                 check_addresses("ray", addresses)
-            there = ray.cluster_resources()
+            resources = ray.cluster_resources()
             self.threads = threads or 1
-            self._gpus = 1 if accelerator != "cpu" and there.get("GPU", 0) >= 1 else 0
+            self._gpus = 1 if accelerator != "cpu" and resources.get("GPU", 0) >= 1 else 0
             largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
             if self.threads > largest:
                 raise SettingError(
@@ -119,7 +119,7 @@ class RayExecutor:
         except BaseException:
             ray.shutdown()
             raise
-        room = there["GPU"] if self._gpus else there.get("CPU", 1) // self.threads
+        room = resources["GPU"] if self._gpus else resources.get("CPU", 1) // self.threads
         self.count = count or max(1, min(int(room), trials))
         self._free: list[Any] = []
         self._coming: dict[Any, Any] = {}  # a starting host's answer -> the host

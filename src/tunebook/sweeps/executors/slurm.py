@@ -304,18 +304,18 @@ def _end_left(jobs: Path) -> None:
 
     They may be running trials.
     """
-    there = [
+    left_over = [
         ready.parent for ready in jobs.glob(f"*/*/{READY}") if not (ready.parent / LEFT).exists()
     ]
-    if not there:
+    if not left_over:
         return
-    log.info("stopping jobs of an earlier start: %d", len(there))
-    before = {job.parent: (job.parent / BEAT).read_text() for job in there}
+    log.info("stopping jobs of an earlier start: %d", len(left_over))
+    before = {job.parent: (job.parent / BEAT).read_text() for job in left_over}
     time.sleep(1.5 * BEATS_EVERY_S)
     # The others have a driver, which joined the sweep.
-    there = [job for job in there if (job.parent / BEAT).read_text() == before[job.parent]]
-    for job in there:
+    left_over = [job for job in left_over if (job.parent / BEAT).read_text() == before[job.parent]]
+    for job in left_over:
         (job / LEAVE).touch()
     until = time.monotonic() + 2 * PATIENCE_S
-    while time.monotonic() < until and not all((job / LEFT).exists() for job in there):
+    while time.monotonic() < until and not all((job / LEFT).exists() for job in left_over):
         time.sleep(POLL_S)
