@@ -132,11 +132,8 @@ def validate_value(key: str, value: Any, annotation: Any) -> Any:
         )
     except PydanticSchemaGenerationError:
         return value  # an annotation that pydantic can't check, such as a library's own class
-    candidates = [clipped]
-    if isinstance(clipped, float) and clipped.is_integer():
-        candidates.append(int(clipped))
-    if isinstance(clipped, list):
-        candidates.append(tuple(clipped))
+    candidates = [clipped, *([whole] if repr(whole := _whole(clipped)) != repr(clipped) else [])]
+    candidates += [tuple(one) for one in candidates if isinstance(one, list)]
     first: ValidationError | None = None
     for candidate in candidates:
         try:
@@ -150,6 +147,13 @@ def validate_value(key: str, value: Any, annotation: Any) -> Any:
         return found
     assert first is not None
     raise SettingError(key, value, _requirement(first, value, annotation))
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with each whole float in it, or in a list in it, as an integer."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _too_large(value: object) -> str:

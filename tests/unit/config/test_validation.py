@@ -76,6 +76,13 @@ def test_an_error_is_always_one_line(value: object) -> None:
     assert len(format_value(value)) <= 80
 
 
+def test_whole_floats_in_a_list_are_integers() -> None:
+    assert validate_value("key", [64.0, 1e2], list[int]) == [64, 100]
+    assert repr(validate_value("key", [1.0, 2], list[float])) == "[1.0, 2.0]"
+    with pytest.raises(SettingError, match=r"^key=\[64\.5\]"):
+        validate_value("key", [64.5], list[int])
+
+
 def test_a_list_serves_as_a_tuple() -> None:
     assert validate_value("shape", [1, 2, 3], tuple[int, int, int]) == (1, 2, 3)
 
