@@ -7,7 +7,7 @@ memory          estimates how much memory a network needs
 execute         trains, tests once and returns the objective
 trial           connects a run to its sweep
 record          records a run before and after training, and prints its summary
-test_pictures   draws the pictures of a tested run
+pictures        draws the pictures of a tested run
 details         records an interval of each test metric, and the result of each class
 stored_run      finds an earlier run, and reads what is stored of it
 resolve_resume  finds the run to resume, without torch

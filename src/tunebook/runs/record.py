@@ -42,7 +42,7 @@ from tunebook.run_folder import BEST, LAST, PREVIOUS, RunFolder
 from tunebook.runs.assemble import RunComponents
 from tunebook.runs.data_place import own_images
 from tunebook.runs.details import TestDetails
-from tunebook.runs.test_pictures import save_pictures
+from tunebook.runs.pictures import save_pictures
 from tunebook.runs.trial import Trial
 from tunebook.tags import IMAGES
 from tunebook.text_output import counted

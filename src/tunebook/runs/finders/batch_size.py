@@ -16,7 +16,7 @@ from pytorch_lightning.tuner.tuning import Tuner
 from torch import nn
 
 from tunebook.config.run_config import Settings
-from tunebook.config.validation import SettingError
+from tunebook.config.validation import InputError, SettingError
 from tunebook.runs.assemble import RunComponents, build
 from tunebook.runs.finders.outcome import Outcome
 from tunebook.runs.memory import check_memory
@@ -56,7 +56,10 @@ def largest_batch(settings: Settings) -> int:
 def find_batch_size(
     parts: RunComponents, trainer: pl.Trainer, outcome: Outcome, largest: int
 ) -> None:
-    """Train some steps with each batch size up to `largest`, and suggest the fastest that fits."""
+    """Train some steps with each batch size up to `largest`, and suggest the fastest that fits.
+
+    Raises InputError if an epoch has too few images to time a step.
+    """
     starts: list[tuple[int, float] | None] = []
 
     def note_start(network: nn.Module, args: tuple[Any, ...]) -> None:
@@ -74,6 +77,9 @@ def find_batch_size(
             max_val=2 * largest,
         )
     speeds = speeds_of(starts)
+    if not speeds:
+        few = parts.data.train_size
+        raise InputError(f"find=batch_size: {few} training images are too few to time steps")
     rows = [(one.batch_size, round(one.images_per_s, 1)) for one in speeds]
     outcome.save("batch_sizes", draw(speeds), ("batch_size", "images_per_s"), rows)
     for one in speeds:

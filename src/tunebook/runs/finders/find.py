@@ -26,7 +26,7 @@ def find(config: RunConfig) -> None:
 
     A table and a picture are written to the folder of the run. MLflow gets nothing. One device is
     used, on which a step computes what several devices compute together.
-    Raises SettingError if no value can be suggested.
+    Raises InputError if no value can be suggested.
     """
     # The finders set the learning rate themselves, and take more steps than a schedule may have.
     settings = config.settings | {"scheduler": CONSTANT}

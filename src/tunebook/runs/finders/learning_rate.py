@@ -6,7 +6,6 @@ behind by dozens of steps, and suggests by the slope against the rate instead of
 which the smallest rates win.
 """
 
-import contextlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +39,11 @@ def find_learning_rate(
     rising: a callback of the trainer. Raises InputError if the loss never falls.
     """
     trainer.limit_val_batches = 0
-    with contextlib.suppress(NonFiniteLoss):  # the rate has become too high
+    try:
         trainer.fit(parts.task, datamodule=parts.data)
+    except NonFiniteLoss:  # the rate has become too high
+        if not rising.losses:
+            raise
     curve = LossCurve(np.array(rising.rates[: len(rising.losses)]), np.array(rising.losses))
     rows = zip(curve.rates.tolist(), curve.losses.tolist(), strict=True)
     outcome.save("learning_rates", curve.draw(), ("lr", "loss"), rows)
