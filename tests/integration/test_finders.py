@@ -8,6 +8,7 @@ import pytest
 
 import tunebook
 from tests.conftest import Cli, runs_in
+from tests.helpers.photos import photos
 from tests.helpers.runs import with_store
 from tunebook.config.validation import SettingError
 
@@ -68,6 +69,29 @@ def test_a_batch_size_is_suggested_with_a_picture(cli: Cli, tmp_path: Path) -> N
     assert speeds[int(suggested[1])] * 1.06 > max(speeds.values())
     assert only(tmp_path, "batch_sizes.png").read_bytes().startswith(b"\x89PNG")
     assert runs_in(tmp_path) == []
+
+
+def test_a_first_loss_that_is_not_finite_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    weights = ",".join(["1e38"] * 10)  # whose sum is infinite in fp32
+    words = ("find=lr", f"loss.class_weights=[{weights}]")
+    result = cli("train.py", *words, *SMALL, *with_store(tmp_path))
+    assert result.code == 2
+    assert "error: find=lr: the loss of the first step is not finite" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_too_few_images_for_a_batch_size_are_one_line(cli: Cli, tmp_path: Path) -> None:
+    """Eight images are one step, whose end is not seen."""
+    for kind in (0, 1):
+        (tmp_path / "photos" / f"kind{kind}").mkdir(parents=True)
+        for number, photo in enumerate(photos(kind, 6)):
+            photo.save(tmp_path / "photos" / f"kind{kind}" / f"{number}.png")
+    parts = ("data.test_fraction=0.2", "data.val_fraction=0.3")
+    words = ("data=image_folder", "data.image_size=16", f"data.root={tmp_path / 'photos'}", *parts)
+    result = cli("train.py", "find=batch_size", *SMALL[1:], *words, *with_store(tmp_path))
+    assert result.code == 2
+    assert re.search(r"error: find=batch_size: [678] training images are too few", result.err)
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,16 @@ def find_learning_rate(
 ) -> None:
     """Train some steps while the learning rate rises, and suggest where the loss falls fastest.
 
-    rising: a callback of the trainer. Raises InputError if the loss never falls.
+    rising: a callback of the trainer. Raises InputError if the loss never falls, or if the first
+    one is not finite.
     """
     trainer.limit_val_batches = 0
     try:
         trainer.fit(parts.task, datamodule=parts.data)
-    except NonFiniteLoss:  # the rate has become too high
+    except NonFiniteLoss as error:  # the rate has become too high
         if not rising.losses:
-            raise
+            text = "find=lr: the loss of the first step is not finite, whatever the learning rate"
+            raise InputError(text) from error
     curve = LossCurve(np.array(rising.rates[: len(rising.losses)]), np.array(rising.losses))
     rows = zip(curve.rates.tolist(), curve.losses.tolist(), strict=True)
     outcome.save("learning_rates", curve.draw(), ("lr", "loss"), rows)
