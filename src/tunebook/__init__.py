@@ -30,10 +30,11 @@ report         compares many runs: read from MLflow, shown in a terminal and as 
 session        printing, logging and Ctrl-C in a notebook or a script
 api            the same from Python: train, sweep, load, compare
 schema         describes the files of conf/ to an editor
+bench          measures speed beside a plain loop and other frameworks
 cli            the commands: train, evaluate and so on, and `tunebook` that runs any of them
 
-Imports point one way: cli, api -> sweeps, report, schema -> runs -> the packages of the second
-block -> those of the first. tests/unit/test_architecture.py checks it.
+Imports point one way: cli, api -> sweeps, report, schema, bench -> runs -> the packages of the
+second block -> those of the first. tests/unit/test_architecture.py checks it.
 """
 
 import warnings

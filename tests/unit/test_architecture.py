@@ -25,7 +25,7 @@ FOUNDATION = {
     "untrusted",
 }
 LEAVES = {"networks", "losses", "schedules", "task", "data", "training", "tracking", "analysis"}
-UPPER = {"runs", "sweeps", "report", "schema", "session", "api", "cli"}
+UPPER = {"runs", "sweeps", "report", "schema", "session", "api", "bench", "cli"}
 ENTRIES = {"__init__", "__main__"}
 # The task's input is the batch that a data loader returns: a type without behaviour.
 TYPES_SHARED = {("task", "data")}

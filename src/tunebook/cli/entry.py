@@ -202,6 +202,7 @@ def _show_by_hydra(config_name: str) -> None:
 
 def _run(task: Task, read: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
     """Run the task, and report an error in one line."""
+    gc.freeze()  # what has been imported is no garbage
     gc.enable()
     try:
         open_output(cfg)

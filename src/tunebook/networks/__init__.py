@@ -6,6 +6,7 @@ Images are float tensors (B, C, H, W), logits are (B, num_classes). `image_shape
 small        the notebook's network and other small networks that are trained from scratch
 fine_tuned   a network of a library with a new head: its parameter groups, and what is frozen
 libraries    the networks of torchvision and of timm
+dropout      dropout that is fast on a CPU, which takes the place of torch's
 weights      reads files of pretrained weights, and fits them to a network
 """
 

@@ -15,6 +15,7 @@ from tunebook import program
 from tunebook.config.run_config import RunConfig, Settings
 from tunebook.config.validation import InputError, Seed, validate_value
 from tunebook.data.remembered import remembering
+from tunebook.machine import keep_freed_memory
 from tunebook.orphans import is_first_process, naming_the_parent
 from tunebook.run_folder import BEST, LAST_CHECKPOINT, RunFolder, held
 from tunebook.runs import record, resume
@@ -81,6 +82,7 @@ def _run(config: RunConfig, trial: Trial | None) -> float | None:
     if not is_first_process():
         logging.getLogger().setLevel(logging.WARNING)  # the first process logs for all
     logging.raiseExceptions = False  # a full disk, which takes no log, must not stop the run
+    keep_freed_memory()
     resumed = resume.load(settings)
     if resumed is None and settings["resume"] is not None:
         log.info("the run stopped before its first checkpoint; starting it from the beginning")

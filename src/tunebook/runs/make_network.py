@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from tunebook.config.targets import make, resolve
+from tunebook.networks.dropout import with_fast_dropout
 from tunebook.networks.fine_tuned import RANDOM, FineTunedNetwork
 
 
@@ -20,7 +21,7 @@ def make_network(
         num_classes=num_classes,
         normalized=settings["data"].get("normalize") != "none",
     )
-    return network
+    return with_fast_dropout(network)
 
 
 def image_size(settings: Mapping[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Describe a run from plain settings: its name, its tags, the versions of its packages."""
 
 import contextlib
+import functools
 import importlib.metadata
 import platform
 import shlex
@@ -93,13 +94,11 @@ def project_tags() -> dict[str, str]:
     return {PROJECT_NAME: PROJECT.name, PROJECT_CODE: PROJECT.code_digest}
 
 
+@functools.cache
 def package_versions() -> str:
     """Return Python's version and every installed package as `name==version`, one per line."""
-    found = {
-        f"{d.metadata['Name']}=={d.version}"
-        for d in importlib.metadata.distributions()
-        if d.metadata["Name"]
-    }
+    installed = (one.metadata for one in importlib.metadata.distributions())
+    found = {f"{one['Name']}=={one['Version']}" for one in installed if one["Name"]}
     return f"# Python {sys.version.split()[0]}\n" + "\n".join(sorted(found, key=str.lower)) + "\n"
 
 

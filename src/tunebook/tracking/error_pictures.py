@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from statsmodels.stats.proportion import proportion_confint
+from scipy.stats import binomtest
 from torch import Tensor
 
-from tunebook.tracking.pictures import draw_image, image_grid
+from tunebook.tracking.pictures import COLUMNS, ImageGrid
 
 BINS = 10  # of the highest probability, equally wide
-PAIRS, EXAMPLES = 6, 6  # pairs of confused classes, and images of each
+PAIRS, EXAMPLES = 6, COLUMNS  # pairs of confused classes, and images of each
 
 
 def calibration_curve(labels: Tensor, logits: Tensor) -> Figure:
@@ -46,8 +46,8 @@ def calibration_curve(labels: Tensor, logits: Tensor) -> Figure:
 
 
 def _interval(right: np.ndarray) -> tuple[float, float]:
-    low, high = proportion_confint(int(right.sum()), len(right), method="wilson")
-    return float(low), float(high)
+    found = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def most_confused(labels: Tensor, logits: Tensor) -> list[tuple[int, int, Tensor]]:
@@ -76,11 +76,10 @@ def confused_classes(
     images: for each pair, the first images uint8 (n, C, H, W) of its positions.
     """
     title = "test images of the classes that are confused most often: true > predicted"
-    figure = image_grid(len(pairs), EXAMPLES, title)
-    rows = np.array(figure.axes).reshape(len(pairs), EXAMPLES)
-    for row, (true, predicted, places), shown in zip(rows, pairs, images, strict=True):
-        title = f"{names[true]} > {names[predicted]}: {len(places)}"
-        row[0].set_title(title, fontsize=9, loc="left", parse_math=False)  # a name may have a $
-        for axes, image in zip(row, shown, strict=False):
-            draw_image(axes, image.float() / 255)
-    return figure
+    grid = ImageGrid(len(pairs) * COLUMNS, title)
+    for row, ((true, predicted, places), shown) in enumerate(zip(pairs, images, strict=True)):
+        text = f"{names[true]} > {names[predicted]}: {len(places)}"
+        grid.write(row * COLUMNS, text, centered=False)
+        for column, image in enumerate(shown):
+            grid.draw(row * COLUMNS + column, image.float() / 255)
+    return grid.figure

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from tunebook.tracking.pictures import worst_images
+from tunebook.tracking.pictures import predicted_images
 
 STRENGTH = 0.5  # the opacity of the colors
 
@@ -63,10 +63,8 @@ def grad_cam_picture(
 
     images: uint8 (N, C, H, W). maps: (N, H, W) from 0 to 1.
     """
-    figure = worst_images(images, labels, logits, class_names)
-    figure.suptitle(
-        "test images with the highest loss: what speaks for the predicted class (Grad-CAM)"
-    )
-    for axes, one in zip(figure.axes, maps, strict=False):
-        axes.imshow(one.numpy(), cmap="jet", alpha=STRENGTH, vmin=0, vmax=1)
-    return figure
+    title = "test images with the highest loss: what speaks for the predicted class (Grad-CAM)"
+    grid = predicted_images(title, images, labels, logits, class_names)
+    for place, one in enumerate(maps):
+        grid.draw(place, one, cmap="jet", alpha=STRENGTH)
+    return grid.figure

@@ -194,8 +194,12 @@ class MLflowTracker(Tracker):
 
     def save_figure(self, figure: "Figure", path: str) -> None:
         """Save a figure as an artifact (PNG, 100 dots per inch)."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        figure.set_dpi(100)
         with self._artifact(path) as file:
-            figure.savefig(file, format="png", dpi=100)
+            # `Figure.savefig` would draw it twice, the first time to arrange its parts.
+            FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
 
     def save_image(self, image: "Image.Image", path: str) -> None:
         """Save an image as an artifact (JPEG)."""

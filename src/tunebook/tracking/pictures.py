@@ -6,9 +6,9 @@ Figures are matplotlib objects made without pyplot, so they need no window syste
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
@@ -24,7 +24,9 @@ from tunebook.metrics.facts import (
 )
 
 WORST = AUGMENTED = 24  # images in a grid
-COLUMNS = 6
+COLUMNS = 6  # of a grid
+# Inches. Above each image is room for three lines of text.
+CELL_WIDTH, CELL_HEIGHT, SIDE, TITLE_HEIGHT, TEXT_GAP = 2.0, 2.4, 1.85, 0.6, 0.06
 LABELS_AT_MOST = 40  # classes; more would not be legible
 
 
@@ -61,8 +63,9 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, class_names: Sequence[
                 color=ink,
                 fontsize=8,
             )
-        axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
-        axes.set_yticks(range(classes), class_names)
+        # A name may have a $, which would start a formula.
+        axes.set_xticks(range(classes), class_names, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(classes), class_names, parse_math=False)
     correct = np.trace(counts) / max(counts.sum(), 1)
     axes.set(
         xlabel="predicted",
@@ -116,19 +119,23 @@ def worst_images(
 
     images: uint8 (N, C, H, W); labels: int64 (N,); logits: (N, num_classes).
     """
-    probabilities = logits.softmax(dim=1)
     title = "test images with the highest loss: true > predicted (its probability)"
-    figure = _grid(len(images), title)
-    for i, (axes, image) in enumerate(zip(figure.axes, images, strict=False)):
-        guess = int(probabilities[i].argmax())
-        draw_image(axes, image.float() / 255)
-        wrong = guess != int(labels[i])
-        title = (
-            f"{class_names[int(labels[i])]} > {class_names[guess]} "
-            f"({float(probabilities[i, guess]):.2f})"
-        )
-        axes.set_title(title, fontsize=9, color="firebrick" if wrong else "black")
-    return figure
+    return predicted_images(title, images, labels, logits, class_names).figure
+
+
+def predicted_images(
+    title: str, images: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]
+) -> "ImageGrid":
+    """Draw images like `worst_images`, under a title of the caller's."""
+    probabilities = logits.softmax(dim=1)
+    grid = ImageGrid(len(images), title)
+    for place, image in enumerate(images):
+        guess, true = int(probabilities[place].argmax()), int(labels[place])
+        probability = float(probabilities[place, guess])
+        text = f"{class_names[true]} > {class_names[guess]} ({probability:.2f})"
+        grid.draw(place, image.float() / 255)
+        grid.write(place, text, color="black" if guess == true else "firebrick")
+    return grid
 
 
 def augmented_images(images: Tensor, labels: Tensor, class_names: Sequence[str]) -> Figure:
@@ -137,11 +144,11 @@ def augmented_images(images: Tensor, labels: Tensor, class_names: Sequence[str])
     images: float (N, C, H, W) in [0, 1]. labels: int64 (N,), or the probability of each class
     (N, num_classes) where images are mixed.
     """
-    figure = _grid(len(images), "training images of the first epoch, augmented")
-    for axes, image, label in zip(figure.axes, images, labels, strict=False):
-        draw_image(axes, image)
-        axes.set_title(_label_text(label, class_names), fontsize=9)
-    return figure
+    grid = ImageGrid(len(images), "training images of the first epoch, augmented")
+    for place, (image, label) in enumerate(zip(images, labels, strict=False)):
+        grid.draw(place, image)
+        grid.write(place, _label_text(label, class_names))
+    return grid.figure
 
 
 def _label_text(label: Tensor, class_names: Sequence[str]) -> str:
@@ -155,34 +162,44 @@ def _label_text(label: Tensor, class_names: Sequence[str]) -> str:
     return "\n".join(f"{class_names[one]} {share:.2f}" for share, one in named if share >= 0.005)
 
 
-def _grid(count: int, title: str) -> Figure:
-    """Return a figure with at least `count` places for images, which have no axes."""
-    return image_grid(-(-count // COLUMNS), COLUMNS, title)
+class ImageGrid:
+    """Draw images in rows of `COLUMNS`, from the left and from the top, each with text above it.
 
-
-def image_grid(rows: int, columns: int, title: str) -> Figure:
-    """Return a figure with places for images, each with a line of text above it, without axes.
-
-    The margins are fixed, in inches: to compute them would take longer than to draw the images.
+    All are drawn in one Axes, whose unit is an inch: one for each image would take longer than to
+    draw them. Places are counted from 0.
     """
-    width, height = 2.0 * columns, 2.4 * rows + 0.6
-    figure = Figure(figsize=(width, height))
-    figure.suptitle(title, y=1 - 0.2 / height)
-    margins = {
-        "left": 0.05 / width,
-        "right": 1 - 0.05 / width,
-        "bottom": 0.1 / height,
-        "top": 1 - 0.8 / height,
-        "wspace": 0.05,
-        "hspace": 0.25,
-    }
-    for axes in figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins).flat:
-        axes.axis("off")
-    return figure
 
+    def __init__(self, count: int, title: str) -> None:
+        rows = -(-count // COLUMNS)
+        width, height = CELL_WIDTH * COLUMNS, CELL_HEIGHT * rows + TITLE_HEIGHT
+        self.figure = Figure(figsize=(width, height))
+        self.figure.suptitle(title, y=1 - 0.2 / height)
+        self._axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+        self._axes.axis("off")
 
-def draw_image(axes: Axes, image: Tensor) -> None:
-    """Draw an image (C, H, W) in [0, 1], in which 0 is black."""
-    picture = image.clamp(0, 1).permute(1, 2, 0).numpy()
-    grey = picture.shape[-1] == 1
-    axes.imshow(picture.squeeze(-1) if grey else picture, cmap="gray", vmin=0, vmax=1)
+    def draw(self, place: int, image: Tensor, **how: Any) -> None:
+        """Draw an image (C, H, W) or (H, W) in [0, 1]; 0 is black. how: arguments of `imshow`."""
+        picture = image.clamp(0, 1)
+        height, width = picture.shape[-2:]
+        if picture.ndim == 3:
+            picture = picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+        inches = SIDE / max(height, width)
+        left, top = self._corner(place)
+        left += (SIDE - width * inches) / 2
+        extent = (left, left + width * inches, top + height * inches, top)
+        how = {"cmap": "gray"} | how
+        self._axes.imshow(picture.numpy(), vmin=0, vmax=1, extent=extent, aspect="auto", **how)
+
+    def write(self, place: int, text: str, color: str = "black", centered: bool = True) -> None:
+        """Write above an image, in its middle or from its left side on."""
+        left, top = self._corner(place)
+        self._axes.text(
+            left + SIDE / 2 if centered else left, top - TEXT_GAP, text,
+            fontsize=9, color=color, ha="center" if centered else "left", va="bottom",
+            parse_math=False,  # a name may have a $
+        )  # fmt: skip
+
+    def _corner(self, place: int) -> tuple[float, float]:
+        """Return where the cell of an image starts, from the left and from the top, in inches."""
+        row, column = divmod(place, COLUMNS)
+        return column * CELL_WIDTH + (CELL_WIDTH - SIDE) / 2, row * CELL_HEIGHT + TITLE_HEIGHT + 0.2

@@ -24,8 +24,9 @@ class SystemMetrics(threading.Thread):
 
     def run(self) -> None:
         """Sample until `close` is called."""
-        monitors = _monitors()
+        monitors: list[Any] = []  # made late, because that imports MLflow
         while not self._stop_now.wait(EVERY_S):
+            monitors = monitors or _monitors()
             figures: dict[str, float] = {}
             for monitor in monitors:
                 monitor.collect_metrics()

@@ -4,6 +4,7 @@ This thread and `make sync` also deliver what earlier runs could not.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Collection
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 ARTIFACTS = "artifacts"
 SEND_EVERY_S = 1.0  # short epochs share a call
+# Before MLflow is imported, so that training has begun by then: imports of two threads take turns.
+FIRST_S = 1.0
 MAX_WAIT_S = 30.0  # between two attempts, while a store can't be reached
 
 
@@ -66,6 +69,8 @@ class Uploader(threading.Thread):
     def run(self) -> None:
         """Deliver until `close` is called."""
         wait_s, warned = SEND_EVERY_S, False
+        if "mlflow" not in sys.modules:
+            self._closing.wait(FIRST_S)
         self._left_over.start()
         lock = alone(self.folder.path)
         while not lock.is_locked:
@@ -120,10 +125,10 @@ class Uploader(threading.Thread):
         """
         self._progress_at = time.monotonic()
         self._closing.set()
-        if self._left_over.ident is not None:
-            self._left_over.join(patience_s)
         while self.is_alive() and time.monotonic() - self._progress_at < patience_s:
             self.join(0.05)
+        if self._left_over.ident is not None:
+            self._left_over.join(patience_s)
         if self.delivery.waiting or not self.delivery.has_ended:
             return False
         self.folder.delivered()

@@ -4,11 +4,12 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tunebook.tracking.pictures import augmented_images, worst_images
+from tunebook.tracking.pictures import augmented_images, confusion_matrix, worst_images
 
 NAMES = ("cat", "dog", "owl")
 
@@ -43,4 +44,28 @@ def test_augmented_images_are_in_color() -> None:
 def test_a_mixed_label_is_named_with_its_shares() -> None:
     labels = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]])
     figure = augmented_images(torch.rand(2, 1, 8, 8), labels, NAMES)
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["dog 0.75\ncat 0.25", "owl"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["dog 0.75\ncat 0.25", "owl"]
+
+
+def test_images_are_in_rows_and_keep_their_aspect_ratio() -> None:
+    images = torch.full((8, 3, 10, 20), 0.0)
+    images[6] = 1.0  # the first of the second row
+    axes = augmented_images(images, torch.zeros(8, dtype=torch.long), NAMES).axes[0]
+    extents = [image.get_extent() for image in axes.images]
+    lefts = [left for left, _, _, _ in extents]
+    assert lefts[:6] == sorted(set(lefts))
+    assert lefts[6:] == lefts[:2]
+    assert all(
+        bottom < top
+        for (_, _, bottom, _), (_, _, _, top) in zip(extents[:2], extents[6:], strict=True)
+    )
+    for left, right, bottom, top in extents:
+        assert (right - left) / (bottom - top) == pytest.approx(2)
+
+
+def test_a_class_is_named_as_it_is_and_not_as_a_formula() -> None:
+    names = ["$\\nosuch$", "$x", "_y^"]
+    logits, labels = torch.eye(3), torch.tensor([1, 0, 2])
+    images = torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    drawn(worst_images(images, labels, logits, names))
+    drawn(confusion_matrix(labels, logits.argmax(1), names))

@@ -2,7 +2,8 @@
 
 base       the interface between the driver and an executor
 make       creates the executor that `sweep.executor` names
-local      processes on this machine, forked from one that has imported torch
+local      processes on this machine, forked from one that has imported what a run needs
+preloaded  what that process imports and computes before it forks
 ray        actors on a Ray cluster
 slurm      Slurm jobs, through submitit
 """

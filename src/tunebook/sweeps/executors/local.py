@@ -26,12 +26,7 @@ from tunebook.sweeps.result import read_result
 from tunebook.sweeps.worker import TrialSpec, work
 from tunebook.training.trainer import device_kind
 
-# Modules that a run imports. Importing them takes most of the time of a short run.
-PRELOADED = (
-    "tunebook.sweeps.worker", "tunebook.runs.check",
-    "mlflow.store.tracking.sqlalchemy_store", "sklearn.model_selection",
-    "sqlalchemy.dialects.sqlite", "matplotlib.backends.backend_agg",
-)  # fmt: skip
+PRELOADED = "tunebook.sweeps.executors.preloaded"  # the module that the fork server imports
 
 MAX_STARTS = 3  # attempts to start a trial's process if the fork server is killed
 UNKNOWN_STATUS = 255  # what multiprocessing reports for a process whose fork server is gone
@@ -81,7 +76,7 @@ class LocalExecutor:
         self.threads = threads or max(1, cores() // self.count)
         self._used: list[str] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOADED))
+        self._context.set_forkserver_preload([PRELOADED])
         with environment():
             # It imports these modules while this process checks the trials.
             multiprocessing.forkserver.ensure_running()
