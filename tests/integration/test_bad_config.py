@@ -81,6 +81,8 @@ WRONG_VALUES = [
     (["model.pool_size=25"], "model.pool_size=25", "at most 24"),
     (["model=batchnorm_cnn", "model.stages=9"], "model.stages=9", "leaves nothing"),
     (["model=batchnorm_cnn", "model.kernel_size=4"], "model.kernel_size=4", "odd"),
+    (["model=lenet", "model.kernel_size=10"], "model.kernel_size=10", "at most 9"),
+    (["model=lenet", "model.pool_size=13"], "model.kernel_size=5", "1 x 1 is left"),
     (["model.conv_dropout=-0.1"], "model.conv_dropout=-0.1", "greater than or equal to 0"),
     (["model.conv_dropout=1"], "model.conv_dropout=1", "less than 1"),
     (["model.conv_dropout=1.5"], "model.conv_dropout=1.5", "less than 1"),

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, Cli
 from tunebook.config.files import ConfigError, read_yaml, verify
 from tunebook.config.targets import NAMED, ONE_OR_NAMED, classes_in
 from tunebook.config.validation import SettingError, parameters_of, validate_value
-from tunebook.networks import MLP, BatchNormCNN, KerasCNN
+from tunebook.networks import MLP, BatchNormCNN, KerasCNN, LeNet
 from tunebook.schema import configs, files, write
 from tunebook.schema.values import INTERPOLATION, setting, value_schema
 from tunebook.sweeps import request
@@ -213,6 +213,7 @@ OURS = (
     MLP,
     KerasCNN,
     BatchNormCNN,
+    LeNet,
     *classes_in("tunebook.data.augmentation", "augmentation").values(),
 )
 ANNOTATIONS = [

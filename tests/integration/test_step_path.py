@@ -60,10 +60,10 @@ def test_an_epoch_is_one_record_of_metrics_for_each_call(tmp_path: Path) -> None
     """Each record is written to the disk, and later sent, by itself."""
     found: dict[int, int] = {}
     for epochs in (2, 6):
-        (tmp_path / str(epochs)).mkdir()
-        tunebook.train(
-            *SMALL, *UNRECORDED, f"trainer.max_epochs={epochs}", *with_store(tmp_path / str(epochs)),
-        )  # fmt: skip
-        (journal,) = (tmp_path / str(epochs)).glob(f"out/2*/*/{JOURNAL}")
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        words = (*SMALL, *UNRECORDED, f"trainer.max_epochs={epochs}")
+        tunebook.train(*words, *with_store(folder))
+        (journal,) = folder.glob(f"out/2*/*/{JOURNAL}")
         found[epochs] = sum(record["kind"] == "points" for record in records.read(journal))
     assert found[6] - found[2] <= 4 * 3

@@ -12,13 +12,14 @@ weights      reads files of pretrained weights, and fits them to a network
 
 from tunebook.networks.fine_tuned import FineTunedNetwork
 from tunebook.networks.libraries import TimmNetwork, TorchvisionNetwork
-from tunebook.networks.small import MLP, BatchNormCNN, KerasCNN
+from tunebook.networks.small import MLP, BatchNormCNN, KerasCNN, LeNet
 
 __all__ = [
     "MLP",
     "BatchNormCNN",
     "FineTunedNetwork",
     "KerasCNN",
+    "LeNet",
     "TimmNetwork",
     "TorchvisionNetwork",
 ]

@@ -93,6 +93,69 @@ def _size_after_convolutions(
     return height, width
 
 
+class LeNet(nn.Module):
+    """Classify images with a small CNN that pools after each convolution (LeCun et al. 1998).
+
+    Its layers: twice a convolution without padding, max-pooling, batch norm and ReLU; then a dense
+    layer, dropout, logits. The second convolution has twice as many filters. Since it sees a pooled
+    image, a training step takes a fraction of the time of `KerasCNN`.
+    """
+
+    @validate_args
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        filters: Width,
+        kernel_size: Count,
+        pool_size: Count,
+        dense_units: Width,
+        dense_dropout: Dropout,
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        layers: list[nn.Module] = []
+        for width_out in (filters, 2 * filters):
+            height, width = _size_after_stage(height, width, kernel_size, pool_size)
+            layers += [
+                # Batch norm has a bias.
+                nn.Conv2d(channels, width_out, kernel_size, bias=False),
+                nn.MaxPool2d(pool_size),
+                nn.BatchNorm2d(width_out),
+                nn.ReLU(),
+            ]
+            channels = width_out
+        self.layers = nn.Sequential(
+            *layers,
+            nn.Flatten(),
+            nn.Linear(channels * height * width, dense_units),
+            nn.ReLU(),
+            nn.Dropout(dense_dropout),
+            nn.Linear(dense_units, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (B, num_classes) of images (B, C, H, W)."""
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+def _size_after_stage(height: int, width: int, kernel_size: int, pool_size: int) -> tuple[int, int]:
+    """Return the height and width that a convolution without padding and pooling leave.
+
+    Raises SettingError if they would leave nothing.
+    """
+    side = min(height, width)
+    if kernel_size > side:
+        message = f"must be at most {side}: {height} x {width} is left before a convolution"
+        raise SettingError("kernel_size", kernel_size, message)
+    height, width = height - kernel_size + 1, width - kernel_size + 1
+    if pool_size > min(height, width):
+        message = f"must be at most {min(height, width)}: {height} x {width} is left before pooling"
+        raise SettingError("pool_size", pool_size, message)
+    return height // pool_size, width // pool_size
+
+
 class MLP(nn.Module):
     """Classify images with equally wide dense layers and dropout.
 

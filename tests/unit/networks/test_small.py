@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tunebook.config.compose import with_choices
 from tunebook.config.run_config import plain
 from tunebook.config.validation import SettingError
-from tunebook.networks import MLP, BatchNormCNN, KerasCNN
+from tunebook.networks import MLP, BatchNormCNN, KerasCNN, LeNet
 from tunebook.runs.assemble import make
 from tunebook.schedules import WarmupCosine
 
@@ -39,11 +39,12 @@ def test_the_notebooks_network_has_its_600810_parameters() -> None:
     assert sum(p.numel() for p in network().parameters()) == 600_810
 
 
-def test_conf_says_how_many_parameters_the_batch_norm_network_has() -> None:
-    settings = plain(with_choices({"model": "batchnorm_cnn"}))["model"]
+@pytest.mark.parametrize("name", ["batchnorm_cnn", "lenet"])
+def test_conf_says_how_many_parameters_a_network_has(name: str) -> None:
+    settings = plain(with_choices({"model": name}))["model"]
     made = make(settings, "model", image_shape=(1, 28, 28), num_classes=10)
     count = f"{sum(p.numel() for p in made.parameters()):,}"
-    assert count in (ROOT / "conf" / "model" / "batchnorm_cnn.yaml").read_text()
+    assert count in (ROOT / "conf" / "model" / f"{name}.yaml").read_text()
 
 
 def test_initial_weights_are_glorot_uniform_and_biases_zero() -> None:
@@ -133,6 +134,34 @@ def test_keras_cnn_either_works_or_names_the_setting(
         else:
             with pytest.raises(SettingError, match="^kernel_size" if left < 1 else "^pool_size"):
                 KerasCNN(image_shape=shape, num_classes=classes, **settings)  # type: ignore[arg-type]
+
+
+@given(
+    st.tuples(st.sampled_from([1, 3]), st.integers(1, 40), st.integers(1, 40)),
+    st.integers(1, 4),
+    st.integers(1, 20),
+    st.integers(1, 20),
+)
+@settings(max_examples=60, deadline=None)
+def test_lenet_either_works_or_names_the_setting(
+    shape: tuple[int, int, int], filters: int, kernel: int, pool: int
+) -> None:
+    def make() -> LeNet:
+        return LeNet(
+            image_shape=shape, num_classes=5, filters=filters, kernel_size=kernel, pool_size=pool,
+            dense_units=7, dense_dropout=0.1,
+        )  # fmt: skip
+
+    side, works = min(shape[1:]), True
+    for _ in range(2):
+        works = works and side >= kernel and side - kernel + 1 >= pool
+        side = (side - kernel + 1) // pool
+    with torch.device("meta"):
+        if works:
+            assert make()(torch.empty(3, *shape)).shape == (3, 5)
+        else:
+            with pytest.raises(SettingError, match=r"^(kernel|pool)_size"):
+                make()
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 32, 32)])
