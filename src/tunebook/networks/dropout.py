@@ -34,8 +34,9 @@ def random_mask(like: Tensor, p: float) -> tuple[Tensor, float]:
     """
     bits = next((bits for bits in WIDTHS if float(p * 2**bits).is_integer()), max(WIDTHS))
     false = min(max(round(p * 2**bits), 1), 2**bits - 1)  # of 2**bits equally probable numbers
-    words = torch.empty(-(-like.numel() * bits // WORD), dtype=torch.int64, device=like.device)
-    numbers = words.random_(-(2**63), None).view(WIDTHS[bits])
+    count = -(-like.numel() * bits // WORD)
+    words = torch.randint(-(2**63), 2**63 - 1, (count,), dtype=torch.int64, device=like.device)
+    numbers = words.view(WIDTHS[bits])
     # Multiplying is slow if one tensor is channels_last and the other is not.
     strides = torch.empty_like(like, device="meta").stride()
     keep = numbers.as_strided(like.shape, strides) >= false - 2 ** (bits - 1)
