@@ -5,6 +5,7 @@ failed or was not reproduced, 130 after Ctrl-C, and 143 after SIGTERM.
 """
 
 import argparse
+import atexit
 import functools
 import gc
 import importlib
@@ -30,6 +31,9 @@ from tunebook.config.quotes import normalize_overrides
 from tunebook.config.validation import InputError, SettingError, one_line
 from tunebook.program import call
 from tunebook.redaction import learn_words, redact, redact_output
+
+# At its end, the interpreter would look for garbage among everything that has been imported.
+atexit.register(gc.freeze)
 
 BAD_INPUT = 2
 MAX_LINE, SHORT = 1000, 80  # characters

@@ -10,7 +10,7 @@ from tunebook.config.run_config import RunConfig
 @command(
     "config",
     read=RunConfig.of,
-    check="tunebook.runs.check:check",
+    check="tunebook.runs.early_check:check",
     resolve_resume="tunebook.runs.resolve_resume:resolve_resume",
     sweep="tunebook.sweeps.command:sweep",
 )

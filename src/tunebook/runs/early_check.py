@@ -5,7 +5,7 @@ Importing Lightning and the other packages takes several times as long as import
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,9 @@ from tunebook.config.targets import resolve
 from tunebook.config.validation import Positive, Seed, validate_value
 from tunebook.data.contents import resized
 from tunebook.runs.make_network import image_size, make_network
+
+if TYPE_CHECKING:
+    from tunebook.config.run_config import RunConfig
 
 CLASSES = 10  # any number will do: no setting depends on the data's number of classes
 
@@ -47,3 +50,11 @@ class EarlyCheck:
             with torch.device("meta"):
                 make_network(settings, shape, CLASSES)
         self._done.add(text)
+
+
+def check(config: "RunConfig") -> None:
+    """Raise SettingError if `config` can't run: at once for some settings, then for all."""
+    EarlyCheck()(config.settings)
+    from tunebook.runs.check import check as check_all
+
+    check_all(config)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from tunebook.config.run_config import plain, without_hydra
 from tunebook.redaction import RedactingFormatter
+from tunebook.sweeps.executors import fork_server
 from tunebook.sweeps.points import fitting, read, to_check
 from tunebook.sweeps.request import Request
 
@@ -39,6 +40,9 @@ def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     request, base = read(overrides)
     composed: dict[tuple[str, ...], DictConfig] = {}
     next(iter(to_check(request, base, composed)), None)  # finds a wrong name without torch
+
+    if request.settings["executor"] == "local" and not request.settings["dry_run"]:
+        fork_server.started()  # which takes as long as importing torch here
 
     from tunebook.runs.early_check import EarlyCheck
 

@@ -4,12 +4,10 @@ The processes are forked from one that has imported everything. A crash affects 
 """
 
 import contextlib
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,16 +15,13 @@ from pathlib import Path
 
 import psutil
 
-from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
-from tunebook.config.project import VARIABLE
 from tunebook.machine import cores
 from tunebook.sweeps.endings import ORPHANED
+from tunebook.sweeps.executors import fork_server
 from tunebook.sweeps.executors.base import NoWorkers, Worker
 from tunebook.sweeps.result import read_result
 from tunebook.sweeps.worker import TrialSpec, work
 from tunebook.training.trainer import device_kind
-
-PRELOADED = "tunebook.sweeps.executors.preloaded"  # the module that the fork server imports
 
 MAX_STARTS = 3  # attempts to start a trial's process if the fork server is killed
 UNKNOWN_STATUS = 255  # what multiprocessing reports for a process whose fork server is gone
@@ -75,11 +70,7 @@ class LocalExecutor:
         # More threads than cores make every step many times slower.
         self.threads = threads or max(1, cores() // self.count)
         self._used: list[str] = []
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOADED])
-        with environment():
-            # It imports these modules while this process checks the trials.
-            multiprocessing.forkserver.ensure_running()
+        self._context = fork_server.started()
 
     def open(self, folder: Path) -> None:
         """Do nothing, because there is nothing to prepare."""
@@ -112,7 +103,7 @@ class LocalExecutor:
             target=work, args=(spec, theirs, gpu), name=f"trial {spec.number}"
         )
         try:
-            with environment():  # a new fork server has to find the package, too
+            with fork_server.environment():  # a new fork server has to find the package, too
                 process.start()
             watched = psutil.Process(process.pid)
         except psutil.NoSuchProcess:
@@ -162,30 +153,6 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Do nothing, because there is nothing to clean up."""
-
-
-@contextlib.contextmanager
-def environment() -> Iterator[None]:
-    """Let processes that are started within the block find this package and the user's project.
-
-    This does not depend on which script started this process, or in which folder. A wheel is
-    importable anyway.
-    """
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", VARIABLE)}
-    if not IS_WHEEL:
-        paths = filter(None, [str(PACKAGE.parent), before["PYTHONPATH"]])
-        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ.setdefault(VARIABLE, named_project())
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def named_project() -> str:
-    """Return this process's project as the environment variable names it to another process."""
-    return "" if PROJECT is None else str(PROJECT.folder)
 
 
 def how_it_ended(code: int) -> str:

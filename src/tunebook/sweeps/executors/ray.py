@@ -17,7 +17,8 @@ from tunebook.config.project import VARIABLE
 from tunebook.config.validation import InputError, SettingError
 from tunebook.redaction import redact
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweeps.executors.local import LocalExecutor, named_project
+from tunebook.sweeps.executors.fork_server import named_project
+from tunebook.sweeps.executors.local import LocalExecutor
 from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.worker import TrialSpec
 

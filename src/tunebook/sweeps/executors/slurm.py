@@ -22,7 +22,8 @@ from tunebook.config.validation import SettingError
 from tunebook.redaction import learn_words, redact, redact_output
 from tunebook.run_folder import write_atomically
 from tunebook.sweeps.executors.base import NoWorkers, Worker, check_addresses
-from tunebook.sweeps.executors.local import LocalExecutor, environment
+from tunebook.sweeps.executors.fork_server import environment
+from tunebook.sweeps.executors.local import LocalExecutor
 from tunebook.sweeps.outside import slurm_parameters
 from tunebook.sweeps.result import read_result
 from tunebook.sweeps.worker import PATIENCE_S, TrialSpec

@@ -1,0 +1,49 @@
+"""Start the process that trials on this machine are forked from.
+
+It imports what a run needs, which takes seconds, while this process checks the sweep.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.forkserver
+import os
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+
+from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
+from tunebook.config.project import VARIABLE
+
+PRELOADED = "tunebook.sweeps.executors.preloaded"  # the module that the process imports
+
+
+def started() -> ForkServerContext:
+    """Start the process unless it is there, and return the context that forks from it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([PRELOADED])
+    with environment():
+        multiprocessing.forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def environment() -> Iterator[None]:
+    """Let processes that are started within the block find this package and the user's project.
+
+    This does not depend on which script started this process, or in which folder. A wheel is
+    importable anyway.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", VARIABLE)}
+    if not IS_WHEEL:
+        paths = filter(None, [str(PACKAGE.parent), before["PYTHONPATH"]])
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ.setdefault(VARIABLE, named_project())
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def named_project() -> str:
+    """Return this process's project as the environment variable names it to another process."""
+    return "" if PROJECT is None else str(PROJECT.folder)
