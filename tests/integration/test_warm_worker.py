@@ -24,10 +24,16 @@ with open(sys.argv[1], "w") as file:
 
 
 def test_a_trial_imports_next_to_nothing(tmp_path: Path) -> None:
-    words = (f"hydra.run.dir={tmp_path}/run", "data=digits", "trainer=cpu", "model=mlp", "trainer.max_epochs=1")
+    words = (
+        f"hydra.run.dir={tmp_path}/run",
+        "data=digits",
+        "trainer=cpu",
+        "model=mlp",
+        "trainer.max_epochs=1",
+    )
     found = tmp_path / "imported.json"
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(found), *words, *with_store(tmp_path)],
+        [sys.executable, "-c", SCRIPT, str(found), f"hydra.run.dir={tmp_path}/run", *words, *with_store(tmp_path)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     later, frozen, computed = json.loads(found.read_text())

@@ -28,23 +28,22 @@ def save_pictures(parts: RunComponents, history: Sequence[dict[str, float]]) -> 
         "learning_curves": pictures.learning_curves(
             history, validation, another_loss=not is_reported(parts.task.loss)
         ),
-        "worst_images": pictures.worst_images(
-            test.images[worst], labels[worst], logits[worst], names
-        ),
         "calibration": error_pictures.calibration_curve(labels, logits),
     }
     for name, figure in drawn.items():
         parts.tracker.save_figure(figure, f"pictures/{name}.png")
+    images = pictures.worst_images(test.images[worst], labels[worst], logits[worst], names)
+    parts.tracker.save_image(images, "pictures/worst_images.png")
     if parts.tracker.wants_grad_cam:
         _save_grad_cam(parts, worst)
     if pairs := error_pictures.most_confused(labels, logits):
         shown = [test.images[places[: error_pictures.EXAMPLES]] for _, _, places in pairs]
-        figure = error_pictures.confused_classes(pairs, shown, names)
-        parts.tracker.save_figure(figure, "pictures/confused_classes.png")
+        images = error_pictures.confused_classes(pairs, shown, names)
+        parts.tracker.save_image(images, "pictures/confused_classes.png")
     if not isinstance(parts.data.augmentation, NoAugmentation):
-        images, labels = (part[: pictures.AUGMENTED] for part in parts.data.first_batch())
-        figure = pictures.augmented_images(images, labels, names)
-        parts.tracker.save_figure(figure, "pictures/augmented_images.png")
+        first, labels = (part[: pictures.AUGMENTED] for part in parts.data.first_batch())
+        images = pictures.augmented_images(first, labels, names)
+        parts.tracker.save_image(images, "pictures/augmented_images.png")
 
 
 def _save_grad_cam(parts: RunComponents, chosen: torch.Tensor) -> None:
@@ -56,5 +55,5 @@ def _save_grad_cam(parts: RunComponents, chosen: torch.Tensor) -> None:
     pixels = preprocessing.normalize(preprocessing.scale(images))
     maps = grad_cam(parts.task.network, pixels, logits.argmax(dim=1))
     names = parts.data.contents.class_names
-    figure = grad_cam_picture(images, maps, test.labels[chosen], logits, names)
-    parts.tracker.save_figure(figure, "pictures/grad_cam.png")
+    picture = grad_cam_picture(images, maps, test.labels[chosen], logits, names)
+    parts.tracker.save_image(picture, "pictures/grad_cam.png")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from PIL import Image
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -26,8 +27,9 @@ def calibration_curve(labels: Tensor, logits: Tensor) -> Figure:
     probability, guess = (part.numpy() for part in logits.double().softmax(dim=1).max(dim=1))
     right = guess == labels.numpy()
     place = np.clip((probability * BINS).astype(int), 0, BINS - 1)
-    figure = Figure(figsize=(5, 5.5), layout="constrained")
-    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    figure = Figure(figsize=(5, 5.5))
+    margins = {"left": 0.16, "right": 0.96, "bottom": 0.09, "top": 0.94, "hspace": 0.08}
+    curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw=margins)
     curve.plot([0, 1], [0, 1], color="grey", linewidth=1, label="probability and share are equal")
     drawn = [place == number for number in range(BINS) if (place == number).any()]
     means = np.array([probability[one].mean() for one in drawn])
@@ -70,7 +72,7 @@ def most_confused(labels: Tensor, logits: Tensor) -> list[tuple[int, int, Tensor
 
 def confused_classes(
     pairs: Sequence[tuple[int, int, Tensor]], images: Sequence[Tensor], names: Sequence[str]
-) -> Figure:
+) -> Image.Image:
     """Draw a row of examples for each pair of `most_confused`.
 
     images: for each pair, the first images uint8 (n, C, H, W) of its positions.
@@ -82,4 +84,4 @@ def confused_classes(
         grid.write(row * COLUMNS, text, centered=False)
         for column, image in enumerate(shown):
             grid.draw(row * COLUMNS + column, image.float() / 255)
-    return grid.figure
+    return grid.picture

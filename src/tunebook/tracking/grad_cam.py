@@ -6,12 +6,10 @@ Source: Selvaraju et al., Grad-CAM, 2017; computed by the package captum, which 
 from collections.abc import Sequence
 
 import torch
-from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 
 from tunebook.tracking.pictures import predicted_images
-
-STRENGTH = 0.5  # the opacity of the colors
 
 
 def feature_map_of(network: nn.Module, image_shape: tuple[int, int, int]) -> nn.Module | None:
@@ -58,13 +56,10 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
 def grad_cam_picture(
     images: Tensor, maps: Tensor, labels: Tensor, logits: Tensor, class_names: Sequence[str]
-) -> Figure:
+) -> Image.Image:
     """Draw images as `worst_images` does, with what speaks for the predicted class in color.
 
     images: uint8 (N, C, H, W). maps: (N, H, W) from 0 to 1.
     """
     title = "test images with the highest loss: what speaks for the predicted class (Grad-CAM)"
-    grid = predicted_images(title, images, labels, logits, class_names)
-    for place, one in enumerate(maps):
-        grid.draw(place, one, cmap="jet", alpha=STRENGTH)
-    return grid.figure
+    return predicted_images(title, images, labels, logits, class_names, heat=maps)

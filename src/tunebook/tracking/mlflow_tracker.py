@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 ROOM_EVERY_S = 0.5  # between two attempts to write to a full disk
 MODEL = "model"
+JPEG = {"format": "JPEG", "quality": 85}
 
 
 class MLflowTracker(Tracker):
@@ -202,9 +203,10 @@ class MLflowTracker(Tracker):
             FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
 
     def save_image(self, image: "Image.Image", path: str) -> None:
-        """Save an image as an artifact (JPEG)."""
+        """Save an image as an artifact (PNG or JPEG, as the path says)."""
+        kind: dict[str, Any] = {"format": "PNG"} if path.endswith(".png") else JPEG
         with self._artifact(path) as file:
-            image.save(file, format="JPEG", quality=85)
+            image.save(file, **kind)
 
     def save_model(self, network: nn.Module, example: Tensor) -> None:
         """Save the network as the MLflow model `runs:/<run id>/model`.

@@ -98,7 +98,7 @@ class Tracker(Logger, ABC):
 
     @abstractmethod
     def save_image(self, image: "Image.Image", path: str) -> None:
-        """Save an image as an artifact (JPEG)."""
+        """Save an image as an artifact (PNG or JPEG, as the path says)."""
 
     @abstractmethod
     def save_model(self, network: nn.Module, example: Tensor) -> None:
