@@ -32,8 +32,9 @@ def test_a_trial_imports_next_to_nothing(tmp_path: Path) -> None:
         "trainer.max_epochs=1",
     )
     found = tmp_path / "imported.json"
+    places = (f"hydra.run.dir={tmp_path}/run", *with_store(tmp_path))
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(found), f"hydra.run.dir={tmp_path}/run", *words, *with_store(tmp_path)],
+        [sys.executable, "-c", SCRIPT, str(found), *places, *words],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     later, frozen, computed = json.loads(found.read_text())
