@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train ui sync check test test-unit test-all bench clean
+.PHONY: help install train ui sync check test test-unit test-all bench profile clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -44,8 +44,11 @@ test-all: install ## every test; needs the network once, for MNIST
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not alone' --hypothesis-profile=searching
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 -m alone
 
-bench: install ## what the framework costs beside a plain loop; let nothing else run meanwhile
+bench: install ## speed beside a plain loop and Keras, of commands and sweeps; let nothing else run meanwhile
 	$(BIN)/python src/bench.py
+
+profile: install ## where the time of a training step and of the imports goes
+	$(BIN)/python src/bench.py --profile
 
 clean: ## removes .venv and caches; data/, outputs/, mlruns/ and mlflow.db stay
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
