@@ -207,7 +207,7 @@ def test_metrics_are_named_in_one_package() -> None:
     found = {
         str(file.relative_to(package)): names.findall(file.read_text())
         for file in [*package.rglob("*.py"), *package.rglob("*.html")]
-        if file.parent != package / "metrics"
+        if file.parent != package / "metrics" and file.name != "keras_peer.py"  # Keras's own
     }
     wrong = {name: words for name, words in found.items() if words}
     assert not wrong

@@ -16,7 +16,7 @@ if sys.argv[1] == "kept":
     keep_freed_memory()
 def step():
     torch.ones(2**22) + torch.ones(2**22)
-for _ in range(3):
+for _ in range(20):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(50):
@@ -34,5 +34,4 @@ def page_faults_of_a_step(how: str) -> float:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 def test_a_step_needs_no_new_memory() -> None:
-    assert page_faults_of_a_step("kept") < 5
-    assert page_faults_of_a_step("returned") > 100
+    assert page_faults_of_a_step("kept") < page_faults_of_a_step("returned") / 10
