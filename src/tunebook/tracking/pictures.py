@@ -184,7 +184,7 @@ def label_text(label: Tensor, class_names: Sequence[str]) -> str:
 class ImageGrid:
     """Draw images in rows of `COLUMNS`, from the left and from the top, each with text above it.
 
-    Pillow draws them, which takes a tenth of matplotlib's time. Places are counted from 0.
+    Pillow draws them, which takes a third of matplotlib's time. Places are counted from 0.
     """
 
     def __init__(self, count: int, title: str) -> None:

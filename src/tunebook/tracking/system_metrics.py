@@ -8,6 +8,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 EVERY_S = 10.0
+BEFORE_S = 1.0  # before MLflow is imported, so that training has begun by then
 
 
 class SystemMetrics(threading.Thread):
@@ -24,9 +25,10 @@ class SystemMetrics(threading.Thread):
 
     def run(self) -> None:
         """Sample until `close` is called."""
-        monitors: list[Any] = []  # made late, because that imports MLflow
+        if self._stop_now.wait(BEFORE_S):
+            return
+        monitors = _monitors()
         while not self._stop_now.wait(EVERY_S):
-            monitors = monitors or _monitors()
             figures: dict[str, float] = {}
             for monitor in monitors:
                 monitor.collect_metrics()
