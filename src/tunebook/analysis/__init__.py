@@ -14,6 +14,7 @@ interactions  tests which pairs of settings have a joint effect beyond their sep
 importance    computes fANOVA importances with bootstrap intervals
 sampling      finds what was sampled too little to judge, and values with which runs fail
 pairs         compares the leader with the next configurations over equal seeds
+ablation      tests which steps from one configuration to another make a difference
 disagreement  compares two runs image by image, by McNemar's test
 findings      collects the results of all the modules above
 sentences     expresses the findings as sentences

@@ -67,7 +67,7 @@ def compare_to_best(
     by_repeat = [ranked[number].by_repeat() for number in compared]
     overlap = max((ranked[number].overlap for number in compared), default=0.0)
     raw = {
-        pair: _paired_p(by_repeat[pair[0]], by_repeat[pair[1]], overlap)
+        pair: paired_p(by_repeat[pair[0]], by_repeat[pair[1]], overlap)
         for pair in itertools.combinations(compared, 2)
     }
     adjusted = holm(raw)
@@ -78,20 +78,21 @@ def compare_to_best(
     )
 
 
-def _differences(first: dict[Repeat, float], second: dict[Repeat, float]) -> dict[Repeat, float]:
+def differences_of(first: dict[Repeat, float], second: dict[Repeat, float]) -> dict[Repeat, float]:
+    """Return first minus second for each seed and fold that both have."""
     common = sorted(first.keys() & second.keys())
     return {repeat: first[repeat] - second[repeat] for repeat in common}
 
 
-def _paired_p(
-    first: dict[Repeat, float], second: dict[Repeat, float], overlap: float
+def paired_p(
+    first: dict[Repeat, float], second: dict[Repeat, float], overlap: float = 0.0
 ) -> float | None:
     """Return p of Student's paired t test, two-sided; None for fewer than 3 seeds in common.
 
     If the difference is the same for each seed, p is 0, or 1 if that difference is 0.
     overlap: the ratio of validation to training images in a cross-validation, otherwise 0.
     """
-    differences = list(_differences(first, second).values())
+    differences = list(differences_of(first, second).values())
     if len(differences) < MIN_SEEDS:
         return None
     if _spread(differences) == 0:
@@ -99,6 +100,17 @@ def _paired_p(
     n = len(differences)
     error = _spread(differences) * math.sqrt(1 / n + overlap)
     return float(2 * t.sf(abs(statistics.fmean(differences)) / error, n - 1))
+
+
+def paired_half_width(differences: Sequence[float], overlap: float = 0.0) -> float:
+    """Return half the width of the 95 % interval of the mean of paired differences.
+
+    NaN for fewer than 3 of them. overlap: as in `paired_p`.
+    """
+    n = len(differences)
+    if n < MIN_SEEDS:
+        return math.nan
+    return float(t.ppf(0.975, n - 1)) * _spread(differences) * math.sqrt(1 / n + overlap)
 
 
 def _spread(differences: Sequence[float]) -> float:
@@ -118,17 +130,13 @@ def _pair(
 
     level: the level of significance for which the number of seeds needed is computed.
     """
-    differences = _differences(leader.by_repeat(), other.by_repeat())
+    differences = differences_of(leader.by_repeat(), other.by_repeat())
     overlap = max(leader.overlap, other.overlap)
     n, values = len(differences), list(differences.values())
     difference = statistics.fmean(values) if values else leader.median - other.median
     # The standard deviation of a few pairs would be mostly random.
     pooled = math.sqrt(2) * noise.sd if noise else math.nan
-    half_width = (
-        float(t.ppf(0.975, n - 1)) * _spread(values) * math.sqrt(1 / n + overlap)
-        if n >= MIN_SEEDS
-        else math.nan
-    )
+    half_width = paired_half_width(values, overlap)
     verdict: Verdict = (
         "better" if p is not None and p < LEVEL else "indistinguishable from seed noise"
     )

@@ -15,10 +15,12 @@ PLAIN_TEXT = re.compile(
 # Settings of the scripts that are always text. Hydra would read `1e5` as a number, and refuse
 # `a, b`.
 TEXTS = {
-    "config": ("resume",), "evaluate": ("run",), "predict": ("run", "images", "output"),
-    "reproduce": ("run",), "compare": ("sweep", "sweep_name", "runs"),
-    "data_audit": ("root", "table", "cache_root"),
+    "config": ("resume", "of", "sweep.of"), "evaluate": ("run",),
+    "predict": ("run", "images", "output"), "reproduce": ("run",),
+    "compare": ("sweep", "sweep_name", "runs"), "data_audit": ("root", "table", "cache_root"),
 }  # fmt: skip
+
+SHORT_FORMS = {("compare", "sweep"): "sweep_name", ("config", "of"): "sweep.of"}
 
 
 def as_text_value(text: str) -> str:
@@ -30,7 +32,8 @@ def normalize_overrides(config_name: str, overrides: Sequence[str]) -> list[str]
     """Return the overrides as Hydra can parse them, with quotes around texts.
 
     compare.py's `sweep=<name>` becomes `sweep_name=<name>`, because Hydra would look for an option
-    in conf/sweep/. The word `clean` of data.py becomes `clean=true`.
+    in conf/sweep/. train.py's `of=<sweep>` becomes `sweep.of=<sweep>`. The word `clean` of data.py
+    becomes `clean=true`.
     """
     found: list[str] = []
     for word in overrides:
@@ -40,6 +43,6 @@ def normalize_overrides(config_name: str, overrides: Sequence[str]) -> list[str]
         if separator and key in TEXTS.get(config_name, ()):
             if value not in ("", "null", "???") and value[0] not in "'\"":
                 value = as_text_value(value)
-            key = "sweep_name" if key == "sweep" else key
+            key = SHORT_FORMS.get((config_name, key), key)
         found.append(f"{key}{separator}{value}")
     return found

@@ -14,6 +14,7 @@ terminal        prints the leaderboard, the findings and what to run next
 page            writes the same as one HTML page with plots (page.html), and the leaderboard as CSV
 pictures        draws the plots
 compare         runs all of the above, for compare.py
+ablation        reports the path of an ablation: in the terminal, as JSON and as a picture
 html            fills in the templates of pages
 requested_audit  checks the settings of data.py
 data_page       writes the page about a data set (data_page.html), and the problems as CSV

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tunebook.analysis.commands import Start
@@ -56,10 +56,18 @@ def places(words: Sequence[str]) -> tuple[str, ...]:
 def _report(uri: str, study: ComparedRuns, found: Findings, folder: Path) -> None:
     print(f"\nreport  {page.write(study, found, folder)}")
     if study.parent:
-        try:
-            add_artifacts(uri, study.parent, folder, ARTIFACTS)
-        except Exception as error:  # the report is on disk, whatever MLflow raises
-            log.warning(
-                "the report could not be uploaded to the sweep's run in MLflow: %s",
-                " ".join(str(error).split())[:200],
-            )
+        upload(uri, lambda: study.parent, folder)
+
+
+def upload(uri: str, parent: Callable[[], str], folder: Path, below: str = "") -> None:
+    """Log the files of a report as artifacts of a sweep's parent run; log a warning if that fails.
+
+    parent: returns the id of the run. below: the folder within the artifact folder of reports.
+    """
+    try:
+        add_artifacts(uri, parent(), folder, f"{ARTIFACTS}/{below}".rstrip("/"))
+    except Exception as error:  # the report is on disk, whatever MLflow raises
+        log.warning(
+            "the report could not be uploaded to the sweep's run in MLflow: %s",
+            " ".join(str(error).split())[:200],
+        )

@@ -177,7 +177,7 @@ def _sweep(key_notes: Notes) -> Schema:
             for key, kind in types.items()
         }
 
-    final = {"of": Name | None, "seeds": request.Trials}
+    final = {"of": Name | None, "seeds": request.Trials, "plan": request.Plans}
     slurm = typed("slurm.", outside.SLURM_TYPES)
     return {
         **typed("", request.TYPES),

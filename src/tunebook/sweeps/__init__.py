@@ -6,6 +6,11 @@ enqueued at the start.
 space      the search space, in Hydra's override syntax
 command    the function that train.py -m calls
 points     turns a command line into a sweep and into the configs of its trials
+plan       the interface of what chooses trials in batches, by the results of earlier ones
+changes    lists how a winner differs from the defaults
+ablation   the plan of sweep=ablation: a path from the defaults to a winner
+ablation_request  turns the command line of sweep=ablation into its request
+ablation_result   turns the finished trials of an ablation into its report
 final      finds the winner of a sweep, to be trained again and tested
 request    the checked request for a sweep, and the name by which it is found again
 outside    checks what is passed to Slurm, Ray and a database

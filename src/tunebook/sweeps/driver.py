@@ -20,6 +20,7 @@ from tunebook.runs.execute import choose_precision
 from tunebook.sweeps.endings import ORPHANED, SETBACKS, Setbacks
 from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
 from tunebook.sweeps.parent import Parent, mark
+from tunebook.sweeps.plan import SweepRecord
 from tunebook.sweeps.request import Request, differences
 from tunebook.sweeps.result import TrialResult, has_open_record, read_result, remove_result
 from tunebook.sweeps.show import Display
@@ -100,8 +101,19 @@ class Driver:
                 self.display.say_how_it_ended(self.folder)
             return 128 + self.signum
         self.display.say_how_it_ended(self.folder)
+        self._conclude()
         failed = self.study.counts()[TrialState.FAIL]
         return 1 if failed or self.study.counts()[TrialState.WAITING] else 0
+
+    def _conclude(self) -> None:
+        """Let the plan of the sweep, if it has one, say what the trials have shown."""
+        if self.request.plan is not None:
+            tracker = self.parent.tracker
+            record = SweepRecord(
+                self.request.name, self.request.objective, Path(self.config.settings["outputs"]),
+                tracker.address if tracker.uri else "", self.request.fixed,
+            )  # fmt: skip
+            self.request.plan.conclude(self.study.finished(), record)
 
     def _display(self) -> Display:
         return Display(

@@ -1,16 +1,24 @@
-"""Find the winner of a sweep, to be trained again with several seeds.
+"""Find the winner of a sweep, to be trained again: with more seeds, or change by change.
 
-It is trained on training and validation images together, and each seed is tested once.
+`sweep=final` trains it on training and validation images together, and tests each seed once.
+`sweep=ablation` explains it.
 """
 
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from tunebook.config.overrides import check_outside_words
-from tunebook.config.roles import FOLD, FOLDS, key_of, repeats
-from tunebook.config.validation import InputError, SettingError, suggest
-from tunebook.sweeps.space import as_text
+from tunebook.config.roles import FOLD, FOLDS, SEED, key_of, repeats
+from tunebook.config.validation import InputError, SettingError, suggest, validate_value
+from tunebook.sweeps.outside import check_storage
+from tunebook.sweeps.request import Trials
+from tunebook.sweeps.space import Value, as_text, split
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -21,11 +29,59 @@ if TYPE_CHECKING:
 class Winner:
     """Hold the best trial of a sweep.
 
-    words: the overrides of the trial. varied: those of them in which the sweep's trials differ.
+    name: of the sweep. shared: the overrides that all trials of the sweep had. drawn: the name of
+    each parameter in the study, except seeds and folds -> the winner's value. seeds: those that the
+    sweep's trials had. number: of the trial.
     """
 
-    words: list[str]
-    varied: tuple[str, ...]
+    name: str
+    shared: tuple[str, ...]
+    drawn: Mapping[str, Value]
+    seeds: frozenset[int]
+    number: int
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Return the overrides in which the sweep's trials differ."""
+        return tuple(_word(name, value) for name, value in self.drawn.items())
+
+
+def winner_of(base: DictConfig) -> Winner:
+    """Return the winner of the sweep that `sweep.of` names.
+
+    Raise SettingError or InputError if there is no such sweep, or if it has no winner.
+    """
+    if base.sweep.of is None:
+        raise SettingError(
+            "sweep.of", None, "is required: the name of a sweep, as printed in its first line"
+        )
+    check_storage(base.sweep.storage)
+    return find_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
+
+
+def seeds_of(
+    base: DictConfig,
+    fixed: Sequence[str],
+    varying: Sequence[Override],
+    known: Collection[int] = (),
+) -> tuple[list[str], Override]:
+    """Return the other fixed overrides, and the override that varies the seed.
+
+    Without seeds on the command line, they are the first `sweep.seeds` from 1 on. known: seeds
+    that are left out of these. Raise SettingError if anything but the seed varies.
+    """
+    count = validate_value("sweep.seeds", base.sweep.seeds, Trials)
+    option = str(base.hydra.runtime.choices["sweep"])
+    if other := [one.get_key_element() for one in varying if one.get_key_element() != SEED]:
+        message = f"varies the seed alone, not {other[0]}"
+        raise SettingError("sweep", option, message)
+    single = [word for word in fixed if key_of(word) == SEED]
+    if len(varying) + len(single) > 1:
+        raise SettingError(SEED, (varying[-1].input_line or "").partition("=")[2], "is given twice")
+    new = itertools.islice((seed for seed in itertools.count(1) if seed not in known), count)
+    chosen = [word.partition("=")[2] for word in single] or map(str, new)
+    others = [word for word in fixed if word not in single]
+    return others, varying[0] if varying else split([f"seed=choice({','.join(chosen)})"])[1][0]
 
 
 def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
@@ -58,24 +114,42 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
         ) from None
     except ValueError:
         raise InputError(f"sweep.of={name}: none of its trials is complete") from None
-    if "of" in identity["sweep"]:
-        message = f"already trains the winner of another sweep, {identity['sweep']['of']}"
-        raise SettingError("sweep.of", name, message)
+    _refuse_winners_own_sweep(name, identity["sweep"])
     if "precision" in study.user_attrs:  # what "auto" was resolved to there
         words.append(f"trainer.precision={study.user_attrs['precision']}")
-    drawn = [
-        f"{parameter.partition(' (')[0]}={as_text(value)}"
-        for parameter, value in best.params.items()
-    ]
-    words = check_outside_words([*words, *drawn], f"sweep.of={name}")
-    varied = tuple(word for word in words[-len(drawn) :] if not repeats(word))
-    others = [word for word in words[: len(words) - len(drawn)] if not _is_of_folds(word)]
-    return Winner([*others, *varied, "data.validate_on=train"], varied)
+    drawn = {key: value for key, value in best.params.items() if not repeats(key)}
+    known_words = check_outside_words(
+        [*words, *(_word(parameter, value) for parameter, value in drawn.items())],
+        f"sweep.of={name}",
+    )
+    shared = [word for word in known_words[: len(words)] if not _is_repeated(word)]
+    seeds = {trial.params.get(SEED) for trial in study.get_trials(deepcopy=False)}
+    numbers = frozenset(seed for seed in seeds if isinstance(seed, int))
+    return Winner(name, tuple(shared), drawn, numbers, best.number)
 
 
-def _is_of_folds(word: str) -> bool:
-    """Return whether an override is of a cross-validation; the winner is trained on all images."""
-    return key_of(word) in (FOLDS, FOLD)
+def _refuse_winners_own_sweep(name: str, asked: Mapping[str, Any]) -> None:
+    """Raise SettingError if a sweep is itself about the winner of another one.
+
+    asked: the settings of the group `sweep` that identify it.
+    """
+    if "of" in asked:
+        does = "explains" if "plan" in asked else "trains"
+        message = f"already {does} the winner of another sweep, {asked['of']}"
+        raise SettingError("sweep.of", name, message)
+
+
+def _word(parameter: str, value: Value) -> str:
+    """Return a parameter of the study as an override.
+
+    parameter: such as `optimizer.lr (optimizer=adam)`.
+    """
+    return f"{parameter.partition(' (')[0]}={as_text(value)}"
+
+
+def _is_repeated(word: str) -> bool:
+    """Return whether an override is of a seed or a cross-validation, which are chosen anew."""
+    return repeats(word) or key_of(word) in (FOLDS, FOLD)
 
 
 def _best(study: "Study") -> "FrozenTrial":

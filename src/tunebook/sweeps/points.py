@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -19,14 +18,19 @@ from tunebook.config.compose import (
     options,
     with_choices,
 )
-from tunebook.config.roles import FOLD, FOLDS, SEED, SHARED_IN_A_SWEEP, key_of, role_of
+from tunebook.config.quotes import normalize_overrides
+from tunebook.config.roles import FOLD, FOLDS, SHARED_IN_A_SWEEP, key_of, role_of
 from tunebook.config.validation import InputError, SettingError, validate_value
 from tunebook.data.splits import Folds
-from tunebook.metrics.objective import check_objective, direction_of
 from tunebook.runs.data_place import own_images
-from tunebook.sweeps.final import Winner, find_winner
-from tunebook.sweeps.outside import check_storage
-from tunebook.sweeps.request import Request, Trials, make_request
+from tunebook.sweeps.ablation_request import read_ablation
+from tunebook.sweeps.final import Winner, seeds_of, winner_of
+from tunebook.sweeps.request import (
+    Request,
+    make_request,
+    objective_of,
+    refuse_what_one_run_has,
+)
 from tunebook.sweeps.space import Space, make_space, split
 
 log = logging.getLogger(__name__)
@@ -102,8 +106,11 @@ def _removable(request: Request, key: str) -> str:
 
 def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     """Return the requested sweep, and the config that its trials start from."""
-    fixed, varying = split([FOLDS_IN_SHORT.sub(rf"\1{FOLDS}=", word) for word in overrides])
+    words = normalize_overrides(CONFIG, overrides)
+    fixed, varying = split([FOLDS_IN_SHORT.sub(rf"\1{FOLDS}=", word) for word in words])
     base = compose_config(CONFIG, fixed)
+    if "plan" in base.sweep:
+        return read_ablation(base, fixed, varying)
     winner = None
     if "of" in base.sweep:
         fixed, varying, winner = _with_winner(base, fixed, varying)
@@ -111,18 +118,14 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     else:
         varying += _folds(base, fixed, varying)
     _refuse_what_cannot_vary(fixed, varying)
-    _refuse_what_one_run_has(base, fixed)
+    refuse_what_one_run_has(base, fixed)
     choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
     settings = OmegaConf.to_container(base.sweep, resolve=True)
     assert isinstance(settings, dict)
     space = _space(base, fixed, varying, choices, settings["space"])
     own = {str(key): value for key, value in settings.items()}
     kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
-    chosen = OmegaConf.to_container(base.metrics, resolve=True)
-    assert isinstance(chosen, dict)
-    metrics = {str(key): value for key, value in chosen.items()}
-    objective = check_objective(base.objective, metrics)
-    mode = direction_of(objective, metrics)
+    objective, mode = objective_of(base)
     varied = () if winner is None else winner.varied
     images = own_images(OmegaConf.to_container(base.data))
     return make_request(kind, varied, own, space, fixed, objective, mode, images), base
@@ -142,21 +145,6 @@ def _folds(base: DictConfig, fixed: Sequence[str], varying: Sequence[Override]) 
         allowed = f"a search compares trials on one fold: choose it with {FOLD}=0"
         raise SettingError(FOLDS, folds, allowed)
     return split([f"{FOLD}=range({folds})"])[1]
-
-
-def _refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
-    """Raise SettingError for what is for a single run only: its folder, `resume` and `find`."""
-    if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
-        key, _, value = own_folder[0].partition("=")
-        raise SettingError(key, value, "each trial has its own folder in outputs")
-    if base.resume is not None:
-        raise SettingError(
-            "resume",
-            base.resume,
-            "resumes a single run, without -m; to resume a sweep, repeat its command",
-        )
-    if base.find is not None:
-        raise SettingError("find", base.find, "is for a single set of settings, without -m")
 
 
 def _space(
@@ -239,17 +227,10 @@ def _with_winner(
 
     They train the winner of another sweep with several seeds.
     """
-    if base.sweep.of is None:
-        raise SettingError(
-            "sweep.of", None, "is required: the name of a sweep, as printed in its first line"
-        )
-    seeds = validate_value("sweep.seeds", base.sweep.seeds, Trials)
-    check_storage(base.sweep.storage)
-    winner = find_winner(str(base.sweep.of), base.sweep.storage, Path(str(base.outputs)))
-    if any(override.get_key_element() != SEED for override in varying):
-        raise SettingError("sweep", "final", "trains one configuration: nothing but seed may vary")
-    _, seeded = split([f"seed=range(1,{seeds + 1})"])
-    return [*winner.words, *fixed], varying or seeded, winner
+    winner = winner_of(base)
+    fixed, seeds = seeds_of(base, fixed, varying)
+    words = [*winner.shared, *winner.varied, "data.validate_on=train", *fixed]
+    return words, [seeds], winner
 
 
 def to_check(
@@ -259,14 +240,19 @@ def to_check(
 ) -> Iterator[tuple[DictConfig, list[str]]]:
     """Yield the config and the overrides of each point that is to be checked.
 
-    These are all points of a grid. Of a search, they are points that together hold each value and
-    each end of a range. Hydra takes a tenth of a second to compose a config, so points that differ
-    only in numbers are composed once, in `composed`, and those that differ from `base` only in
-    numbers are not composed again. base: the config of the overrides that hold for every trial.
+    These are all points of a grid, and those that a plan wants checked. Of a search, they are
+    points that together hold each value and each end of a range. Hydra takes a tenth of a second to
+    compose a config, so points that differ only in numbers are composed once, in `composed`, and
+    those that differ from `base` only in numbers are not composed again. base: the config of the
+    overrides that hold for every trial.
     """
     composed = {} if composed is None else composed
     values = {key for key, _ in leaves(base)}
-    for point in request.space.points() if request.is_grid else request.space.corners(MAX_CORNERS):
+    if request.plan is not None:
+        points = request.plan.checked()
+    else:
+        points = request.space.points() if request.is_grid else request.space.corners(MAX_CORNERS)
+    for point in points:
         words = request.space.overrides(point)
         numbers = {
             d.key: point[d.name]

@@ -32,10 +32,12 @@ def log_preview(
         log.info(
             "(what this search proposes depends on results; these are its proposals without any)"
         )
+    if request.plan is not None:
+        log.info("(the first round; the trials of later rounds depend on its results)")
     seconds = _seconds_of_earlier_runs(settings["tracking"].get("uri"), choices)
     if not seconds:
         message = "%s; no estimate: the store has no finished run of this data and network"
-        log.info(message, counted(request.trials, "trial"))
+        log.info(message, request.trials_text)
         return
     epochs = int(settings["trainer"]["max_epochs"])
     epoch_s, beside_s = (statistics.median(column) for column in zip(*seconds, strict=True))
@@ -44,7 +46,7 @@ def log_preview(
         f"{counted(len(seconds), 'earlier run')} of this data and network, "
         f"{epoch_s:.1f} s per epoch and {beside_s:.1f} s for the rest"
     )
-    trials, at_work = counted(request.trials, "trial"), counted(workers, "worker")
+    trials, at_work = request.trials_text, counted(workers, "worker")
     log.info(
         "%s of %s, %s: about %s, estimated from %s",
         trials,

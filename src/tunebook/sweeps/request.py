@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from tunebook import machine
@@ -25,11 +26,15 @@ from tunebook.config.validation import (
     validate_value,
 )
 from tunebook.metrics.facts import Direction, facts_of, tested_name
+from tunebook.metrics.objective import check_objective, direction_of
 from tunebook.redaction import redacted
 from tunebook.sweeps.outside import check_cluster, check_storage
+from tunebook.sweeps.plan import Plan
 from tunebook.sweeps.space import MAX_TRIALS, Space
+from tunebook.text_output import counted
 
 Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+Plans = Literal["ablation"]  # of a sweep whose trials depend on one another
 WORKERS_A_PROCESSOR = 4  # with more, the workers only take turns
 
 TYPES: dict[str, Any] = {
@@ -48,10 +53,11 @@ class Request:
     """Hold the request for a sweep.
 
     fixed: the overrides that every trial has. winner: the overrides of another sweep's best trial,
-    which all trials have; () for none.
+    which all trials have; () for none. plan: what chooses the trials in batches; None for a grid or
+    a search.
     """
 
-    kind: str  # the chosen option, or "final of <sweep>"; the name begins with it
+    kind: str  # the chosen option, or such as "final of <sweep>"; the name begins with it
     winner: tuple[str, ...]
     settings: Mapping[str, Any]
     space: Space
@@ -59,19 +65,20 @@ class Request:
     objective: str
     direction: Literal["maximize", "minimize"]  # of the objective
     images: str | None = None  # the override that says where the user's own images are
+    plan: Plan | None = None
 
     @property
     def is_grid(self) -> bool:
         """Return whether every combination is run.
 
-        A search chooses its points by validation metrics instead.
+        A search or a plan chooses its points by validation metrics instead.
         """
-        return self.settings["sampler"] is None
+        return self.settings["sampler"] is None and self.plan is None
 
     @property
     def is_final(self) -> bool:
         """Return whether it trains another sweep's winner, on the validation images as well."""
-        return "of" in self.settings
+        return "of" in self.settings and self.plan is None
 
     @property
     def figure(self) -> str:
@@ -96,7 +103,7 @@ class Request:
     @property
     def option(self) -> str:
         """Return the chosen option of the group `sweep`."""
-        return "final" if self.is_final else self.kind
+        return self.kind.partition(" of ")[0] if "of" in self.settings else self.kind
 
     @property
     def tests(self) -> bool:
@@ -108,9 +115,17 @@ class Request:
 
     @property
     def trials(self) -> int:
-        """Return how many trials the whole sweep has."""
+        """Return how many trials the whole sweep has; with a plan, at most."""
+        if self.plan is not None:
+            return self.plan.most
         points = len(self.space.points()) if self.is_grid else None
         return int(points if points is not None else self.settings["trials"])
+
+    @property
+    def trials_text(self) -> str:
+        """Return how many trials the whole sweep has, as text."""
+        trials = counted(self.trials, "trial")
+        return trials if self.plan is None else f"at most {trials}"
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the sweep, as plain values without secrets.
@@ -161,11 +176,13 @@ def make_request(
     objective: str,
     mode: Direction,
     images: str | None = None,
+    plan: Plan | None = None,
 ) -> Request:
     """Return the requested sweep.
 
     Raise SettingError if its settings make no sense. settings: the group `sweep`. images: the
-    override that says where the user's own images are.
+    override that says where the user's own images are. plan: what chooses the trials, if it is
+    neither a grid nor a search.
     """
     for key, allowed in TYPES.items():
         validate_value(f"sweep.{key}", settings[key], allowed)
@@ -190,7 +207,32 @@ def make_request(
         objective,
         "maximize" if mode == "max" else "minimize",
         images,
+        plan,
     )
+
+
+def objective_of(base: DictConfig) -> tuple[str, Direction]:
+    """Return the objective of a config, and its direction; raise SettingError for a bad one."""
+    chosen = OmegaConf.to_container(base.metrics, resolve=True)
+    assert isinstance(chosen, dict)
+    metrics = {str(key): value for key, value in chosen.items()}
+    objective = check_objective(base.objective, metrics)
+    return objective, direction_of(objective, metrics)
+
+
+def refuse_what_one_run_has(base: DictConfig, fixed: Sequence[str]) -> None:
+    """Raise SettingError for what is for a single run only: its folder, `resume` and `find`."""
+    if own_folder := [word for word in fixed if word.lstrip("+").startswith("hydra.run.")]:
+        key, _, value = own_folder[0].partition("=")
+        raise SettingError(key, value, "each trial has its own folder in outputs")
+    if base.resume is not None:
+        raise SettingError(
+            "resume",
+            base.resume,
+            "resumes a single run, without -m; to resume a sweep, repeat its command",
+        )
+    if base.find is not None:
+        raise SettingError("find", base.find, "is for a single set of settings, without -m")
 
 
 def _check_trials(settings: Mapping[str, Any]) -> None:
@@ -201,6 +243,9 @@ def _check_trials(settings: Mapping[str, Any]) -> None:
         )
     if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
         raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
+    if settings["join"] and "plan" in settings:
+        message = "its next trials depend on all earlier ones, so it has one driver; allowed: false"
+        raise SettingError("sweep.join", True, f"{message}; sweep.workers adds workers")
     if settings["sampler"] is None and settings["trials"] is not None:
         raise SettingError(
             "sweep.trials",

@@ -136,7 +136,8 @@ class Display:
         self.classes = (
             study.remember(CLASSES, classes_of(study.request)) if has_seeds(study.request) else None
         )
-        trials, at_work = counted(study.request.trials, "trial"), counted(workers, "worker")
+        at_work = counted(workers, "worker")
+        trials = study.request.trials_text
         log.info(
             "sweep %s: %s, %s, %s per worker",
             study.request.name,
@@ -346,7 +347,7 @@ class Display:
                 *places,
             ]
             log.info("findings       %s", shlex.join([*call("compare"), *words]))
-        if self.study.best is not None and not request.is_grid:
+        if self.study.best is not None and not request.is_grid and request.plan is None:
             words = ["-m", "sweep=final", f"sweep.of='{request.name}'", *self.places]
             log.info("next           %s", " ".join([*call("train"), *map(_shell_quoted, words)]))
 

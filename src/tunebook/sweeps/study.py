@@ -15,8 +15,10 @@ from optuna.samplers import BaseSampler, QMCSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from tunebook.config import targets
+from tunebook.config.roles import SEED
 from tunebook.config.validation import InputError, SettingError
 from tunebook.sweeps.outside import sqlite_file
+from tunebook.sweeps.plan import FinishedTrial, PlanEnded, settings_key
 from tunebook.sweeps.request import Request, differences
 from tunebook.sweeps.result import TrialResult
 from tunebook.sweeps.space import MAX_TRIALS, Space
@@ -116,9 +118,9 @@ class SweepStudy:
         self.study.set_user_attr("identity", identity)
         self.interrupted = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         if self.request.is_grid:
-            tried = {_key(_params(trial)) for trial in self.trials}
+            tried = {settings_key(_params(trial)) for trial in self.trials}
             for point in self.request.space.points():
-                if _key(point) not in tried:
+                if settings_key(point) not in tried:
                     self.study.enqueue_trial(point)
 
     def remember(self, key: str, value: Any) -> Any:
@@ -160,7 +162,7 @@ class SweepStudy:
         return len(failed)
 
     def next(self) -> Next | None:
-        """Return the next trial, or None if there is none left.
+        """Return the next trial, or None if there is none left, or none until others have ended.
 
         It is an interrupted trial, an enqueued trial, or a new draw.
         """
@@ -172,16 +174,49 @@ class SweepStudy:
                 )
             # The process was killed after it requested the trial and before it drew all values.
             self.record(trial.number, TrialResult("FAIL", how=NOT_BEGUN))
-        left = self.request.trials - sum(
-            count for state, count in self.counts().items() if state != TrialState.WAITING
-        )
-        waiting = self.counts()[TrialState.WAITING]
-        if waiting == 0 and (self.request.is_grid or left <= 0):
+        counts = self.counts()
+        if counts[TrialState.WAITING] == 0 and not self._has_more(counts):
             return None
         self.study.sampler = self._sampler()
         asked = self.study.ask()
         self.space.suggest(asked)
         return Next(asked.number, asked._trial_id, self.space.overrides(asked.params), is_new=True)
+
+    def _has_more(self, counts: Mapping[TrialState, int]) -> bool:
+        """Return whether there may be a new trial; enqueue the next batch of a plan.
+
+        counts: how many trials are in each state; none is waiting.
+        """
+        if self.request.plan is not None:
+            return counts[TrialState.RUNNING] == 0 and self._enqueue_batch()
+        return not self.request.is_grid and sum(counts.values()) < self.request.trials
+
+    def _enqueue_batch(self) -> bool:
+        """Enqueue the plan's next trials, and return whether there are any."""
+        assert self.request.plan is not None
+        finished = self.finished()
+        batch = self.request.plan.next_batch(finished)
+        if isinstance(batch, PlanEnded):
+            return False
+        ended = {(settings_key(one.settings), one.seed) for one in finished}
+        new = [one for one in batch if (settings_key(one.settings), one.seed) not in ended]
+        for one in new:
+            self.study.enqueue_trial({**one.settings, SEED: one.seed})
+        return bool(new)
+
+    def finished(self) -> list[FinishedTrial]:
+        """Return the trials that have ended, as a plan sees them."""
+        return [
+            FinishedTrial(
+                {name: value for name, value in trial.params.items() if name != SEED},
+                int(trial.params[SEED]),
+                trial.value if trial.state == TrialState.COMPLETE else None,
+                str(trial.user_attrs.get(HOW, trial.state.name.lower())),
+                str(trial.user_attrs.get(ERROR, "")),
+            )
+            for trial in self.last_of_each()
+            if trial.state.is_finished()
+        ]
 
     def _sampler(self) -> BaseSampler:
         """Return a new sampler for the next trial, whose seed depends on the number of trials.
@@ -264,10 +299,6 @@ class SweepStudy:
 def _params(trial: FrozenTrial) -> dict[str, Any]:
     """Return a trial's values, even if it is still waiting to be run."""
     return dict(trial.params or trial.system_attrs.get("fixed_params", {}))
-
-
-def _key(params: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((name, repr(value)) for name, value in params.items()))
 
 
 def _is_whole(trial: FrozenTrial, space: Space) -> bool:

@@ -4,19 +4,21 @@ style      defines how pictures look, and writes them as SVG and PNG
 axes       sets limits and ticks
 runs       draws the leaderboard, importances, learning curves, times and the history of runs
 settings   draws settings: one at a time, two at a time, all together
+ablation   draws the path of an ablation
 data       draws the classes and the sizes of the images of a data set
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import matplotlib as mpl
 
+from tunebook.analysis.ablation import StepEffect
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.results import Results
-from tunebook.report.pictures import runs, settings
+from tunebook.report.pictures import ablation, runs, settings
 from tunebook.report.pictures.style import STYLE, Picture
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Picture", "ablation_picture", "pictures"]
 
 MAX_PLOTS = 12  # pictures of single settings
 
@@ -42,3 +44,14 @@ def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
             yield runs.time(results)
         if len(results.runs) > 1:
             yield runs.history(results)
+
+
+def ablation_picture(
+    objective: str,
+    texts: Sequence[str],
+    values: Sequence[Mapping[int, float]],
+    effects: Sequence[StepEffect],
+) -> Picture:
+    """Return the picture of a path; see `ablation.waterfall`."""
+    with mpl.rc_context(STYLE):
+        return ablation.waterfall(objective, texts, values, effects)
