@@ -24,7 +24,7 @@ def warnings(found: Found) -> tuple[str, ...]:
         )
     if results.adaptive:
         found_caveats.append(
-            "The sampler was adaptive: it sampled most where results were good, "
+            "The sweep was adaptive: it sampled most where results were good, "
             "which biases importances and tests of settings."
         )
     if compared.epoch is not None:

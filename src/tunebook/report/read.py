@@ -94,7 +94,7 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     objective = metric or str(
         asked.get("objective") or parent.data.params.get("objective", VALIDATED)
     )
-    adaptive = "TPE" in str(asked.get("sweep", {}).get("sampler"))
+    adaptive = sweep_record.is_adaptive(asked)
     errors = sweep_record.errors(client, parent)
     rows, settings = _trials(runs, objective, sweep_record.dimensions(asked), errors)
     images = own_images.images_of(runs)

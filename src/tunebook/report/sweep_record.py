@@ -50,6 +50,17 @@ def request(client: MlflowClient, parent: MLflowRun) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_adaptive(asked: Mapping[str, Any]) -> bool:
+    """Return whether later trials were chosen by the results of earlier ones.
+
+    asked: the sweep's request.
+    """
+    settings = asked.get("sweep")
+    if not isinstance(settings, Mapping):
+        return False
+    return "plan" in settings or "TPE" in str(settings.get("sampler"))
+
+
 def errors(client: MlflowClient, parent: MLflowRun) -> dict[str, str]:
     """Return trial -> its error, from the sweep's table."""
     rows = csv.DictReader((_artifact(client, parent, "sweep/trials.csv") or "").splitlines())

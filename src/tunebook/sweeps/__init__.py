@@ -10,6 +10,7 @@ plan       the interface of what chooses trials in batches, by the results of ea
 changes    lists how a winner differs from the defaults
 ablation   the plan of sweep=ablation: a path from the defaults to a winner
 ablation_request  turns the command line of sweep=ablation into its request
+ablation_images   checks that an ablation trains on the images that the winner was trained on
 ablation_result   turns the finished trials of an ablation into its report
 final      finds the winner of a sweep, to be trained again and tested
 request    the checked request for a sweep, and the name by which it is found again

@@ -8,7 +8,8 @@ keeps the one with the best mean over the seeds.
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from tunebook.config.roles import SEED
 from tunebook.sweeps.changes import Change, Changes
@@ -51,7 +52,7 @@ class FailedChange:
 
 
 @dataclass
-class Path:
+class AblationPath:
     """Hold the path as far as it is known.
 
     missing: the trials that the next step needs. ended: why there is no next step, or "".
@@ -71,18 +72,20 @@ class Path:
 class AblationPlan:
     """Choose the trials of an ablation; see `plan.Plan`.
 
-    of: the sweep whose winner it is. changes: from the defaults to the winner. seeds: the same for
-    each configuration, so that configurations can be compared in pairs. direction: Optuna's.
+    of: the sweep whose winner it is. winner_folder: the folder of that trial. changes: from the
+    defaults to the winner. seeds: the same for each configuration, so that configurations can be
+    compared in pairs. direction: Optuna's.
     """
 
     def __init__(
         self,
         of: str,
+        winner_folder: Path,
         changes: Changes,
         seeds: Sequence[int],
         direction: Literal["maximize", "minimize"],
     ) -> None:
-        self.of = of
+        self.of, self.winner_folder = of, winner_folder
         self.changes, self.space = changes.changes, changes.space
         self.seeds, self.direction = tuple(seeds), direction
 
@@ -108,12 +111,21 @@ class AblationPlan:
         every = [change.key for change in self.changes]
         return [{**self.point(keys), SEED: self.seeds[0]} for keys in ([], every)]
 
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise InputError if the user's own images are not those that the winner was trained on.
+
+        It can't be checked if the winner was not tracked, or is on another machine.
+        """
+        from tunebook.sweeps.ablation_images import check_images  # imports torch
+
+        check_images(self.of, self.winner_folder, settings)
+
     def next_batch(self, finished: Sequence[FinishedTrial]) -> list[PlannedTrial] | PlanEnded:
         """Return the trials of the next round, or say why there is none."""
         path = self.path(finished)
         return PlanEnded(path.ended) if path.ended else path.missing
 
-    def path(self, finished: Sequence[FinishedTrial]) -> Path:
+    def path(self, finished: Sequence[FinishedTrial]) -> AblationPath:
         """Return the path as far as the finished trials allow."""
         return _Walk(self, finished).path()
 
@@ -133,8 +145,8 @@ class _Walk:
         self.sign = 1 if plan.direction == "maximize" else -1
         self.order: list[str] = []  # of the first round, best first; only for many changes
 
-    def path(self) -> Path:
-        path, left = Path(), list(self.plan.changes)
+    def path(self) -> AblationPath:
+        path, left = AblationPath(), list(self.plan.changes)
         path.missing = self._missing(())
         first = self._available((), left)
         # The first round depends on no result, so it is run together with the defaults.
@@ -152,7 +164,7 @@ class _Walk:
             path.ended = ARRIVED
         return path
 
-    def _round(self, path: Path, left: list[Change]) -> list[Change]:
+    def _round(self, path: AblationPath, left: list[Change]) -> list[Change]:
         """Add one step to the path if its trials have ended; return the changes that are left."""
         applied, tried = path.applied, self._available(path.applied, left)
         if len(self.plan.changes) > MAX_GREEDY and self.order:
@@ -175,7 +187,7 @@ class _Walk:
         )
 
     def _next_in_order(
-        self, path: Path, tried: Sequence[Change], left: list[Change]
+        self, path: AblationPath, tried: Sequence[Change], left: list[Change]
     ) -> list[Change]:
         """Add the next change in the order of the first round.
 
@@ -193,7 +205,7 @@ class _Walk:
             self._add_failure(path, (change.key,))
         return self._rest(path, left)
 
-    def _rest(self, path: Path, left: list[Change]) -> list[Change]:
+    def _rest(self, path: AblationPath, left: list[Change]) -> list[Change]:
         """Apply all remaining changes together, as each of them alone fails."""
         keys = tuple(change.key for change in left)
         path.missing = self._missing((*path.applied, *keys))
@@ -207,7 +219,7 @@ class _Walk:
         return self._apply(path, left, left, 1)
 
     def _apply(
-        self, path: Path, chosen: Sequence[Change], left: Sequence[Change], tried: int
+        self, path: AblationPath, chosen: Sequence[Change], left: Sequence[Change], tried: int
     ) -> list[Change]:
         keys = tuple(change.key for change in chosen)
         applied = (*path.applied, *keys)
@@ -216,7 +228,7 @@ class _Walk:
         path.steps.append(PathStep(keys, self.plan.point(applied), values, tried))
         return [change for change in left if change not in chosen]
 
-    def _add_failure(self, path: Path, keys: tuple[str, ...]) -> None:
+    def _add_failure(self, path: AblationPath, keys: tuple[str, ...]) -> None:
         errors = self._errors((*path.applied, *keys))
         path.failed.append(FailedChange(keys, path.applied, errors))
 

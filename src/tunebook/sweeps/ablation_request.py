@@ -53,7 +53,7 @@ def read_ablation(
         f"ablation of {winner.name}", (), settings,
         replace(changes.space, dimensions=(*changes.space.dimensions, seeds)),
         words, objective, mode, own_images(OmegaConf.to_container(start.data)),
-        AblationPlan(winner.name, changes, numbers, direction),
+        AblationPlan(winner.name, winner.folder, changes, numbers, direction),
     )  # fmt: skip
     return request, start
 

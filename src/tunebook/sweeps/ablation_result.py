@@ -1,18 +1,21 @@
 """Turn the finished trials of an ablation into its report."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tunebook.metrics.facts import Direction
 from tunebook.report.ablation import Ablation, Configuration, Failure, report
-from tunebook.sweeps.ablation import AblationPlan, PathStep
 from tunebook.sweeps.plan import FinishedTrial, SweepRecord
 from tunebook.sweeps.space import Value, as_text, shortened
+
+if TYPE_CHECKING:
+    from tunebook.sweeps.ablation import AblationPlan, PathStep
 
 UNFINISHED = "the sweep has not finished"
 
 
 def conclude(
-    plan: AblationPlan, finished: Sequence[FinishedTrial], record: SweepRecord, of: str
+    plan: "AblationPlan", finished: Sequence[FinishedTrial], record: SweepRecord, of: str
 ) -> None:
     """Print the path, and write the report.
 
@@ -22,7 +25,7 @@ def conclude(
 
 
 def ablation_of(
-    plan: AblationPlan, finished: Sequence[FinishedTrial], record: SweepRecord, of: str
+    plan: "AblationPlan", finished: Sequence[FinishedTrial], record: SweepRecord, of: str
 ) -> Ablation:
     """Return the path of the finished trials, as plain values."""
     path = plan.path(finished)
@@ -43,7 +46,7 @@ def ablation_of(
     )  # fmt: skip
 
 
-def _change_text(plan: AblationPlan, key: str, before: PathStep, after: PathStep) -> str:
+def _change_text(plan: "AblationPlan", key: str, before: "PathStep", after: "PathStep") -> str:
     """Return a change with its two values, such as `optimizer.lr: 1.0 -> 0.5`."""
     values = [_values(plan, step.settings).get(key) for step in (before, after)]
     if key not in _values(plan, before.settings):  # changed together with its option
@@ -52,5 +55,5 @@ def _change_text(plan: AblationPlan, key: str, before: PathStep, after: PathStep
     return f"{key}: {old} -> {new}"
 
 
-def _values(plan: AblationPlan, settings: Mapping[str, Value]) -> dict[str, Value]:
+def _values(plan: "AblationPlan", settings: Mapping[str, Value]) -> dict[str, Value]:
     return {one.key: settings[one.name] for one in plan.space.dimensions if one.name in settings}

@@ -22,7 +22,13 @@ from tunebook.sweeps.executors.base import Executor, NoWorkers, Worker
 from tunebook.sweeps.parent import Parent, mark
 from tunebook.sweeps.plan import SweepRecord
 from tunebook.sweeps.request import Request, differences
-from tunebook.sweeps.result import TrialResult, has_open_record, read_result, remove_result
+from tunebook.sweeps.result import (
+    TrialResult,
+    has_open_record,
+    read_result,
+    remove_result,
+    trial_folder,
+)
 from tunebook.sweeps.show import Display
 from tunebook.sweeps.space import in_short
 from tunebook.sweeps.storage import StudyUnavailable, open_storage, set_damaged_aside
@@ -214,7 +220,7 @@ class Driver:
         The process notices the loss, and stops.
         """
         try:
-            run = RunFolder.read(folder_of(self.folder, number))
+            run = RunFolder.read(trial_folder(self.folder, number))
         except (OSError, ValueError, KeyError, TypeError):
             return
         until = time.monotonic() + 2 * PATIENCE_S
@@ -265,7 +271,7 @@ class Driver:
         return TrialSpec(
             script=str(Path(self.config.command[0]).resolve()), storage=self.address,
             sweep=self.request.name, trial_id=trial.trial_id, number=trial.number, overrides=words,
-            folder=folder_of(self.folder, trial.number), pruner=self.request.settings["pruner"],
+            folder=trial_folder(self.folder, trial.number), pruner=self.request.settings["pruner"],
             name=redact(f"{trial.number:03d} {in_short(trial.overrides)}"), parent=self.parent.key,
             tests=self.request.tests,
             threads=self.threads if trial.is_new else self.threads_at_first,
@@ -352,11 +358,6 @@ class Driver:
                     self.executor.stop(worker, at_once=False)
                 elif time.monotonic() - worker.asked_to_stop > PATIENCE_S:
                     self.executor.stop(worker, at_once=True)
-
-
-def folder_of(sweep: Path, number: int) -> Path:
-    """Return a trial's own folder."""
-    return sweep / f"{number:04d}"
 
 
 def is_of_another(folder: Path, overrides: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from tunebook.config.roles import FOLD, FOLDS, SEED, key_of, repeats
 from tunebook.config.validation import InputError, SettingError, suggest, validate_value
 from tunebook.sweeps.outside import check_storage
 from tunebook.sweeps.request import Trials
+from tunebook.sweeps.result import trial_folder
 from tunebook.sweeps.space import Value, as_text, split
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ class Winner:
 
     name: of the sweep. shared: the overrides that all trials of the sweep had. drawn: the name of
     each parameter in the study, except seeds and folds -> the winner's value. seeds: those that the
-    sweep's trials had. number: of the trial.
+    sweep's trials had. folder: of the trial, which may be on another machine.
     """
 
     name: str
     shared: tuple[str, ...]
     drawn: Mapping[str, Value]
     seeds: frozenset[int]
-    number: int
+    folder: Path
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -125,7 +126,7 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     shared = [word for word in known_words[: len(words)] if not _is_repeated(word)]
     seeds = {trial.params.get(SEED) for trial in study.get_trials(deepcopy=False)}
     numbers = frozenset(seed for seed in seeds if isinstance(seed, int))
-    return Winner(name, tuple(shared), drawn, numbers, best.number)
+    return Winner(name, tuple(shared), drawn, numbers, trial_folder(folder, best.number))
 
 
 def _refuse_winners_own_sweep(name: str, asked: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tunebook.sweeps.space import Value
 
@@ -87,6 +87,13 @@ class Plan(Protocol):
         """Return the settings that must be valid before the sweep starts, each with a seed.
 
         Others may turn out to be invalid when they are run. That trial then fails.
+        """
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise InputError if the sweep would make no sense on this machine.
+
+        It is called before anything is created, after the configs have been checked.
+        settings: of the run that all trials start from.
         """
 
     def next_batch(self, finished: Sequence[FinishedTrial]) -> Sequence[PlannedTrial] | PlanEnded:

@@ -47,6 +47,11 @@ class TrialResult:
         return TrialState[self.state]
 
 
+def trial_folder(sweep: Path, number: int) -> Path:
+    """Return a trial's own folder."""
+    return sweep / f"{number:04d}"
+
+
 _ADAPTER = TypeAdapter(TrialResult)
 
 

@@ -136,8 +136,7 @@ class Display:
         self.classes = (
             study.remember(CLASSES, classes_of(study.request)) if has_seeds(study.request) else None
         )
-        at_work = counted(workers, "worker")
-        trials = study.request.trials_text
+        trials, at_work = study.request.trials_text, counted(workers, "worker")
         log.info(
             "sweep %s: %s, %s, %s per worker",
             study.request.name,

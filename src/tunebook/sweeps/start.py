@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
@@ -46,10 +47,7 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
     config = RunConfig.of(base, command)
     settings = config.settings
     check_study(request)
-    if not request.is_grid and (used := settings["data"]["validate_on"]) != "split":
-        raise SettingError(
-            "data.validate_on", used, f"a search would select by {used} metrics; allowed: split"
-        )
+    _check_selection(request, settings)
     if executor is None:
         log_preview(
             request,
@@ -77,6 +75,19 @@ def drive(request: Request, base: DictConfig, command: Sequence[str] | None = No
         ) from None
     finally:
         executor.close()
+
+
+def _check_selection(request: Request, settings: dict[str, Any]) -> None:
+    """Raise SettingError or InputError if trials would be chosen by metrics that must not choose.
+
+    settings: of the run that all trials start from.
+    """
+    if not request.is_grid and (used := settings["data"]["validate_on"]) != "split":
+        raise SettingError(
+            "data.validate_on", used, f"a search would select by {used} metrics; allowed: split"
+        )
+    if request.plan is not None:
+        request.plan.check(settings)
 
 
 def open_study(request: Request, outputs: Path) -> SweepStudy:

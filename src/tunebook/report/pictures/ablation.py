@@ -50,9 +50,6 @@ def waterfall(
         )  # fmt: skip
         named.add(effect.verdict)
         axes.plot([before, before], [place - 1, place + 0.25], color=GREY, lw=0.8, zorder=1)
-        width = factor * effect.half_width
-        if np.isfinite(width):
-            axes.errorbar(after, place, xerr=width, color=INK, lw=1.2, capsize=3, zorder=3)
     for place, one in enumerate(values):
         points = [factor * value for value in one.values()]
         axes.plot(points, [place] * len(points), "o", color=SKY, markersize=4, zorder=4)
@@ -64,6 +61,9 @@ def waterfall(
     axes.set_yticks(range(len(texts)), [clipped(text, MAX_STEP) for text in texts])
     axes.set_xlabel(label)
     keep_in_bounds(axes, "x", objective)
+    for place, effect in enumerate(effects, 1):  # within the limits, since intervals may be wide
+        if np.isfinite(width := factor * effect.half_width):
+            axes.errorbar(means[place], place, xerr=width, color=INK, lw=1.2, capsize=3, zorder=3)
     legend_below(figure)
     caption = (
         "Diamonds: means over seeds. Dots: runs. Bars: what each change adds. Lines: 95 % "
