@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tunebook.config.compose import compose_config, leaves
 from tunebook.config.roles import SEED, Role, role_of
+from tunebook.config.run_config import without_hydra
 from tunebook.config.validation import Seed, SettingError, format_value, validate_value
 from tunebook.runs.data_place import own_images
 from tunebook.sweeps.ablation import AblationPlan
@@ -60,8 +61,11 @@ def read_ablation(
 
 def _refuse_other_settings(winner: Winner, start: DictConfig) -> None:
     """Raise SettingError if this call changes what the sweep's trials had in common."""
-    before = dict(leaves(compose_config(CONFIG, winner.shared)))
-    now = dict(leaves(start))
+    of_sweep = compose_config(CONFIG, winner.shared)
+    before, now = (
+        {**cfg.hydra.runtime.choices, **dict(leaves(without_hydra(cfg)))}
+        for cfg in (of_sweep, start)
+    )
     for key in {**before, **now}:
         if role_of(key) in OF_THE_SWEEP and before.get(key) != now.get(key):
             message = (

@@ -23,6 +23,7 @@ from tunebook.config.validation import (
     Seconds,
     Seed,
     SettingError,
+    format_value,
     validate_value,
 )
 from tunebook.metrics.facts import Direction, facts_of, tested_name
@@ -243,15 +244,27 @@ def _check_trials(settings: Mapping[str, Any]) -> None:
         )
     if settings["trials"] is not None and settings["trials"] > MAX_TRIALS:
         raise SettingError("sweep.trials", settings["trials"], f"must be at most {MAX_TRIALS}")
-    if settings["join"] and "plan" in settings:
-        message = "its next trials depend on all earlier ones, so it has one driver; allowed: false"
-        raise SettingError("sweep.join", True, f"{message}; sweep.workers adds workers")
+    if "plan" in settings:
+        _check_plan(settings)
+        return
     if settings["sampler"] is None and settings["trials"] is not None:
         raise SettingError(
             "sweep.trials",
             settings["trials"],
             "a grid runs every combination; allowed: null, or a search such as sweep=random",
         )
+
+
+def _check_plan(settings: Mapping[str, Any]) -> None:
+    """Raise SettingError for a setting that a sweep with a plan has no use for."""
+    plan = settings["plan"]
+    for key in ("trials", "sampler", "pruner", "space"):
+        if settings[key] is not None:
+            message = f"sweep={plan} chooses its trials itself; allowed: null"
+            raise SettingError(f"sweep.{key}", format_value(settings[key]), message)
+    if settings["join"]:
+        message = f"sweep={plan} has one driver; sweep.workers adds workers; allowed: false"
+        raise SettingError("sweep.join", True, message)
 
 
 def _check_name(name: str | None) -> None:
