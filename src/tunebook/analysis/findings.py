@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from tunebook.analysis.caveats import warnings
 from tunebook.analysis.commands import Start, next_commands
-from tunebook.analysis.comparable import comparable
+from tunebook.analysis.comparable import ages
 from tunebook.analysis.design import design
 from tunebook.analysis.effects import edges, effects
 from tunebook.analysis.importance import importances
-from tunebook.analysis.interactions import interactions
+from tunebook.analysis.interactions import of_all_ages
 from tunebook.analysis.leaderboard import leaderboard, seed_noise
 from tunebook.analysis.pairs import compare_to_best
 from tunebook.analysis.results import Results
@@ -41,20 +41,22 @@ def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = 
     """
     board = leaderboard(results)
     ranked = [configuration for configuration in board if configuration.n]
-    noise, compared = seed_noise(board), comparable(results)
-    model = design(results, compared)
-    settings = effects(results, compared, model)
+    noise, each = seed_noise(board), ages(results)
+    compared = each[-1]
+    models, joint = of_all_ages(results, [(one, design(results, one)) for one in each])
+    settings = effects(results, list(zip(each, models, strict=True)))
     found = Found(
         results,
         board,
         noise,
         compared,
-        settings,
-        importances(results, compared),
-        interactions(model, settings),
-        edges(model, compared, settings),
+        settings.settings,
+        settings.joint,
+        importances(results, models[-1]),
+        joint,
+        edges(models[-1], compared, settings.settings),
         compare_to_best(ranked, noise),
-        gaps(results, compared, settings),
+        gaps(results, compared, settings.settings),
         failing(results),
     )
     commands = next_commands(
