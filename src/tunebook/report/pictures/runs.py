@@ -38,7 +38,6 @@ from tunebook.report.pictures.style import (
     axes_of,
     band_of_noise,
     clip_outliers,
-    clipped,
     edge,
     in_the_tail,
     legend_below,
@@ -47,7 +46,7 @@ from tunebook.report.pictures.style import (
     short,
     shown,
 )
-from tunebook.text_output import counted
+from tunebook.text_output import clipped, counted
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:

@@ -31,13 +31,13 @@ from tunebook.report.pictures.style import (
     axes_of,
     band_of_noise,
     clip_outliers,
-    clipped,
     edge,
     ink_on,
     on_two_lines,
     short,
     shown,
 )
+from tunebook.text_output import clipped
 
 MAX_AXES = 9
 

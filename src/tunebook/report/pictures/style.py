@@ -24,7 +24,7 @@ from tunebook.analysis.levels import as_text
 from tunebook.analysis.results import Value
 from tunebook.metrics.facts import facts_of
 from tunebook.report.pictures.axes import log_scale
-from tunebook.text_output import printable
+from tunebook.text_output import clipped, printable
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#0072B2",
@@ -66,7 +66,7 @@ MAX_CONFIGURATIONS, MAX_CURVES, MAX_LINES = 15, 8, 300
 FAR_APART = 1000  # ratio of the largest to the smallest value
 MANY = 600  # points; more are drawn as one image within the SVG
 WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
-MAX_LABEL, MAX_UPRIGHT, MAX_TITLE = 24, 26, 60  # characters
+MAX_UPRIGHT, MAX_TITLE = 26, 60  # characters
 
 
 @dataclass(frozen=True)
@@ -157,15 +157,6 @@ def shown(objective: str) -> tuple[float, str]:
     label = clipped(objective, MAX_TITLE)
     facts = facts_of(objective)
     return facts.factor, f"{label}, %" if facts.in_percent else label
-
-
-def clipped(text: str, longest: int = MAX_LABEL) -> str:
-    """Return the text on one line, without its middle if it is longer than `longest`."""
-    shown = printable(text)
-    if len(shown) <= longest:
-        return shown
-    end = longest // 2
-    return f"{shown[: longest - end - 1]}…{shown[-end:]}"
 
 
 def on_two_lines(text: str, longest: int) -> str:
