@@ -61,10 +61,11 @@ def _print_leaderboard(console: Console, every: Sequence[Column]) -> None:
 def fitting(every: Sequence[Column], rows: int, width: int) -> tuple[list[Column], list[Column]]:
     """Return the columns that fit into a line of `width` characters, and the others.
 
-    The settings that matter least are left out. Figures are always kept.
+    The settings that matter least are left out. Figures are always kept. Columns without any cell
+    are in neither of the two.
     rows: the number of rows that are shown.
     """
-    shown, left_out = list(every), list[Column]()
+    shown, left_out = [one for one in every if any(one.cells[:rows])], list[Column]()
     while _width(shown, rows) > width and any(column.rank for column in shown):
         last = max(shown, key=lambda column: column.rank)
         shown.remove(last)

@@ -8,6 +8,7 @@ colour vision can tell apart. Shapes and hatching show the same distinctions aga
 
 import html
 import io
+import math
 import re
 import textwrap
 import warnings
@@ -21,9 +22,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tunebook.analysis.levels import as_text
-from tunebook.analysis.results import Value
+from tunebook.analysis.results import Results, Value
 from tunebook.metrics.facts import facts_of
-from tunebook.report.pictures.axes import log_scale
+from tunebook.report.pictures.axes import keep_in_bounds, log_scale, scale_of_errors
 from tunebook.text_output import clipped, printable
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
@@ -251,3 +252,22 @@ def clip_outliers(axes: Axes, ys: Any, direction: str) -> None:
         axes.set_ylim(kept.min() - margin, kept.max() + margin)
     where = "below" if direction == "max" else "above"
     axes.set_title(f"{left_out.sum()} more {where}", loc="right", fontsize=SMALLEST)
+
+
+def scale_of_objective(axes: Axes, results: Results, values: Any) -> None:
+    """Scale the y axis so that differences between good values can be seen.
+
+    The axis shows errors on a logarithmic scale, labelled in accuracy, for a metric in percent of
+    which 100 % is best. It is logarithmic for positive values of which 0 is best.
+    values: those that are drawn, in the unit of the axis.
+    """
+    facts = facts_of(results.objective)
+    if facts.in_percent and results.direction == "max" and len(values):
+        scale_of_errors(axes, values)
+        return
+    lowest = min(values, default=0.0)
+    if lowest > 0 and ((facts.low == 0 and facts.direction == "min") or are_far_apart(values)):
+        margin = max(0.08 * math.log(max(values) / lowest), 0.02)
+        axes.set_ylim(lowest * math.exp(-margin), max(values) * math.exp(margin))
+        log_scale(axes, "y")
+    keep_in_bounds(axes, "y", results.objective)
