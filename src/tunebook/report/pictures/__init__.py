@@ -26,7 +26,7 @@ MAX_PLOTS = 12  # pictures of single settings
 def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
     """Yield every picture for which there is something to draw."""
     with mpl.rc_context(STYLE):
-        if any(configuration.n for configuration in findings.leaderboard):
+        if sum(configuration.n for configuration in findings.leaderboard) > 1:
             yield runs.leaderboard(results, findings)
         if findings.importances:
             yield runs.importance(findings)
@@ -37,6 +37,7 @@ def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
         )
         if len(tested) > 1 and len(findings.compared.runs) > 3:
             yield settings.of_pairs(results, findings, tested)
+        if len(tested) > 2 and len(findings.compared.runs) > 3:
             yield settings.parallel(results, findings, tested)
         if any(run.curve for run in results.runs):
             yield runs.curves(results)

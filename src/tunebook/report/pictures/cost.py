@@ -23,7 +23,7 @@ from tunebook.report.pictures.style import (
     shown,
 )
 
-MAX_NAMED = 5  # configurations of the front that are named in the caption
+MAX_NAMED = 3  # configurations of the front that are named in the caption
 
 
 def can_be_drawn(findings: Findings) -> bool:
@@ -69,7 +69,7 @@ def against_time(results: Results, findings: Findings) -> Picture:
     legend_below(figure)
     first = [effect.setting.name for effect in findings.effects]
     names = "; ".join(
-        f"{number} {named(one.values, first)}" for number, one in enumerate(best[:MAX_NAMED], 1)
+        f"{number}: {named(one.values, first)}" for number, one in enumerate(best[:MAX_NAMED], 1)
     )
     more = f"; and {len(best) - MAX_NAMED} more" if len(best) > MAX_NAMED else ""
     name = facts_of(results.objective).title or "objective"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.effects import Effect
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.isolation import Best, best_by_value
 from tunebook.analysis.levels import is_listed, number, scale
-from tunebook.analysis.results import Results
+from tunebook.analysis.results import Results, repeated_over
 from tunebook.report.pictures.axes import log_scale
 from tunebook.report.pictures.style import (
     BLUE,
@@ -47,45 +48,42 @@ def of_setting(results: Results, findings: Findings, effect: Effect, place: int)
     best = best_by_value(setting, rows, [unit.value for unit in units], results.direction)
     members = [member for unit in units for member in unit.members]
     xs = _places([compared.runs[member].values for member in members], effect, best, units)
-    ys = np.array([factor * compared.values[member] for member in members])
-    at_chance = np.array(
-        [
-            compared.chance is not None and compared.chance.holds(compared.values[member])
-            for member in members
-        ],
-        dtype=bool,
-    )
-    lost = at_chance if not at_chance.all() else np.zeros(len(ys), dtype=bool)
-    lost = lost | _outliers(ys, lost, results.direction)
+    ys = factor * np.array([compared.values[member] for member in members])
+    at_chance, lost = _lost(compared, members, ys, results.direction)
     figure, axes = axes_of(2.9)
     scale_of_objective(axes, results, ys[~lost])
     axes.plot(xs[~lost], ys[~lost], "o", color=BLUE, markersize=5, rasterized=len(ys) > MANY,
               markeredgecolor=edge(BLUE, "o", len(ys)), markeredgewidth=0.5)  # fmt: skip
     _draw_lost(axes, xs[lost], results.direction)
-    # What is best where no run learned is drawn as crosses only.
-    low, high = min(ys[~lost]), max(ys[~lost])
-    learned = [one for one in best if low <= factor * one.value <= high]
-    _draw_best(axes, learned, factor, _is_log(effect, rows))
-    if findings.noise is not None and len(ys):
-        top = max(ys) if results.direction == "max" else min(ys)
+    _draw_best(axes, best, factor, _is_log(effect, rows), (min(ys[~lost]), max(ys[~lost])))
+    if findings.noise is not None:
+        top = (max if results.direction == "max" else min)(unit.value for unit in units)
         limits = axes.get_ylim()
-        band_of_noise(axes, "y", top, factor * findings.noise.sd)
+        band_of_noise(axes, "y", factor * top, factor * findings.noise.sd)
         axes.set_ylim(limits)
     _scale_x(axes, effect, best, rows)
     axes.set_xlabel(short(setting.name))
     at = f" at epoch {compared.epoch}" if compared.epoch else ""
     axes.set_ylabel(on_two_lines(label + at, MAX_UPRIGHT))
-    caption = f"{_verdict(effect)}, n = {counted(len(units), 'configuration')}. {_legend(effect)}"
+    parts = [f"{_verdict(effect)}, n = {counted(len(units), 'configuration')}.", _legend(effect)]
+    if findings.noise is not None:
+        parts.append(f"Grey: twice the noise between {repeated_over(results.runs)}.")
     if lost.any():
-        caption += f" {_lost_text(lost, at_chance, results.direction)}"
-    return Picture(f"setting-{place + 1:02d}", short(setting.name), caption, figure)
+        parts.append(_lost_text(lost, at_chance, results.direction))
+    return Picture(f"setting-{place + 1:02d}", short(setting.name), " ".join(parts), figure)
 
 
-def _outliers(ys: Any, lost: Any, direction: str) -> Any:
-    """Return a mask of the runs that learned, but are far worse than most."""
-    found = np.zeros(len(ys), dtype=bool)
-    found[~lost] = in_the_tail(ys[~lost], direction)
-    return found
+def _lost(compared: Comparable, members: Sequence[int], ys: Any, direction: str) -> tuple[Any, Any]:
+    """Return masks of the runs that did not learn, and of those that are drawn at the edge.
+
+    At the edge are the runs that did not learn, if others did, and those that are far worse than
+    most.
+    """
+    learned = set(compared.learned(members))
+    at_chance = np.array([member not in learned for member in members], dtype=bool)
+    lost = at_chance.copy()
+    lost[~at_chance] = in_the_tail(ys[~at_chance], direction)
+    return at_chance, lost
 
 
 def _is_ranged(effect: Effect, rows: Sequence[Any]) -> bool:
@@ -123,13 +121,23 @@ def _places(
 
 def _draw_lost(axes: Axes, xs: Any, direction: str) -> None:
     """Draw runs that did not learn, or are far worse, at the edge of the picture."""
+    if not len(xs):
+        return  # an empty line would count as one at the origin when the figure is laid out
     y = 0.02 if direction == "max" else 0.98
     axes.plot(xs, [y] * len(xs), "x", color=ORANGE, markersize=6, markeredgewidth=1.4,
               transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
 
 
-def _draw_best(axes: Axes, best: Sequence[Best], factor: float, is_log: bool) -> None:
+def _draw_best(
+    axes: Axes, best: Sequence[Best], factor: float, is_log: bool, limits: tuple[float, float]
+) -> None:
+    """Draw the best for each value, unless it is worse than all runs that are drawn as dots.
+
+    limits: the lowest and the highest of these runs.
+    """
     for one in best:
+        if not limits[0] <= factor * one.value <= limits[1]:
+            continue
         left, right = one.left, one.right
         middle = float(np.sqrt(left * right)) if is_log else (left + right) / 2
         if left == right:
@@ -167,7 +175,7 @@ def _legend(effect: Effect) -> str:
 def _lost_text(lost: Any, at_chance: Any, direction: str) -> str:
     """Return what the crosses at the edge are."""
     where = "bottom" if direction == "max" else "top"
-    failed = int((lost & at_chance).sum())
+    failed = int(at_chance.sum())
     others = int(lost.sum()) - failed
     parts = [f"{counted(failed, 'run')} that did not learn"] if failed else []
     parts += [f"{counted(others, 'run')} that {'is' if others == 1 else 'are'} far worse"] * (
