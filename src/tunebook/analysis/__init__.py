@@ -14,6 +14,9 @@ power         computes the smallest effect that a study would have detected
 interactions  tests which pairs of settings have a joint effect beyond their separate effects
 importance    computes each setting's share of the variance, with intervals
 sampling      finds what was sampled too little to judge, and values with which runs fail
+cost          computes what settings cost in time, and the best configurations for their time
+optimism      estimates how far the leader is ahead by luck
+isolation     finds the best configuration for each value of a setting
 pairs         compares the leader with the next configurations over equal seeds
 disagreement  compares two runs image by image, by McNemar's test
 findings      collects the results of all the modules above
