@@ -87,7 +87,7 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     assert re.search(r"^ +n  val/acc, median .* filters .* lr ", result.out, re.M)
     assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .* s +32 ", result.out, re.M)
     assert re.search(
-        r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)",
+        r"^- model\.filters matters \(p .*\): best 32, .*functional ANOVA",
         result.out,
         re.M,
     )

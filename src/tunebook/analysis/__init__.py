@@ -20,6 +20,7 @@ isolation     finds the best configuration for each value of a setting
 pairs         compares the leader with the next configurations over equal seeds
 disagreement  compares two runs image by image, by McNemar's test
 findings      collects the results of all the modules above
+as_json       describes the findings as plain values, for findings.json
 sentences     expresses the findings as sentences
 caveats       warns of biases in the findings, and of runs that do not count
 commands      suggests what to run next, as shell commands

@@ -29,9 +29,9 @@ from tunebook.analysis.leaderboard import (
     objectives,
     seed_noise,
 )
+from tunebook.analysis.response import Scale, scales
 from tunebook.analysis.results import Results, Run
 from tunebook.analysis.sentences import difference_text, value_text
-from tunebook.metrics.facts import facts_of
 
 MIN_CONFIGURATIONS = 6  # of which the better half shows the spread
 MIN_REPEATS = 3  # runs of the leader that make its mean known without shrinkage
@@ -74,32 +74,6 @@ class Expected:
     high: float
 
 
-class Scale:
-    """Convert objectives to a scale on which higher is better and noise is about constant.
-
-    It is minus the logarithm of the error for a fraction, of which 1 is best, and of the value
-    itself for a fraction of which 0 is best. Other metrics only change their sign, if lower is
-    better. An error of 0 counts as half of the smallest error that is not 0.
-    """
-
-    def __init__(self, results: Results, values: Sequence[float]) -> None:
-        self.sign = 1.0 if results.direction == "max" else -1.0
-        self.is_log = facts_of(results.objective).in_percent
-        positive = [error for error in map(self._error, values) if error > 0]
-        self.floor = min(positive, default=1.0) / 2
-
-    def _error(self, value: float) -> float:
-        return 1.0 - value if self.sign > 0 else value
-
-    def __call__(self, value: float) -> float:
-        """Return the value on this scale."""
-        return -math.log(max(self._error(value), self.floor)) if self.is_log else self.sign * value
-
-    def back(self, scaled: float) -> float:
-        """Return the value of which this is the place on the scale."""
-        return self._error(math.exp(-scaled)) if self.is_log else self.sign * scaled
-
-
 def optimism(
     results: Results, board: Sequence[Configuration], fresh: bool = False
 ) -> Repeated | Expected | None:
@@ -120,7 +94,7 @@ def optimism(
     if len(runs) >= MIN_REPEATS and (fresh or (len(ranked) > 1 and len(runs) > typical)):
         in_order = sorted(runs, reverse=results.direction == "max")
         return Repeated(in_order[0], statistics.fmean(in_order[1:]), len(runs) - 1)
-    scale = Scale(results, [value for one in ranked for value in objectives(one.learned)])
+    scale = scales(results, [value for one in ranked for value in objectives(one.learned)])[0]
     scaled = [_scaled(one, scale) for one in ranked]
     noise = seed_noise(scaled)
     if fresh or noise is None or len(ranked) < MIN_CONFIGURATIONS:
@@ -135,8 +109,10 @@ def optimism(
 def _scaled(one: Configuration, scale: Scale) -> Configuration:
     def on_scale(runs: Sequence[Run]) -> tuple[Run, ...]:
         known = [run for run in runs if run.objective is not None]
-        return tuple(replace(run, objective=scale(value)) for run, value in
-                     zip(known, objectives(known), strict=True))  # fmt: skip
+        scores = map(float, scale.forward(objectives(known)))
+        return tuple(
+            replace(run, objective=score) for run, score in zip(known, scores, strict=True)
+        )
 
     return replace(one, ranked=on_scale(one.ranked), learned=on_scale(one.learned))
 

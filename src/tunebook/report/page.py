@@ -5,6 +5,7 @@ The page is self-contained.
 
 import csv
 import io
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from tunebook.analysis.as_json import as_json
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.leaderboard import Configuration
 from tunebook.analysis.learning import is_ranked
@@ -25,7 +27,7 @@ from tunebook.report.table import columns, tested
 from tunebook.run_folder import write_atomically
 from tunebook.text_output import clipped, counted, csv_cell
 
-PAGE, LEADERBOARD = "report.html", "leaderboard.csv"
+PAGE, LEADERBOARD, FINDINGS = "report.html", "leaderboard.csv", "findings.json"
 MAX_ROWS = 50  # in the tables of the page; the CSV has all of them
 MAX_HEADER = 32  # characters
 
@@ -44,6 +46,8 @@ def write(study: ComparedRuns, findings: Findings, folder: Path) -> Path:
     for picture in drawn:
         write_atomically(folder / f"{picture.name}.png", picture.png())
     write_atomically(folder / LEADERBOARD, redact(_csv(study, findings)).encode(errors="replace"))
+    described = json.dumps(as_json(findings), indent=1, default=str)
+    write_atomically(folder / FINDINGS, redact(described).encode(errors="replace"))
     write_atomically(folder / PAGE, redact(page(study, findings, drawn)).encode(errors="replace"))
     return folder / PAGE
 

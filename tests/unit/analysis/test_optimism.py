@@ -11,7 +11,6 @@ from tunebook.analysis.leaderboard import leaderboard
 from tunebook.analysis.optimism import (
     Expected,
     Repeated,
-    Scale,
     optimism,
     optimism_sentence,
 )
@@ -134,17 +133,3 @@ def test_folds_are_no_seeds() -> None:
     board = leaderboard(results)
     assert optimism(results, board) is None
     assert optimism_sentence(results, board, None) == ""
-
-
-@pytest.mark.parametrize(
-    ("objective", "direction"),
-    [("val/acc", "max"), ("val/ece", "min"), ("val/loss", "min"), ("val/own", "max")],
-)
-def test_higher_is_better_on_the_scale(objective: str, direction: str) -> None:
-    values = [0.0, 0.2, 0.5, 0.99, 1.0]
-    results = Results("study", objective, direction, (), ())  # type: ignore[arg-type]
-    scale = Scale(results, values)
-    scaled = [scale(value) for value in values]
-    assert scaled == sorted(scaled, reverse=direction == "min")
-    assert all(map(np.isfinite, scaled))
-    assert scale.back(scale(0.5)) == pytest.approx(0.5)

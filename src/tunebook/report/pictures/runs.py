@@ -153,7 +153,7 @@ def importance(findings: Findings) -> Picture:
     axes.set_xlim(0, min(100.0, max(100 * one.high for one in found) * 1.05 or 100.0))
     axes.set_xlabel("share of the variance explained, %")
     caption = (
-        f"{SOURCE}, mean and 95 % interval over bootstraps. "
+        f"{SOURCE}, with 95 % intervals. "
         "Filled: matters (F test, Holm, 5 %); hatched: may be chance."
     )
     return Picture("importance", "Importance of each setting", caption, figure)
