@@ -8,6 +8,7 @@ FORMULA_STARTS = tuple(
     "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
     "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
 )
+MAX_LABEL = 24  # characters of a name in a table or a picture
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.ASCII)
 
 
@@ -19,6 +20,15 @@ def printable(text: str) -> str:
     escape such as `\xff`.
     """
     return "".join(char if _is_visible(char) else _escaped(char) for char in text)
+
+
+def clipped(text: str, longest: int = MAX_LABEL) -> str:
+    """Return the printable text, without its middle if it is longer than `longest`."""
+    shown = printable(text)
+    if len(shown) <= longest:
+        return shown
+    end = longest // 2
+    return f"{shown[: longest - end - 1]}…{shown[-end:]}"
 
 
 def counted(count: int, noun: str) -> str:

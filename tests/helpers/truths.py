@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tests.helpers.studies import ALL, drawn, place
-from tunebook.analysis.comparable import comparable
+from tunebook.analysis.comparable import ages
 from tunebook.analysis.design import design
-from tunebook.analysis.effects import BoundaryOptimum, Effect, edges, effects
+from tunebook.analysis.effects import BoundaryOptimum, Effects, edges, effects
+from tunebook.analysis.importance import Importance, importances
+from tunebook.analysis.interactions import Interaction, of_all_ages
 from tunebook.analysis.results import Results, Run, Setting
 
 # Standard deviations of accuracies; the second is shared by all seeds of a configuration.
@@ -43,12 +45,23 @@ def repeated(
     return Results("study", "val/acc", "max", tuple(settings), tuple(runs))
 
 
-def analysed(results: Results) -> tuple[tuple[Effect, ...], tuple[BoundaryOptimum, ...]]:
-    """Return effects and edges, without importance, which is slow."""
-    compared = comparable(results)
-    model = design(results, compared)
-    found = effects(results, compared, model)
-    return found, edges(model, compared, found)
+@dataclass(frozen=True)
+class Analysed:
+    """Hold effects, edges, pairs and importances of a study."""
+
+    effects: Effects
+    edges: tuple[BoundaryOptimum, ...]
+    interactions: tuple[Interaction, ...]
+    importances: tuple[Importance, ...]
+
+
+def analysed(results: Results) -> Analysed:
+    """Return what the models of a study show, without sentences and commands."""
+    each = ages(results)
+    models, pairs = of_all_ages(results, [(one, design(results, one)) for one in each])
+    found = effects(results, list(zip(each, models, strict=True)))
+    ends = edges(models[-1], each[-1], found.settings)
+    return Analysed(found, ends, pairs, importances(results, models[-1]))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import SMALL, Cli, Result, in_folder, run_process, runs_in
 
-SWEEP = ("-m", *SMALL, "folds=3", "optimizer.lr=0.3,1.0", "sweep.name=cv", "sweep.workers=1")
+SWEEP = ("-m", *SMALL, "folds=3", "optimizer.lr=0.9,1.0", "sweep.name=cv", "sweep.workers=1")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ class TestSweep:
         assert sweep.code == 0, sweep.err
         trials = [run.data.params for run in runs_in(folder) if "data.fold" in run.data.params]
         tried = sorted((run["optimizer.lr"], run["data.folds"], run["data.fold"]) for run in trials)
-        assert tried == [(lr, "3", str(fold)) for lr in ("0.3", "1.0") for fold in range(3)]
+        assert tried == [(lr, "3", str(fold)) for lr in ("0.9", "1.0") for fold in range(3)]
 
     def test_the_sweep_summarizes_over_folds(self, sweep: Result) -> None:
         assert "over folds (n of them): median +- 95 % interval" in sweep.out
@@ -53,7 +53,8 @@ class TestSweep:
             if run.data.params.get("data.validate_on") == "train"
         ]  # fmt: skip
         assert (final["data.folds"], final["data.fold"]) == ("None", "0")
-        assert final["optimizer.lr"] == "1.0"
+        best = cli("compare.py", "sweep=cv", *in_folder(folder)).out
+        assert f"Best: optimizer.lr={final['optimizer.lr']} " in best
 
 
 REFUSED = {

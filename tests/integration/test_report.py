@@ -84,9 +84,10 @@ def test_a_sweep_says_what_mattered(cli: Cli, tmp_path: Path) -> None:
     store, parent = filled(tmp_path, name=name)
     result = cli("compare.py", f"sweep={name}", *store.words)
     assert result.code == 0, result.err
-    assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .*model\.filters=32", result.out, re.M)
+    assert re.search(r"^ +n  val/acc, median .* filters .* lr ", result.out, re.M)
+    assert re.search(r"^ 1 +3 +9\d\.\d\d % +0\.\d\d +0\.\d\d .* s +32 ", result.out, re.M)
     assert re.search(
-        r"^- model\.filters matters \(p .*\): best 32, .*fANOVA \(Hutter et al\. 2014\)",
+        r"^- model\.filters matters \(p .*\): best 32, .*functional ANOVA",
         result.out,
         re.M,
     )
@@ -118,14 +119,14 @@ def test_a_filter_finds_runs_of_any_kind(cli: Cli, tmp_path: Path) -> None:
             store.run(f"{model} {seed}", params, (value,), tags=tags, metrics=metrics)
     validated = cli("compare.py", "report=false", *store.words)
     # By default, runs are compared by the metric that epochs are chosen by.
-    assert re.search(r"^1 +4 +90\.00 % .*model=cnn", validated.out, re.M)
+    assert re.search(r"^1 +4 +90\.00 % .* cnn ", validated.out, re.M)
     everything = cli("compare.py", "metric=test/acc", *store.words)
     assert everything.code == 0, everything.err
     assert (
         "! test/acc shows how good the winner is; it is not meant for choosing it" in everything.out
     )
     assert "\nnext" not in everything.out
-    assert re.search(r"^1 +4 +90\.15 % .*model=cnn", everything.out, re.M)
+    assert re.search(r"^1 +4 +90\.15 % .* cnn ", everything.out, re.M)
     assert "model.cnn_size" not in everything.out  # the network determines it
     # The network determines model.rate too, but it was given on the command line.
     assert "model=cnn model.rate=0.1" in everything.out

@@ -168,6 +168,7 @@ def test_a_value_that_was_typed_is_refused(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_network_that_cannot_be_is_refused_before_the_rest_is_imported() -> None:
     """A network that can't be built is refused before anything but torch is imported.
 

@@ -25,12 +25,19 @@ class Unit:
     """Hold a configuration: its settings, its runs and their value.
 
     members: the positions of its runs in `Comparable.runs`.
-    value: the median of those that learned.
+    values: the objectives of those that learned; of all if none did.
+    learned: whether any learned.
     """
 
     row: Mapping[str, Value]
     members: tuple[int, ...]
-    value: float
+    values: tuple[float, ...]
+    learned: bool = True
+
+    @property
+    def value(self) -> float:
+        """Return the median of the values."""
+        return float(np.median(self.values))
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Comparable:
     epoch: the epoch up to which all runs are compared; None: the whole of each run.
     warning: '' or a sentence.
     of: the number of all runs, of which `runs` are those that reached the epoch.
-    chance: None if it is unknown, or if early epochs are compared.
+    chance: None if it is unknown.
     """
 
     runs: tuple[Run, ...]
@@ -74,18 +81,28 @@ class Comparable:
     def units(self) -> list[Unit]:
         """Return the configurations in the order of their first runs."""
         return [
-            Unit(self.runs[members[0]].values, tuple(members), self.median(members))
-            for members in by_configuration([run.values for run in self.runs])
+            self._unit(members) for members in by_configuration([run.values for run in self.runs])
         ]
+
+    def _unit(self, members: Sequence[int]) -> Unit:
+        kept = self.learned(members)
+        values = tuple(self.values[member] for member in kept)
+        learned = self.chance is None or not self.chance.holds(values[0])
+        return Unit(self.runs[members[0]].values, tuple(members), values, learned)
 
 
 def comparable(results: Results) -> Comparable:
-    """Return the runs to compare, each with one value.
+    """Return the runs to compare, each with one value, at the latest epoch of `ages`."""
+    return ages(results)[-1]
+
+
+def ages(results: Results) -> tuple[Comparable, ...]:
+    """Return the runs to compare, at one epoch or at two, the earlier first.
 
     These are the complete runs with their objectives, if no run was pruned or no pruned run has a
-    curve. Otherwise, the values are the best up to one epoch: the highest that at least 20 runs
-    have reached, or the highest that all have reached, whichever is later. Runs that ended before
-    it are left out.
+    curve. Otherwise, the values are the best up to an epoch. The first epoch is the highest that
+    all runs have reached. The second is the highest that at least 20 runs have reached, if it is
+    later; runs that ended before it are left out.
     """
     pruned = [run for run in results.runs if run.state == "pruned"]
     complete = [run for run in results.runs if is_ranked(run)]
@@ -95,10 +112,16 @@ def comparable(results: Results) -> Comparable:
     if not pruned or not any(run.state == "pruned" for run in with_curve):
         values = tuple(run.objective for run in complete if run.objective is not None)
         warning = CANNOT_BE_COMPARED if pruned else ""
-        return Comparable(
-            tuple(complete), values, warning=warning, of=len(complete), chance=chance_level(results)
-        )
-    epoch = _epoch([max(number for number, _ in run.curve) for run in with_curve])
+        chance = chance_level(results)
+        of = len(complete)
+        return (Comparable(tuple(complete), values, warning=warning, of=of, chance=chance),)
+    last = [max(number for number, _ in run.curve) for run in with_curve]
+    epochs = sorted({min(last), _epoch(last)})
+    return tuple(_at(results, with_curve, epoch) for epoch in epochs)
+
+
+def _at(results: Results, with_curve: Sequence[Run], epoch: int) -> Comparable:
+    """Return the runs that have reached an epoch, with their best values up to it."""
     best = max if results.direction == "max" else min
     found: list[tuple[Run, float]] = []
     for run in with_curve:
@@ -110,6 +133,7 @@ def comparable(results: Results) -> Comparable:
         tuple(value for _, value in found),
         epoch,
         of=len(with_curve),
+        chance=chance_level(results),
     )
 
 

@@ -1,13 +1,13 @@
-"""Describe runs as a linear model: normal scores of their values, and columns for each setting.
+"""Describe runs as a linear model: transformed objectives, and columns for each setting.
 
-Normal scores (Blom 1958) depend only on ranks, so that the very low values of a few runs at chance
-level do not dominate.
+Settings with the same key, such as the learning rates of several optimizers, form a family, which
+is tested as a whole before its members.
 """
 
-import itertools
+import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,41 +16,98 @@ from statsmodels.regression.linear_model import OLS, RegressionResultsWrapper
 
 from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.levels import as_text, coordinate, number, scale
-from tunebook.analysis.results import Results, Run, Setting, Value, overlap
+from tunebook.analysis.response import Scale, scales
+from tunebook.analysis.results import Results, Run, Setting, Value, family, overlap
 
 Array = NDArray[np.float64]
 Rows = Sequence[Mapping[str, Value]]
-SPARE = 4  # residual degrees of freedom that a model of runs must leave for the noise
-COMFORTABLE = 10  # if curves leave fewer, straight lines that leave as many are preferred
-LEAST = 3  # if a model leaves fewer, configurations are not tested at all
+PLENTY = 40  # residual degrees of freedom with which each member of a family has its own curve
+COMFORTABLE = 10  # with fewer, straight lines that leave as many are preferred to curves
+SPARE = 4  # with fewer, no model is preferred
+LEAST = 3  # with fewer, configurations are not tested at all
 NOT_THERE = object()
 
 
 @dataclass(frozen=True)
 class Design:
-    """Hold a linear model, with a row for each unit and columns for each setting.
+    """Hold a linear model, with a row for each unit and columns for each family of settings.
 
     rows: the settings of each unit.
-    values: the objectives, negated if lower is better.
-    scores: their normal scores.
+    values: the objectives.
+    scale: the transformation of the objectives.
+    scores: the transformed objectives.
     base: the columns that belong to no setting.
-    blocks: setting -> its columns.
-    is_numeric: setting -> whether its columns are powers of its position in its range; otherwise,
-        there is one column for each category except the first.
+    own: setting -> its columns. These are powers of its position in its range, if it is numeric, or
+        else one column for each category except the first.
+    is_numeric: setting -> whether it has powers.
+    shared: the families whose members share the column of squares, for lack of runs.
+    pairs: the pairs of families that interact, with the products of their columns.
     """
 
     rows: tuple[Mapping[str, Value], ...]
     values: Array
+    scale: Scale
     scores: Array
     base: Array
-    blocks: Mapping[str, Array]
+    own: Mapping[str, Array]
     is_numeric: Mapping[str, bool]
+    shared: frozenset[str] = frozenset()
+    pairs: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+
+    @property
+    def families(self) -> dict[str, list[str]]:
+        """Return family -> its members that vary."""
+        found: dict[str, list[str]] = {}
+        for name in self.own:
+            found.setdefault(family(name), []).append(name)
+        return found
+
+    def block(self, name: str) -> Array:
+        """Return the columns of a family: those of its members, then the shared squares."""
+        own = [self.own[member] for member in self.families[name]]
+        if name not in self.shared:
+            return np.hstack(own)
+        squares = [columns[:, 1:2] for columns in own if columns.shape[1] > 1]
+        return np.hstack([*(columns[:, :1] for columns in own), np.sum(squares, axis=0)])
 
     def matrix(self, without: str | None = None) -> Array:
-        """Return the model's columns, or those of the model without one setting."""
-        return np.hstack(
-            [self.base, *(block for name, block in self.blocks.items() if name != without)]
-        )
+        """Return the model's columns, or those of the model without one family."""
+        blocks = [self.block(name) for name in self.families if name != without]
+        return np.hstack([self.base, *blocks, *self.pairs.values()])
+
+    def apart(self, name: str) -> tuple[Array, Array]:
+        """Return the columns of one setting, and those of a model without it."""
+        group = family(name)
+        left = {other: columns for other, columns in self.own.items() if other != name}
+        few = group in self.shared and len(self.families[group]) < 3
+        without = replace(self, own=left, shared=self.shared - {group} if few else self.shared)
+        return self.own[name], without.matrix()
+
+    def coefficients(self, name: str) -> list[int]:
+        """Return the columns of the matrix that are powers of this setting's position."""
+        before = self.base.shape[1]
+        for group, members in self.families.items():
+            if group != family(name):
+                before += self.block(group).shape[1]
+                continue
+            if group in self.shared:
+                return [before + members.index(name), before + len(members)]
+            widths = [self.own[member].shape[1] for member in members[: members.index(name)]]
+            first = before + sum(widths)
+            return list(range(first, first + self.own[name].shape[1]))
+        raise KeyError(name)
+
+
+# Degrees of freedom that must be left, degree in numbers, whether families share their squares.
+FORMS = (
+    (PLENTY, 2, False),
+    (COMFORTABLE, 2, True),
+    (COMFORTABLE, 1, False),
+    (SPARE, 2, True),
+    (SPARE, 1, False),
+    (LEAST, 2, True),
+    (LEAST, 1, False),
+)
 
 
 def fit(values: Array, columns: Array) -> RegressionResultsWrapper:
@@ -74,24 +131,47 @@ def normal_scores(values: Array) -> Array:
 
 
 def design(results: Results, compared: Comparable) -> Design | None:
-    """Return the largest model that leaves enough degrees of freedom, or None.
+    """Return a model that leaves enough degrees of freedom, or None.
 
     It is quadratic in numeric settings if possible, otherwise linear. Its units are configurations
-    (medians over seeds): the error of a model for a configuration is the same with all seeds, so
-    that counting each seed as evidence would make noise significant. Its units are runs only if a
-    single setting varies: a configuration is then just a value of that setting, and a model of the
-    values has no such error. Runs of a cross-validation are never units, since they are correlated.
+    (means over seeds, on the transformed scale): the error of a model for a configuration is the
+    same with all seeds, so that counting each seed as evidence would make noise significant. Its
+    units are runs only if a single setting varies: a configuration is then just a value of that
+    setting, and a model of the values has no such error. Runs of a cross-validation are never
+    units, since they are correlated. Runs that did not learn do not count: see `not_learning`.
+
+    Of the objective's own scale and the logarithm of the error, the one with the higher likelihood
+    is used (Box & Cox 1964).
     """
-    sign = 1.0 if results.direction == "max" else -1.0
-    units = compared.units()
-    rows, values = [unit.row for unit in units], sign * np.array([unit.value for unit in units])
-    for enough, degree in itertools.product((COMFORTABLE, SPARE, LEAST), (2, 1)):
-        found = _design(results.settings, rows, values, np.ones((len(rows), 1)), degree)
+    designs = [
+        found
+        for one in scales(results, compared.values)
+        if (found := _on_scale(results, compared, one)) is not None
+    ]
+    return max(designs, key=_log_likelihood, default=None)
+
+
+def _log_likelihood(model: Design) -> float:
+    n = len(model.values)
+    left = float(np.sum(fit(model.scores, model.matrix()).resid ** 2))
+    return -n / 2 * math.log(max(left / n, 1e-30)) + model.scale.log_jacobian(model.values)
+
+
+def _on_scale(results: Results, compared: Comparable, scale_: Scale) -> Design | None:
+    """Return the model of the objectives on this scale, or None."""
+    units = [unit for unit in compared.units() if unit.learned] or compared.units()
+    rows = [unit.row for unit in units]
+    scores = np.array([float(np.mean(scale_.forward(unit.values))) for unit in units])
+    values = np.array([unit.value for unit in units])
+    for enough, degree, shared in FORMS:
+        found = _design(
+            results.settings, rows, values, scores, scale_, np.ones((len(rows), 1)), degree, shared
+        )
         if found is not None and _spare(found) >= enough:
             return found
     if overlap(results.runs) or not only_one_varies(results.settings, rows):
         return None
-    return _of_runs(results, compared, sign)
+    return _of_runs(results, compared, scale_)
 
 
 def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
@@ -104,34 +184,52 @@ def only_one_varies(settings: Sequence[Setting], rows: Rows) -> bool:
     return len(varying) == 1 and all(varying[0] in row for row in rows)
 
 
-def _of_runs(results: Results, compared: Comparable, sign: float) -> Design | None:
+def _of_runs(results: Results, compared: Comparable, scale_: Scale) -> Design | None:
     """Return a model whose units are the runs that learned, or None.
 
     It has columns for the seeds and folds if there are enough runs to separate their effects.
     """
     kept = compared.learned(range(len(compared.runs)))
     runs = [compared.runs[member] for member in kept]
-    rows, values = (
-        [run.values for run in runs],
-        sign * np.array([compared.values[member] for member in kept]),
-    )
-    for base, degree in itertools.product((_seed_columns(runs), np.ones((len(rows), 1))), (2, 1)):
-        found = _design(results.settings, rows, values, base, degree)
-        if found is not None and _spare(found) >= SPARE:
-            return found
+    rows = [run.values for run in runs]
+    values = np.array([compared.values[member] for member in kept])
+    scores = scale_.forward(values)
+    for base in (_seed_columns(runs), np.ones((len(rows), 1))):
+        for degree in (2, 1):
+            found = _design(results.settings, rows, values, scores, scale_, base, degree, False)
+            if found is not None and _spare(found) >= SPARE:
+                return found
     return None
 
 
 def _design(
-    settings: Sequence[Setting], rows: Rows, values: Array, base: Array, degree: int
+    settings: Sequence[Setting],
+    rows: Rows,
+    values: Array,
+    scores: Array,
+    scale_: Scale,
+    base: Array,
+    degree: int,
+    shared: bool,
 ) -> Design | None:
+    """Return the model with these columns, or None if it has far more columns than rows."""
     columns = {setting.name: block(setting, rows, degree) for setting in settings}
-    blocks = {name: found for name, found in columns.items() if found.shape[1]}
-    wide = base.shape[1] + sum(found.shape[1] for found in blocks.values())
-    if not blocks or wide > 2 * len(rows) or np.ptp(values) == 0:
+    own = {name: found for name, found in columns.items() if found.shape[1]}
+    if not own or not len(values) or np.ptp(scores) == 0:
         return None
     numeric = {setting.name: scale(setting, rows) is not None for setting in settings}
-    return Design(tuple(rows), values, normal_scores(values), base, blocks, numeric)
+    found = Design(tuple(rows), values, scale_, scores, base, own, numeric)
+    if shared:
+        found = replace(found, shared=frozenset(_sharing(found)))
+    return found if found.matrix().shape[1] <= 2 * len(rows) else None
+
+
+def _sharing(model: Design) -> Iterator[str]:
+    """Yield the families of several numbers that all have squares."""
+    for name, members in model.families.items():
+        squared = (model.is_numeric[one] and model.own[one].shape[1] > 1 for one in members)
+        if len(members) > 1 and all(squared):
+            yield name
 
 
 def _spare(found: Design) -> int:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from statsmodels.regression.linear_model import RegressionResultsWrapper
 from statsmodels.stats.multitest import multipletests
 
 from tunebook.analysis.comparable import Comparable
 from tunebook.analysis.design import Array, Design, fit
-from tunebook.analysis.levels import Level, coordinate, levels, number, scale
+from tunebook.analysis.levels import Level, coordinate, is_listed, levels, number, scale
 from tunebook.analysis.power import smallest_found
-from tunebook.analysis.results import Results, Setting
+from tunebook.analysis.results import Results, Setting, family
 
 LEVEL = 0.05  # significance level of every test
 MIN_RUNS = 3  # runs that a value needs in order to be judged
@@ -20,9 +21,10 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class LevelValue:
-    """Hold the number and the median of the runs with a value, or in a third of a range.
+    """Hold the number of runs with a value, or in a third of a range, and their objective.
 
-    median: in the objective's unit.
+    median: what runs at this level typically reach, in the objective's unit. It is what the model
+        gives after the effects of the other settings are removed, or the median without a model.
     """
 
     level: Level
@@ -34,9 +36,10 @@ class LevelValue:
 class Effect:
     """Hold whether and by how much a setting matters.
 
-    p: of the partial F test, adjusted over settings (Holm 1979); None if it can't be tested.
+    p: of the partial F test, adjusted over families (Holm 1979); None if it can't be tested.
     levels: best first, or in the order of their values if pruning selected the compared runs.
         Levels with fewer than 3 runs are left out if two or more have at least 3.
+    epoch: the epoch at which runs were compared; None for whole runs.
     smallest: for a setting that does not matter, the effect that would have been detected with a
         power of 80 %, in the objective's unit; None if it is unknown.
     """
@@ -45,6 +48,12 @@ class Effect:
     p: float | None
     levels: tuple[LevelValue, ...]
     smallest: float | None = None
+    epoch: int | None = None
+
+    @property
+    def family(self) -> str:
+        """Return the setting's key."""
+        return family(self.setting.name)
 
     @property
     def matters(self) -> bool:
@@ -62,6 +71,31 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """Hold whether the settings of a family matter, tested together.
+
+    p: of the partial F test of all their columns, adjusted over families (Holm 1979).
+    """
+
+    name: str
+    p: float
+    settings: tuple[Setting, ...]
+
+    @property
+    def matters(self) -> bool:
+        """Return whether the effect is significant at the level of 5 %."""
+        return self.p < LEVEL
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Hold the effects of all settings, and those of the families with several members."""
+
+    settings: tuple[Effect, ...]
+    joint: tuple[Joint, ...] = ()
+
+
+@dataclass(frozen=True)
 class BoundaryOptimum:
     """Hold an end of a range at which the best values lie and the fit still improves.
 
@@ -75,36 +109,66 @@ class BoundaryOptimum:
     p: float
 
 
-def effects(results: Results, compared: Comparable, model: Design | None) -> tuple[Effect, ...]:
-    """Return the effect of every setting, ordered by p, with those that can't be tested last."""
-    raw = (
-        {name: partial_p(model.scores, model.matrix(name), model.matrix()) for name in model.blocks}
-        if model
-        else {}
+def effects(results: Results, models: Sequence[tuple[Comparable, Design | None]]) -> Effects:
+    """Return the effects of all settings, ordered by p, with those that can't be tested last.
+
+    Families are tested first, adjusted over families (Holm 1979). The p of a member is adjusted
+    over its family, and at least that of the family: a member matters only if its family does.
+    models: the runs at one epoch or at several, and their models. With several, each family is
+    tested in each of them, and its smallest p is multiplied by their number (Bonferroni).
+    """
+    known = [(place, model) for place, (_, model) in enumerate(models) if model is not None]
+    of_families: dict[str, tuple[float, int]] = {}
+    for place, model in known:
+        for name in model.families:
+            p = partial_p(model.scores, model.matrix(name), model.matrix())
+            if p is not None and p * len(known) < of_families.get(name, (2.0, 0))[0]:
+                of_families[name] = (min(1.0, p * len(known)), place)
+    adjusted = holm({name: p for name, (p, _) in of_families.items()})
+    found: list[Effect] = []
+    for setting in results.settings:
+        p, place = of_families.get(family(setting.name), (None, 0))
+        compared, of_epoch = models[place]
+        found.append(_effect(results, compared, of_epoch, setting, adjusted))
+    joint = tuple(
+        Joint(name, adjusted[name], tuple(s for s in results.settings if family(s.name) == name))
+        for name in sorted(adjusted, key=lambda name: adjusted[name])
+        if sum(family(setting.name) == name for setting in results.settings) > 1
     )
-    adjusted = holm(raw)
-    missed = [name for name, p in adjusted.items() if not p < LEVEL]
-    smallest = (
-        {name: smallest_found(model, name, LEVEL / len(missed)) for name in missed} if model else {}
-    )
-    found = [
-        Effect(
-            setting,
-            adjusted.get(setting.name),
-            _level_values(results, compared, setting),
-            smallest.get(setting.name),
-        )
-        for setting in results.settings
-    ]
-    return tuple(
-        sorted(
-            found,
-            key=lambda effect: (
-                2.0 if effect.p is None else effect.p,
-                raw.get(effect.setting.name) or 0.0,
-            ),
-        )
-    )
+    raw = {name: p for name, (p, _) in of_families.items()}
+    found.sort(key=lambda one: (2.0 if one.p is None else one.p, raw.get(one.family, 0.0)))
+    return Effects(tuple(found), joint)
+
+
+def _effect(
+    results: Results,
+    compared: Comparable,
+    model: Design | None,
+    setting: Setting,
+    adjusted: Mapping[str, float],
+) -> Effect:
+    """Return the effect of one setting, given the adjusted p values of the families."""
+    p = adjusted.get(family(setting.name))
+    if model is not None and p is not None and len(model.families[family(setting.name)]) > 1:
+        p = _of_member(model, setting.name, p)
+    if model is not None and setting.name not in model.own:
+        p = None
+    smallest = None
+    if model is not None and p is not None and not p < LEVEL:
+        missed = sum(not other < LEVEL for other in adjusted.values())
+        smallest = smallest_found(model, setting.name, LEVEL / max(1, missed))
+    found = level_values(results, compared, model, setting)
+    return Effect(setting, p, found, smallest, compared.epoch)
+
+
+def _of_member(model: Design, name: str, of_family: float) -> float | None:
+    """Return the p of a member of a family, adjusted over its family."""
+    raw = {}
+    for member in model.families[family(name)]:
+        own, others = model.apart(member)
+        raw[member] = partial_p(model.scores, others, np.hstack([others, own]))
+    p = holm(raw).get(name)
+    return None if p is None else max(p, of_family)
 
 
 def partial_p(values: Array, smaller: Array, larger: Array) -> float | None:
@@ -134,19 +198,54 @@ def holm(raw: Mapping[Key, float | None]) -> dict[Key, float]:
     return {key: float(p) for key, p in zip(known, adjusted, strict=True)}
 
 
-def _level_values(
-    results: Results, compared: Comparable, setting: Setting
+def level_values(
+    results: Results, compared: Comparable, model: Design | None, setting: Setting
 ) -> tuple[LevelValue, ...]:
+    """Return the levels of a setting with what runs typically reach there."""
     rows = [run.values for run in compared.runs]
-    of_all = [level for level in levels(setting, rows) if level.members]
+    typical = typical_values(model, setting) if model else {}
     found = [
-        LevelValue(level, len(level.members), compared.median(level.members)) for level in of_all
+        LevelValue(
+            level,
+            len(level.members),
+            typical.get(level.place, compared.median(level.members)),
+        )
+        for level in levels(setting, rows)
+        if level.members
     ]
     judged = [one for one in found if one.n >= MIN_RUNS]
     kept = judged if len(judged) > 1 else found
     if compared.selected:
         return tuple(kept)
     return tuple(sorted(kept, key=lambda one: one.median, reverse=results.direction == "max"))
+
+
+def typical_values(model: Design, setting: Setting) -> dict[int, float]:
+    """Return the place of each level -> the objective after the effects of others are removed.
+
+    For a range, it is that of the fitted curve in the third; a curve with a peak in a third has its
+    highest values there even if few runs are. Otherwise it is the mean over the units.
+    """
+    if setting.name not in model.own:
+        return {}
+    fitted = fit(model.scores, model.matrix())
+    own = component(model, fitted, setting.name)
+    curve = not is_listed(setting) and scale(setting, model.rows) is not None
+    shown = own if curve else own + fitted.resid
+    middle = float(np.mean(model.scores))
+    return {
+        level.place: model.scale.back(middle + float(np.mean(shown[list(level.members)])))
+        for level in levels(setting, model.rows)
+        if level.members
+    }
+
+
+def component(model: Design, fitted: RegressionResultsWrapper, name: str) -> Array:
+    """Return the fitted effect of one setting in each unit, on the transformed scale."""
+    places = model.coefficients(name)
+    columns = model.own[name][:, : len(places)]
+    effect: Array = columns @ np.asarray(fitted.params)[places][: columns.shape[1]]
+    return effect
 
 
 def edges(
@@ -184,23 +283,21 @@ def edge(model: Design, setting: Setting, upwards: bool) -> BoundaryOptimum | No
     The fitted curve must get significantly better towards the end, and so must the values near it.
     """
     ends = scale(setting, model.rows)
-    if ends is None or setting.name not in model.blocks:
+    if ends is None or setting.name not in model.own:
         return None
+    if len(model.coefficients(setting.name)) < 2 and not is_listed(setting):
+        return None  # a straight line always has its best value at an end
     fitted = fit(model.scores, model.matrix())
-    columns, before = model.blocks[setting.name], model.base.shape[1]
-    for name, other in model.blocks.items():
-        if name == setting.name:
-            break
-        before += other.shape[1]
+    places = model.coefficients(setting.name)
     outward = 1.0 if upwards else -1.0
     contrast = np.zeros(len(fitted.params))
-    contrast[before] = outward
-    if columns.shape[1] > 1:
-        contrast[before + 1] = 2.0 * outward * float(upwards)
+    contrast[places[0]] = outward
+    if len(places) > 1:
+        contrast[places[1]] = 2.0 * outward * float(upwards)
     with np.errstate(all="ignore"):
         test = fitted.t_test(contrast)
         slope, p = float(np.squeeze(test.effect)), float(np.squeeze(test.pvalue)) / 2
-    own = fitted.resid + columns @ fitted.params[before : before + columns.shape[1]]
+    own = fitted.resid + component(model, fitted, setting.name)
     if slope <= 0 or not p < LEVEL or not _best_at_the_end(model, setting, own, upwards):
         return None
     return BoundaryOptimum(setting, upwards, ends[1] if upwards else ends[0], p)

@@ -19,11 +19,14 @@ class Level:
     text: how sentences write it.
     members: the positions of the rows that have it.
     place: its position among the levels, 0 for the lowest.
+    low, high: the ends of a third of a range; None for a value.
     """
 
     text: str
     members: tuple[int, ...]
     place: int
+    low: float | None = None
+    high: float | None = None
 
 
 def as_text(value: Value) -> str:
@@ -96,7 +99,7 @@ def levels(setting: Setting, rows: Sequence[Mapping[str, Value]]) -> tuple[Level
     digits = 6 if whole else 2
     texts = [f"{bounds[third]:.{digits}g} to {bounds[third + 1]:.{digits}g}" for third in range(3)]
     return tuple(
-        Level(text, tuple(members), place)
+        Level(text, tuple(members), place, bounds[place], bounds[place + 1])
         for place, (text, members) in enumerate(zip(texts, thirds, strict=True))
     )
 

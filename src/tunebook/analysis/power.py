@@ -1,12 +1,10 @@
 """Compute the smallest effect of a setting that a study would have detected."""
 
 import itertools
-import warnings
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import f, ncf
-from statsmodels.robust.robust_linear_model import RLM
 from statsmodels.robust.scale import qn_scale
 
 from tunebook.analysis.design import Array, Design, fit
@@ -19,13 +17,15 @@ MAX_NONCENTRAL = 1e4
 def smallest_found(model: Design, name: str, level: float) -> float | None:
     """Return the effect that the partial F test at this level detects with a power of 80 %.
 
-    It is in the objective's unit: the difference between the two ends of a number's range if the
-    effect is linear, or between the two categories that are hardest to tell apart. None if it
-    can't be computed.
+    It is in the objective's unit, around the mean: the difference between the two ends of a
+    number's range if the effect is linear, or between the two categories that are hardest to tell
+    apart. None if it can't be computed.
     """
-    others, block = model.matrix(name), model.blocks[name]
-    more = int(np.linalg.matrix_rank(model.matrix())) - int(np.linalg.matrix_rank(others))
-    spare = len(model.rows) - int(np.linalg.matrix_rank(model.matrix()))
+    if name not in model.own:
+        return None
+    block, others = model.apart(name)
+    rank = int(np.linalg.matrix_rank(np.hstack([others, block])))
+    more, spare = rank - int(np.linalg.matrix_rank(others)), len(model.rows) - rank
     noise = residual_noise(model, spare)
     if more < 1 or spare < 1 or not noise > 0:
         return None
@@ -36,18 +36,17 @@ def smallest_found(model: Design, name: str, level: float) -> float | None:
     if ncf.sf(critical, more, spare, MAX_NONCENTRAL) < POWER:
         return None
     needed = brentq(lambda x: float(ncf.sf(critical, more, spare, x)) - POWER, 1e-6, MAX_NONCENTRAL)
-    return noise * float(np.sqrt(needed / min(own)))
+    smallest = noise * float(np.sqrt(needed / min(own)))
+    return model.scale.difference(float(np.median(model.scores)), smallest)
 
 
 def residual_noise(model: Design, spare: int) -> float:
-    """Return the standard deviation that the settings do not explain.
+    """Return the standard deviation that the settings do not explain, on the transformed scale.
 
-    It is that of the residuals of a robust fit (Huber 1964), estimated by Qn (Rousseeuw & Croux
-    1993), which a few outliers hardly affect. spare: the residual degrees of freedom.
+    It is that of the residuals, estimated by Qn (Rousseeuw & Croux 1993), which a few outliers
+    hardly affect. spare: the residual degrees of freedom.
     """
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # statsmodels warns if residuals are 0
-        left = np.asarray(RLM(model.values, model.matrix()).fit().resid)
+    left = np.asarray(fit(model.scores, model.matrix()).resid)
     return float(qn_scale(left)) * float(np.sqrt(len(left) / max(1, spare)))
 
 

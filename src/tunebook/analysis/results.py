@@ -57,6 +57,14 @@ class Run:
         return None if self.seed is None else (self.seed, -1 if self.fold is None else self.fold)
 
 
+def family(name: str) -> str:
+    """Return the key of a setting: `optimizer.lr` of `optimizer.lr (optimizer=adam)`.
+
+    Settings with the same key form a family: each applies with another option.
+    """
+    return name.partition(" (")[0]
+
+
 def overlap(runs: Sequence[Run]) -> float:
     """Return the ratio of validation to training images, if these runs are a cross-validation.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tunebook.analysis.commands import words
 from tunebook.analysis.comparable import Comparable
-from tunebook.analysis.effects import BoundaryOptimum, Effect
+from tunebook.analysis.effects import BoundaryOptimum, Effect, Joint
 from tunebook.analysis.importance import SOURCE, Importance
 from tunebook.analysis.interactions import Interaction
 from tunebook.analysis.leaderboard import Configuration, SeedNoise
@@ -35,6 +35,7 @@ class Found:
     noise: SeedNoise | None
     compared: Comparable
     effects: tuple[Effect, ...]
+    joint: tuple[Joint, ...]
     importances: tuple[Importance, ...]
     interactions: tuple[Interaction, ...]
     edges: tuple[BoundaryOptimum, ...]
@@ -184,6 +185,13 @@ def learning_text(results: Results, board: Sequence[Configuration]) -> str:
 
 
 def _effects(found: Found) -> Iterator[str]:
+    for joint in found.joint:
+        if joint.matters:
+            names = counted(len(joint.settings), "range")
+            yield (
+                f"{joint.name} matters ({p_text(joint.p)}, all {names} tested together)"
+                f"{_importance(found, joint.name)}."
+            )
     for effect in found.effects:
         if effect.matters and effect.levels:
             yield (
@@ -196,7 +204,7 @@ def _early_effect(found: Found, effect: Effect) -> str:
 
     It is for studies in which pruning decided which runs are compared, or at which epoch.
     """
-    epoch = found.compared.epoch
+    epoch = effect.epoch
     when = "among the runs that were not pruned" if epoch is None else f"at epoch {epoch}"
     difference = difference_text(found.results.objective, effect.difference)
     text = (
@@ -205,7 +213,7 @@ def _early_effect(found: Found, effect: Effect) -> str:
     )
     return (
         f"{text}; pruned runs do not show which value is best in the end"
-        f"{_importance(found, effect)}."
+        f"{_importance(found, effect.setting.name)}."
     )
 
 
@@ -220,13 +228,11 @@ def _effect(found: Found, effect: Effect) -> str:
         text += f"; worst {worst.level.text}, {difference_text(name, effect.difference)} behind"
     if found.noise and effect.difference < found.noise.sd:
         text += f", which is less than the noise between {repeated_over(found.results.runs)}"
-    return f"{text}{_importance(found, effect)}{_leader_differs(found, effect)}."
+    return f"{text}{_importance(found, effect.setting.name)}{_leader_differs(found, effect)}."
 
 
-def _importance(found: Found, effect: Effect) -> str:
-    importance = next(
-        (one for one in found.importances if one.setting.name == effect.setting.name), None
-    )
+def _importance(found: Found, name: str) -> str:
+    importance = next((one for one in found.importances if one.setting.name == name), None)
     if importance is None:
         return ""
     low, high = 100 * importance.low, 100 * importance.high
@@ -255,8 +261,9 @@ def _interactions(found: Found) -> Iterator[str]:
         first, second = one.combination
         kind = "better" if one.excess > 0 else "worse"
         amount = difference_text(found.results.objective, abs(one.excess))
+        at = "" if one.epoch is None else f" at epoch {one.epoch}"
         yield (
-            f"{one.first.name} and {one.second.name} interact ({p_text(one.p)}): "
+            f"{one.first.name} and {one.second.name} interact{at} ({p_text(one.p)}): "
             f"{one.first.name} {first.text} with {one.second.name} {second.text} "
             f"is {amount} {kind} than the two separate effects would give."
         )

@@ -10,7 +10,8 @@ params          finds which settings vary among runs, and which all of them shar
 own_images      tells runs on different images of the user's own apart
 paired          compares two values of one setting over runs that share all other settings
 disagreement    shows the test images on which two runs disagree
-terminal        prints the leaderboard, the findings and what to run next
+table           turns the leaderboard into cells of text, with a column for each setting
+terminal        prints the findings, the leaderboard and what to run next
 page            writes the same as one HTML page with plots (page.html), and the leaderboard as CSV
 pictures        draws the plots
 compare         runs all of the above, for compare.py

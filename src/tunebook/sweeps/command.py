@@ -3,6 +3,7 @@
 Names are checked before torch is imported, which takes seconds. Everything else is checked later.
 """
 
+import contextlib
 import gc
 import logging
 import sys
@@ -41,13 +42,13 @@ def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     composed: dict[tuple[str, ...], DictConfig] = {}
     next(iter(to_check(request, base, composed)), None)  # finds a wrong name without torch
 
-    if request.settings["executor"] == "local" and not request.settings["dry_run"]:
-        fork_server.started()  # which takes as long as importing torch here
+    local = request.settings["executor"] == "local" and not request.settings["dry_run"]
+    # The fork server's imports take as long as importing torch here.
+    with fork_server.started_early() if local else contextlib.nullcontext():
+        from tunebook.runs.early_check import EarlyCheck
 
-    from tunebook.runs.early_check import EarlyCheck
-
-    check = EarlyCheck()
-    request = fitting(request, base, lambda cfg: check(plain(without_hydra(cfg))), composed)
+        check = EarlyCheck()
+        request = fitting(request, base, lambda cfg: check(plain(without_hydra(cfg))), composed)
     return request, base
 
 

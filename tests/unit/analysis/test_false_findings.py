@@ -34,11 +34,11 @@ OF_HALVING = (OPTIMIZER, LR, DROPOUT, FILTERS, BATCH)
 
 @pytest.fixture(autouse=True)
 def _quick() -> Iterator[None]:
-    """Disable garbage collection and shorten the bootstrap of importance.
+    """Disable garbage collection.
 
     Statsmodels collects at each call, which takes a fifth of a second once torch is loaded.
     """
-    with patch("gc.collect"), patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
+    with patch("gc.collect"):
         yield
 
 
@@ -50,7 +50,7 @@ def called(
         repeated(np.random.default_rng(n), configurations, seeds, settings=settings)
         for n in range(studies)
     )
-    found = [any(effect.matters for effect in analysed(one)[0]) for one in results]
+    found = [any(effect.matters for effect in analysed(one).effects.settings) for one in results]
     return sum(found) / studies
 
 
@@ -88,14 +88,15 @@ def found_of(studies: int, seeds: int, sinks: float) -> float:
         repeated(np.random.default_rng(n), 40, seeds, slope=0.02, sinks=sinks)
         for n in range(studies)
     )
-    matter = [{e.setting.name for e in analysed(one)[0] if e.matters} for one in results]
+    matter = [
+        {e.setting.name for e in analysed(one).effects.settings if e.matters} for one in results
+    ]
     return sum("lr" in names for names in matter) / studies
 
 
-def test_three_seeds_find_more_than_one_where_runs_do_not_learn() -> None:
+def test_an_effect_is_found_where_one_run_in_three_does_not_learn() -> None:
     one, three = (found_of(12, seeds, 1 / 3) for seeds in (1, 3))
-    assert three >= 0.9
-    assert three > one
+    assert three >= one >= 0.9
 
 
 def with_one_sink_each(rng: np.random.Generator, at: float) -> Results:
@@ -237,13 +238,17 @@ def test_the_smallest_effect_is_found_in_about_four_of_five_studies(
     smallest = []
     for number in range(40):
         made = repeated(np.random.default_rng(number), configurations, seeds)
-        smallest += [e.smallest for e in analysed(made)[0] if e.setting is LR and e.smallest]
+        smallest += [
+            e.smallest for e in analysed(made).effects.settings if e.setting is LR and e.smallest
+        ]
     slope = float(np.median(smallest))
     assert slope < 6 * CONFIGURATION_NOISE
     hits = 0
     for number in range(100):
         made = repeated(np.random.default_rng(1000 + number), configurations, seeds, slope=slope)
-        hits += any(effect.matters for effect in analysed(made)[0] if effect.setting is LR)
+        hits += any(
+            effect.matters for effect in analysed(made).effects.settings if effect.setting is LR
+        )
     assert 0.65 <= hits / 100 <= 0.92
 
 

@@ -23,11 +23,9 @@ from tests.helpers.studies import (
     study,
     with_tail,
 )
-from tunebook.analysis.comparable import comparable
-from tunebook.analysis.design import design
-from tunebook.analysis.effects import BoundaryOptimum, Effect, edges, effects
+from tests.helpers.truths import analysed
+from tunebook.analysis.effects import BoundaryOptimum, Effect
 from tunebook.analysis.findings import findings
-from tunebook.analysis.interactions import Interaction, interactions
 from tunebook.analysis.leaderboard import leaderboard
 from tunebook.analysis.pairs import compare_to_best
 from tunebook.analysis.results import Results, Run, Setting
@@ -44,23 +42,6 @@ def _no_collections() -> Iterator[None]:
     """
     with patch("gc.collect"):
         yield
-
-
-@pytest.fixture
-def few_bootstraps() -> Iterator[None]:
-    """Shorten the bootstrap for tests that do not look at importance."""
-    with patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
-        yield
-
-
-def analysed(
-    results: Results,
-) -> tuple[tuple[Effect, ...], tuple[BoundaryOptimum, ...], tuple[Interaction, ...]]:
-    """Return effects, edges and interactions, without importance, which is slow."""
-    compared = comparable(results)
-    model = design(results, compared)
-    found = effects(results, compared, model)
-    return found, edges(model, compared, found), interactions(model, found)
 
 
 def count(
@@ -98,8 +79,8 @@ def rates(studies: int, tail: float = 0.0) -> dict[str, float]:
             configurations=int(rng.integers(40, 121)),
             seeds=int(rng.choice([1, 1, 3])),
         )
-        found, ends, _ = analysed(with_tail(results, tail, rng))
-        count(counts, plan, found, ends)
+        found = analysed(with_tail(results, tail, rng))
+        count(counts, plan, found.effects.settings, found.edges)
     ratios = (
         ("called", "noise"),
         ("studies called", ""),
@@ -147,7 +128,7 @@ def test_what_a_model_misses_of_configurations_makes_no_noise_important() -> Non
         truth = lambda v, h=height: (  # noqa: E731
             0.9 + 0.02 * math.sin(9 * place(LR, v["lr"])) * h[str(v["optimizer"])]
         )
-        found, _, _ = analysed(
+        found = analysed(
             study(
                 (OPTIMIZER, LR, DROPOUT, BATCH),
                 truth,
@@ -157,7 +138,9 @@ def test_what_a_model_misses_of_configurations_makes_no_noise_important() -> Non
                 seeds=5,
             )
         )
-        called += any(effect.matters for effect in found if effect.setting in (DROPOUT, BATCH))
+        called += any(
+            one.matters for one in found.effects.settings if one.setting in (DROPOUT, BATCH)
+        )
     assert called / 200 <= 0.09
 
 
@@ -187,9 +170,9 @@ def test_an_interaction_is_found_and_named() -> None:
         + 0.01 * place(LR, v["lr"])
         + 0.012 * (v["optimizer"] == "adam") * (1 - 2 * place(LR, v["lr"]))
     )
-    _, _, found = analysed(
+    found = analysed(
         study((OPTIMIZER, LR, DROPOUT), truth, noise=NOISE, rng=rng, configurations=80)
-    )
+    ).interactions
     assert [{one.first.name, one.second.name} for one in found] == [{"optimizer", "lr"}]
 
 
@@ -202,14 +185,13 @@ def test_strong_main_effects_are_no_interaction() -> None:
             0.9 + 0.03 * place(LR, v["lr"]) + 0.03 * place(FILTERS, v["model.filters"])
         )
         found += bool(
-            analysed(study((LR, FILTERS, DROPOUT), truth, noise=NOISE, rng=rng, configurations=60))[
-                2
-            ]
+            analysed(
+                study((LR, FILTERS, DROPOUT), truth, noise=NOISE, rng=rng, configurations=60)
+            ).interactions
         )
     assert found <= 2
 
 
-@pytest.mark.usefixtures("few_bootstraps")
 def test_conditional_settings_count_where_they_apply() -> None:
     rng = np.random.default_rng(0)
     of_adam, of_sgd = (

@@ -5,7 +5,6 @@ import re
 import shlex
 import time
 from dataclasses import replace
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -27,7 +26,6 @@ from tests.helpers.studies import (
 from tests.unit.analysis.test_findings import (  # noqa: F401  (the fixtures are used by their names)
     NOISE,
     _no_collections,
-    few_bootstraps,
 )
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.findings import findings
@@ -161,8 +159,7 @@ RUNS = st.lists(
 @given(RUNS, st.sampled_from(["max", "min"]))
 @hypothesis_settings(max_examples=40, deadline=None)
 def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> None:
-    with patch("tunebook.analysis.importance.BOOTSTRAPS", 2):
-        found = findings(results(*runs, direction=direction))
+    found = findings(results(*runs, direction=direction))
     assert found.sentences
     assert all(sentence.endswith(".") for sentence in (*found.sentences, *found.warnings))
 
@@ -185,7 +182,6 @@ def test_commands_can_be_typed() -> None:
     assert any("adaptive" in warning for warning in found.warnings)
 
 
-@pytest.mark.usefixtures("few_bootstraps")
 def test_a_list_that_ends_too_early_is_gone_on_with() -> None:
     rng = np.random.default_rng(0)
     found = findings(
@@ -200,7 +196,6 @@ def test_a_list_that_ends_too_early_is_gone_on_with() -> None:
     assert "model.filters=64,128" in found.next_commands[0]
 
 
-@pytest.mark.usefixtures("few_bootstraps")
 def test_a_share_does_not_go_below_nothing() -> None:
     rng = np.random.default_rng(0)
     found = findings(

@@ -2,9 +2,7 @@
 
 style      defines how pictures look, and writes them as SVG and PNG
 axes       sets limits and ticks
-runs       draws the leaderboard, importances, learning curves, times and the history of runs
-settings   draws settings: one at a time, two at a time, all together
-ablation   draws the path of an ablation
+from tunebook.report.pictures import ablation, cost, isolation, runs, settings
 data       draws the classes and the sizes of the images of a data set
 """
 
@@ -15,7 +13,7 @@ import matplotlib as mpl
 from tunebook.analysis.ablation import StepEffect
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.results import Results
-from tunebook.report.pictures import ablation, runs, settings
+from tunebook.report.pictures import ablation, cost, isolation, runs, settings
 from tunebook.report.pictures.style import STYLE, Picture
 
 __all__ = ["Picture", "ablation_picture", "pictures"]
@@ -26,22 +24,23 @@ MAX_PLOTS = 12  # pictures of single settings
 def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
     """Yield every picture for which there is something to draw."""
     with mpl.rc_context(STYLE):
-        if any(configuration.n for configuration in findings.leaderboard):
+        if sum(configuration.n for configuration in findings.leaderboard) > 1:
             yield runs.leaderboard(results, findings)
         if findings.importances:
             yield runs.importance(findings)
         tested = [effect for effect in findings.effects if len(effect.levels) > 1]
         yield from (
-            settings.of_setting(results, findings, effect, place)
+            isolation.of_setting(results, findings, effect, place)
             for place, effect in enumerate(tested[:MAX_PLOTS])
         )
         if len(tested) > 1 and len(findings.compared.runs) > 3:
             yield settings.of_pairs(results, findings, tested)
+        if len(tested) > 2 and len(findings.compared.runs) > 3:
             yield settings.parallel(results, findings, tested)
         if any(run.curve for run in results.runs):
             yield runs.curves(results)
-        if sum(run.seconds is not None and run.objective is not None for run in results.runs) > 1:
-            yield runs.time(results)
+        if cost.can_be_drawn(findings):
+            yield cost.against_time(results, findings)
         if len(results.runs) > 1:
             yield runs.history(results)
 

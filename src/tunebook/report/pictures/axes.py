@@ -6,6 +6,7 @@ show plain numbers.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,6 +55,33 @@ def log_scale(axes: Axes, name: str) -> None:
     axis.set_major_locator(FixedLocator(log_ticks(*sorted(axis.get_view_interval()))))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def scale_of_errors(axes: Axes, values: Sequence[float]) -> None:
+    """Make the y axis, of values in percent, show their distance to 100 % on a logarithmic scale.
+
+    99 % and 98 % are as far apart as 90 % and 80 %. The labels are the values themselves. A value
+    of 100 % is drawn as half as far from it as the next one.
+    values: those that are drawn; the limits are a little beyond them.
+    """
+    errors = [100.0 - value for value in values]
+    floor = min((error for error in errors if error > 1e-9), default=1.0) / 2
+
+    def forward(shown: Any) -> Any:
+        return -np.log(np.maximum(100.0 - np.asarray(shown, dtype=float), floor))
+
+    def inverse(place: Any) -> Any:
+        return 100.0 - np.exp(-np.asarray(place, dtype=float))
+
+    places = forward(values)
+    margin = 0.08 * float(np.ptp(places)) or 0.1
+    low, high = float(inverse(places.min() - margin)), float(inverse(places.max() + margin))
+    axes.set_yscale("function", functions=(forward, inverse))
+    axes.set_ylim(max(0.0, low), min(high, 100.0 - floor / 2))
+    ticks = [100.0 - tick for tick in log_ticks(100.0 - high, 100.0 - low)]
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -17,9 +17,9 @@ from tunebook.report.pictures.style import (
     STYLE,
     Picture,
     axes_of,
-    clipped,
     legend_below,
 )
+from tunebook.text_output import clipped
 
 MAX_BARS = 40  # classes; more are drawn as one line
 COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}

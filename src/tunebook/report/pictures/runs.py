@@ -1,4 +1,4 @@
-"""Draw pictures of runs: the leaderboard, learning curves, times and the history of all runs.
+"""Draw pictures of runs: the leaderboard, learning curves and the history of all runs.
 
 The importance of each setting is drawn here as well.
 """
@@ -16,8 +16,7 @@ from tunebook.analysis.leaderboard import Configuration, objectives
 from tunebook.analysis.results import Results, Run, repeated_over
 from tunebook.analysis.sampling import FAILED
 from tunebook.analysis.sentences import DEFAULTS
-from tunebook.metrics.facts import facts_of
-from tunebook.report.pictures.axes import keep_in_bounds, log_scale, time_unit
+from tunebook.report.pictures.axes import keep_in_bounds, log_scale
 from tunebook.report.pictures.style import (
     BLUE,
     FULL_WIDTH,
@@ -38,7 +37,6 @@ from tunebook.report.pictures.style import (
     axes_of,
     band_of_noise,
     clip_outliers,
-    clipped,
     edge,
     in_the_tail,
     legend_below,
@@ -47,7 +45,7 @@ from tunebook.report.pictures.style import (
     short,
     shown,
 )
-from tunebook.text_output import counted
+from tunebook.text_output import clipped, counted
 
 
 def leaderboard(results: Results, findings: Findings) -> Picture:
@@ -155,7 +153,7 @@ def importance(findings: Findings) -> Picture:
     axes.set_xlim(0, min(100.0, max(100 * one.high for one in found) * 1.05 or 100.0))
     axes.set_xlabel("share of the variance explained, %")
     caption = (
-        f"{SOURCE}, mean and 95 % interval over bootstraps. "
+        f"{SOURCE}, with 95 % intervals. "
         "Filled: matters (F test, Holm, 5 %); hatched: may be chance."
     )
     return Picture("importance", "Importance of each setting", caption, figure)
@@ -221,57 +219,7 @@ def _points(run: Run, factor: float) -> tuple[list[int], list[float]]:
     return [epoch for epoch, _ in run.curve], [factor * value for _, value in run.curve]
 
 
-def time(results: Results) -> Picture:
-    """Draw the objective against time, with the runs that no other beats in both."""
-    factor, label = shown(results.objective)
-    figure, axes = axes_of(3.1)
-    timed = [
-        (run.seconds, run.objective, run)
-        for run in results.runs
-        if run.seconds is not None and run.objective is not None
-    ]
-    unit, length = time_unit([seconds for seconds, _, _ in timed])
-    points = [
-        (max(seconds, 0.001) / length, factor * objective, run) for seconds, objective, run in timed
-    ]
-    for state in SHOWN:
-        of_state = [(x, y) for x, y, run in points if _kind(run) == state]
-        if of_state:
-            _draw_state(axes, of_state, state, state)
-    complete = [(x, y) for x, y, run in points if run.state == "complete"]
-    if front := _front(complete, 1 if results.direction == "max" else -1):
-        axes.plot(
-            *zip(*front, strict=True),
-            color=RED,
-            lw=1.6,
-            drawstyle="steps-post",
-            label="no run is better and faster",
-        )
-    axes.set(xlabel=f"time of the run, {unit}", ylabel=on_two_lines(label, MAX_UPRIGHT))
-    log_scale(axes, "x")
-    clip_outliers(axes, np.array([y for _, y, _ in points]), results.direction)
-    keep_in_bounds(axes, "y", results.objective)
-    legend_below(figure)
-    name = facts_of(results.objective).title or "objective"
-    title = f"{name[:1].upper()}{name[1:]} against time"
-    return Picture(
-        "time", title, "Red: complete runs than which none is both better and faster.", figure
-    )
-
-
-def _front(points: Sequence[tuple[float, float]], sign: int) -> list[tuple[float, float]]:
-    """Return the points that no other beats in both time and objective, the fastest first.
-
-    points: (time, objective). sign: 1 if a higher objective is better, else -1.
-    """
-    front: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):
-        if not front or sign * y > sign * front[-1][1]:
-            front.append((x, y))
-    return front
-
-
-def _draw_state(axes: Axes, points: Sequence[tuple[float, float]], state: str, label: str) -> None:
+def draw_state(axes: Axes, points: Sequence[tuple[float, float]], state: str, label: str) -> None:
     """Draw the runs of one state, each as a marker at (x, y)."""
     colour, marker = SHOWN[state]
     axes.plot(
@@ -287,7 +235,8 @@ def _draw_state(axes: Axes, points: Sequence[tuple[float, float]], state: str, l
     )
 
 
-def _kind(run: Run) -> str:
+def kind_of(run: Run) -> str:
+    """Return the state by which a run is drawn: "failed" for each kind of failure."""
     return "failed" if run.state in FAILED else run.state
 
 
@@ -298,13 +247,13 @@ def history(results: Results) -> Picture:
     known = [factor * run.objective for run in results.runs if run.objective is not None]
     floor = (min(known) if results.direction == "max" else max(known)) if known else 0.0
     for state in SHOWN:
-        of_state = [(place, run) for place, run in enumerate(results.runs) if _kind(run) == state]
+        of_state = [(place, run) for place, run in enumerate(results.runs) if kind_of(run) == state]
         found = [
             (place, floor if run.objective is None else factor * run.objective)
             for place, run in of_state
         ]
         if found:
-            _draw_state(axes, found, state, f"{state} ({len(found)})")
+            draw_state(axes, found, state, f"{state} ({len(found)})")
     best = max if results.direction == "max" else min
     so_far: list[tuple[int, float]] = []
     for place, run in enumerate(results.runs):

@@ -1,4 +1,4 @@
-"""Draw pictures of settings: one at a time, two at a time, and all together."""
+"""Draw pictures of settings: two at a time, and all together."""
 
 import itertools
 import math
@@ -13,9 +13,7 @@ from tunebook.analysis.effects import Effect
 from tunebook.analysis.findings import Findings
 from tunebook.analysis.levels import Level, coordinate, is_listed, levels, number, scale
 from tunebook.analysis.results import Results, Setting
-from tunebook.report.pictures.axes import keep_in_bounds, log_scale
 from tunebook.report.pictures.style import (
-    BLUE,
     FULL_WIDTH,
     GREY,
     INK,
@@ -24,124 +22,18 @@ from tunebook.report.pictures.style import (
     MAX_UPRIGHT,
     ORANGE,
     PAPER,
-    RED,
     SMALLEST,
     WIDTH,
     Picture,
     axes_of,
-    band_of_noise,
-    clip_outliers,
-    clipped,
-    edge,
     ink_on,
     on_two_lines,
     short,
     shown,
 )
+from tunebook.text_output import clipped
 
 MAX_AXES = 9
-
-
-def of_setting(results: Results, findings: Findings, effect: Effect, place: int) -> Picture:
-    """Draw the objective of every run against one setting."""
-    factor, label = shown(results.objective)
-    setting, runs, values = effect.setting, findings.compared.runs, findings.compared.values
-    rows = [run.values for run in runs]
-    figure, axes = axes_of(2.7)
-    ends = scale(setting, rows)
-    having = [member for member, row in enumerate(rows) if setting.name in row]
-    ys = np.array([factor * values[member] for member in having])
-    if ends is None or is_listed(setting):
-        found = [level for level in levels(setting, rows) if level.members]
-        _draw_levels(axes, found, [factor * value for value in values])
-    else:
-        xs = np.array([number(rows[member][setting.name]) or 0.0 for member in having])
-        _dots(axes, xs, ys, len(ys))
-        _envelope(axes, xs, ys, ends, results.direction)
-        if ends[2]:
-            log_scale(axes, "x")
-    if findings.noise is not None and len(ys):
-        best, sd = (max(ys) if results.direction == "max" else min(ys)), factor * findings.noise.sd
-        band_of_noise(axes, "y", best, sd)
-    clip_outliers(axes, ys, results.direction)
-    keep_in_bounds(axes, "y", results.objective)
-    axes.set_xlabel(short(setting.name))
-    at = f" at epoch {findings.compared.epoch}" if findings.compared.epoch else ""
-    axes.set_ylabel(on_two_lines(label + at, MAX_UPRIGHT))
-    kind = (
-        "Red: medians."
-        if ends is None or is_listed(setting)
-        else "Red: the best in each tenth of the range."
-    )
-    return Picture(
-        f"setting-{place + 1:02d}", short(setting.name), f"{_verdict(effect)}. {kind}", figure
-    )
-
-
-def _draw_levels(axes: Axes, found: Sequence[Level], values: Sequence[float]) -> None:
-    """Draw the runs of each level side by side, with their median."""
-    total = sum(len(level.members) for level in found)
-    for x, level in enumerate(found):
-        of_level = np.array([values[member] for member in level.members])
-        spread = (
-            x + np.linspace(-0.18, 0.18, len(of_level))
-            if len(of_level) > 1
-            else np.array([float(x)])
-        )
-        _dots(axes, spread, of_level, total)
-        axes.plot([x - 0.3, x + 0.3], [np.median(of_level)] * 2, color=RED, lw=2.2)
-    axes.set_xticks(
-        range(len(found)),
-        [
-            f"{clipped(level.text, max(6, 50 // len(found)))}\n(n = {len(level.members)})"
-            for level in found
-        ],
-    )
-    axes.set_xlim(-0.6, len(found) - 0.4)
-
-
-def _dots(axes: Axes, xs: Any, ys: Any, total: int) -> None:
-    """Draw runs as dots.
-
-    total: the number of dots in the whole picture.
-    """
-    axes.plot(xs, ys, "o", color=BLUE, markersize=5, markeredgecolor=edge(BLUE, "o", total),
-              markeredgewidth=0.5, rasterized=total > MANY)  # fmt: skip
-
-
-def _verdict(effect: Effect) -> str:
-    """Return whether the setting matters, with its p value."""
-    says = (
-        "matters"
-        if effect.matters
-        else "indistinguishable from chance"
-        if effect.p is not None
-        else "not tested"
-    )
-    p = (
-        ""
-        if effect.p is None
-        else f", adjusted p = {effect.p:.2g}"
-        if effect.p >= 1e-4
-        else ", adjusted p < 0.0001"
-    )
-    return says.capitalize() + p
-
-
-def _envelope(
-    axes: Axes, xs: Any, ys: Any, ends: tuple[float, float, bool], direction: str
-) -> None:
-    """Draw the best value in each tenth of the range."""
-    places = np.array([min(9, max(0, int(10 * coordinate(x, *ends)))) for x in xs])
-    best = max if direction == "max" else min
-    points = [
-        (float(np.median(xs[places == tenth])), best(ys[places == tenth]))
-        for tenth in range(10)
-        if (places == tenth).any()
-    ]
-    axes.plot(
-        [x for x, _ in points], [y for _, y in points], color=RED, lw=1.6, drawstyle="steps-mid"
-    )
 
 
 def of_pairs(results: Results, findings: Findings, tested: Sequence[Effect]) -> Picture:

@@ -8,6 +8,7 @@ colour vision can tell apart. Shapes and hatching show the same distinctions aga
 
 import html
 import io
+import math
 import re
 import textwrap
 import warnings
@@ -21,10 +22,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tunebook.analysis.levels import as_text
-from tunebook.analysis.results import Value
+from tunebook.analysis.results import Results, Value
 from tunebook.metrics.facts import facts_of
-from tunebook.report.pictures.axes import log_scale
-from tunebook.text_output import printable
+from tunebook.report.pictures.axes import keep_in_bounds, log_scale, scale_of_errors
+from tunebook.text_output import clipped, printable
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
     "#0072B2",
@@ -66,7 +67,7 @@ MAX_CONFIGURATIONS, MAX_CURVES, MAX_LINES = 15, 8, 300
 FAR_APART = 1000  # ratio of the largest to the smallest value
 MANY = 600  # points; more are drawn as one image within the SVG
 WIDTH, FULL_WIDTH = 5.5, 11.2  # inches: two side by side on a page, and one across it
-MAX_LABEL, MAX_UPRIGHT, MAX_TITLE = 24, 26, 60  # characters
+MAX_UPRIGHT, MAX_TITLE = 26, 60  # characters
 
 
 @dataclass(frozen=True)
@@ -157,15 +158,6 @@ def shown(objective: str) -> tuple[float, str]:
     label = clipped(objective, MAX_TITLE)
     facts = facts_of(objective)
     return facts.factor, f"{label}, %" if facts.in_percent else label
-
-
-def clipped(text: str, longest: int = MAX_LABEL) -> str:
-    """Return the text on one line, without its middle if it is longer than `longest`."""
-    shown = printable(text)
-    if len(shown) <= longest:
-        return shown
-    end = longest // 2
-    return f"{shown[: longest - end - 1]}…{shown[-end:]}"
 
 
 def on_two_lines(text: str, longest: int) -> str:
@@ -260,3 +252,22 @@ def clip_outliers(axes: Axes, ys: Any, direction: str) -> None:
         axes.set_ylim(kept.min() - margin, kept.max() + margin)
     where = "below" if direction == "max" else "above"
     axes.set_title(f"{left_out.sum()} more {where}", loc="right", fontsize=SMALLEST)
+
+
+def scale_of_objective(axes: Axes, results: Results, values: Any) -> None:
+    """Scale the y axis so that differences between good values can be seen.
+
+    The axis shows errors on a logarithmic scale, labelled in accuracy, for a metric in percent of
+    which 100 % is best. It is logarithmic for positive values of which 0 is best.
+    values: those that are drawn, in the unit of the axis.
+    """
+    facts = facts_of(results.objective)
+    if facts.in_percent and results.direction == "max" and len(values):
+        scale_of_errors(axes, values)
+        return
+    lowest = min(values, default=0.0)
+    if lowest > 0 and ((facts.low == 0 and facts.direction == "min") or are_far_apart(values)):
+        margin = max(0.08 * math.log(max(values) / lowest), 0.02)
+        axes.set_ylim(lowest * math.exp(-margin), max(values) * math.exp(margin))
+        log_scale(axes, "y")
+    keep_in_bounds(axes, "y", results.objective)

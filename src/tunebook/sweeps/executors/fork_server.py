@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 
+import psutil
+
 from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
 from tunebook.config.project import VARIABLE
 
@@ -23,6 +25,32 @@ def started() -> ForkServerContext:
     with environment():
         multiprocessing.forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def started_early() -> Iterator[None]:
+    """Start the process, and kill it if the block ends with an error.
+
+    It would end by itself after its imports. Until then, it would hold this process's output open,
+    so that a program that reads this output would wait for seconds.
+    """
+    before = set(_running())
+    started()
+    try:
+        yield
+    except BaseException:
+        for process in set(_running()) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        raise
+
+
+def _running() -> Iterator[psutil.Process]:
+    """Yield the fork servers that this process has started, its own and those of other code."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("multiprocessing.forkserver" in word for word in child.cmdline()):
+                yield child
 
 
 @contextlib.contextmanager
