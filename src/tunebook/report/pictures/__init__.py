@@ -2,7 +2,11 @@
 
 style      defines how pictures look, and writes them as SVG and PNG
 axes       sets limits and ticks
-from tunebook.report.pictures import ablation, cost, isolation, runs, settings
+runs       draws the leaderboard, importances, learning curves and the history of runs
+isolation  draws the best configuration for each value of one setting
+settings   draws settings: two at a time, all together
+cost       draws the objective against time, with the Pareto front
+ablation   draws the path of an ablation
 data       draws the classes and the sizes of the images of a data set
 """
 

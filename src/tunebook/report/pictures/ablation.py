@@ -16,10 +16,10 @@ from tunebook.report.pictures.style import (
     SKY,
     Picture,
     axes_of,
-    clipped,
     legend_below,
     shown,
 )
+from tunebook.text_output import clipped
 
 COLOURS = {"helps": GREEN, "nothing shown": GREY, "hurts": RED}
 HATCHES = {"helps": "", "nothing shown": "", "hurts": "///"}  # not by colour alone
