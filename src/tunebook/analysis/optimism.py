@@ -7,7 +7,7 @@ Bayes inference"; Efron 2011, "Tweedie's formula and selection bias"): the mean 
 drawn towards the centre of the others, the more so the larger the noise between seeds is in
 comparison with the differences between configurations.
 
-A fraction such as accuracy is compared on the scale of the logarithm of the error, on which its
+A metric between 0 and 1 is compared on the scale of the logarithm of the error, on which its
 noise and its differences near 100 % are about as large as far from it. The centre and the spread
 are those of a normal distribution that fits the better half of the configurations. Those that fail
 have no influence, nor has the long tail of bad settings.

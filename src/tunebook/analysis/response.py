@@ -1,7 +1,8 @@
 """Transform objectives to the scale on which the effects of settings add up.
 
-Settings multiply the error of a classifier more than they add to its accuracy: what takes an error
-from 4 % to 2 % takes one from 2 % to 1 %. On a logarithmic scale, both are the same effect.
+Settings multiply the error of a classifier more than they add to its share of right answers: what
+takes an error from 4 % to 2 % takes one from 2 % to 1 %. On a logarithmic scale, both are the same
+effect.
 """
 
 import math

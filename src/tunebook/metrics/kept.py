@@ -18,6 +18,7 @@ from tunebook.metrics.facts import ALWAYS, METRICS, VALIDATION, full_name
 
 Metrics = Mapping[str, Metric]
 NAME = re.compile(r"[a-z]\w{0,49}")  # a part of a name in MLflow
+MOST = 1_000_000  # the largest number of bins, thresholds, … of a metric
 
 
 class Predictions:
@@ -109,6 +110,13 @@ def lower_is_better(metrics: Metrics) -> list[str]:
     ]
 
 
+def _check_counts(where: str, metric: Metric) -> None:
+    """Raise SettingError for a number of bins or the like for which memory would not suffice."""
+    for name, value in vars(metric).items():
+        if isinstance(value, int) and not name.startswith("_") and value > MOST:
+            raise SettingError(f"{where}.{name}", value, f"must be at most {MOST}")
+
+
 def check_metrics(metrics: Metrics, num_classes: int) -> None:
     """Raise SettingError for a metric that does not give one number for a classification.
 
@@ -120,6 +128,7 @@ def check_metrics(metrics: Metrics, num_classes: int) -> None:
     tried.add(logits, labels)
     for name, metric in metrics.items():
         where, target = f"metrics.{name}", type(metric).__name__
+        _check_counts(where, metric)
         try:
             (value,) = tried.compute(VALIDATION, {name: metric}).values()
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:

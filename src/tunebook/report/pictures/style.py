@@ -257,7 +257,7 @@ def clip_outliers(axes: Axes, ys: Any, direction: str) -> None:
 def scale_of_objective(axes: Axes, results: Results, values: Any) -> None:
     """Scale the y axis so that differences between good values can be seen.
 
-    The axis shows errors on a logarithmic scale, labelled in accuracy, for a metric in percent of
+    The axis shows errors on a logarithmic scale, labelled by the metric, for one in percent of
     which 100 % is best. It is logarithmic for positive values of which 0 is best.
     values: those that are drawn, in the unit of the axis.
     """
