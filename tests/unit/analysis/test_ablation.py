@@ -51,8 +51,8 @@ def test_nothing_is_shown_by_two_seeds() -> None:
 
 def test_p_is_adjusted_over_the_steps() -> None:
     first = clear(0.9)
-    alone = step_effects(path_of(first, shifted(first, 0.001, 0.0006)), "max")
-    second = shifted(first, 0.001, 0.0006)
+    alone = step_effects(path_of(first, shifted(first, 0.001, 0.0004)), "max")
+    second = shifted(first, 0.001, 0.0004)
     many = step_effects(path_of(first, second, second, second), "max")
     assert alone[0].verdict == "helps"
     assert many[0].p == pytest.approx(3 * (alone[0].p or 0))

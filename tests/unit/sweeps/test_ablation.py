@@ -110,8 +110,8 @@ def test_a_setting_of_an_option_is_changed_after_the_option() -> None:
     assert steps_of(path) == [(), ("optimizer",), ("lr",)]
     assert [step.settings for step in path.steps] == [
         {"optimizer": "adadelta"},
-        {"optimizer": "adam", "lr": 0.001},
-        {"optimizer": "adam", "lr": 0.01},
+        {"optimizer": "adam", "lr (optimizer=adam)": 0.001},
+        {"optimizer": "adam", "lr (optimizer=adam)": 0.01},
     ]
     assert len(finished) == 9  # lr is never tried with adadelta
     assert plan.point(["lr"]) == {"optimizer": "adadelta"}
