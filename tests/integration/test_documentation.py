@@ -84,9 +84,9 @@ def shrunk(words: list[str]) -> list[str]:
         small["model.kernel_size"] = "2"  # LeNet pools digits to 2 x 2 pixels
     if "-m" in words:
         small |= SMALL_SWEEP
-        final = "sweep=final" in words
-        small |= {"sweep.seeds": "2"} if final else {}
-        searched = any(word.startswith("sweep=") for word in words) and not final
+        of_another = {"sweep=final", "sweep=ablation"} & set(words)
+        small |= {"sweep.seeds": "2"} if of_another else {}
+        searched = any(word.startswith("sweep=") for word in words) and not of_another
         small |= {"sweep.trials": "2"} if searched else {}
     small |= {"trainer.max_epochs": "1"} if "trainer.max_epochs" not in keys(words) else {}
     result = []

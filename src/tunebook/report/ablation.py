@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "ablation"  # in the folder of the sweep's report, which compare.py writes as well
 DATA, PICTURE = "ablation.json", "ablation.png"
-DEFAULTS = "defaults"  # the name of the first configuration
+DEFAULTS, WINNER = "defaults", "winner"  # names of the first and the last configuration
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,10 @@ def _joined(errors: Sequence[str]) -> str:
 
 
 def line(found: Ablation) -> str:
-    """Return the path in one line, up to the last step that makes a difference, then the others.
+    """Return the path in one line: the steps that make a difference, the winner, then the others.
 
-    For example: `defaults 98.90 % -> optimizer.lr 99.10 %; model.dropout: nothing shown`.
+    The steps up to the last one that makes a difference are named. For example:
+    `defaults 98.90 % -> optimizer.lr 99.10 % -> winner 99.15 %; model.dropout: nothing shown`.
     """
     if not found.path:
         return found.ended
@@ -147,6 +148,8 @@ def line(found: Ablation) -> str:
         + (" (hurts)" if one.verdict == "hurts" else "")
         for one in effects[: last + 1]
     ]
+    if last + 1 < len(effects):
+        words.append(f"{WINNER} {value_text(objective, effects[-1].after)}")
     rest = [" + ".join(one.keys) for one in effects if one.verdict == "nothing shown"]
     parts = [" -> ".join(words), *([f"{', '.join(rest)}: nothing shown"] if rest else [])]
     return "; ".join(parts)
