@@ -9,6 +9,8 @@ IMAGES = "images"  # the setting by which runs on different images of the user's
 # What distinguishes the runs of a configuration: the seed, and the fold of a cross-validation.
 # The fold is -1 without a cross-validation.
 Repeat = tuple[int, int]
+# A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
+GEOMETRIC = 4.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,22 @@ class Setting:
     low: float = 0.0
     high: float = 0.0
     log: bool = False
+
+
+def setting_of_values(name: str, values: Sequence[Value]) -> Setting:
+    """Return the setting with these values.
+
+    It is numeric if all values are numbers, otherwise categorical.
+    """
+    numbers = [
+        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if len(numbers) < len(values):
+        return Setting(name, False, tuple(values))
+    low, high = min(numbers), max(numbers)
+    return Setting(
+        name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC
+    )
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,15 @@ PLAIN_TEXT = re.compile(
 # Settings of the scripts that are always text. Hydra would read `1e5` as a number, and refuse
 # `a, b`.
 TEXTS = {
-    "config": ("resume", "of", "sweep.of"), "evaluate": ("run",),
+    "config": ("resume", "of", "sweep.of", "budget", "sweep.budget"), "evaluate": ("run",),
     "predict": ("run", "images", "output"), "reproduce": ("run",),
     "compare": ("sweep", "sweep_name", "runs"), "data_audit": ("root", "table", "cache_root"),
 }  # fmt: skip
 
-SHORT_FORMS = {("compare", "sweep"): "sweep_name", ("config", "of"): "sweep.of"}
+SHORT_FORMS = {
+    ("compare", "sweep"): "sweep_name", ("config", "of"): "sweep.of",
+    ("config", "budget"): "sweep.budget",
+}  # fmt: skip
 
 
 def as_text_value(text: str) -> str:

@@ -74,6 +74,8 @@ ROLES: Mapping[str, Role] = {
     "sweep.name": Role.DRIVER,
     "sweep.storage": Role.LOCATION,
     "sweep.trials": Role.DRIVER,
+    "sweep.budget": Role.DRIVER,
+    "sweep.min_gain": Role.DRIVER,
     "sweep.executor": Role.DRIVER,
     "sweep.workers": Role.DRIVER,
     "sweep.threads": Role.DRIVER,

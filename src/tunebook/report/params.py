@@ -11,7 +11,7 @@ import yaml
 from mlflow.entities import Run as MLflowRun
 
 from tunebook.analysis.commands import exact_text
-from tunebook.analysis.results import Setting, Value
+from tunebook.analysis.results import Setting, Value, setting_of_values
 from tunebook.config.added_settings import with_added_params
 from tunebook.config.roles import (
     COMPARED,
@@ -22,30 +22,12 @@ from tunebook.config.roles import (
     role_of,
 )
 
-# A list of positive numbers is compared on a logarithmic scale if its ends differ by this factor.
-GEOMETRIC = 4.0
 TIMES = ("time/", "speed/", "system/")
 PRECISION = "trainer.precision"
 PLACES_OF_IMAGES = (
     "data.root",
     "data.table",
 )  # where images are, which a command that trains must say
-
-
-def setting_of_values(name: str, values: Sequence[Value]) -> Setting:
-    """Return the setting with these values.
-
-    It is numeric if all values are numbers, otherwise categorical.
-    """
-    numbers = [
-        value for value in values if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    if len(numbers) < len(values):
-        return Setting(name, False, tuple(values))
-    low, high = min(numbers), max(numbers)
-    return Setting(
-        name, True, tuple(sorted(numbers)), low, high, log=low > 0 and high / low >= GEOMETRIC
-    )
 
 
 def params_of(run: MLflowRun) -> dict[str, str]:

@@ -14,9 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 
-from tunebook.analysis.results import Setting, Value
+from tunebook.analysis.results import Setting, Value, setting_of_values
 from tunebook.config.roles import repeats
-from tunebook.report.params import setting_of_values
 
 log = logging.getLogger(__name__)
 

@@ -177,7 +177,10 @@ def _sweep(key_notes: Notes) -> Schema:
             for key, kind in types.items()
         }
 
-    final = {"of": Name | None, "seeds": request.Trials, "plan": request.Plans}
+    final = {
+        "of": Name | None, "seeds": request.Trials, "plan": request.Plans,
+        "budget": int | str, "min_gain": request.MinGain,
+    }  # fmt: skip
     slurm = typed("slurm.", outside.SLURM_TYPES)
     return {
         **typed("", request.TYPES),

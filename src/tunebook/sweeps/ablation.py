@@ -14,7 +14,8 @@ from typing import Any, Literal
 from tunebook.config.roles import SEED
 from tunebook.sweeps.changes import Change, Changes
 from tunebook.sweeps.plan import FinishedTrial, PlanEnded, PlannedTrial, SweepRecord, settings_key
-from tunebook.sweeps.space import Point, Value
+from tunebook.sweeps.space import Point, Space, Value
+from tunebook.text_output import counted
 
 MAX_GREEDY = 8  # changes; with more, the first round decides the order
 ARRIVED, NO_DEFAULTS, NO_WINNER = (
@@ -96,6 +97,15 @@ class AblationPlan:
         whole = count <= MAX_GREEDY
         return len(self.seeds) * (1 + count * (count + 1) // 2 if whole else 2 * count)
 
+    @property
+    def extent(self) -> str:
+        """Return how many trials there are, as text."""
+        return f"at most {counted(self.most, 'trial')}"
+
+    def within(self, space: Space) -> "AblationPlan":
+        """Return the same plan: none of its values is shipped."""
+        return self
+
     def point(self, applied: Sequence[str]) -> Point:
         """Return the settings of the configuration that has these changes."""
         chosen: dict[str, Value] = dict(self.space.given)
@@ -120,7 +130,9 @@ class AblationPlan:
 
         check_images(self.of, self.winner_folder, settings)
 
-    def next_batch(self, finished: Sequence[FinishedTrial]) -> list[PlannedTrial] | PlanEnded:
+    def next_batch(
+        self, finished: Sequence[FinishedTrial], workers: int
+    ) -> list[PlannedTrial] | PlanEnded:
         """Return the trials of the next round, or say why there is none."""
         path = self.path(finished)
         return PlanEnded(path.ended) if path.ended else path.missing

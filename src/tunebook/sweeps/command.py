@@ -8,9 +8,12 @@ import gc
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
+from tunebook.config.quotes import as_text_value, normalize_overrides
+from tunebook.config.roles import Role, key_of, role_of
 from tunebook.config.run_config import plain, without_hydra
 from tunebook.redaction import RedactingFormatter
 from tunebook.sweeps.executors import fork_server
@@ -30,7 +33,35 @@ def sweep(overrides: Sequence[str]) -> int:
     from tunebook.sweeps.start import drive  # imports all the rest
 
     gc.enable()  # see `entry`
-    return drive(request, base)
+    status = drive(request, base)
+    if status == 0 and request.is_auto and not request.settings["dry_run"]:
+        return _conclude_auto(request, base, overrides)
+    return status
+
+
+def _conclude_auto(request: Request, base: DictConfig, overrides: Sequence[str]) -> int:
+    """Print the findings of `sweep=auto`, then train and test its winner; return the exit status.
+
+    The same command does this again if it was interrupted: the final sweep is resumed as well.
+    """
+    outputs, uri = Path(str(base.outputs)), base.tracking.get("uri")
+    if uri is not None:
+        from tunebook.report.compare import compare  # imports statistics and plots
+        from tunebook.report.requested_runs import RequestedRuns
+
+        print()
+        requested = RequestedRuns(str(uri), request.name, None, str(base.experiment_name), None)
+        compare(requested, None, outputs / "reports")
+    if not request.settings["test"]:
+        return 0
+    print(flush=True)
+    own = ("sweep", "sweep.name", "sweep.budget", "sweep.min_gain", "sweep.trials")
+    places = [
+        word
+        for word in normalize_overrides("config", overrides)
+        if role_of(key_of(word)) in (Role.LOCATION, Role.DRIVER) and key_of(word) not in own
+    ]
+    return sweep(["sweep=final", f"sweep.of={as_text_value(request.name)}", *places])
 
 
 def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:

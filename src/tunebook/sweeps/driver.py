@@ -144,6 +144,7 @@ class Driver:
         self.storage.gives_up = lambda: bool(self.signum)
         self.study = SweepStudy(self.request, self.storage)
         self.study.begin()
+        self.study.workers = self.executor.count
 
     def _choose_threads(self) -> None:
         """Choose the number of threads per trial, which should be the same as before."""

@@ -17,9 +17,12 @@ from tunebook.config.overrides import check_outside_words
 from tunebook.config.roles import FOLD, FOLDS, SEED, key_of, repeats
 from tunebook.config.validation import InputError, SettingError, suggest, validate_value
 from tunebook.sweeps.outside import check_storage
+from tunebook.sweeps.plan import settings_key
 from tunebook.sweeps.request import Trials
 from tunebook.sweeps.result import trial_folder
 from tunebook.sweeps.space import Value, as_text, split
+
+FINAL_SEEDS = 3  # that each finalist of `sweep=auto` has at least
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -90,22 +93,9 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
 
     Raise InputError if there is no such sweep, or if none of its trials is complete.
     """
-    import optuna
-
-    from tunebook.sweeps.storage import open_storage
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder = outputs / "sweeps" / name
-    if storage is None and ("/" in name or not (folder / "study.db").is_file()):
-        names = sorted(
-            path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file()
-        )
-        known = f"; available: {', '.join(names)}.{suggest(name, names)}" if names else ""
-        raise InputError(f"sweep.of={name}: no such sweep in {outputs / 'sweeps'}{known}")
+    study = study_of(name, storage, outputs)
     try:
-        study = optuna.load_study(
-            study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db")
-        )
         best = _best(study)
         identity = study.user_attrs["identity"]
         words = list(identity["settings"])
@@ -129,12 +119,36 @@ def find_winner(name: str, storage: str | None, outputs: Path) -> Winner:
     return Winner(name, tuple(shared), drawn, numbers, trial_folder(folder, best.number))
 
 
+def study_of(name: str, storage: str | None, outputs: Path) -> "Study":
+    """Return the study of another sweep; raise InputError if there is none with this name."""
+    import optuna
+
+    from tunebook.sweeps.storage import open_storage
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    folder = outputs / "sweeps" / name
+    if storage is None and ("/" in name or not (folder / "study.db").is_file()):
+        names = sorted(
+            path.name for path in (outputs / "sweeps").glob("*") if (path / "study.db").is_file()
+        )
+        known = f"; available: {', '.join(names)}.{suggest(name, names)}" if names else ""
+        raise InputError(f"sweep.of={name}: no such sweep in {outputs / 'sweeps'}{known}")
+    try:
+        return optuna.load_study(
+            study_name=name, storage=open_storage(storage or f"sqlite:///{folder}/study.db")
+        )
+    except KeyError as error:
+        raise InputError(
+            f"sweep.of={name}: no such sweep in {storage or folder} ({error})"
+        ) from None
+
+
 def _refuse_winners_own_sweep(name: str, asked: Mapping[str, Any]) -> None:
     """Raise SettingError if a sweep is itself about the winner of another one.
 
     asked: the settings of the group `sweep` that identify it.
     """
-    if "of" in asked:
+    if "of" in asked and asked.get("plan") != "auto":
         does = "explains" if "plan" in asked else "trains"
         message = f"already {does} the winner of another sweep, {asked['of']}"
         raise SettingError("sweep.of", name, message)
@@ -167,4 +181,20 @@ def _best(study: "Study") -> "FrozenTrial":
         str(study.user_attrs["identity"]["objective"]),
         study.direction.name.lower(),
     )
-    return best_over_seeds(study.trials, objective, direction, study.user_attrs) or best
+    trials = study.trials
+    if study.user_attrs["identity"]["sweep"].get("plan") == "auto":
+        trials = finalists_of(trials)
+    return best_over_seeds(trials, objective, direction, study.user_attrs) or best
+
+
+def finalists_of(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
+    """Return the trials of the configurations with at least three runs; all, if there are none.
+
+    `sweep=auto` chooses among these: the best of many single runs is the best by luck.
+    """
+    runs: dict[object, list[FrozenTrial]] = {}
+    for trial in trials:
+        values = {name: value for name, value in trial.params.items() if not repeats(name)}
+        runs.setdefault(settings_key(values), []).append(trial)
+    several = [one for same in runs.values() if len(same) >= FINAL_SEEDS for one in same]
+    return several or list(trials)

@@ -2,6 +2,7 @@
 
 A grid knows all of its trials at the start, and a search draws one at a time. A plan is between the
 two: `sweep=ablation` tries several changes at once, and the next round depends on all of them.
+`sweep=auto` runs as many trials at once as there are workers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunebook.sweeps.space import Value
+from tunebook.sweeps.space import Space, Value
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,13 @@ class FinishedTrial(PlannedTrial):
     """Hold a trial that has ended.
 
     objective: of its best epoch; None if it has none. state: complete, or how it failed, such as
-    diverged or timed out. error: one line, or "".
+    diverged or timed out. error: one line, or "". seconds: how long it took.
     """
 
     objective: float | None
     state: str
     error: str = ""
+    seconds: float = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -83,6 +85,13 @@ class Plan(Protocol):
     def most(self) -> int:
         """Return the largest number of trials that the sweep can have if none fails."""
 
+    @property
+    def extent(self) -> str:
+        """Return how long the sweep goes on, as text: `at most 12 trials`."""
+
+    def within(self, space: Space) -> "Plan":
+        """Return the same plan for a smaller space, from which unfit shipped values are removed."""
+
     def checked(self) -> Sequence[Mapping[str, Value]]:
         """Return the settings that must be valid before the sweep starts, each with a seed.
 
@@ -96,12 +105,15 @@ class Plan(Protocol):
         settings: of the run that all trials start from.
         """
 
-    def next_batch(self, finished: Sequence[FinishedTrial]) -> Sequence[PlannedTrial] | PlanEnded:
+    def next_batch(
+        self, finished: Sequence[FinishedTrial], workers: int
+    ) -> Sequence[PlannedTrial] | PlanEnded:
         """Return the next trials, at least one, or say that the sweep has ended.
 
         It is called when no trial is waiting or running. Trials that have ended are not run again,
         even if the plan returns them once more.
         finished: all trials that have ended. Of a trial that was run again, only the last run.
+        workers: the number of trials that run at once.
         """
 
     def conclude(self, finished: Sequence[FinishedTrial], record: SweepRecord) -> None:

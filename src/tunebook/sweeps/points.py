@@ -24,8 +24,10 @@ from tunebook.config.validation import InputError, SettingError, validate_value
 from tunebook.data.splits import Folds
 from tunebook.runs.data_place import own_images
 from tunebook.sweeps.ablation_request import read_ablation
+from tunebook.sweeps.auto_request import auto_plan, earlier_sweep
 from tunebook.sweeps.final import Winner, seeds_of, winner_of
 from tunebook.sweeps.request import (
+    Plans,
     Request,
     make_request,
     objective_of,
@@ -74,7 +76,8 @@ def fitting(
                 f"{error} (in the trial {' '.join(words)}){_removable(request, error.key)}"
             )
         log.warning("removed from the search space of sweep=%s: %s", request.kind, error)
-        request = replace(request, space=smaller)
+        plan = request.plan and request.plan.within(smaller)
+        request = replace(request, space=smaller, plan=plan)
 
 
 def _refusal(
@@ -109,10 +112,17 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     words = normalize_overrides(CONFIG, overrides)
     fixed, varying = split([FOLDS_IN_SHORT.sub(rf"\1{FOLDS}=", word) for word in words])
     base = compose_config(CONFIG, fixed)
-    if "plan" in base.sweep:
+    plan = base.sweep.get("plan")
+    validate_value("sweep.plan", plan, Plans | None)
+    if plan == "ablation":
         return read_ablation(base, fixed, varying)
-    winner = None
-    if "of" in base.sweep:
+    winner = earlier = None
+    if plan == "auto":
+        varying += _folds(base, fixed, varying)
+        if (earlier := earlier_sweep(base, varying)) is not None:
+            fixed = [*earlier.shared, *fixed]
+            base = compose_config(CONFIG, fixed)
+    elif "of" in base.sweep:
         fixed, varying, winner = _with_winner(base, fixed, varying)
         base = compose_config(CONFIG, fixed)
     else:
@@ -122,13 +132,20 @@ def read(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
     choices = {key: str(value) for key, value in base.hydra.runtime.choices.items()}
     settings = OmegaConf.to_container(base.sweep, resolve=True)
     assert isinstance(settings, dict)
-    space = _space(base, fixed, varying, choices, settings["space"])
+    written = settings["space"] if earlier is None else earlier.space
+    space = _space(base, fixed, varying, choices, written)
     own = {str(key): value for key, value in settings.items()}
-    kind = f"final of {own['of']}" if "of" in own else choices["sweep"]
+    kind = choices["sweep"]
+    if own.get("of") is not None:
+        kind = f"{'final of' if plan is None else 'auto after'} {own['of']}"
     objective, mode = objective_of(base)
+    chosen_by = None
+    if plan == "auto":
+        space, chosen_by = auto_plan(base, space, objective, mode, earlier)
     varied = () if winner is None else winner.varied
     images = own_images(OmegaConf.to_container(base.data))
-    return make_request(kind, varied, own, space, fixed, objective, mode, images), base
+    request = make_request(kind, varied, own, space, fixed, objective, mode, images, chosen_by)
+    return request, base
 
 
 def _folds(base: DictConfig, fixed: Sequence[str], varying: Sequence[Override]) -> list[Override]:
@@ -141,7 +158,7 @@ def _folds(base: DictConfig, fixed: Sequence[str], varying: Sequence[Override]) 
     if folds is None or FOLD in given:
         return []
     validate_value(FOLDS, folds, Folds)
-    if base.sweep.sampler is not None:
+    if base.sweep.sampler is not None or "plan" in base.sweep:
         allowed = f"a search compares trials on one fold: choose it with {FOLD}=0"
         raise SettingError(FOLDS, folds, allowed)
     return split([f"{FOLD}=range({folds})"])[1]

@@ -35,7 +35,8 @@ from tunebook.sweeps.space import MAX_TRIALS, Space
 from tunebook.text_output import counted
 
 Trials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
-Plans = Literal["ablation"]  # of a sweep whose trials depend on one another
+Plans = Literal["ablation", "auto"]  # of a sweep whose trials depend on one another
+MinGain = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 WORKERS_A_PROCESSOR = 4  # with more, the workers only take turns
 
 TYPES: dict[str, Any] = {
@@ -82,6 +83,11 @@ class Request:
         return "of" in self.settings and self.plan is None
 
     @property
+    def is_auto(self) -> bool:
+        """Return whether it searches, and then gives the best configurations more seeds."""
+        return self.plan is not None and self.settings["plan"] == "auto"
+
+    @property
     def figure(self) -> str:
         """Return the name of the metric by which its trials are reported.
 
@@ -104,7 +110,7 @@ class Request:
     @property
     def option(self) -> str:
         """Return the chosen option of the group `sweep`."""
-        return self.kind.partition(" of ")[0] if "of" in self.settings else self.kind
+        return self.kind.partition(" ")[0] if self.settings.get("of") is not None else self.kind
 
     @property
     def tests(self) -> bool:
@@ -125,8 +131,7 @@ class Request:
     @property
     def trials_text(self) -> str:
         """Return how many trials the whole sweep has, as text."""
-        trials = counted(self.trials, "trial")
-        return trials if self.plan is None else f"at most {trials}"
+        return counted(self.trials, "trial") if self.plan is None else self.plan.extent
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the sweep, as plain values without secrets.
@@ -258,7 +263,7 @@ def _check_trials(settings: Mapping[str, Any]) -> None:
 def _check_plan(settings: Mapping[str, Any]) -> None:
     """Raise SettingError for a setting that a sweep with a plan has no use for."""
     plan = settings["plan"]
-    for key in ("trials", "sampler", "pruner", "space"):
+    for key in ("trials", "sampler", "pruner", *(["space"] if plan == "ablation" else [])):
         if settings[key] is not None:
             message = f"sweep={plan} chooses its trials itself; allowed: null"
             raise SettingError(f"sweep.{key}", format_value(settings[key]), message)

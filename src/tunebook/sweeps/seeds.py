@@ -33,6 +33,7 @@ from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError
 from tunebook.metrics.facts import Direction, facts_of
 from tunebook.runs.assemble import make_source
+from tunebook.sweeps.final import FINAL_SEEDS
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.space import as_text, in_short
 
@@ -141,8 +142,15 @@ class OverSeeds:
 
     @cached_property
     def board(self) -> tuple[Configuration, ...]:
-        """Return the configurations, best median first."""
-        return tuple(one for one in leaderboard(self.results) if one.n)
+        """Return the configurations, best median first.
+
+        Those of `sweep=auto` without enough seeds come last, as the best of many single runs is the
+        best by luck.
+        """
+        ranked = [one for one in leaderboard(self.results) if one.n]
+        if self.request.is_auto:
+            ranked.sort(key=lambda one: one.n < FINAL_SEEDS)
+        return tuple(ranked)
 
     @property
     def is_worth_showing(self) -> bool:

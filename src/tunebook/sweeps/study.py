@@ -102,6 +102,7 @@ class SweepStudy:
             storage.belongs_to(self.study)
         # Trials that an earlier process started and did not finish.
         self.interrupted: list[FrozenTrial] = []
+        self.workers = 1  # trials that run at once, for a plan
 
     def begin(self) -> None:
         """Make sure that the study belongs to this sweep, and that it holds every point of a grid.
@@ -195,7 +196,7 @@ class SweepStudy:
         """Enqueue the plan's next trials, and return whether there are any."""
         assert self.request.plan is not None
         finished = self.finished()
-        batch = self.request.plan.next_batch(finished)
+        batch = self.request.plan.next_batch(finished, self.workers)
         if isinstance(batch, PlanEnded):
             return False
         ended = {(settings_key(one.settings), one.seed) for one in finished}
@@ -213,6 +214,7 @@ class SweepStudy:
                 trial.value if trial.state == TrialState.COMPLETE else None,
                 str(trial.user_attrs.get(HOW, trial.state.name.lower())),
                 str(trial.user_attrs.get(ERROR, "")),
+                float(trial.user_attrs.get(SECONDS) or 0.0),
             )
             for trial in self.last_of_each()
             if trial.state.is_finished()

@@ -52,7 +52,7 @@ def run(
     """Run the plan to its end, as the driver does; return the path, the trials, and batch sizes."""
     finished: list[FinishedTrial] = []
     sizes: list[int] = []
-    while not isinstance(batch := plan.next_batch(finished), PlanEnded):
+    while not isinstance(batch := plan.next_batch(finished, 2), PlanEnded):
         assert batch
         sizes.append(len(batch))
         for one in batch:
@@ -195,7 +195,7 @@ def test_a_trial_that_is_run_again_changes_the_path_as_if_it_had_not_failed() ->
         FinishedTrial(one.settings, one.seed, 9.0, "complete") if not one.is_complete else one
         for one in finished
     ]
-    assert not isinstance(plan.next_batch(finished), list)
+    assert not isinstance(plan.next_batch(finished, 2), list)
     assert steps_of(plan.path(again)) == [(), ("a",), ("b",)]
 
 
