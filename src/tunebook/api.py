@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
-from tunebook.analysis.commands import Start
+from tunebook.analysis.as_json import as_json
 from tunebook.analysis.findings import Findings, findings
 from tunebook.config.compose import compose_config
 from tunebook.config.output import quiet
@@ -172,6 +172,11 @@ class Comparison:
     def next_commands(self) -> tuple[str, ...]:
         """Return the commands that would answer the open questions."""
         return self.found.next_commands
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the findings as plain values, as in findings.json."""
+        return as_json(self.found)
 
     @property
     def leaderboard(self) -> pd.DataFrame:
@@ -327,8 +332,7 @@ def compare(*overrides: str) -> Comparison:
     cfg = compose_config("compare", overrides)
     requested_runs.check(cfg)
     study = read_study(requested_runs.RequestedRuns.of(cfg))
-    start = Start(study.stem, study.fixed, places(overrides), study.finalists, study.images)
-    return Comparison(study, findings(study.results, start=start))
+    return Comparison(study, findings(study.results, start=study.start(places(overrides))))
 
 
 def _evaluate_config(*overrides: str) -> DictConfig:

@@ -262,7 +262,7 @@ def test_what_runs_say_is_no_command_to_the_terminal(capsys: pytest.CaptureFixtu
     results = Results(name, f"val/{name}", "max", settings, tuple(runs))
     terminal.print_findings(
         ComparedRuns(results, (), "", {}, {}, "stem"),
-        dataclasses.replace(findings(results), next_commands=()),
+        dataclasses.replace(findings(results), next=()),
     )
     said = capsys.readouterr().out
     assert "\\x1b[31m" in said.replace("\n", "").replace(" ", "")

@@ -4,6 +4,7 @@ The format is documented in docs/answers.md.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from tunebook.analysis.effects import Effect, Joint
@@ -48,7 +49,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             }
             for one in findings.pairs
         ],
-        "next": [{"command": command} for command in findings.next_commands],
+        "next": [asdict(one) for one in findings.next],
         "warnings": list(findings.warnings),
     }  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""Suggest what to run next, as shell commands.
+"""Write the shell commands that `advice` suggests.
 
-The commands try more seeds for the best configurations, and values beyond the end of a range if the
-best values lie at that end.
+They go on searching, try more seeds for the best configurations, and values beyond the end of a
+range if the best values lie at that end.
 """
 
 import hashlib
@@ -67,6 +67,9 @@ class Start:
         them.
     finalists: whether the compared runs come from earlier suggestions of more seeds.
     images: the name of images -> overrides that say where they are, if the runs differ in them.
+    going_on: the words of `train -m` that go on searching where the compared sweep has ended,
+        without the budget; () if that is not possible.
+    spent: the part of that budget that has been used.
     """
 
     name: str
@@ -74,6 +77,8 @@ class Start:
     places: tuple[str, ...] = ()
     finalists: bool = False
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    going_on: tuple[str, ...] = ()
+    spent: int = 0
 
     def words(self, values: Mapping[str, Value], without: Sequence[str] = ()) -> list[str]:
         """Return the overrides of a configuration, with the place of its images, if they vary."""
@@ -99,41 +104,22 @@ def command(start: Start, parts: Sequence[str], kind: str, first: Sequence[str] 
     return shlex.join([*call("train"), "-m", *first, *last.values(), name])
 
 
+def search_command(start: Start, runs: int) -> str:
+    """Return the command that goes on searching with this many further runs; "" if none can."""
+    if not start.going_on:
+        return ""
+    last = {word.partition("=")[0]: word for word in [*start.going_on, *start.places]}
+    return shlex.join([*call("train"), "-m", *last.values(), f"budget={start.spent + runs}"])
+
+
 def comparison(start: Start, kind: str) -> str:
     """Return the command that compares the runs of all sweeps of this kind."""
     found = f'runs=tags."sweep.name" LIKE "{start.stem} {kind} %"'
     return shlex.join([*call("compare"), found, *start.places])
 
 
-def next_commands(
-    results: Results,
-    ranked: Sequence[Configuration],
-    pairs: Sequence[Pair],
-    edges: Sequence[BoundaryOptimum],
-    start: Start,
-) -> tuple[str, ...]:
-    """Return the commands to run next.
-
-    Commands for values beyond the end of a range come first, then those for more seeds. Each group
-    is followed by the command that compares its runs. All choices use validation metrics, and only
-    the runs of the winner among the finalists use the test set. The result is empty if nothing is
-    ranked, or if test metrics were compared: these must not be used for choosing.
-    """
-    if results.objective.startswith("test/"):
-        return ()
-    beyond = [found for edge in edges if (found := _beyond(results, ranked, edge, start))]
-    if beyond:
-        beyond.append(comparison(start, BEYOND))
-    seeds = _more_seeds(results, ranked, pairs, start)
-    if seeds:
-        seeds.append(comparison(start, FINALIST))
-    winner = _test_of_the_winner(results, ranked, start) if start.finalists else []
-    return tuple(dict.fromkeys([*beyond, *seeds, *winner]))
-
-
-def _test_of_the_winner(
-    results: Results, ranked: Sequence[Configuration], start: Start
-) -> list[str]:
+def winner_commands(results: Results, ranked: Sequence[Configuration], start: Start) -> list[str]:
+    """Return the command that tests the winner of the finalists, if its seeds suffice."""
     if not ranked or ranked[0].n < USUAL_SEEDS:
         return []
     return [
@@ -141,24 +127,25 @@ def _test_of_the_winner(
     ]
 
 
-def _more_seeds(
+def more_seeds(
     results: Results, ranked: Sequence[Configuration], pairs: Sequence[Pair], start: Start
-) -> list[str]:
-    """Return the commands that run the best configurations with new seeds.
+) -> tuple[list[str], int]:
+    """Return the commands that run the best configurations with new seeds, and how many seeds.
 
     All of them get the same seeds, so that their runs can be paired. The number of seeds, from 5 to
-    20, is the number needed to tell the first two apart. Empty if no pair is undecided.
+    20, is the number needed to tell the first two apart. No commands if no pair is undecided.
     """
     undecided = [pair for pair in pairs[: BEST - 1] if pair.verdict != "better"]
     if not undecided and (pairs or not ranked or ranked[0].n >= USUAL_SEEDS):
-        return []
+        return [], 0
     have = min(len(configuration.seeds) for configuration in ranked[:BEST])
     wanted = max([USUAL_SEEDS, *(pair.needed for pair in undecided[:1] if pair.needed is not None)])
-    seeds = _new_seeds(results, min(MAX_SEEDS, max(wanted - have, USUAL_SEEDS)))
+    count = min(MAX_SEEDS, max(wanted - have, USUAL_SEEDS))
+    seeds = _new_seeds(results, count)
     return [
         command(start, [*start.words(configuration.values), seeds, UNTESTED], f"{FINALIST} {place}")
         for place, configuration in enumerate(ranked[:BEST], 1)
-    ]
+    ], count
 
 
 def _new_seeds(results: Results, count: int) -> str:
@@ -166,7 +153,7 @@ def _new_seeds(results: Results, count: int) -> str:
     return f"seed=range({count})" if first == 0 else f"seed=range({first},{first + count})"
 
 
-def _beyond(
+def beyond(
     results: Results, ranked: Sequence[Configuration], edge: BoundaryOptimum, start: Start
 ) -> str:
     """Return the command of a sweep beyond the end at which the best values lie.

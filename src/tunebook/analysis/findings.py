@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tunebook.analysis.advice import Suggestion, suggestions
 from tunebook.analysis.caveats import warnings
-from tunebook.analysis.commands import Start, next_commands
+from tunebook.analysis.commands import Start
 from tunebook.analysis.comparable import ages
 from tunebook.analysis.cost import cost_sentences, costs
 from tunebook.analysis.design import design
@@ -25,12 +26,17 @@ class Findings(Found):
 
     sentences: the most useful first.
     warnings: what biases them.
-    next_commands: lines for a shell.
+    next: what to run next.
     """
 
     warnings: tuple[str, ...]
     sentences: tuple[str, ...]
-    next_commands: tuple[str, ...]
+    next: tuple[Suggestion, ...]
+
+    @property
+    def next_commands(self) -> tuple[str, ...]:
+        """Return what to run next, as lines for a shell."""
+        return tuple(one.command for one in self.next)
 
 
 def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = None) -> Findings:
@@ -60,14 +66,12 @@ def findings(results: Results, fixed: Sequence[str] = (), start: Start | None = 
         gaps(results, compared, settings.settings),
         failing(results),
     )
-    commands = next_commands(
+    advice, stop = suggestions(
         results, ranked, found.pairs, found.edges, start or Start(results.name, tuple(fixed))
     )
-    said = [*sentences(found), *_costs(found)]
+    said = [*sentences(found), *_costs(found), *([stop] if stop else [])]
     said[1:1] = _luck(found, start is not None and start.finalists)
-    return Findings(
-        **vars(found), warnings=warnings(found), sentences=tuple(said), next_commands=commands
-    )
+    return Findings(**vars(found), warnings=warnings(found), sentences=tuple(said), next=advice)
 
 
 def _luck(found: Found, fresh: bool) -> list[str]:

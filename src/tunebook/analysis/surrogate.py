@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 Values = Mapping[str, Value]
 Draw = Callable[[np.random.Generator], dict[str, Value]]
 
-LEAST = 8  # configurations that a model needs
+LEAST, MOST = 8, 200  # configurations that a model needs, and runs that it has: the best ones
 WORST = 0.1  # quantile of the runs that learned: what is worse counts as this
 RANDOM, NEAR, BEST = 400, 1200, 8  # candidates drawn at random, near the best ones, and those
 CHANGED, STEP = 0.3, 0.1  # share of settings that a near candidate changes, and sd in the range
@@ -180,7 +180,8 @@ class Surrogate:
         scale = scales(results, values)[0]
         scores = scale.forward(values)
         scores = np.maximum(scores, np.quantile(scores, WORST))
-        return cls(results, scale, [run.values for run in good], scores)
+        best = np.sort(np.argsort(-scores, kind="stable")[:MOST])
+        return cls(results, scale, [good[int(number)].values for number in best], scores[best])
 
     @property
     def noise(self) -> float:

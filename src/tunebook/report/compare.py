@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
 from tunebook.redaction import redact
 from tunebook.report import page, terminal
@@ -27,8 +26,7 @@ def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) 
     """
     study = read_study(requested)
     in_pairs = None if paired is None else pairs(study, paired)
-    start = Start(study.stem, study.fixed, places(sys.argv[1:]), study.finalists, study.images)
-    found = findings(study.results, start=start)
+    found = findings(study.results, start=study.start(places(sys.argv[1:])))
     terminal.print_findings(study, found)
     if in_pairs is not None:
         print("\n" + in_pairs.text())

@@ -11,7 +11,7 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from tunebook.analysis.commands import FINALIST
+from tunebook.analysis.commands import FINALIST, Start
 from tunebook.analysis.results import IMAGES, Results, Run, Setting, Value
 from tunebook.config.roles import FOLD, FOLDS, SEED
 from tunebook.config.validation import InputError, suggest
@@ -61,6 +61,7 @@ class ComparedRuns:
     tested_metric: the test metric by which the runs are reported beside the objective.
     images: the name of images -> overrides that say where they are, if the runs differ in them.
     intervals: run id -> the 95 % interval of `tested_metric` over test images, where recorded.
+    going_on: the words that continue the sweep's search, without a budget; () if there are none.
     """
 
     results: Results
@@ -73,6 +74,18 @@ class ComparedRuns:
     tested_metric: str = TESTED
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    going_on: tuple[str, ...] = ()
+
+    def start(self, places: tuple[str, ...]) -> Start:
+        """Return what suggested commands start from.
+
+        places: overrides that say where the runs are.
+        """
+        continues = any(word.startswith("sweep.name=") for word in self.going_on)
+        return Start(
+            self.stem, self.fixed, places, self.finalists, self.images, self.going_on,
+            len(self.results.runs) if continues else 0,
+        )  # fmt: skip
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
@@ -111,8 +124,9 @@ def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:
     places = own_images.overrides(runs, images)
     intervals = intervals_of(runs, metric)
     return ComparedRuns(
-        results, whole, parent.info.run_id, params, tested, name, False, metric, places, intervals
-    )
+        results, whole, parent.info.run_id, params, tested, name, False, metric, places, intervals,
+        sweep_record.going_on(parent, name, asked),
+    )  # fmt: skip
 
 
 def _trials(

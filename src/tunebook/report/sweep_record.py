@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 
 from tunebook.analysis.results import Setting, Value, setting_of_values
-from tunebook.config.roles import repeats
+from tunebook.config.roles import FOLD, repeats
+from tunebook.text_output import quoted
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,35 @@ def is_adaptive(asked: Mapping[str, Any]) -> bool:
     if not isinstance(settings, Mapping):
         return False
     return "plan" in settings or "TPE" in str(settings.get("sampler"))
+
+
+def going_on(parent: MLflowRun, name: str, asked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words of `train -m` that continue a sweep's search, without its budget.
+
+    They are `sweep=auto` after a grid or a search, and the same command after `sweep=auto`. () for
+    other sweeps, for a cross-validation, and for a study in a database server.
+    """
+    settings, space = asked.get("sweep"), asked.get("space")
+    if not isinstance(settings, Mapping) or not isinstance(space, Mapping):
+        return ()
+    if FOLD in space or parent.data.params.get("sweep.storage", "None") not in ("None", "null"):
+        return ()
+    if settings.get("plan") == "auto":
+        try:
+            words = shlex.split(parent.data.tags.get("command", ""))
+        except ValueError:
+            return ()
+        if "-m" not in words:
+            return ()
+        kept = [
+            word
+            for word in words[words.index("-m") + 1 :]
+            if word.partition("=")[0] not in ("budget", "sweep.budget", "sweep.name")
+        ]
+        return (*kept, f"sweep.name={quoted(name)}")
+    if "plan" in settings or "of" in settings or not all(space):
+        return ()
+    return ("sweep=auto", f"sweep.of={quoted(name)}")
 
 
 def errors(client: MlflowClient, parent: MLflowRun) -> dict[str, str]:

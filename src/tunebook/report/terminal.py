@@ -35,8 +35,12 @@ def print_findings(study: ComparedRuns, findings: Findings, file: TextIO | None 
     _print_leaderboard(console, columns(study, findings))
     if findings.next_commands:
         console.print("\nnext")
-        for command in findings.next_commands:
-            console.print(Text("  " + command), soft_wrap=True)  # so that it can be copied
+        why = ""
+        for one in findings.next:
+            if one.why != why:  # a comment in a shell
+                why = one.why
+                console.print(Text("  # " + printable(why)), soft_wrap=True)
+            console.print(Text("  " + one.command), soft_wrap=True)  # so that it can be copied
 
 
 def _print_leaderboard(console: Console, every: Sequence[Column]) -> None:
