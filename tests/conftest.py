@@ -1,5 +1,6 @@
 """Run the project's scripts from tests, each with a tracking store of its own."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -83,6 +84,9 @@ def run_in_process(
         module.main()
     except SystemExit as stop:
         code = int(stop.code or 0)
+    finally:
+        gc.unfreeze()  # a command is the last of its process, and lets no more garbage be collected
+        gc.enable()
     out, err = capfd.readouterr() if capfd else ("", "")
     return Result(code, out, err)
 
