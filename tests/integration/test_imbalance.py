@@ -49,5 +49,5 @@ def test_a_balanced_sampler_raises_the_balanced_accuracy(cli: Cli, tmp_path: Pat
     )
     assert found.code == 0, found.err
     print(found.out)
-    (sentence,) = re.findall(r"^- data\.sampler .*$", found.out, re.M)
+    (sentence,) = re.findall(r"^- data\.sampler matters .*$", found.out, re.M)
     assert re.match(r"- data\.sampler matters \(p [<=] [\d.]+\): best balanced", sentence)

@@ -20,6 +20,8 @@ class Dropout(nn.Dropout):
         """Return values of the same shape and type."""
         if not self.training or not 0 < self.p < 1 or input.device.type not in ("cpu", "meta"):
             return super().forward(input)
+        if 1 / (1 - self.p) > torch.finfo(input.dtype).max:  # 0 times infinity is not 0
+            return super().forward(input)
         keep, share = random_mask(input, self.p)
         kept = keep.to(input.dtype)
         # In two steps, since a type such as bfloat16 can't hold the factor exactly.

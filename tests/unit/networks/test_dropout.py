@@ -120,3 +120,12 @@ def test_a_network_on_the_meta_device_is_only_described() -> None:
         found = Dropout(0.3)(torch.empty(4, 5))
     assert found.device.type == "meta"
     assert found.shape == (4, 5)
+
+
+def test_a_factor_that_a_type_can_not_hold_leaves_zeros() -> None:
+    values = torch.ones(1000, dtype=torch.float16, requires_grad=True)
+    found = Dropout(1 - 2**-16)(values)
+    assert not found.isnan().any()
+    found.sum().backward()
+    assert values.grad is not None
+    assert not values.grad.isnan().any()
