@@ -86,7 +86,9 @@ def shrunk(words: list[str]) -> list[str]:
         small |= SMALL_SWEEP
         of_another = {"sweep=final", "sweep=ablation"} & set(words)
         small |= {"sweep.seeds": "2"} if of_another else {}
-        searched = any(word.startswith("sweep=") for word in words) and not of_another
+        is_auto = "sweep=auto" in words
+        small |= {"budget": "2", "sweep.test": "false"} if is_auto else {}
+        searched = any(word.startswith("sweep=") for word in words) and not (of_another or is_auto)
         small |= {"sweep.trials": "2"} if searched else {}
     small |= {"trainer.max_epochs": "1"} if "trainer.max_epochs" not in keys(words) else {}
     result = []

@@ -143,8 +143,10 @@ class Request:
             for key, value in self.settings.items()
             if key != "space" and role_of(f"sweep.{key}") == Role.SWEEP
         }
-        if steering["test"]:
-            del steering["test"]  # as in sweeps that began before this setting existed
+        # Absent as in sweeps that began before this setting existed. The trials of sweep=auto do
+        # not depend on it: whether the winner is tested is decided at the end.
+        if steering["test"] or self.is_auto:
+            del steering["test"]
         own = sorted(text for text in self.fixed if role_of(text) not in NOT_OF_A_TRIAL)
         space = dict(sorted(self.space.described().items()))
         images = {} if self.images is None else {"images": self.images}
