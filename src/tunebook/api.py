@@ -33,7 +33,7 @@ from tunebook.config.run_config import RunConfig
 from tunebook.config.validation import InputError, SettingError
 from tunebook.program import FILE
 from tunebook.report import requested_runs
-from tunebook.report.compare import places, read_study
+from tunebook.report.compare import read_study, start_of
 from tunebook.report.read import ComparedRuns
 from tunebook.report.terminal import print_findings
 from tunebook.run_folder import RunFolder
@@ -332,7 +332,7 @@ def compare(*overrides: str) -> Comparison:
     cfg = compose_config("compare", overrides)
     requested_runs.check(cfg)
     study = read_study(requested_runs.RequestedRuns.of(cfg))
-    return Comparison(study, findings(study.results, start=study.start(places(overrides))))
+    return Comparison(study, findings(study.results, start=start_of(study, overrides)))
 
 
 def _evaluate_config(*overrides: str) -> DictConfig:

@@ -15,7 +15,8 @@ from tests.integration.test_sweep import SHORT
 
 BUDGET = 14
 AUTO = ("-m", "sweep=auto", f"budget={BUDGET}", *SHORT, "sweep.name=found", "optimizer=adam",
-        "sweep.space=null", "optimizer.lr=tag(log, interval(1e-3, 1e-1))", "model.dense_dropout=0,0.3",
+        "sweep.space=null", "optimizer.lr=tag(log, interval(1e-3, 1e-1))",
+        "model.dense_dropout=0,0.3",
         "trainer.precision=32-true", "sweep.workers=2")  # fmt: skip
 pytestmark = pytest.mark.slow
 in_one_process = pytest.mark.xdist_group("auto")

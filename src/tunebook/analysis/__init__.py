@@ -18,6 +18,8 @@ cost          computes what settings cost in time, and the best configurations f
 optimism      estimates how far the leader is ahead by luck
 isolation     finds the best configuration for each value of a setting
 pairs         compares the leader with the next configurations over equal seeds
+surrogate     models the objective as a function of the settings, and proposes what to run
+advice        suggests what to run next, by its expected gain for its cost
 ablation      tests which steps from one configuration to another make a difference
 disagreement  compares two runs image by image, by McNemar's test
 findings      collects the results of all the modules above

@@ -67,9 +67,12 @@ def suggestions(
     if results.objective.startswith("test/"):
         return (), ""
     found = _beyond_the_ends(results, ranked, edges, start)
-    model = None if any(one.overlap for one in ranked) else Surrogate.of(results)
-    search, stop = _search(results, model, start)
-    seeds = _seeds(results, ranked, pairs, start, model)
+    commands, count = more_seeds(results, ranked, pairs, start)
+    search_text = search_command(start, SEARCH_RUNS)
+    is_needed = (commands or search_text) and not any(one.overlap for one in ranked)
+    model = Surrogate.of(results) if is_needed else None
+    search, stop = _search(results, model, search_text)
+    seeds = _seeds(results, ranked, start, model, commands, count)
     groups = sorted((group for group in (search, seeds) if group), key=_gain_per_run, reverse=True)
     found += [one for group in groups for one in group]
     if start.finalists:
@@ -102,11 +105,9 @@ def _beyond_the_ends(
     return found
 
 
-def _search(
-    results: Results, model: Surrogate | None, start: Start
-) -> tuple[list[Suggestion], str]:
+def _search(results: Results, model: Surrogate | None, text: str) -> tuple[list[Suggestion], str]:
     """Return the command that goes on searching; or that it is not worth it."""
-    if model is None or not (text := search_command(start, SEARCH_RUNS)):
+    if model is None or not text:
         return [], ""
     gain = model.in_unit(model.search_gain(SEARCHED))
     amount = difference_text(results.objective, gain)
@@ -120,11 +121,11 @@ def _search(
 def _seeds(
     results: Results,
     ranked: Sequence[Configuration],
-    pairs: Sequence[Pair],
     start: Start,
     model: Surrogate | None,
+    commands: Sequence[str],
+    count: int,
 ) -> list[Suggestion]:
-    commands, count = more_seeds(results, ranked, pairs, start)
     if not commands:
         return []
     why, gain = f"{counted(count, 'more seed')} each for the best, whose order is open", None

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 Values = Mapping[str, Value]
 Draw = Callable[[np.random.Generator], dict[str, Value]]
 
-LEAST, MOST = 8, 200  # configurations that a model needs, and runs that it has: the best ones
+LEAST, MOST = 8, 100  # configurations that a model needs, and runs that it has: the best ones
 WORST = 0.1  # quantile of the runs that learned: what is worse counts as this
 RANDOM, NEAR, BEST = 400, 1200, 8  # candidates drawn at random, near the best ones, and those
 CHANGED, STEP = 0.3, 0.1  # share of settings that a near candidate changes, and sd in the range

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tunebook.analysis.commands import Start
 from tunebook.analysis.findings import Findings, findings
 from tunebook.redaction import redact
 from tunebook.report import page, terminal
@@ -26,7 +27,7 @@ def compare(requested: RequestedRuns, paired: str | None, reports: Path | None) 
     """
     study = read_study(requested)
     in_pairs = None if paired is None else pairs(study, paired)
-    found = findings(study.results, start=study.start(places(sys.argv[1:])))
+    found = findings(study.results, start=start_of(study, sys.argv[1:]))
     terminal.print_findings(study, found)
     if in_pairs is not None:
         print("\n" + in_pairs.text())
@@ -41,6 +42,18 @@ def read_study(requested: RequestedRuns) -> ComparedRuns:
     if requested.sweep is not None:
         return read_sweep(uri, find_sweep(uri, requested.sweep).run_id, metric)
     return read_runs(uri, None if runs is not None else requested.experiment, runs, metric)
+
+
+def start_of(study: ComparedRuns, words: Sequence[str]) -> Start:
+    """Return what suggested commands start from.
+
+    words: the arguments of this call.
+    """
+    continues = any(word.startswith("sweep.name=") for word in study.going_on)
+    return Start(
+        study.stem, study.fixed, places(words), study.finalists, study.images, study.going_on,
+        len(study.results.runs) if continues else 0,
+    )  # fmt: skip
 
 
 def places(words: Sequence[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from mlflow.entities import Run as MLflowRun
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from tunebook.analysis.commands import FINALIST, Start
+from tunebook.analysis.commands import FINALIST
 from tunebook.analysis.results import IMAGES, Results, Run, Setting, Value
 from tunebook.config.roles import FOLD, FOLDS, SEED
 from tunebook.config.validation import InputError, suggest
@@ -75,17 +75,6 @@ class ComparedRuns:
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     going_on: tuple[str, ...] = ()
-
-    def start(self, places: tuple[str, ...]) -> Start:
-        """Return what suggested commands start from.
-
-        places: overrides that say where the runs are.
-        """
-        continues = any(word.startswith("sweep.name=") for word in self.going_on)
-        return Start(
-            self.stem, self.fixed, places, self.finalists, self.images, self.going_on,
-            len(self.results.runs) if continues else 0,
-        )  # fmt: skip
 
 
 def read_sweep(uri: str, name: str, metric: str | None) -> ComparedRuns:

@@ -8,6 +8,8 @@ command    the function that train.py -m calls
 points     turns a command line into a sweep and into the configs of its trials
 plan       the interface of what chooses trials in batches, by the results of earlier ones
 changes    lists how a winner differs from the defaults
+auto       the plan of sweep=auto: a search within a budget, then seeds for the finalists
+auto_request      turns the settings of sweep=auto into its plan, and reads the sweep it continues
 ablation   the plan of sweep=ablation: a path from the defaults to a winner
 ablation_request  turns the command line of sweep=ablation into its request
 ablation_images   checks that an ablation trains on the images that the winner was trained on

@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tunebook.config.roles import SEED
 from tunebook.config.validation import SettingError
-from tunebook.sweeps.final import FINAL_SEEDS
-from tunebook.sweeps.plan import FinishedTrial, PlanEnded, PlannedTrial, SweepRecord, settings_key
+from tunebook.sweeps.plan import (
+    FINAL_SEEDS,
+    FinishedTrial,
+    PlanEnded,
+    PlannedTrial,
+    SweepRecord,
+    settings_key,
+)
 from tunebook.sweeps.space import MAX_TRIALS, Dimension, Point, Space, Value
 from tunebook.text_output import counted
 

@@ -17,12 +17,9 @@ from tunebook.config.overrides import check_outside_words
 from tunebook.config.roles import FOLD, FOLDS, SEED, key_of, repeats
 from tunebook.config.validation import InputError, SettingError, suggest, validate_value
 from tunebook.sweeps.outside import check_storage
-from tunebook.sweeps.plan import settings_key
 from tunebook.sweeps.request import Trials
 from tunebook.sweeps.result import trial_folder
 from tunebook.sweeps.space import Value, as_text, split
-
-FINAL_SEEDS = 3  # that each finalist of `sweep=auto` has at least
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -175,7 +172,10 @@ def _best(study: "Study") -> "FrozenTrial":
     best = study.best_trial
     if not any(map(repeats, best.params)):
         return best
-    from tunebook.sweeps.seeds import best_over_seeds  # imports statistics, needed only here
+    from tunebook.sweeps.seeds import (  # imports statistics, needed only here
+        best_over_seeds,
+        finalists_of,
+    )
 
     objective, direction = (
         str(study.user_attrs["identity"]["objective"]),
@@ -185,16 +185,3 @@ def _best(study: "Study") -> "FrozenTrial":
     if study.user_attrs["identity"]["sweep"].get("plan") == "auto":
         trials = finalists_of(trials)
     return best_over_seeds(trials, objective, direction, study.user_attrs) or best
-
-
-def finalists_of(trials: "Sequence[FrozenTrial]") -> "list[FrozenTrial]":
-    """Return the trials of the configurations with at least three runs; all, if there are none.
-
-    `sweep=auto` chooses among these: the best of many single runs is the best by luck.
-    """
-    runs: dict[object, list[FrozenTrial]] = {}
-    for trial in trials:
-        values = {name: value for name, value in trial.params.items() if not repeats(name)}
-        runs.setdefault(settings_key(values), []).append(trial)
-    several = [one for same in runs.values() if len(same) >= FINAL_SEEDS for one in same]
-    return several or list(trials)

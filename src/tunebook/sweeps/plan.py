@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from tunebook.sweeps.space import Space, Value
 
+FINAL_SEEDS = 3  # that each finalist of `sweep=auto` has at least
+
 
 @dataclass(frozen=True)
 class PlannedTrial:

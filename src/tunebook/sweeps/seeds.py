@@ -33,7 +33,7 @@ from tunebook.config.run_config import plain
 from tunebook.config.validation import InputError, SettingError
 from tunebook.metrics.facts import Direction, facts_of
 from tunebook.runs.assemble import make_source
-from tunebook.sweeps.final import FINAL_SEEDS
+from tunebook.sweeps.plan import FINAL_SEEDS, settings_key
 from tunebook.sweeps.request import Request
 from tunebook.sweeps.space import as_text, in_short
 
@@ -237,3 +237,16 @@ def best_over_seeds(
         if ranked
         else None
     )
+
+
+def finalists_of(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials of the configurations with at least three runs; all, if there are none.
+
+    `sweep=auto` chooses among these: the best of many single runs is the best by luck.
+    """
+    runs: dict[object, list[FrozenTrial]] = {}
+    for trial in trials:
+        values = {name: value for name, value in trial.params.items() if not repeats(name)}
+        runs.setdefault(settings_key(values), []).append(trial)
+    several = [one for same in runs.values() if len(same) >= FINAL_SEEDS for one in same]
+    return several or list(trials)

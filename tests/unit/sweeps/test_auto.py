@@ -13,8 +13,7 @@ from tests.helpers.worlds import CHANCE, DROPOUT, OPTIMIZERS, RATES, SETTINGS, W
 from tunebook.analysis.results import family
 from tunebook.config.validation import SettingError
 from tunebook.sweeps.auto import AutoPlan, Budget, Goal
-from tunebook.sweeps.final import FINAL_SEEDS
-from tunebook.sweeps.plan import FinishedTrial, PlanEnded, settings_key
+from tunebook.sweeps.plan import FINAL_SEEDS, FinishedTrial, PlanEnded, settings_key
 from tunebook.sweeps.space import Dimension, Space, Value
 
 STUDIES = 30
