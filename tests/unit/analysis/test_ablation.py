@@ -1,5 +1,8 @@
 """A step of an ablation is said to help only if its seeds show it."""
 
+from collections.abc import Iterator
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,15 @@ from tunebook.analysis.ablation import step_effects, whole_effect
 from tunebook.metrics.facts import Direction
 
 Values = dict[int, float]
+
+
+@pytest.fixture(autouse=True)
+def _no_collections() -> Iterator[None]:
+    """Disable garbage collection, which statsmodels' multipletests calls each time."""
+    with patch("gc.collect"):
+        yield
+
+
 STUDIES = 1000
 
 
