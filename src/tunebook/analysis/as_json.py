@@ -3,9 +3,12 @@
 The format is documented in docs/answers.md.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from tunebook.analysis.effects import Effect, Joint
 from tunebook.analysis.findings import Findings
@@ -18,6 +21,25 @@ VERSION = 1  # of the format
 
 def as_json(findings: Findings) -> dict[str, Any]:
     """Return the findings as values that JSON has: no NaN, and null for what is unknown."""
+    found: dict[str, Any] = _finite(_described(findings))
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None in place of numbers that JSON lacks: NaN and infinity.
+
+    Values of NumPy become Python's.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _described(findings: Findings) -> dict[str, Any]:
     return {
         "version": VERSION,
         "name": findings.results.name,

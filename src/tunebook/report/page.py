@@ -46,7 +46,7 @@ def write(study: ComparedRuns, findings: Findings, folder: Path) -> Path:
     for picture in drawn:
         write_atomically(folder / f"{picture.name}.png", picture.png())
     write_atomically(folder / LEADERBOARD, redact(_csv(study, findings)).encode(errors="replace"))
-    described = json.dumps(as_json(findings), indent=1, default=str)
+    described = json.dumps(as_json(findings), indent=1, default=str, allow_nan=False)
     write_atomically(folder / FINDINGS, redact(described).encode(errors="replace"))
     write_atomically(folder / PAGE, redact(page(study, findings, drawn)).encode(errors="replace"))
     return folder / PAGE

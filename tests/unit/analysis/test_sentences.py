@@ -1,5 +1,6 @@
 """Any results give a sensible leaderboard, pairs, sentences and commands to run next."""
 
+import json
 import math
 import re
 import shlex
@@ -27,6 +28,7 @@ from tests.unit.analysis.test_findings import (  # noqa: F401  (the fixtures are
     NOISE,
     _no_collections,
 )
+from tunebook.analysis.as_json import as_json
 from tunebook.analysis.comparable import comparable
 from tunebook.analysis.findings import findings
 from tunebook.analysis.leaderboard import leaderboard
@@ -162,6 +164,7 @@ def test_any_results_have_findings(runs: tuple[Run, ...], direction: str) -> Non
     found = findings(results(*runs, direction=direction))
     assert found.sentences
     assert all(sentence.endswith(".") for sentence in (*found.sentences, *found.warnings))
+    assert json.loads(json.dumps(as_json(found), allow_nan=False))["name"] == found.results.name
 
 
 def test_commands_can_be_typed() -> None:
