@@ -127,7 +127,8 @@ def _limit_leaderboard(axes: Axes, values: Any, results: Results) -> None:
 
 def importance(findings: Findings) -> Picture:
     """Draw the share of each setting, with its interval."""
-    matters = {effect.setting.name for effect in findings.effects if effect.matters}
+    matters = {one.setting.name for one in findings.effects if one.matters}
+    matters |= {one.name for one in findings.joint if one.matters}
     found = findings.importances[:MAX_CONFIGURATIONS]
     figure, axes = axes_of(0.8 + 0.32 * len(found))
     for place, one in enumerate(found):
@@ -151,9 +152,9 @@ def importance(findings: Findings) -> Picture:
     axes.set_yticks(range(len(found)), [clipped(short(one.setting.name)) for one in found])
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlim(0, min(100.0, max(100 * one.high for one in found) * 1.05 or 100.0))
-    axes.set_xlabel("share of the variance explained, %")
+    axes.set_xlabel("share of what settings explain, %")
     caption = (
-        f"{SOURCE}, with 95 % intervals. "
+        f"{SOURCE[0].upper()}{SOURCE[1:]}, with 95 % intervals. "
         "Filled: matters (F test, Holm, 5 %); hatched: may be chance."
     )
     return Picture("importance", "Importance of each setting", caption, figure)
