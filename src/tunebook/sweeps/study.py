@@ -288,12 +288,19 @@ class SweepStudy:
 
     @property
     def best(self) -> FrozenTrial | None:
-        """Return the best complete trial, or None if there is none."""
+        """Return the best complete trial, or None if there is none.
+
+        For `sweep=auto`, it is a trial of one of the finalists.
+        """
         done = [
             trial
             for trial in self.trials
             if trial.state == TrialState.COMPLETE and trial.value is not None
         ]
+        if self.request.is_auto:
+            from tunebook.sweeps.seeds import finalists_of  # imports statistics
+
+            done = finalists_of(done)
         sign = 1 if self.request.direction == "maximize" else -1
         return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
 
