@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import optuna
 import psutil
 import pytest
 from mlflow.entities import Run
@@ -121,3 +122,17 @@ def test_a_grid_is_continued(tmp_path: Path, cli: Cli) -> None:
     assert set(map(settings_of, new)) <= tried  # nothing is left to search: seeds are added
     seeds = {run.data.params["seed"] for run in runs_of_grid}
     assert not seeds & {run.data.params["seed"] for run in new}
+
+
+def test_a_strangers_study_evaluates_nothing(tmp_path: Path, cli: Cli) -> None:
+    """The space of a study that somebody else wrote may contain no interpolation."""
+    folder = tmp_path / "out" / "sweeps" / "theirs"
+    folder.mkdir(parents=True)
+    study = optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name="theirs")
+    for text in ("choice('${oc.env:HOME}',b)", "choice(a,\\$\\{oc.env:HOME\\})"):
+        identity = {"sweep": {}, "settings": [], "space": {"model": text}, "objective": "val/acc"}
+        study.set_user_attr("identity", identity)
+        found = cli("train.py", "-m", "sweep=auto", "of=theirs", *with_store(tmp_path))
+        assert found.code == 2
+        assert found.err.count("\n") == 1
+        assert "would be evaluated" in found.err

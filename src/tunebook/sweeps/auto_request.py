@@ -16,7 +16,7 @@ from tunebook.sweeps.final import study_of
 from tunebook.sweeps.outside import check_storage
 from tunebook.sweeps.plan import FinishedTrial
 from tunebook.sweeps.request import MinGain
-from tunebook.sweeps.space import Dimension, Space
+from tunebook.sweeps.space import Dimension, Space, as_text, make_space
 
 MAX_SEED = 2**31 - 1
 
@@ -69,8 +69,12 @@ def earlier_sweep(base: DictConfig, varying: Sequence[object]) -> EarlierSweep |
         for trial in study.get_trials(deepcopy=False)
         if trial.state.is_finished() and trial.state.name != "PRUNED" and trial.params
     ]
-    shared = check_outside_words([word for word in words if not repeats(word)], f"sweep.of={name}")
-    return EarlierSweep(tuple(shared), _written(described), tuple(trials))
+    space, where = _written(described), f"sweep.of={name}"
+    shared = check_outside_words([word for word in words if not repeats(word)], where)
+    for one in make_space([], space, {}, {}).dimensions:  # a study may be from somebody else
+        values = one.values or (one.low, one.high)
+        check_outside_words([f"{one.key}={as_text(value)}" for value in values], where)
+    return EarlierSweep(tuple(shared), space, tuple(trials))
 
 
 def _written(described: dict[str, str]) -> dict[str, Any]:
