@@ -204,6 +204,10 @@ SWEEPS_NOT_SERVED = [
     (["sweep=tpe", "+sweep.sampler.n_ei_candidates=1000000000"], ""),
     (["sweep=final", "sweep.of=x", "sweep.seeds=1e9"],
      "sweep.seeds=1000000000.0: must be less than or equal to 10000"),
+    (["sweep=ablation", "sweep.of=x", "sweep.seeds=1e9"],
+     "sweep.seeds=1000000000.0: must be less than or equal to 10000"),
+    (["sweep=auto", "sweep.budget=1e9"], "sweep.budget=1e9: must be a number of runs"),
+    (["sweep=auto", "sweep.min_gain=inf"], "sweep.min_gain=inf: must be a finite number"),
     (["seed=1,2", "sweep.max_failures=" + "9" * 5000], "4300 digits"),
 ]  # fmt: skip
 

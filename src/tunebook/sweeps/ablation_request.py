@@ -16,8 +16,8 @@ from tunebook.sweeps.ablation import AblationPlan
 from tunebook.sweeps.changes import CONFIG, changes_of
 from tunebook.sweeps.final import Winner, seeds_of, winner_of
 from tunebook.sweeps.request import (
-    Plans,
     Request,
+    Trials,
     make_request,
     objective_of,
     refuse_what_one_run_has,
@@ -36,7 +36,7 @@ def read_ablation(
     base: the config of the given overrides alone. given, varying: the overrides of the command
     line. Raise SettingError or InputError if the winner can't be explained.
     """
-    validate_value("sweep.plan", base.sweep.plan, Plans)
+    validate_value("sweep.seeds", base.sweep.seeds, Trials)
     refuse_what_one_run_has(base, given)
     winner = winner_of(base)
     # The ablation selects by the images that the sweep selected by, so its seeds are new.

@@ -244,8 +244,8 @@ def _with_winner(
 
     They train the winner of another sweep with several seeds.
     """
-    winner = winner_of(base)
     fixed, seeds = seeds_of(base, fixed, varying)
+    winner = winner_of(base)
     words = [*winner.shared, *winner.varied, "data.validate_on=train", *fixed]
     return words, [seeds], winner
 
