@@ -180,19 +180,17 @@ class AutoPlan:
         """Return the configurations from which most is expected; [] if it is too little."""
         if model is None:
             return self._random(known, count)
-        if self._search_gain(model) < self.goal.min_gain:
+        proposed = model.propose(max(count, LOOK_AHEAD))
+        gain = sum(gain for _, gain in proposed[:LOOK_AHEAD])
+        if model.in_unit(gain) < self.goal.min_gain:
             return []
         tried = {settings_key(one.settings) for one in known}
         found: dict[Any, PlannedTrial] = {}
-        for values, _ in model.propose(count):
+        for values, _ in proposed[:count]:
             point = self._point(values)  # rounding may lead to one that was tried
             if (key := settings_key(point)) not in tried:
                 found[key] = PlannedTrial(point, self.goal.seed)
         return list(found.values())
-
-    def _search_gain(self, model: "Surrogate") -> float:
-        """Return the expected gain of the next trials of the search, in the objective's unit."""
-        return model.in_unit(model.search_gain(LOOK_AHEAD))
 
     def _seeds(
         self, model: "Surrogate | None", known: Sequence[FinishedTrial], count: int
@@ -302,7 +300,7 @@ class AutoPlan:
         if (model := self._model(known)) is not None:
             from tunebook.analysis.sentences import difference_text
 
-            gain = difference_text(record.objective, self._search_gain(model))
+            gain = difference_text(record.objective, model.in_unit(model.search_gain(LOOK_AHEAD)))
             print(
                 f"more           {LOOK_AHEAD} more trials of the search are expected to gain {gain}"
             )
