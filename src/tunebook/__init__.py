@@ -14,6 +14,7 @@ orphans        ends child processes when the process that started them ends
 program        how this process was called, and how the user calls other commands
 metrics        what is known of each metric, and how it is computed
 torchvision_operators   makes torchvision importable with a torch that it was not compiled for
+torchmetrics_import     imports torchmetrics without packages that classifiers do not need
 
 networks       of our own and of libraries: images (B, C, H, W) -> logits (B, num_classes)
 losses         what training minimizes
@@ -40,6 +41,7 @@ second block -> those of the first. tests/unit/test_architecture.py checks it.
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from tunebook import torchmetrics_import
 from tunebook.orphans import end_with_first_process
 from tunebook.torchvision_operators import install_import_patch
 
@@ -50,6 +52,7 @@ __all__ = ["Comparison", "Run", "Sweep", "compare", "load", "sweep", "train"]
 
 end_with_first_process()  # first, because the imports that follow take seconds
 install_import_patch()
+torchmetrics_import.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,7 @@
 """What a training step does beside a plain loop's is counted, so that it stays little."""
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -67,3 +69,13 @@ def test_an_epoch_is_one_record_of_metrics_for_each_call(tmp_path: Path) -> None
         (journal,) = folder.glob(f"out/2*/*/{JOURNAL}")
         found[epochs] = sum(record["kind"] == "points" for record in records.read(journal))
     assert found[6] - found[2] <= 4 * 3
+
+
+def test_training_begins_without_packages_that_only_results_need() -> None:
+    code = (
+        "import sys, tunebook.runs.execute;"
+        "heavy = {'mlflow', 'scipy.stats', 'sklearn', 'torchvision'};"
+        "print(heavy & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -22,6 +22,7 @@ FOUNDATION = {
     "tags",
     "text_output",
     "torchvision_operators",
+    "torchmetrics_import",
     "untrusted",
 }
 LEAVES = {"networks", "losses", "schedules", "task", "data", "training", "tracking", "analysis"}

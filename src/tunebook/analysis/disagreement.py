@@ -7,8 +7,6 @@ tells more than the two test metrics, since it leaves out the images on which th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 LEVEL = 0.05
 # The artifact with a run's prediction for each test image, and its columns.
 PREDICTIONS = "test/predictions.csv"
@@ -58,6 +56,8 @@ def compare_images(
     first: Sequence[ClassifiedImage], second: Sequence[ClassifiedImage]
 ) -> Disagreement:
     """Return how two runs differ; raise ValueError if they were tested on other images."""
+    from scipy.stats import binomtest  # here, because a run only needs the names above
+
     images = [(one.image, one.label) for one in first]
     if images != [(one.image, one.label) for one in second]:
         raise ValueError("the runs were tested on different images")

@@ -6,6 +6,7 @@ A source's shape and sizes are known before any image or label is loaded.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -17,7 +18,15 @@ from torch import Tensor
 from tunebook.config.validation import validate_args
 from tunebook.data.array_formats import idx_array, mnist_from_hub_wheel
 from tunebook.data.contents import Contents
-from tunebook.data.download import DataFile, Mirror, Origin, Wheel, check_files, read_files
+from tunebook.data.download import (
+    DataError,
+    DataFile,
+    Mirror,
+    Origin,
+    Wheel,
+    check_files,
+    read_files,
+)
 from tunebook.data.encoded import StoredImages
 from tunebook.data.preprocessing import Preprocessing
 
@@ -191,11 +200,19 @@ class Digits(Source):
     TEST_EVERY: ClassVar[int] = 5
 
     def load(self, root: Path) -> ImageSets:
-        """Load the images from scikit-learn's own files; `root` is not used."""
-        from sklearn.datasets import load_digits
+        """Load the images from scikit-learn's own file; `root` is not used.
 
-        bunch = load_digits()
-        images = torch.from_numpy(np.rint(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-        labels = torch.from_numpy(bunch.target).long()
+        Its `load_digits` reads the same file, but the import of scikit-learn takes a second.
+        """
+        package = find_spec("sklearn")
+        if package is None or package.origin is None:
+            raise DataError("data=digits needs scikit-learn, which is not installed")
+        file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        try:
+            table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 64 pixels and the label
+        except OSError as error:
+            raise DataError(f"{file}: scikit-learn's digits can't be read ({error})") from None
+        pixels = np.rint(table[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+        images, labels = torch.from_numpy(pixels), torch.from_numpy(table[:, -1]).long()
         test = torch.arange(len(labels)) % self.TEST_EVERY == 0
         return ImageSets(images[~test], labels[~test], images[test], labels[test])

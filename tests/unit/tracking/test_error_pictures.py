@@ -4,8 +4,11 @@ import io
 
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import binomtest
 
 from tunebook.tracking import error_pictures
 
@@ -35,6 +38,14 @@ def test_the_curve_is_the_share_of_right_predictions() -> None:
     assert sum(heights) == 14
     assert heights[4] == 4
     assert drawn(figure).std() > 0
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_intervals_are_those_of_scipy(counts: tuple[int, int]) -> None:
+    right, n = counts
+    expected = binomtest(right, n).proportion_ci(method="wilson")
+    found = error_pictures._interval(np.arange(n) < right)
+    np.testing.assert_allclose(found, (expected.low, expected.high), atol=1e-12)
 
 
 def test_the_most_confused_classes_come_first_and_the_surest_errors_of_each() -> None:
