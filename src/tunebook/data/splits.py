@@ -103,13 +103,10 @@ def split_off(
     size: the number of images to split off. With `groups`, images of one group stay together, and
     the number is only approximate. Raises ValueError if that is not possible.
     """
-    from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-
     if groups is None:
-        kept, taken = train_test_split(
-            np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed
-        )
-        return np.sort(kept), np.sort(taken)
+        return _split_classes(labels, size, seed)
+    from sklearn.model_selection import StratifiedGroupKFold
+
     folds = max(2, round(len(labels) / size))
     if folds > len(set(groups)):
         raise ValueError(f"{len(set(groups))} groups can't be split into {folds} parts")
@@ -119,6 +116,52 @@ def split_off(
         key=lambda parts: abs(len(parts[1]) - size),
     )
     return np.sort(kept), np.sort(taken)
+
+
+def _split_classes(
+    labels: Labels, size: int, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return what scikit-learn's stratified `train_test_split` returns, sorted.
+
+    The split of a run must not change with the version of a library, and importing scikit-learn
+    takes a second of each run's start.
+    """
+    classes, members = np.unique(labels, return_inverse=True)
+    counts = np.bincount(members)
+    if counts.min() < 2:
+        raise ValueError(f"{np.count_nonzero(counts < 2)} of the classes have only one image")
+    if min(size, len(labels) - size) < len(classes):
+        raise ValueError(f"each of the {len(classes)} classes needs an image in both parts")
+    rng = np.random.RandomState(seed)
+    kept = _shares(counts, len(labels) - size, rng)
+    _shares(counts - kept, size, rng)  # scikit-learn draws here too, although no choice is left
+    taken = [
+        np.flatnonzero(members == number)[rng.permutation(count)[kept[number] :]]
+        for number, count in enumerate(counts)
+    ]
+    is_taken = np.zeros(len(labels), dtype=bool)
+    is_taken[np.concatenate(taken)] = True
+    return np.flatnonzero(~is_taken), np.flatnonzero(is_taken)
+
+
+def _shares(counts: Labels, total: int, rng: np.random.RandomState) -> Labels:
+    """Return how many images to take of each class, so that they are `total` images.
+
+    The classes with the largest remainders are rounded up; `rng` chooses among equal ones.
+    """
+    exact = counts / counts.sum() * total
+    shares = np.floor(exact)
+    missing = int(total - shares.sum())
+    remainders = exact - shares
+    for value in np.unique(remainders)[::-1]:
+        if missing <= 0:
+            break
+        equal = np.flatnonzero(remainders == value)
+        chosen = rng.choice(equal, size=min(len(equal), missing), replace=False)
+        shares[chosen] += 1
+        missing -= len(chosen)
+    whole: Labels = shares.astype(np.int64)
+    return whole
 
 
 def split_fold(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from tunebook.config.validation import SettingError
-from tunebook.data.splits import check_fold, fold_sizes, split_fold
+from tunebook.data.splits import check_fold, fold_sizes, split_fold, split_off
 
 CLASS_SIZES = st.lists(st.integers(2, 40), min_size=2, max_size=5)
 
@@ -16,6 +17,29 @@ CLASS_SIZES = st.lists(st.integers(2, 40), min_size=2, max_size=5)
 def labels_of(sizes: list[int], seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     return np.random.default_rng(seed).permutation(labels).astype(np.int64)
+
+
+@given(sizes=CLASS_SIZES, share=st.floats(0.01, 0.99), seed=st.integers(0, 2**32 - 1))
+def test_a_part_that_is_split_off_is_the_one_that_scikit_learn_chooses(
+    sizes: list[int], share: float, seed: int
+) -> None:
+    labels = labels_of(sizes, seed % 1000)
+    size = round(share * len(labels))
+    assume(min(size, len(labels) - size) >= len(sizes))
+    expected = train_test_split(
+        np.arange(len(labels)), test_size=size, stratify=labels, random_state=seed
+    )
+    for found, theirs in zip(split_off(labels, size, seed), expected, strict=True):
+        assert found.tolist() == sorted(theirs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size", "problem"),
+    [([20, 1], 5, "1 of the classes have only one image"), ([20, 20, 20], 2, "in both parts")],
+)
+def test_classes_that_can_not_be_split(sizes: list[int], size: int, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        split_off(labels_of(sizes, 0), size, 0)
 
 
 @given(sizes=CLASS_SIZES, folds=st.integers(2, 10), seed=st.integers(0, 2**32 - 1))

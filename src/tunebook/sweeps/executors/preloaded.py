@@ -18,8 +18,6 @@ MODULES = (
     "matplotlib.backends.backend_agg",
     "mlflow.pytorch",
     "mlflow.store.tracking.sqlalchemy_store",
-    "sklearn.datasets",
-    "sklearn.model_selection",
     "sqlalchemy.dialects.sqlite",
     # What torch and MLflow import when a model is exported.
     "torch.export._trace",
