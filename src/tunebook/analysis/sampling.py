@@ -1,6 +1,6 @@
 """Find what was sampled too little to judge, and values with which runs fail."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +12,10 @@ from tunebook.analysis.effects import LEVEL, MIN_RUNS, Effect, holm
 from tunebook.analysis.leaderboard import by_configuration, objectives
 from tunebook.analysis.learning import chance_level, is_ranked
 from tunebook.analysis.levels import Level, is_listed, levels, scale
-from tunebook.analysis.results import Results, Run, Setting
+from tunebook.analysis.results import Results, Run, Setting, family
 
 PERMUTATIONS = 5000
+THIRDS = tuple(f"in the {which} third of its range" for which in ("lower", "middle", "upper"))
 FAILED = {"failed", "diverged", "killed", "timed out"}
 
 
@@ -104,6 +105,10 @@ def failing(results: Results) -> tuple[Failing, ...]:
 def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> tuple[Failing, ...]:
     """Return the levels with significantly more bad runs than the other levels of their setting.
 
+    Settings with the same key and a range each, such as the learning rates of several optimizers,
+    also count together, by the thirds of their ranges; of the family and its members, the clearest
+    is returned for each third.
+
     The test is Fisher's exact test, one-sided, adjusted over all levels (Holm 1979). If
     configurations repeat, whole configurations are permuted instead: runs of the same settings fail
     together.
@@ -114,9 +119,10 @@ def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> t
     groups = by_configuration(rows)
     permute = len(groups) < len(rows) and not only_one_varies(results.settings, rows)
     counted: dict[tuple[int, int], Failing] = {}
-    for place, setting in enumerate(results.settings):
-        having = {member for level in levels(setting, rows) for member in level.members}
-        for level in levels(setting, rows):
+    each = [(setting, levels(setting, rows)) for setting in results.settings]
+    for place, (setting, its_levels) in enumerate([*each, *_joint_thirds(each)]):
+        having = {member for level in its_levels for member in level.members}
+        for level in its_levels:
             inside = set(level.members)
             if not 0 < len(inside) < len(having):
                 continue
@@ -130,7 +136,39 @@ def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> t
             counted[place, level.place] = Failing(setting, level, failed, n, elsewhere, rest, p)
     adjusted = holm({key: one.p for key, one in counted.items()})
     found = [replace(one, p=adjusted[key]) for key, one in counted.items() if adjusted[key] < LEVEL]
-    return tuple(sorted(found, key=lambda one: one.p))
+    clearest: dict[object, Failing] = {}
+    # At equal p, the name of a family sorts before those of its members.
+    for one in sorted(found, key=lambda one: (one.p, one.setting.name)):
+        is_third = one.level.low is not None or one.level.text in THIRDS
+        key = (
+            (family(one.setting.name), one.level.place)
+            if is_third
+            else (one.setting.name, one.level.text)
+        )
+        clearest.setdefault(key, one)
+    return tuple(clearest.values())
+
+
+def _joint_thirds(
+    each: Sequence[tuple[Setting, tuple[Level, ...]]],
+) -> Iterator[tuple[Setting, tuple[Level, ...]]]:
+    """Yield each family of several ranges as one setting, with the thirds of all as its levels.
+
+    The ranges may differ, as what is a high learning rate depends on the optimizer.
+    """
+    families: dict[str, list[tuple[Level, ...]]] = {}
+    for setting, its_levels in each:
+        if all(level.low is not None for level in its_levels):
+            families.setdefault(family(setting.name), []).append(its_levels)
+    for name, members in families.items():
+        if len(members) > 1:
+            yield (
+                Setting(name, True),
+                tuple(
+                    Level(text, tuple(row for one in members for row in one[place].members), place)
+                    for place, text in enumerate(THIRDS)
+                ),
+            )
 
 
 def _permuted_p(groups: Sequence[Sequence[int]], inside: set[int], bad: Sequence[bool]) -> float:

@@ -5,6 +5,7 @@ import math
 import re
 import shlex
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,48 @@ def test_values_under_which_runs_fail_are_told() -> None:
     ]
     (one,) = findings(results(*runs)).failing
     assert (one.level.text, one.failed, one.of, one.elsewhere) == ("sgd", 8, 8, 0)
+
+
+def rates_that_do_not_learn(share: float, studies: int) -> Iterator[Results]:
+    """Yield studies of two optimizers whose high learning rates often leave a run at chance.
+
+    Each optimizer has a range of its own. share: of the runs in the upper third.
+    """
+    ranges = {"adam": (1e-4, 1e-2), "sgd": (1e-2, 1.0)}
+    rates = {
+        name: Setting(f"lr (optimizer={name})", True, (), low, high, log=True)
+        for name, (low, high) in ranges.items()
+    }
+    for number in range(studies):
+        rng = np.random.default_rng(number)
+        runs = []
+        for seed in range(60):
+            name, place = ("adam", "sgd")[seed % 2], rng.random()
+            low, high = ranges[name]
+            values = {"optimizer": name, rates[name].name: low * (high / low) ** place}
+            learns = rng.random() >= (share if place > 2 / 3 else 0.03)
+            objective = float(rng.normal(0.95, 0.01)) if learns else 0.1
+            runs.append(Run(str(seed), str(seed), values, 0, "complete", objective))
+        settings = (OPTIMIZER, *rates.values())
+        yield Results("s", "val/acc", "max", settings, tuple(runs), classes=10)
+
+
+def test_ranges_of_one_key_are_counted_together_where_runs_do_not_learn() -> None:
+    """What a high learning rate is depends on the optimizer; too few runs of each show it."""
+    together = [
+        one
+        for made in rates_that_do_not_learn(0.5, 20)
+        for one in findings(made).failing
+        if one.setting.name == "lr"
+    ]
+    assert len(together) >= 15
+    assert {one.level.text for one in together} == {"in the upper third of its range"}
+    assert all(one.failed > one.elsewhere and not one.learns for one in together)
+    made = next(rates_that_do_not_learn(0.5, 1))
+    (said,) = [one for one in findings(made).sentences if one.startswith("Runs do not learn")]
+    assert said.startswith("Runs do not learn with lr in the upper third of its range: ")
+    equal = sum(bool(findings(made).failing) for made in rates_that_do_not_learn(0.03, 20))
+    assert equal <= 2
 
 
 @pytest.mark.parametrize(
