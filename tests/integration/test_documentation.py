@@ -80,7 +80,7 @@ def shrunk(words: list[str]) -> list[str]:
     small = dict(SMALL)
     if OWN_IMAGES in words:
         del small["data"]
-    if "experiment=mnist_fast" in words:
+    if any(word.startswith("experiment=mnist_fast") for word in words):
         small["model.kernel_size"] = "2"  # LeNet pools digits to 2 x 2 pixels
     if "-m" in words:
         small |= SMALL_SWEEP
