@@ -11,11 +11,11 @@ import tunebook
 from tests.helpers.runs import with_store
 from tunebook.runs import make_network
 
-PAIRS = 12
+PAIRS = 20
 LEARNS = (
     "data=digits", "trainer=cpu", "trainer.max_epochs=15", "optimizer=adam", "optimizer.lr=0.005",
-    "model.filters=8", "model.dense_dropout=0.5", "tracking.save_model=false", "tracking.save_pictures=false",
-    "tracking.system_metrics=false",
+    "model.filters=8", "model.dense_dropout=0.5", "tracking.save_model=false",
+    "tracking.save_pictures=false", "tracking.system_metrics=false",
 )  # fmt: skip
 
 

@@ -70,14 +70,13 @@ def describe_run(
         if config.choices.get(group) and group not in ("tracking", "sweep")
     }
     settings = hyperparameters(config.settings)
-    defaults = hyperparameters(plain(with_choices(config.choices)))
     tracker = parts.tracker
     script, *arguments = config.command
     words = [word for word in arguments if not word.startswith("hydra.run.dir=")]
     tags = describe.tags(ROOT, Path(script).resolve(), words) | dict(trial.tags)
     tracker.describe(
         experiment=parts.settings["experiment_name"],
-        name=trial.name or describe.run_name(choices, default_choices(), settings, defaults),
+        name=trial.name or _name(config, choices, settings),
         parent=trial.parent,
         params=choices | ({"sweep": trial.option} if trial.option else {}) | settings,
         tags=tags
@@ -88,6 +87,12 @@ def describe_run(
         }
         | _directions(parts),
     )
+
+
+def _name(config: RunConfig, choices: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+    """Return the name of a run that is not a trial, which says what differs from the defaults."""
+    defaults = hyperparameters(plain(with_choices(config.choices)))
+    return describe.run_name(choices, default_choices(), settings, defaults)
 
 
 def _directions(parts: RunComponents) -> dict[str, str]:
