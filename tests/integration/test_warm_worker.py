@@ -10,7 +10,7 @@ from tests.helpers.runs import with_store
 # Imports what the fork server does, then runs a trial's words in the same process.
 SCRIPT = """
 import gc, json, sys
-import tunebook.sweeps.executors.preloaded
+import tunebook.sweeps.executors.preloaded_results
 from tunebook.config.compose import recompose
 from tunebook.config.run_config import RunConfig
 from tunebook.runs.execute import execute

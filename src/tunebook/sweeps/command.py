@@ -75,7 +75,8 @@ def read_checked(overrides: Sequence[str]) -> tuple[Request, DictConfig]:
 
     local = request.settings["executor"] == "local" and not request.settings["dry_run"]
     # The fork server's imports take as long as importing torch here.
-    with fork_server.started_early() if local else contextlib.nullcontext():
+    tests = bool(request.settings["test"])
+    with fork_server.started_early(tests) if local else contextlib.nullcontext():
         from tunebook.runs.early_check import EarlyCheck
 
         check = EarlyCheck()

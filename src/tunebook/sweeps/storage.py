@@ -77,7 +77,13 @@ class PatientStorage(RDBStorage):
             options: dict[str, Any] = {"pool_pre_ping": True}
         else:
             options = {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
-        super().__init__(address, engine_kwargs=options)
+        # A process that finds the database need not check what the one that created it has checked.
+        super().__init__(
+            address,
+            engine_kwargs=options,
+            skip_compatibility_check=must_exist,
+            skip_table_creation=must_exist,
+        )
         if self._file is not None:
             self._inode = _inode(self._file)
 

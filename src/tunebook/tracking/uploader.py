@@ -42,6 +42,7 @@ ARTIFACTS = "artifacts"
 SEND_EVERY_S = 1.0  # short epochs share a call
 # Before MLflow is imported, so that training has begun by then: imports of two threads take turns.
 FIRST_S = 1.0
+AGAIN_S, SOON_S = 1.0, 0.01  # between two attempts at the end of a run, after a failure or without
 MAX_WAIT_S = 30.0  # between two attempts, while a store can't be reached
 
 
@@ -98,7 +99,7 @@ class Uploader(threading.Thread):
                 if self._closing.is_set() and not self.delivery.waiting:
                     return
                 if self._closing.wait(wait_s):
-                    time.sleep(0.1 if not self.problem else 1.0)
+                    time.sleep(AGAIN_S if self.problem else SOON_S)
 
     def _upload_pending(self, uri: str) -> None:
         # The problems are not logged here; sync reports them.

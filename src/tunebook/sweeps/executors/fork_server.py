@@ -15,27 +15,31 @@ import psutil
 from tunebook.config.paths import IS_WHEEL, PACKAGE, PROJECT
 from tunebook.config.project import VARIABLE
 
-PRELOADED = "tunebook.sweeps.executors.preloaded"  # the module that the process imports
+PRELOADED = "tunebook.sweeps.executors.preloaded"  # the modules that the process imports
+PRELOADED_RESULTS = "tunebook.sweeps.executors.preloaded_results"
 
 
-def started() -> ForkServerContext:
-    """Start the process unless it is there, and return the context that forks from it."""
+def started(tests: bool) -> ForkServerContext:
+    """Start the process unless it is there, and return the context that forks from it.
+
+    tests: whether trials are tested, which then save pictures and a model.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([PRELOADED])
+    context.set_forkserver_preload([PRELOADED, PRELOADED_RESULTS] if tests else [PRELOADED])
     with environment():
         multiprocessing.forkserver.ensure_running()
     return context
 
 
 @contextlib.contextmanager
-def started_early() -> Iterator[None]:
+def started_early(tests: bool) -> Iterator[None]:
     """Start the process, and kill it if the block ends with an error.
 
     It would end by itself after its imports. Until then, it would hold this process's output open,
     so that a program that reads this output would wait for seconds.
     """
     before = set(_running())
-    started()
+    started(tests)
     try:
         yield
     except BaseException:

@@ -59,18 +59,19 @@ class TrialProcess:
 class LocalExecutor:
     """Start workers on this machine.
 
-    count, threads: None for the number that uses the cores (or the GPUs) best.
+    count, threads: None for the number that uses the cores (or the GPUs) best. tests: whether
+    trials are tested.
     """
 
     def __init__(
-        self, count: int | None, threads: int | None, trials: int, accelerator: str
+        self, count: int | None, threads: int | None, trials: int, accelerator: str, tests: bool
     ) -> None:
         self._gpus = gpus() if device_kind(accelerator) == "gpu" else []
         self.count = count or len(self._gpus) or min(cores(), trials)
         # More threads than cores make every step many times slower.
         self.threads = threads or max(1, cores() // self.count)
         self._used: list[str] = []
-        self._context = fork_server.started()
+        self._context = fork_server.started(tests)
 
     def open(self, folder: Path) -> None:
         """Do nothing, because there is nothing to prepare."""

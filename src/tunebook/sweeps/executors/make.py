@@ -25,7 +25,9 @@ def make_executor(
     if kind == "local":
         from tunebook.sweeps.executors.local import LocalExecutor
 
-        return LocalExecutor(settings["workers"], settings["threads"], trials, accelerator)
+        return LocalExecutor(
+            settings["workers"], settings["threads"], trials, accelerator, settings["test"]
+        )
     own = settings[kind]
     if kind == "ray":
         require("ray", "ray")

@@ -48,7 +48,7 @@ class Host:
         os.environ[VARIABLE] = project
         with contextlib.suppress(OSError):  # another machine may be without it
             os.chdir(folder)
-        self._executor = LocalExecutor(1, 1, 1, "cpu")
+        self._executor = LocalExecutor(1, 1, 1, "cpu", tests=True)
         self._worker: Worker | None = None
 
     def machine(self) -> str:

@@ -43,7 +43,7 @@ def serve(job: Path) -> None:
     The job ends if the driver asks it to, or if the driver is dead.
     """
     redact_output()
-    executor = LocalExecutor(1, 1, 1, "cpu")
+    executor = LocalExecutor(1, 1, 1, "cpu", tests=True)
     driver = Heartbeat(job.parent / BEAT)
     (job / READY).write_text(socket.gethostname())
     number = 0
