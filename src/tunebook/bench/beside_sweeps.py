@@ -20,16 +20,17 @@ from tunebook.bench.peer_process import PeerFailed, run_peer
 from tunebook.bench.plain_loop import parts_of
 from tunebook.bench.sweeps import MANY, WORKERS
 from tunebook.bench.tables import Row, Table, ratios
+from tunebook.metrics.facts import LOSS, VALIDATION, full_name
 
 SEARCH = (
     "-m", *DIGITS, "trainer.precision=32-true", "sweep=random", "sweep.space=null",
     "optimizer.lr=tag(log, interval(0.1, 3.0))", "model.conv_dropout=interval(0.0, 0.5)",
     "model.dense_dropout=interval(0.0, 0.7)", f"sweep.workers={WORKERS}",
 )  # fmt: skip
-# A trial of one epoch that finished has a single validation accuracy.
+# A trial of one epoch has a single validation loss, under the same name in all frameworks.
 FINISHED = """
     SELECT COUNT(*) FROM runs JOIN metrics USING (run_uuid)
-    WHERE status = 'FINISHED' AND metrics.key = 'val/acc'
+    WHERE status = 'FINISHED' AND metrics.key = ?
 """
 
 
@@ -48,7 +49,7 @@ class Place:
     def finished(self) -> int:
         """Return the number of trials in MLflow that finished their epoch."""
         with contextlib.closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
-            (count,) = database.execute(FINISHED).fetchone()
+            (count,) = database.execute(FINISHED, [full_name(VALIDATION, LOSS)]).fetchone()
         return int(count)
 
 

@@ -2,7 +2,7 @@
 
 Arguments: a file of arrays (.npz: images uint8 (N, H, W) and labels of train, val and test), the
 batch size, the epochs, and a precision of Keras. Its last line has the number of epochs and the
-test accuracy. The interpreter needs keras and a backend for it, but not Tunebook.
+test loss. The interpreter needs keras and a backend for it, but not Tunebook.
 """
 
 import sys
@@ -26,8 +26,8 @@ def main() -> None:
         verbose=2,
         validation_data=parts["val"],
     )
-    _, accuracy = model.evaluate(*parts["test"], verbose=0)
-    print(len(history.epoch), accuracy)
+    loss, _ = model.evaluate(*parts["test"], verbose=0)
+    print(len(history.epoch), loss)
 
 
 if __name__ == "__main__":
