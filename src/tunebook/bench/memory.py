@@ -3,7 +3,8 @@
 The figure is the sum of the proportional set sizes (PSS) of a process and its descendants. PSS
 divides a page that several processes share by their number. A worker of a sweep shares the pages
 of the imported packages with the process that it was forked from, and the resident set size (RSS)
-would count them once for each worker.
+would count them once for each worker. The benchmark itself has loaded torch's libraries, too, so
+that a command alone would occupy somewhat more.
 """
 
 import subprocess
@@ -19,7 +20,7 @@ from tunebook.bench.tables import Row, Table
 EVERY_S = 0.1
 GB = 1e9
 WORKERS = (1, 2)
-TRIALS = "seed=1,2"  # one for each worker
+TRIALS = 2  # of each worker, which occupies more in its second than in its first
 
 
 def _pss(process: psutil.Process) -> int:
@@ -62,7 +63,10 @@ def peak_gb(command: str, words: Sequence[str]) -> float:
 
 
 def measure_memory(rounds: int, overrides: Sequence[str]) -> Table:
-    """Measure a run of one epoch and a sweep with each number of workers, in `rounds` rounds."""
+    """Measure a run of one epoch and a sweep with each number of workers, in `rounds` rounds.
+
+    Each worker has one thread and two trials, so that only the number of workers differs.
+    """
     run: list[float] = []
     sweeps: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     with tempfile.TemporaryDirectory() as folder:
@@ -73,13 +77,12 @@ def measure_memory(rounds: int, overrides: Sequence[str]) -> Table:
             run.append(peak_gb("train", [*words, f"outputs={folder}/outputs"]))
             for workers, found in sweeps.items():
                 name = f"{number}-{workers}"
-                found.append(
-                    peak_gb(
-                        "train",
-                        ["-m", *words, TRIALS, f"sweep.workers={workers}",
-                         f"outputs={folder}/{name}", f"experiment_name={name}"],
-                    )
-                )  # fmt: skip
+                sweep = [
+                    "-m", *words, f"seed=range(1,{TRIALS * workers + 1})",
+                    f"sweep.workers={workers}", "sweep.threads=1",
+                    f"outputs={folder}/{name}", f"experiment_name={name}",
+                ]  # fmt: skip
+                found.append(peak_gb("train", sweep))
     few, many = sweeps.values()
     return Table(
         "peak memory of all processes, one epoch",

@@ -72,6 +72,8 @@ def test_the_table_has_what_a_further_worker_takes(monkeypatch: pytest.MonkeyPat
     ]  # fmt: skip
     assert all("data=digits" in words for words in asked)
     assert ["-m" in words for words in asked] == [False, True, True] * 2
+    seeds = [word for words in asked for word in words if word.startswith("seed=")]
+    assert seeds == ["seed=range(1,3)", "seed=range(1,5)"] * 2  # as many trials for each worker
 
 
 @pytest.mark.slow
