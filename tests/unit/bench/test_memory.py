@@ -80,6 +80,5 @@ def test_the_table_has_what_a_further_worker_takes(monkeypatch: pytest.MonkeyPat
 def test_a_run_and_sweeps_are_measured() -> None:
     table = measure_memory(1, ["data=digits", "trainer=cpu", "debug=quick"])
     run, few, many, further = (row.values[0] for row in table.rows)
-    assert run > 0.1
-    assert few < many
+    assert min(run, few, many) > 0.1
     assert further == many - few
