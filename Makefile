@@ -44,7 +44,7 @@ test-all: install ## every test; needs the network once, for MNIST
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 --dist loadgroup -m 'not alone' --hypothesis-profile=searching
 	$(TEST_ENVIRONMENT) $(BIN)/pytest -q -n 2 -m alone
 
-bench: install ## speed beside a plain loop and Keras, of commands and sweeps; let nothing else run meanwhile
+bench: install ## speed beside a plain loop, Keras, Ray Tune and others, and memory; let nothing else run meanwhile
 	$(BIN)/python src/bench.py
 
 profile: install ## where the time of a training step and of the imports goes

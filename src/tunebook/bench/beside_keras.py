@@ -4,28 +4,22 @@ They take turns, an epoch each. Keras runs in a process of its own, which waits 
 interpreter may be another one, since TensorFlow and MLflow need different versions of packages.
 """
 
-import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import pytorch_lightning as pl
 
-from tunebook.bench import keras_peer
+from tunebook.bench.arrays import save_arrays
+from tunebook.bench.peer_process import PEERS, PeerFailed, last_line
 from tunebook.bench.plain_loop import parts_of, train_recorded
 from tunebook.bench.tables import Row, Table, ratios
-from tunebook.runs.assemble import RunComponents
 
 # Our precisions -> those of Keras that are measured beside them.
-PEERS = {"bf16-mixed": ("mixed_bfloat16", "float32"), "32-true": ("float32",)}
-
-
-class KerasUnavailable(Exception):
-    """Report that an interpreter can't train with Keras."""
+PRECISIONS = {"bf16-mixed": ("mixed_bfloat16", "float32"), "32-true": ("float32",)}
 
 
 class Peer:
@@ -33,9 +27,8 @@ class Peer:
 
     def __init__(self, python: str, arrays: Path, batch_size: int, precision: str) -> None:
         self._process = subprocess.Popen(
-            [python, keras_peer.__file__, str(arrays), str(batch_size), precision],
+            [python, str(PEERS / "keras_peer.py"), str(arrays), str(batch_size), precision],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONSAFEPATH": "1"},  # the files beside the script are not for it
         )  # fmt: skip
         self._read("ready")
 
@@ -51,8 +44,7 @@ class Peer:
         assert self._process.stderr is not None
         line = self._process.stdout.readline().strip()
         if not line or expected not in line:
-            last = (self._process.stderr.read().strip().splitlines() or ["no output"])[-1]
-            raise KerasUnavailable(last)
+            raise PeerFailed(last_line(self._process.stderr.read()))
         return line
 
     def __enter__(self) -> Self:
@@ -88,18 +80,12 @@ class TakingTurns(pl.Callback):
         self._close_epoch()
 
 
-def save_arrays(parts: RunComponents, file: Path) -> None:
-    """Write the images and labels that both train with in an epoch."""
-    arrays: dict[str, Any] = {}
-    for split in ("train", "val"):
-        chosen, limit = parts.data.sets[split], parts.settings["trainer"][f"limit_{split}_batches"]
-        size = parts.data.batch_size if split == "train" else parts.data.eval_batch_size
-        images = limit * size if isinstance(limit, int) else int(limit * len(chosen))
-        arrays |= {
-            f"{split}_images": chosen.images[:images].numpy()[:, 0],
-            f"{split}_labels": chosen.labels[:images].numpy(),
-        }
-    np.savez(file, **arrays)
+def no_keras(python: str, error: PeerFailed) -> str:
+    """Return the line that says why a table beside Keras is skipped."""
+    return (
+        f"{python} can't train with Keras ({error}); "
+        "--keras-python names an interpreter that has keras and tensorflow"
+    )
 
 
 def measure_keras(pairs: int, overrides: Sequence[str], python: str) -> Table:
@@ -116,15 +102,12 @@ def measure_keras(pairs: int, overrides: Sequence[str], python: str) -> Table:
         save_arrays(parts, arrays)
         peers: dict[str, Peer] = {}
         try:
-            for theirs in PEERS[precision]:
+            for theirs in PRECISIONS[precision]:
                 peers[theirs] = Peer(python, arrays, parts.data.batch_size, theirs)
             clock = TakingTurns(peers)
             train_recorded(parts, clock)
-        except KerasUnavailable as error:
-            table.skipped = (
-                f"{python} can't train with Keras ({error}); "
-                "--keras-python names an interpreter that has keras and tensorflow"
-            )
+        except PeerFailed as error:
+            table.skipped = no_keras(python, error)
             return table
         finally:
             for peer in peers.values():

@@ -1,4 +1,4 @@
-"""Measure what the framework costs, beside a plain PyTorch loop and beside Keras.
+"""Measure what the framework costs, beside a plain PyTorch loop and other frameworks.
 
 Usage: `python src/bench.py` (or `make bench`), with nothing else running on the machine. What is
 compared takes turns, so that a machine whose speed drifts slows both. Each figure is a median. All
@@ -6,9 +6,11 @@ measurements are written to a file (JSON), too.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from tunebook import program
 from tunebook.config.output import quiet  # first: tunebook repairs torchvision's import
@@ -16,12 +18,23 @@ from tunebook.config.output import quiet  # first: tunebook repairs torchvision'
 from tunebook.bench.commands import FIRST_STEP, measure_commands  # isort: skip
 from tunebook.bench.images import measure  # isort: skip
 from tunebook.bench.beside_keras import measure_keras  # isort: skip
+from tunebook.bench.beside_sweeps import HYDRA, RAY, measure_sweeps_beside  # isort: skip
+from tunebook.bench.memory import measure_memory  # isort: skip
 from tunebook.bench.plain_loop import measure_plain_loop  # isort: skip
 from tunebook.bench.profiles import import_profile, step_profile  # isort: skip
 from tunebook.bench.sweeps import measure_sweeps  # isort: skip
 from tunebook.bench.tables import Table, machine, write_json  # isort: skip
+from tunebook.bench.whole import measure_whole  # isort: skip
+from tunebook.cli.entry import BAD_INPUT, fail  # isort: skip
+from tunebook.config.validation import format_value  # isort: skip
 
-TABLES = ("plain", "keras", "commands", "sweeps")
+TABLES = ("plain", "keras", "whole", "commands", "sweeps", "ray", "hydra", "memory")
+# Option -> what the interpreter that it names must have.
+INTERPRETERS = {
+    "--keras-python": "Keras",
+    "--ray-python": "Ray Tune, Lightning and MLflow",
+    "--hydra-python": "Hydra's Optuna sweeper, Lightning and MLflow",
+}
 
 
 def _names(text: str) -> list[str]:
@@ -31,6 +44,19 @@ def _names(text: str) -> list[str]:
         if name not in TABLES:
             raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(TABLES)}")
     return names
+
+
+def _interpreter(text: str) -> str:
+    """Return the absolute path of a Python interpreter, since peers run in another folder."""
+    found = shutil.which(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{format_value(text)} is not a program")
+    return str(Path(found).absolute())
+
+
+def _refuse(message: str) -> NoReturn:
+    """Report what argparse refused, without its usage."""
+    fail(message, BAD_INPUT)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,9 +70,11 @@ def _parser() -> argparse.ArgumentParser:
         "--tables", type=_names, default=TABLES, help=f"some of {','.join(TABLES)} (all)"
     )
     parser.add_argument("--json", type=Path, default=Path("outputs/bench.json"), help="a file")
-    parser.add_argument(
-        "--keras-python", default=sys.executable, help="an interpreter that has Keras"
-    )
+    for option, packages in INTERPRETERS.items():
+        parser.add_argument(
+            option, type=_interpreter, default=sys.executable, metavar="PYTHON",
+            help=f"an interpreter that has {packages}",
+        )  # fmt: skip
     parser.add_argument(
         "--profile", action="store_true", help="only show where a step's time and imports go"
     )
@@ -55,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--side", type=int, default=64, help="size of these images, in pixels")
     parser.add_argument("overrides", nargs="*", help="settings of what is trained, as for train.py")
+    parser.error = _refuse  # type: ignore[method-assign]
     return parser
 
 
@@ -64,8 +93,12 @@ def _measured(arguments: argparse.Namespace) -> list[Table]:
     measures: dict[str, Callable[[], Table]] = {
         "plain": lambda: measure_plain_loop(pairs, overrides),
         "keras": lambda: measure_keras(pairs, overrides, arguments.keras_python),
+        "whole": lambda: measure_whole(pairs, overrides, arguments.keras_python),
         "commands": lambda: measure_commands(pairs),
         "sweeps": lambda: measure_sweeps(pairs),
+        "ray": lambda: measure_sweeps_beside(RAY, pairs, arguments.ray_python),
+        "hydra": lambda: measure_sweeps_beside(HYDRA, pairs, arguments.hydra_python),
+        "memory": lambda: measure_memory(pairs, overrides),
     }
     found = []
     for name in arguments.tables:

@@ -8,6 +8,7 @@ epoch with its validation. The interpreter needs keras and a backend for it, but
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -38,21 +39,27 @@ def network(keras: Any, side: int) -> Any:
     return model
 
 
-def main() -> None:
-    """Train an epoch whenever a line is read, until there is none."""
-    import keras  # type: ignore[import-not-found]
+def load(keras: Any, file: str, splits: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Return the images, in [0, 1], and the one-hot labels of each split."""
     import numpy as np
 
-    file, batch_size, precision = sys.argv[1:]
-    keras.mixed_precision.set_global_policy(precision)
     with np.load(file) as arrays:
-        parts = {
+        return {
             split: (
                 arrays[f"{split}_images"].astype("float32")[..., None] / 255,
                 keras.utils.to_categorical(arrays[f"{split}_labels"], 10),
             )
-            for split in ("train", "val")
+            for split in splits
         }
+
+
+def main() -> None:
+    """Train an epoch whenever a line is read, until there is none."""
+    import keras  # type: ignore[import-not-found]
+
+    file, batch_size, precision = sys.argv[1:]
+    keras.mixed_precision.set_global_policy(precision)
+    parts = load(keras, file, ("train", "val"))
     model = network(keras, parts["train"][0].shape[1])
     print("ready", flush=True)
     for _ in sys.stdin:
