@@ -41,7 +41,7 @@ def pictures(results: Results, findings: Findings) -> Iterator[Picture]:
             yield settings.of_pairs(results, findings, tested)
         if len(tested) > 2 and len(findings.compared.runs) > 3:
             yield settings.parallel(results, findings, tested)
-        if any(run.curve for run in results.runs):
+        if any(len(run.curve) > 1 for run in results.runs):
             yield runs.curves(results)
         if cost.can_be_drawn(findings):
             yield cost.against_time(results, findings)
