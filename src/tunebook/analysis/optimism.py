@@ -120,11 +120,11 @@ def _scaled(one: Configuration, scale: Scale) -> Configuration:
 def _shrunk(ranked: Sequence[Configuration], noise: SeedNoise, worse: int) -> tuple[float, float]:
     """Return the leader's estimated mean over seeds, and half the width of its 95 % interval.
 
-    ranked: configurations with values of which higher is better, in any order.
+    ranked: configurations with values of which higher is better, the leader first.
     worse: the number of further configurations, all of which are worse.
     """
     in_order = sorted(ranked, key=lambda one: -one.median)
-    leader, total = in_order[0], len(in_order) + worse
+    leader, total = ranked[0], len(in_order) + worse
     half = in_order[: max(MIN_CONFIGURATIONS // 2, min(len(in_order), (total + 1) // 2))]
     values = np.array([one.median for one in half])
     variances = np.array([_variance(one, noise) for one in half])
@@ -132,7 +132,7 @@ def _shrunk(ranked: Sequence[Configuration], noise: SeedNoise, worse: int) -> tu
     spread, centre = np.polyfit(expected, values, 1)
     # Among the better half, configurations with luck are overrepresented, not those with few runs.
     between = max(0.0, float(spread) ** 2 - float(np.mean(variances)))
-    own = float(variances[0])
+    own = _variance(leader, noise)
     kept = between / (between + own) if own > 0 else 1.0
     mean = float(centre) + kept * (leader.median - float(centre))
     # The variance of the estimate if the spread were known; what its estimate adds (Morris 1983),

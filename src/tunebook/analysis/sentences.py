@@ -145,6 +145,10 @@ def _leader(found: Found) -> Iterator[str]:
     leader, name = found.leaderboard[0], found.results.objective
     start = "Best" if len(_ranked(found)) > 1 else "The only configuration compared"
     text = f"{start}: {configuration_text(leader)} with {name} {measured_text(name, leader)}"
+    sign, others = (1 if found.results.direction == "max" else -1), _ranked(found)[1:]
+    ahead = sum(not one.mostly_fails and sign * (one.median - leader.median) > 0 for one in others)
+    if ahead:
+        text += f"; better medians of fewer runs ({counted(ahead, 'configuration')}) may be luck"
     yield (
         f"{text}; how much of that is due to its seed is unknown." if leader.n == 1 else f"{text}."
     )

@@ -68,6 +68,20 @@ def test_a_leaderboard_holds_configurations() -> None:
     assert second.seeds == (1, 2)
 
 
+def test_a_lucky_single_run_does_not_come_before_repeated_runs() -> None:
+    """The noise between seeds is 0.3 points here: as much may be luck, 3 points are not."""
+    repeated = [run(seed, 0.95 + step / 1e3, lr=1.0) for seed, step in enumerate((-4, -2, 0, 2, 4))]
+    lucky, better = run(9, 0.953, lr=2.0), run(9, 0.98, lr=3.0)
+    made = results(*repeated, lucky, run(9, 0.94, lr=4.0))
+    assert [one.values["lr"] for one in leaderboard(made)] == [1.0, 2.0, 4.0]
+    assert (
+        "better medians of fewer runs (1 configuration) may be luck" in findings(made).sentences[0]
+    )
+    assert leaderboard(results(*repeated, lucky, better))[0].values["lr"] == 3.0
+    once = results(*repeated[2:3], lucky)
+    assert [one.values["lr"] for one in leaderboard(once)] == [2.0, 1.0]
+
+
 def test_pruned_runs_are_compared_at_an_epoch_that_all_have_reached() -> None:
     whole = replace(run(0, 0.9), curve=((0, 0.5), (1, 0.6), (2, 0.9)))
     pruned = replace(run(1, 0.55, "pruned"), curve=((0, 0.3), (1, 0.55)))
