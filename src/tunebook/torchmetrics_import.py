@@ -68,7 +68,7 @@ def _placeholders() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _import_with_placeholders(loader: Loader, module: ModuleType) -> None:
+def _execute(loader: Loader, module: ModuleType) -> None:
     """Execute torchmetrics' module; without placeholders if its version needs the real modules."""
     del loader.exec_module  # so that it is the method of its class again
     before = set(sys.modules)
@@ -93,7 +93,7 @@ class _BeforeTorchmetrics(MetaPathFinder):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec("torchmetrics")
         if spec is not None and (loader := spec.loader) is not None:
-            loader.exec_module = partial(_import_with_placeholders, loader)  # type: ignore[method-assign]
+            loader.exec_module = partial(_execute, loader)  # type: ignore[method-assign]
         return spec
 
 

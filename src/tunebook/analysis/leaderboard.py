@@ -17,7 +17,6 @@ from tunebook.analysis.results import Repeat, Results, Run, Value, overlap
 FEW = 3  # repeated configurations; with fewer, a median of variances says nothing
 # The standard error of a median relative to that of a mean, of many normally distributed values.
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
-LUCK = 2.0  # standard deviations of a median
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,10 @@ def by_configuration(rows: Sequence[Mapping[str, Value]]) -> list[list[int]]:
 def leaderboard(results: Results) -> tuple[Configuration, ...]:
     """Return every configuration, the best first.
 
-    They are in the order of their medians. If some have more runs than others, what luck may
-    account for is first taken off each median: `LUCK` times the typical noise between seeds,
-    divided by the square root of the number of runs. Otherwise the best of many single runs would
-    come before the finalists that were repeated.
+    They are in the order of their medians. If some have more runs than others, a standard error is
+    first taken off each median: the typical noise between seeds, divided by the square root of the
+    number of runs. Otherwise, luck would put the best of many single runs before the finalists that
+    were repeated.
     Configurations of which at least half of the runs did not learn come after the others. Those
     without a ranked run come last, in the order of their runs.
     """
@@ -167,12 +166,12 @@ def leaderboard(results: Results) -> tuple[Configuration, ...]:
         for members in by_configuration([run.values for run in results.runs])
     ]
     sign, noise = 1 if results.direction == "max" else -1, seed_noise(found)
-    luck = LUCK * noise.sd if noise is not None else 0.0
+    sd = noise.sd if noise is not None else 0.0
 
     def place(one: Configuration) -> tuple[bool, float]:
         if not one.n:
             return True, math.inf
-        return one.mostly_fails, luck / math.sqrt(len(one.learned)) - sign * one.median
+        return one.mostly_fails, sd / math.sqrt(len(one.learned)) - sign * one.median
 
     return tuple(sorted(found, key=place))
 

@@ -139,13 +139,9 @@ def _more_often(results: Results, runs: Sequence[Run], bad: Sequence[bool]) -> t
     clearest: dict[object, Failing] = {}
     # At equal p, the name of a family sorts before those of its members.
     for one in sorted(found, key=lambda one: (one.p, one.setting.name)):
-        is_third = one.level.low is not None or one.level.text in THIRDS
-        key = (
-            (family(one.setting.name), one.level.place)
-            if is_third
-            else (one.setting.name, one.level.text)
-        )
-        clearest.setdefault(key, one)
+        name, level = one.setting.name, one.level
+        is_third = level.low is not None or level.text in THIRDS
+        clearest.setdefault((family(name), level.place) if is_third else (name, level.text), one)
     return tuple(clearest.values())
 
 

@@ -52,10 +52,9 @@ def simulated(effects: bool, seed: int) -> tuple[Results, float]:
 
 @pytest.mark.parametrize("effects", [True, False])
 def test_the_interval_covers_the_mean_of_the_leader(effects: bool) -> None:
-    """The interval holds in 90 to 99 % of studies, and the bias is less than 0.4 of the naive.
+    """The interval holds in 90 to 99 % of studies, and the bias is less than a third of the naive.
 
-    The leader is one of the few repeated configurations in some studies; these are left out. In the
-    others, it leads although what luck may account for is taken off, so that luck is on its side.
+    The leader is one of the few repeated configurations in some studies; these are left out.
     """
     covered, bias, naive, of = 0, 0.0, 0.0, 0
     for seed in range(STUDIES):
@@ -67,10 +66,10 @@ def test_the_interval_covers_the_mean_of_the_leader(effects: bool) -> None:
         covered += found.low <= mean <= found.high
         bias += found.expected - mean
         naive += found.reached - mean
-    assert of > 0.7 * STUDIES
+    assert of > 0.8 * STUDIES
     assert 0.90 <= covered / of <= 0.99
     assert naive / of > 0.5 * NOISE
-    assert abs(bias) < 0.4 * naive
+    assert abs(bias) < naive / 3
 
 
 def test_a_leader_far_ahead_keeps_its_value() -> None:
